@@ -1,0 +1,62 @@
+"""Where a pulse lies on disk: path and offset follow from the pulse_id alone. Pure.
+
+Source: sf-buffer. (Its documents print ``%`` where integer division is meant: pulse 12345999 lies in
+``12300000/12345000.bin``.)
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from detectors.frame import FILE_MOD, FOLDER_MOD, RecordShape
+
+LATEST = "LATEST"
+"""File in a module's folder that names the last closed data file, relative to that folder."""
+
+DETECTOR_JSON = "detector.json"
+"""File in a detector's folder that records dtype, shape and bytes of a module's data."""
+
+
+def data_folder(pulse_id: int) -> int:
+    """Return the number of the data folder: the first pulse that it can hold."""
+    return pulse_id // FOLDER_MOD * FOLDER_MOD
+
+
+def data_file(pulse_id: int) -> int:
+    """Return the number of the data file: the first pulse that it can hold."""
+    return pulse_id // FILE_MOD * FILE_MOD
+
+
+def relative_path(pulse_id: int) -> Path:
+    """Return a pulse's file, relative to its module's folder: ``12300000/12345000.bin``."""
+    return Path(str(data_folder(pulse_id))) / f"{data_file(pulse_id)}.bin"
+
+
+def sidecar_path(data_path: Path) -> Path:
+    """Return the sidecar beside a data file: ``12345000.meta``."""
+    return data_path.with_suffix(".meta")
+
+
+def file_bytes(shape: RecordShape) -> int:
+    """Return the size of a full-size file: all records and the closing byte."""
+    return FILE_MOD * shape.record_bytes + 1
+
+
+@dataclass(frozen=True, slots=True)
+class FileSpan:
+    """The part of a pulse range that lies in one file."""
+
+    path: Path
+    first_pulse: int
+    last_pulse: int
+    step: int
+
+
+def file_spans(start_pulse_id: int, stop_pulse_id: int, step: int = 1) -> Iterator[FileSpan]:
+    """Yield the files that hold ``start, start + step, ... <= stop``, in order; files without a pulse are left out."""
+    pulse = start_pulse_id
+    while pulse <= stop_pulse_id:
+        end = min(data_file(pulse) + FILE_MOD - 1, stop_pulse_id)
+        last = pulse + (end - pulse) // step * step
+        yield FileSpan(relative_path(pulse), pulse, last, step)
+        pulse = last + step

@@ -1,0 +1,467 @@
+"""The configuration file: one TOML file describes a detector.
+
+``load_config`` reports every mistake at once, each in one line with its place.
+"""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ByteSize,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    model_validator,
+)
+
+from detectors.errors import ConfigError
+from detectors.geometry import GEOMETRIES, ModuleGeometry
+
+MAX_PVS = 64
+"""Most PVs of one detector, as on LCLS-II."""
+
+PIXEL_TYPES = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64")
+
+
+def _absolute(path: Path) -> Path:
+    if not path.expanduser().is_absolute():
+        raise ValueError(f"found the relative path {str(path)!r}, expected an absolute one")
+    return path.expanduser()
+
+
+def _one_of_geometries(value: object) -> object:
+    if isinstance(value, str):
+        if value not in GEOMETRIES:
+            raise ValueError(f"found {value!r}, expected one of {', '.join(GEOMETRIES)} or a table")
+        return GEOMETRIES[value]
+    if isinstance(value, dict):
+        try:
+            return ModuleGeometry(**{"name": "custom", **value})
+        except (TypeError, ConfigError) as error:
+            raise ValueError(str(error)) from None
+    return value
+
+
+def _source_address(value: str) -> str:
+    if value and not re.fullmatch(r"\d+\.\d+\.\d+\.\d+(:\d+)?", value):
+        raise ValueError(f"found {value!r}, expected an IPv4 address with an optional :port")
+    return value
+
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,31}$")]
+Port = Annotated[int, Field(ge=1, le=65535)]
+AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
+SourceAddress = Annotated[str, AfterValidator(_source_address)]
+Bytes = Annotated[ByteSize, Field(gt=0), PlainSerializer(int)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Geometry = Annotated[ModuleGeometry, BeforeValidator(_one_of_geometries)]
+
+
+class Section(BaseModel):
+    """Base of all sections: unknown keys are mistakes, values do not change."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+        populate_by_name=True,
+        arbitrary_types_allowed=True,
+    )
+
+
+class DetectorSection(Section):
+    """What the detector is called."""
+
+    name: Name
+    """Detector name: the folder on disk and the name in streams and HDF5 files."""
+
+    prefix: Annotated[str, Field(min_length=1, max_length=30, pattern=r"^[A-Za-z0-9_:.\[\]<>;-]+:$")]
+    """PV prefix of every record, with its closing colon."""
+
+    pulse_id_step: Annotated[int, Field(ge=1)] = 1
+    """Difference between the pulse ids of two consecutive frames."""
+
+
+class RunSection(Section):
+    """What the IOC does at start."""
+
+    autostart: bool = True
+    """Configure and enable at start, as a buffer that always records does; false waits for the Acquire PV."""
+
+    restart_workers: bool = True
+    """Start a worker again, with growing delays, when it ends unasked."""
+
+
+class DmaSection(Section):
+    """The DMA ring: cfgRxCount buffers of cfgSize bytes, which must hold at least one whole image."""
+
+    cfg_rx_count: Annotated[int, Field(ge=1, le=1 << 20, alias="cfgRxCount")] = 80
+    """Buffers in the ring."""
+
+    cfg_size: Annotated[Bytes, Field(alias="cfgSize")] = ByteSize(1 << 20)
+    """Bytes of one buffer."""
+
+
+class PoolsSection(Section):
+    """The pebble pool; the transition pool follows from it and from the payload."""
+
+    pebble_buf_count: Annotated[int | None, Field(alias="pebbleBufCount")] = None
+    """Slots in the pebble: a power of two above cfgRxCount. Left out: the next such number."""
+
+    pebble_buf_size: Annotated[Bytes | None, Field(alias="pebbleBufSize")] = None
+    """Bytes of a pebble slot. Left out: one record and its alignment room, in whole pages."""
+
+    transition_buf_count: Annotated[int | None, Field(alias="transitionBufCount")] = None
+    """Refused when given: the transition pool is tied 1:1 to the pebble."""
+
+    transition_buf_size: Annotated[Bytes | None, Field(alias="transitionBufSize")] = None
+    """Refused when given: the size is taken from the payload of the connected PV."""
+
+    exhausted_wait_s: Annotated[float, Field(ge=0, le=10)] = 0.05
+    """How long a new frame waits for its slot before it is dropped and counted as exhausted, s."""
+
+    checked: bool = False
+    """Checked mode: sentinels at the end of slots, verified at release."""
+
+
+class WorkerTuning(Section):
+    """How a worker's process is scheduled."""
+
+    cpus: tuple[int, ...] = ()
+    """Processors that the worker may run on; empty: all."""
+
+    realtime_priority: Annotated[int, Field(ge=0, le=99)] = 0
+    """SCHED_FIFO priority; 0: none. Needs CAP_SYS_NICE."""
+
+
+class SourceSection(Section):
+    """What both kinds of sources share."""
+
+    name: Name
+    """Name of the source: its PVs and processes; for a UDP module also its folder."""
+
+    enabled: bool = True
+    """Whether the source is started with the IOC."""
+
+    dma: DmaSection | None = None
+    """DMA ring of this source; left out: the common one."""
+
+    pools: PoolsSection | None = None
+    """Pools of this source; left out: the common ones."""
+
+    tuning: WorkerTuning = WorkerTuning()
+    """Processors and priority of this source's process."""
+
+
+class UdpSection(SourceSection):
+    """One UDP detector module: one receiver process."""
+
+    module_id: Annotated[int, Field(ge=0, le=0xFFFF)]
+    """moduleID that the packets carry; others are counted as alien."""
+
+    port: Port
+    """UDP port to listen on."""
+
+    address: str = "0.0.0.0"  # noqa: S104  a detector's link is chosen by the host's routing
+    """Address to listen on."""
+
+    source: SourceAddress = ""
+    """Sender to accept, ``ip`` or ``ip:port``; empty: any. Others are counted as alien."""
+
+    geometry: Geometry = GEOMETRIES["jungfrau"]
+    """Name of a known geometry, or a table of header, rows, cols, dtype and packets_per_frame."""
+
+    reorder_window: Annotated[int, Field(ge=0, le=16)] = 1
+    """Frames over which late packets still find their place."""
+
+    flush_timeout_s: Positive = 0.1
+    """A frame is closed when no packet of the module came for this long, s."""
+
+    max_frame_gap: Annotated[int, Field(ge=1)] = 100
+    """Largest forward step of frame_index taken for lost frames; beyond it the stream is resynchronised."""
+
+    max_pulse_jump: Annotated[int, Field(ge=1)] = 100_000
+    """Largest forward step of pulse_id between frames that is not flagged as a bad pulse."""
+
+
+class PvaSection(SourceSection):
+    """One large image PV, ingested by one PvMonitor."""
+
+    pv: Annotated[tuple[str, ...], Field(min_length=1, max_length=MAX_PVS), BeforeValidator(lambda v: (v,) if isinstance(v, str) else v)]
+    """PV specification, or a list of them: ``[alias=][provider/]PV[.field][,firstDim]`` or ``...[shape](type)``."""
+
+    dtype: Literal[PIXEL_TYPES] | None = None  # type: ignore[valid-type]
+    """Pixel type expected; left out: as introspected. Must agree with the PV."""
+
+    shape: tuple[Annotated[int, Field(ge=1)], ...] | None = None
+    """Array shape expected, slowest dimension first; left out: as introspected. Lets sizes be planned unconnected."""
+
+    client: Literal["auto", "direct", "p4p"] = "auto"
+    """PVA client: ours that receives into the slot, p4p's, or ours for arrays above direct_above."""
+
+    direct_above: Bytes = ByteSize(256 << 10)
+    """Array size from which ``auto`` takes the direct client, bytes."""
+
+    match: Literal["exact", "fuzzy", "none"] = "exact"
+    """How PV updates meet timing events: by equal timestamp, within 10 ms, or all. Without [timing] the PV runs free."""
+
+    match_tmo_ms: Annotated[int, Field(ge=1, le=600_000)] = 1500
+    """How long an event waits for its PV update, ms."""
+
+    pulse_from: Literal["unique_id", "timestamp"] = "unique_id"
+    """Where the pulse_id comes from when there is no timing: the unwrapped uniqueId, or the timestamp in pulse periods."""
+
+    pulse_period_ns: Annotated[int, Field(ge=1)] = 10_000_000
+    """Pulse period for ``pulse_from = "timestamp"``, ns."""
+
+    connect_timeout_s: Positive = 3.0
+    """How long Configure waits for the PV, s."""
+
+    on_payload_change: Literal["replan", "pause"] = "replan"
+    """When the camera returns with another shape or type: drain, re-plan and go on, or stay paused until Configure."""
+
+    when_full: Literal["drop", "hold"] = "drop"
+    """When no transition slot is free: drop the update and count it, or hold back the read."""
+
+
+class TimingSection(Section):
+    """The timing stream: 40-byte headers over UDP."""
+
+    port: Port
+    """UDP port to listen on."""
+
+    address: str = "127.0.0.1"
+    """Address to listen on, or a multicast group to join."""
+
+
+class DiskSection(Section):
+    """The binary buffer on disk."""
+
+    folder: AbsolutePath
+    """Root folder; a detector's records lie in ``folder/detector/module``."""
+
+    enabled: bool = True
+    """Whether frames are written from the start."""
+
+    direct: bool = True
+    """Write with O_DIRECT where the file system takes it."""
+
+    sidecar: bool = True
+    """Write ``<file>.meta``: timestamp, damage, missing packets and CRC of each pulse."""
+
+    min_free: Bytes = ByteSize(2 << 30)
+    """Free space below which writing pauses with an alarm, bytes."""
+
+    keep_size: Bytes | None = None
+    """Retention: most bytes of data kept; left out: no limit."""
+
+    keep_hours: Positive | None = None
+    """Retention: longest time that data is kept, hours; left out: no limit."""
+
+    keep_free: Bytes | None = None
+    """Retention: oldest data folders are deleted until this much is free, bytes; left out: none."""
+
+
+class ZmqSection(Section):
+    """The live module streams: ZMQ PUB, two parts."""
+
+    enabled: bool = True
+    """Whether frames are published from the start."""
+
+    port_base: Port | None = None
+    """Publish on ``tcp://host:(port_base + index)``, index counting all sources, modules first; left out: on ipc in the runtime folder."""
+
+    host: str = "127.0.0.1"
+    """Address that tcp streams are bound to."""
+
+    high_water_mark: Annotated[int, Field(ge=1)] = 100
+    """Frames queued for one subscriber before further ones are dropped for it."""
+
+
+class StreamSection(Section):
+    """The assembled image streams (``pebbledaq stream``)."""
+
+    enabled: bool = True
+    """Whether ``run`` starts the assembler."""
+
+    full: str = ""
+    """Address of the PUSH stream of every image; empty: none."""
+
+    reduced: str = ""
+    """Address of the PUB stream of every header and some images; empty: none."""
+
+    pulse: str = ""
+    """Address of the PUB stream of bare pulse ids; empty: none."""
+
+    reduced_rate_hz: Positive = 10.0
+    """Images a second in the reduced stream."""
+
+    remote: tuple[str, ...] = ()
+    """Module streams to subscribe to, in the order of the modules; empty: map the local pebbles."""
+
+    pulse_offset_limit: Annotated[int, Field(ge=1)] = 100
+    """Pulses that modules may be apart before the synchronisation starts afresh with an alarm."""
+
+    sync_retry_limit: Annotated[int, Field(ge=1)] = 3
+    """Attempts to put the modules in step before the same."""
+
+    missing_module: Literal["fill", "wait"] = "fill"
+    """With a dead module: send images without it, or wait for it."""
+
+    missing_after_s: Positive = 1.0
+    """Silence after which a module counts as dead, s."""
+
+    high_water_mark: Annotated[int, Field(ge=1)] = 20
+    """Images queued for one consumer."""
+
+    pedestal_file: str = ""
+    """Passed on in the image header."""
+
+    gain_file: str = ""
+    """Passed on in the image header."""
+
+
+class Hdf5Section(Section):
+    """The HDF5 output stage that PVs drive."""
+
+    folder: AbsolutePath
+    """Folder that FilePath starts with."""
+
+    compression: Literal["none", "bslz4", "blosc"] = "none"
+    """Filter of the image dataset."""
+
+    missing: Literal["skip", "fill"] = "skip"
+    """What becomes of missing pulses: left out, or zero images marked bad."""
+
+
+class Config(Section):
+    """One detector server."""
+
+    detector: DetectorSection
+    run: RunSection = RunSection()
+    timing: TimingSection | None = None
+    dma: DmaSection = DmaSection()
+    pools: PoolsSection = PoolsSection()
+    udp: tuple[UdpSection, ...] = ()
+    pva: tuple[PvaSection, ...] = ()
+    disk: DiskSection | None = None
+    zmq: ZmqSection = ZmqSection()
+    stream: StreamSection | None = None
+    hdf5: Hdf5Section | None = None
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        """Check what one section alone cannot know. Every mistake found is one line of the ValueError."""
+        found: list[str] = []
+        sources = [*((f"udp[{i}]", s) for i, s in enumerate(self.udp)), *((f"pva[{i}]", s) for i, s in enumerate(self.pva))]
+        if not sources:
+            found.append("udp, pva: found no source, expected at least one [[udp]] or [[pva]] table")
+        seen: dict[object, str] = {}
+        for place, source in sources:
+            key = source.name.upper()
+            if key in seen:
+                found.append(f"{place}.name: {source.name!r} is also the name of {seen[key]}; give each source its own")
+            seen.setdefault(key, place)
+            pools = source.pools or self.pools
+            for field, value in (("transitionBufCount", pools.transition_buf_count), ("transitionBufSize", pools.transition_buf_size)):
+                if value is not None:
+                    where = f"{place}.pools" if source.pools else "pools"
+                    line = (
+                        f"{where}.{field}: found {int(value)}, but transition buffers cannot be set: their count is the "
+                        "pebble's and their size the payload's; remove it"
+                    )
+                    if line not in found:
+                        found.append(line)
+        for i, module in enumerate(self.udp):
+            if module.port in seen:
+                found.append(f"udp[{i}].port: {module.port} is also the port of {seen[module.port]}; give each its own")
+            seen.setdefault(module.port, f"udp[{i}]")
+            if module.geometry.frame_bytes != self.udp[0].geometry.frame_bytes or module.geometry.dtype != self.udp[0].geometry.dtype:
+                found.append(f"udp[{i}].geometry: differs from udp[0].geometry, but the modules of one detector are alike")
+        ids = [module.module_id for module in self.udp]
+        found += [f"udp[{i}].module_id: {n} is also that of udp[{ids.index(n)}]; give each its own" for i, n in enumerate(ids) if ids.index(n) != i]
+        if self.timing and self.timing.port in seen:
+            found.append(f"timing.port: {self.timing.port} is also the port of {seen[self.timing.port]}")
+        if found:
+            raise ValueError("\n".join(found))
+        return self
+
+    def dma_of(self, source: SourceSection) -> DmaSection:
+        """Return the DMA ring that holds for a source."""
+        return source.dma or self.dma
+
+    def pools_of(self, source: SourceSection) -> PoolsSection:
+        """Return the pools that hold for a source."""
+        return source.pools or self.pools
+
+    def detector_of(self, source: SourceSection) -> str:
+        """Return the detector that a source belongs to: modules make up the detector, a PVA source is one of its own."""
+        return self.detector.name if isinstance(source, UdpSection) else f"{self.detector.name}-{source.name}"
+
+    def module_of(self, source: SourceSection) -> str:
+        """Return the module folder of a source: a PVA detector has the single module M00."""
+        return source.name if isinstance(source, UdpSection) else "M00"
+
+    def source(self, kind: Literal["udp", "pva"], name: str | None) -> Any:
+        """Return a source by name; without a name the only one.
+
+        Raises ConfigError when there is none of that name, or several and no name.
+        """
+        table = self.udp if kind == "udp" else self.pva
+        names = ", ".join(s.name for s in table) or "none"
+        if name is None and len(table) == 1:
+            return table[0]
+        for entry in table:
+            if entry.name == name:
+                return entry
+        raise ConfigError(f"[[{kind}]]: found {'no name' if name is None else repr(name)}, expected one of: {names}")
+
+
+def parse_config(text: str, origin: str = "config") -> Config:
+    """Return the configuration in TOML text. ``origin`` starts each line of an error.
+
+    Raises ConfigError with every mistake, one line each.
+    """
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{origin}: not TOML: {error}") from None
+    try:
+        return Config.model_validate(raw)
+    except ValidationError as error:
+        lines = [line for problem in error.errors() for line in _lines(problem)]
+        raise ConfigError(*(f"{origin}: {line}" for line in lines)) from None
+
+
+def load_config(path: Path | str) -> Config:
+    """Return the configuration in a file.
+
+    Raises ConfigError with every mistake, one line each.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise ConfigError(f"{path}: cannot be read: {reason}; give the path of a TOML file") from None
+    return parse_config(text, str(path))
+
+
+def _lines(problem: Any) -> list[str]:
+    """Return the lines for one pydantic problem: place, what was found, what was expected."""
+    place = ""
+    for part in problem["loc"]:
+        place += f"[{part}]" if isinstance(part, int) else f".{part}" if place else str(part)
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "value_error":
+        return [f"{place}: {line}" if place else line for line in message.splitlines()]
+    if problem["type"] == "missing":
+        return [f"{place}: missing; it is required"]
+    if problem["type"] == "extra_forbidden":
+        return [f"{place}: unknown key; remove it or correct its spelling"]
+    return [f"{place}: found {problem['input']!r}, {message[0].lower()}{message[1:]}"]

@@ -1,0 +1,84 @@
+"""The run's state machine: which transition is legal when, and what it leads to.
+
+Everything that decides on a transition lives here. Source: LCLS-II's transition services; numbers as in
+``XtcData::TransitionId``.
+"""
+
+from enum import IntEnum
+from typing import Final
+
+from detectors.errors import TransitionRefusedError
+
+
+class Service(IntEnum):
+    """What a timing header announces."""
+
+    CONFIGURE = 2
+    UNCONFIGURE = 3
+    BEGIN_RUN = 4
+    END_RUN = 5
+    ENABLE = 8
+    DISABLE = 9
+    SLOW_UPDATE = 10
+    L1_ACCEPT = 12
+
+    @property
+    def label(self) -> str:
+        """The name as on LCLS-II: ``BeginRun``, ``L1Accept``."""
+        return "L1Accept" if self is Service.L1_ACCEPT else self.name.title().replace("_", "")
+
+
+class RunState(IntEnum):
+    """Where a run is. The numbers are those of the RunState record's choices."""
+
+    UNCONFIGURED = 0
+    CONFIGURED = 1
+    RUNNING = 2
+    ENABLED = 3
+
+    @property
+    def label(self) -> str:
+        """The name as shown on screens: ``Enabled``."""
+        return self.name.title()
+
+
+_LEGAL: Final = {
+    (RunState.UNCONFIGURED, Service.CONFIGURE): RunState.CONFIGURED,
+    # Configure and BeginRun can be repeated: a retry after a time-out must not be an error.
+    (RunState.CONFIGURED, Service.CONFIGURE): RunState.CONFIGURED,
+    (RunState.CONFIGURED, Service.UNCONFIGURE): RunState.UNCONFIGURED,
+    (RunState.CONFIGURED, Service.BEGIN_RUN): RunState.RUNNING,
+    (RunState.RUNNING, Service.BEGIN_RUN): RunState.RUNNING,
+    (RunState.RUNNING, Service.END_RUN): RunState.CONFIGURED,
+    (RunState.RUNNING, Service.ENABLE): RunState.ENABLED,
+    (RunState.RUNNING, Service.SLOW_UPDATE): RunState.RUNNING,
+    (RunState.ENABLED, Service.DISABLE): RunState.RUNNING,
+    (RunState.ENABLED, Service.SLOW_UPDATE): RunState.ENABLED,
+    (RunState.ENABLED, Service.L1_ACCEPT): RunState.ENABLED,
+}
+
+
+def next_state(state: RunState, service: Service) -> RunState:
+    """Return the state that ``service`` leads to.
+
+    Raises TransitionRefusedError, with what is legal now, when it is not legal in ``state``.
+    """
+    try:
+        return _LEGAL[state, service]
+    except KeyError:
+        legal = ", ".join(s.label for (at, s) in _LEGAL if at is state)
+        raise TransitionRefusedError(
+            f"{service.label} refused: the run is {state.label}; legal now: {legal}"
+        ) from None
+
+
+def path_to(state: RunState, target: RunState) -> list[Service]:
+    """Return the transitions that lead from ``state`` to ``target``, in order."""
+    up = {RunState.UNCONFIGURED: Service.CONFIGURE, RunState.CONFIGURED: Service.BEGIN_RUN, RunState.RUNNING: Service.ENABLE}
+    down = {RunState.ENABLED: Service.DISABLE, RunState.RUNNING: Service.END_RUN, RunState.CONFIGURED: Service.UNCONFIGURE}
+    steps: list[Service] = []
+    while state is not target:
+        service = up[state] if state < target else down[state]
+        steps.append(service)
+        state = next_state(state, service)
+    return steps

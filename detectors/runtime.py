@@ -1,0 +1,57 @@
+"""Names of what a running detector leaves in the system: sockets, locks and shared-memory segments.
+
+All of them follow from the PV prefix and the worker's name, so that every process finds every other without asking.
+"""
+
+import hashlib
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+SHM_FOLDER = Path("/dev/shm")  # noqa: S108  the kernel's own place for shared memory
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """The runtime names of one detector server, keyed by its PV prefix."""
+
+    prefix: str
+
+    @property
+    def key(self) -> str:
+        """File-name form of the prefix, made unique by a hash: short, since a socket path holds 107 bytes."""
+        slug = re.sub(r"[^A-Za-z0-9]+", "-", self.prefix).strip("-")[:24]
+        return f"{slug}-{hashlib.sha256(self.prefix.encode()).hexdigest()[:8]}"
+
+    @property
+    def folder(self) -> Path:
+        """Folder of sockets and locks, mode 0700: whoever reaches a command socket commands the worker."""
+        base = os.environ.get("XDG_RUNTIME_DIR") or os.environ.get("TMPDIR") or "/tmp"  # noqa: S108
+        return Path(base) / f"pebbledaq-{os.getuid()}" / self.key
+
+    def make_folder(self) -> Path:
+        """Create the folder if need be, and return it."""
+        self.folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+        return self.folder
+
+    def status(self, worker: str) -> str:
+        """ZMQ address on which a worker publishes its snapshots."""
+        return f"ipc://{self.folder}/{worker}.status"
+
+    def command(self, worker: str) -> str:
+        """ZMQ address on which a worker answers commands."""
+        return f"ipc://{self.folder}/{worker}.command"
+
+    def notify(self, worker: str) -> str:
+        """ZMQ address on which a worker publishes each finished pulse_id, 8 bytes little-endian."""
+        return f"ipc://{self.folder}/{worker}.notify"
+
+    def lock(self, worker: str) -> Path:
+        """File that a running worker holds locked; it contains the worker's pid."""
+        return self.folder / f"{worker}.lock"
+
+    def shm(self, worker: str) -> Path:
+        """Shared-memory segment of a worker's pebble."""
+        return SHM_FOLDER / f"pebbledaq-{os.getuid()}-{self.key}-{worker}"

@@ -1,0 +1,267 @@
+"""Frozen snapshots of every counter, and the balance that they must keep.
+
+Each counter has one owner, one name and one line in the balance. Workers publish these as JSON; the IOC binds records
+to them by their dotted names (``packets.lost``).
+"""
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class PoolStats:
+    """A pool of slots. ``acquires = returns + in_use``; ``misses`` are tries that found no slot."""
+
+    count: int = 0
+    size_bytes: int = 0
+    total_bytes: int = 0
+    in_use: int = 0
+    high_water: int = 0
+    acquires: int = 0
+    returns: int = 0
+    misses: int = 0
+    """Tries that found no free slot at once."""
+    exhausted: int = 0
+    """Requests given up because no slot came free in time."""
+    overruns: int = 0
+    """Sentinels found overwritten at release (checked mode)."""
+    out_of_order: int = 0
+    """Releases out of event order."""
+    wait_s: float = 0.0
+    """Time spent waiting for slots, s."""
+
+
+@dataclass(frozen=True, slots=True)
+class DmaStats:
+    """The DMA ring. For a socket buffer ``in_use`` is in buffers' worth of queued bytes."""
+
+    count: int = 0
+    size_bytes: int = 0
+    total_bytes: int = 0
+    granted_bytes: int = 0
+    """What the kernel gave; less than total_bytes when net.core.rmem_max is too small."""
+    in_use: int = 0
+    high_water: int = 0
+    overruns: int = 0
+    """Buffers, or packets, lost because the ring was full; for a socket the kernel's SO_RXQ_OVFL count."""
+
+
+@dataclass(frozen=True, slots=True)
+class PacketStats:
+    """Fate of every packet of a module.
+
+    ``received = placed + bad_pulse + duplicate + late + alien + malformed + disabled + held``.
+    ``expected = placed + bad_pulse + lost``, when no frame is open.
+    """
+
+    received: int = 0
+    placed: int = 0
+    bad_pulse: int = 0
+    """Placed in a frame whose pulse_id was unusable or jumped; the frame is kept and flagged."""
+    duplicate: int = 0
+    late: int = 0
+    alien: int = 0
+    malformed: int = 0
+    disabled: int = 0
+    """Received while the run was not enabled."""
+    held: int = 0
+    """Of a stream that is not yet accepted as the module's own (a restart, or a stranger)."""
+    expected: int = 0
+    lost: int = 0
+    kernel_dropped: int = 0
+    """Dropped by the kernel before they were received; not part of ``received``."""
+
+
+@dataclass(frozen=True, slots=True)
+class FrameStats:
+    """Fate of every frame of a module. ``complete + incomplete = delivered + exhausted``."""
+
+    complete: int = 0
+    incomplete: int = 0
+    empty: int = 0
+    """Frames known only from a gap in frame_index."""
+    delivered: int = 0
+    """Handed to the outputs."""
+    exhausted: int = 0
+    """Dropped because the pebble slot did not come free in time."""
+    bad_pulse: int = 0
+    resyncs: int = 0
+    """Times that the stream was resynchronised to another frame_index."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutputStats:
+    """One output. ``offered = written + dropped + disabled + queued``."""
+
+    name: str = ""
+    enabled: bool = False
+    state: str = "Disabled"
+    """Disabled, Idle, Writing (or Publishing), Failing, Full."""
+    message: str = ""
+    offered: int = 0
+    written: int = 0
+    """Frames written, or sent."""
+    dropped: int = 0
+    disabled: int = 0
+    """Frames that came while the output was disabled, or that nobody listened to."""
+    queued: int = 0
+    overwritten: int = 0
+    """Records written where one with the same pulse_id already lay."""
+    bytes: int = 0
+    errors: int = 0
+    folder: str = ""
+    free_bytes: int = 0
+    subscribers: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Averages over the last second or so."""
+
+    frames_hz: float = 0.0
+    packets_hz: float = 0.0
+    bytes_per_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiverStatus:
+    """Snapshot of one UDP module receiver."""
+
+    worker: str = ""
+    kind: str = "receiver"
+    pid: int = 0
+    time_ns: int = 0
+    version: str = ""
+    state: str = "Starting"
+    """Disabled, Starting, Idle, Receiving, Stalled, Failed."""
+    message: str = ""
+    run_state: str = "Unconfigured"
+    pulse_id: int = 0
+    frame_index: int = 0
+    packets: PacketStats = field(default_factory=PacketStats)
+    frames: FrameStats = field(default_factory=FrameStats)
+    rates: Rates = field(default_factory=Rates)
+    dma: DmaStats = field(default_factory=DmaStats)
+    pebble: PoolStats = field(default_factory=PoolStats)
+    disk: OutputStats = field(default_factory=OutputStats)
+    zmq: OutputStats = field(default_factory=OutputStats)
+    senders: int = 0
+    """Different senders seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateStats:
+    """Fate of every PV update and of every timing event of a PvMonitor.
+
+    ``updates = match + too_old + discarded_disabled + exhausted + decode_errors + empty_updates + held``;
+    ``l1_accepts = match + empty + timed_out + l1_pending``.
+    """
+
+    updates: int = 0
+    match: int = 0
+    too_old: int = 0
+    discarded_disabled: int = 0
+    """Updates while the run was not enabled."""
+    exhausted: int = 0
+    """Updates dropped because no transition or pebble slot was free."""
+    decode_errors: int = 0
+    """Unknown codec, corrupt data or a type that cannot be an image."""
+    empty_updates: int = 0
+    """Updates without an array: unselected unions, zero sizes."""
+    held: int = 0
+    """Updates staged and waiting for their event."""
+    missed: int = 0
+    """Images that the source sent and we never saw, by gaps in uniqueId; not part of ``updates``."""
+    l1_accepts: int = 0
+    empty: int = 0
+    """L1Accepts older than the update at hand: MissingData."""
+    timed_out: int = 0
+    l1_pending: int = 0
+    transitions: int = 0
+    timing_errors: int = 0
+    """Datagrams that are no timing header, and events lost in the ring's overruns."""
+    truncated: int = 0
+    """Matched updates that did not fit their pebble slot."""
+    reconnects: int = 0
+    replans: int = 0
+    restarts: int = 0
+    """Times that uniqueId started afresh."""
+
+
+@dataclass(frozen=True, slots=True)
+class MonitorStatus:
+    """Snapshot of one PvMonitor."""
+
+    worker: str = ""
+    kind: str = "monitor"
+    pid: int = 0
+    time_ns: int = 0
+    version: str = ""
+    state: str = "Starting"
+    """Disabled, Starting, Connecting, Idle, Receiving, Stalled, Paused, Failed."""
+    message: str = ""
+    run_state: str = "Unconfigured"
+    pv: str = ""
+    client: str = ""
+    connected: bool = False
+    payload_bytes: int = 0
+    shape: str = ""
+    dtype: str = ""
+    codec: str = ""
+    unique_id: int = 0
+    pulse_id: int = 0
+    updates: UpdateStats = field(default_factory=UpdateStats)
+    time_diff_ns: int = 0
+    """L1Accept minus PV timestamp of the last match, ns."""
+    latency_us: float = 0.0
+    """PV timestamp to arrival of the last update, us."""
+    rates: Rates = field(default_factory=Rates)
+    dma: DmaStats = field(default_factory=DmaStats)
+    pebble: PoolStats = field(default_factory=PoolStats)
+    transition: PoolStats = field(default_factory=PoolStats)
+    disk: OutputStats = field(default_factory=OutputStats)
+    zmq: OutputStats = field(default_factory=OutputStats)
+
+
+def to_json(status: Any) -> bytes:
+    """Return a snapshot as JSON."""
+    return json.dumps(dataclasses.asdict(status), separators=(",", ":")).encode()
+
+
+def flat(status: Any, prefix: str = "") -> dict[str, Any]:
+    """Return a snapshot, or its JSON form as a dict, as a dict by dotted names: ``packets.lost``."""
+    tree = dataclasses.asdict(status) if dataclasses.is_dataclass(status) and not isinstance(status, type) else status
+    out: dict[str, Any] = {}
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            out.update(flat(value, f"{prefix}{name}."))
+        else:
+            out[f"{prefix}{name}"] = value
+    return out
+
+
+def balance(status: ReceiverStatus | MonitorStatus) -> dict[str, int]:
+    """Return each line of the balance as in minus out; every value is 0 at rest."""
+    lines: dict[str, int] = {}
+    if isinstance(status, ReceiverStatus):
+        p, f = status.packets, status.frames
+        fates = p.placed + p.bad_pulse + p.duplicate + p.late + p.alien + p.malformed + p.disabled + p.held
+        lines["packets.received"] = p.received - fates
+        lines["packets.expected"] = p.expected - p.placed - p.bad_pulse - p.lost
+        lines["frames"] = f.complete + f.incomplete - f.delivered - f.exhausted
+        delivered = f.delivered
+    else:
+        u = status.updates
+        fates = u.match + u.too_old + u.discarded_disabled + u.exhausted + u.decode_errors + u.empty_updates + u.held
+        lines["updates"] = u.updates - fates
+        if u.l1_accepts:
+            lines["l1_accepts"] = u.l1_accepts - u.match - u.empty - u.timed_out - u.l1_pending
+        delivered = u.match
+    for output in (status.disk, status.zmq):
+        if output.name:
+            lines[output.name] = output.offered - output.written - output.dropped - output.disabled - output.queued
+            lines[f"{output.name}.offered"] = delivered - output.offered
+    lines["pebble"] = status.pebble.acquires - status.pebble.returns - status.pebble.in_use
+    return lines

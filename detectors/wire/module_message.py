@@ -1,0 +1,21 @@
+"""The module stream: a two-part ZMQ message of one ModuleFrame and its pixels. Source: sf-buffer."""
+
+import numpy as np
+
+from detectors.errors import WireError
+from detectors.frame import MODULE_FRAME
+
+
+def parse_module_message(parts: list[bytes | memoryview], data_bytes: int) -> tuple[np.void, np.ndarray]:
+    """Return (ModuleFrame, pixels as bytes) of one message; the pixels are a read-only view.
+
+    Raises WireError when the message has not two parts of the expected lengths.
+    """
+    if len(parts) != 2:
+        raise WireError(f"module message: found {len(parts)} parts, expected 2 (ModuleFrame and data)")
+    head, data = (memoryview(p) for p in parts)
+    if head.nbytes != MODULE_FRAME.itemsize:
+        raise WireError(f"module message: found a header of {head.nbytes} bytes, expected {MODULE_FRAME.itemsize}")
+    if data.nbytes != data_bytes:
+        raise WireError(f"module message: found {data.nbytes} bytes of data, expected {data_bytes}")
+    return np.frombuffer(head, MODULE_FRAME)[0], np.frombuffer(data, np.uint8)
