@@ -1,0 +1,1 @@
+"""EPICS database templates: the source of truth for every record. No code."""

@@ -1,0 +1,1 @@
+"""The data path: sources, pools, assembly, buffer and outputs. Knows nothing of records."""

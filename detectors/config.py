@@ -193,7 +193,11 @@ class UdpSection(SourceSection):
 class PvaSection(SourceSection):
     """One large image PV, ingested by one PvMonitor."""
 
-    pv: Annotated[tuple[str, ...], Field(min_length=1, max_length=MAX_PVS), BeforeValidator(lambda v: (v,) if isinstance(v, str) else v)]
+    pv: Annotated[
+        tuple[str, ...],
+        Field(min_length=1, max_length=MAX_PVS),
+        BeforeValidator(lambda v: (v,) if isinstance(v, str) else v),
+    ]
     """PV specification, or a list of them: ``[alias=][provider/]PV[.field][,firstDim]`` or ``...[shape](type)``."""
 
     dtype: Literal[PIXEL_TYPES] | None = None  # type: ignore[valid-type]
@@ -359,7 +363,10 @@ class Config(Section):
     def _agree(self) -> Self:
         """Check what one section alone cannot know. Every mistake found is one line of the ValueError."""
         found: list[str] = []
-        sources = [*((f"udp[{i}]", s) for i, s in enumerate(self.udp)), *((f"pva[{i}]", s) for i, s in enumerate(self.pva))]
+        sources = [
+            *((f"udp[{i}]", s) for i, s in enumerate(self.udp)),
+            *((f"pva[{i}]", s) for i, s in enumerate(self.pva)),
+        ]
         if not sources:
             found.append("udp, pva: found no source, expected at least one [[udp]] or [[pva]] table")
         seen: dict[object, str] = {}
@@ -369,7 +376,10 @@ class Config(Section):
                 found.append(f"{place}.name: {source.name!r} is also the name of {seen[key]}; give each source its own")
             seen.setdefault(key, place)
             pools = source.pools or self.pools
-            for field, value in (("transitionBufCount", pools.transition_buf_count), ("transitionBufSize", pools.transition_buf_size)):
+            for field, value in (
+                ("transitionBufCount", pools.transition_buf_count),
+                ("transitionBufSize", pools.transition_buf_size),
+            ):
                 if value is not None:
                     where = f"{place}.pools" if source.pools else "pools"
                     line = (
@@ -382,10 +392,19 @@ class Config(Section):
             if module.port in seen:
                 found.append(f"udp[{i}].port: {module.port} is also the port of {seen[module.port]}; give each its own")
             seen.setdefault(module.port, f"udp[{i}]")
-            if module.geometry.frame_bytes != self.udp[0].geometry.frame_bytes or module.geometry.dtype != self.udp[0].geometry.dtype:
-                found.append(f"udp[{i}].geometry: differs from udp[0].geometry, but the modules of one detector are alike")
+            if (
+                module.geometry.frame_bytes != self.udp[0].geometry.frame_bytes
+                or module.geometry.dtype != self.udp[0].geometry.dtype
+            ):
+                found.append(
+                    f"udp[{i}].geometry: differs from udp[0].geometry, but the modules of one detector are alike"
+                )
         ids = [module.module_id for module in self.udp]
-        found += [f"udp[{i}].module_id: {n} is also that of udp[{ids.index(n)}]; give each its own" for i, n in enumerate(ids) if ids.index(n) != i]
+        found += [
+            f"udp[{i}].module_id: {n} is also that of udp[{ids.index(n)}]; give each its own"
+            for i, n in enumerate(ids)
+            if ids.index(n) != i
+        ]
         if self.timing and self.timing.port in seen:
             found.append(f"timing.port: {self.timing.port} is also the port of {seen[self.timing.port]}")
         if found:

@@ -67,15 +67,21 @@ def next_state(state: RunState, service: Service) -> RunState:
         return _LEGAL[state, service]
     except KeyError:
         legal = ", ".join(s.label for (at, s) in _LEGAL if at is state)
-        raise TransitionRefusedError(
-            f"{service.label} refused: the run is {state.label}; legal now: {legal}"
-        ) from None
+        raise TransitionRefusedError(f"{service.label} refused: the run is {state.label}; legal now: {legal}") from None
 
 
 def path_to(state: RunState, target: RunState) -> list[Service]:
     """Return the transitions that lead from ``state`` to ``target``, in order."""
-    up = {RunState.UNCONFIGURED: Service.CONFIGURE, RunState.CONFIGURED: Service.BEGIN_RUN, RunState.RUNNING: Service.ENABLE}
-    down = {RunState.ENABLED: Service.DISABLE, RunState.RUNNING: Service.END_RUN, RunState.CONFIGURED: Service.UNCONFIGURE}
+    up = {
+        RunState.UNCONFIGURED: Service.CONFIGURE,
+        RunState.CONFIGURED: Service.BEGIN_RUN,
+        RunState.RUNNING: Service.ENABLE,
+    }
+    down = {
+        RunState.ENABLED: Service.DISABLE,
+        RunState.RUNNING: Service.END_RUN,
+        RunState.CONFIGURED: Service.UNCONFIGURE,
+    }
     steps: list[Service] = []
     while state is not target:
         service = up[state] if state < target else down[state]

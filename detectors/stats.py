@@ -232,7 +232,7 @@ def to_json(status: Any) -> bytes:
 
 def flat(status: Any, prefix: str = "") -> dict[str, Any]:
     """Return a snapshot, or its JSON form as a dict, as a dict by dotted names: ``packets.lost``."""
-    tree = dataclasses.asdict(status) if dataclasses.is_dataclass(status) and not isinstance(status, type) else status
+    tree: dict[str, Any] = status if isinstance(status, dict) else dataclasses.asdict(status)
     out: dict[str, Any] = {}
     for name, value in tree.items():
         if isinstance(value, dict):

@@ -1,0 +1,1 @@
+"""Simulated sources: UDP modules, cameras and timing, so that everything runs without hardware."""

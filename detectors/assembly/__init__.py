@@ -1,0 +1,1 @@
+"""Pure state machines: packets to frames, updates to events, frames to images."""

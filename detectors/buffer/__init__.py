@@ -1,0 +1,1 @@
+"""The binary buffer on disk: layout, writer, reader, repair."""

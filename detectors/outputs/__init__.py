@@ -1,0 +1,1 @@
+"""Where frames go: disk, ZMQ and HDF5 stages."""

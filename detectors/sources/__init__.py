@@ -1,0 +1,1 @@
+"""Where data comes in: sockets and PVA, CA and ZMQ clients."""

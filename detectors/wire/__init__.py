@@ -1,0 +1,1 @@
+"""Formats on the wire: bytes in, values out. No sockets here."""

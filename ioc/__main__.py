@@ -1,0 +1,5 @@
+"""``python -m ioc`` is the command ``pebbledaq``."""
+
+from ioc.cli import main
+
+main()

@@ -1,0 +1,63 @@
+"""The command ``pebbledaq``: every subcommand lives in a module of its own, imported when it is called."""
+
+import importlib
+import sys
+from typing import Final
+
+import click
+
+from detectors.errors import PebbleDaqError
+
+_COMMANDS: Final = {
+    "demo": "Run the main job on simulated sources and check every byte.",
+    "monitor": "Run one PvMonitor.",
+    "preflight": "Look at what commonly ruins a beam time, and say what to type.",
+    "read": "Show a pulse of the binary buffer.",
+    "receive": "Run one UDP module receiver.",
+    "repair": "Mark torn records as holes and rebuild LATEST.",
+    "replay": "Send recorded data again.",
+    "run": "Start the soft-IOC, which starts and watches the workers.",
+    "sim": "Simulate a source.",
+    "sizes": "Print the buffer plan of a configuration.",
+    "stream": "Assemble live images and stream them.",
+    "verify": "Check the consistency of a buffer, and of an HDF5 file with it.",
+    "write": "Write a pulse range of the binary buffer to HDF5.",
+}
+"""Subcommands: each is ``command`` in ``ioc.cli.<name>``."""
+
+
+class _LazyGroup(click.Group):
+    """A group that imports a subcommand's module only when it is called: ``receive`` must not wait for softioc."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return sorted(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in _COMMANDS:
+            return None
+        return importlib.import_module(f"ioc.cli.{cmd_name}").command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted(_COMMANDS.items()))
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="pebbledaq")
+def cli() -> None:
+    """A detector server for EPICS."""
+
+
+def main() -> None:
+    """Run the command line; an error of the user's is one line per mistake, never a traceback."""
+    try:
+        sys.exit(cli.main(standalone_mode=False))
+    except PebbleDaqError as error:
+        for line in str(error).splitlines():
+            click.echo(f"pebbledaq: {line}", err=True)
+        sys.exit(error.exit_code)
+    except click.exceptions.Abort:
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
