@@ -48,6 +48,10 @@ class Runtime:
         """ZMQ address on which a worker publishes each finished pulse_id, 8 bytes little-endian."""
         return f"ipc://{self.folder}/{worker}.notify"
 
+    def frames(self, worker: str) -> str:
+        """ZMQ address of a worker's module stream, where the configuration names no tcp port."""
+        return f"ipc://{self.folder}/{worker}.frames"
+
     def lock(self, worker: str) -> Path:
         """File that a running worker holds locked; it contains the worker's pid."""
         return self.folder / f"{worker}.lock"

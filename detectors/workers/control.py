@@ -1,0 +1,231 @@
+"""What every worker has in common: one lock, one stop flag, snapshots out, commands in.
+
+A worker runs its data path on the main thread and this on a thread of its own, so that a slow reader of snapshots or a
+flood of commands never holds up data.
+"""
+
+import fcntl
+import json
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+import zmq
+
+from detectors.errors import CommandError, HostError, PebbleDaqError
+from detectors.runtime import Runtime
+from detectors.stats import to_json
+
+log = logging.getLogger(__name__)
+
+SNAPSHOT_PERIOD_S = 0.1
+"""Snapshots are published this often, s: screens are no faster."""
+
+_FINAL_SNAPSHOT_LINGER_MS = 200
+_SOCKET_PATH_LIMIT = 107
+"""Longest path of a Unix socket, bytes (sun_path less its terminator)."""
+
+
+def is_running(runtime: Runtime, worker: str) -> int | None:
+    """Return the pid of the worker that holds the lock, or None."""
+    try:
+        descriptor = os.open(runtime.lock(worker), os.O_RDWR)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        text = os.pread(descriptor, 20, 0).strip()
+        return int(text) if text.isdigit() else 0
+    else:
+        return None
+    finally:
+        os.close(descriptor)
+
+
+def remove_leftovers(runtime: Runtime, worker: str) -> list[Path]:
+    """Remove what a killed worker left behind, and return it. Nothing is removed while the worker runs."""
+    if is_running(runtime, worker) is not None:
+        return []
+    removed: list[Path] = []
+    sockets = (runtime.status(worker), runtime.command(worker), runtime.notify(worker), runtime.frames(worker))
+    for path in (*(Path(s.removeprefix("ipc://")) for s in sockets), runtime.shm(worker), runtime.lock(worker)):
+        with suppress(FileNotFoundError):
+            path.unlink()
+            removed.append(path)
+    return removed
+
+
+@contextmanager
+def hold_lock(runtime: Runtime, worker: str) -> Iterator[None]:
+    """Hold the worker's lock, with our pid in the file, and remove what an earlier, killed one left.
+
+    Raises HostError when the worker is running already.
+    """
+    runtime.make_folder()
+    path = runtime.lock(worker)
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pid = os.pread(descriptor, 20, 0).decode(errors="replace").strip()
+            os.close(descriptor)
+            raise HostError(f"{worker}: already running as process {pid} for prefix {runtime.prefix}; stop that first") from None
+        # The one who held it may have unlinked the file between our open and our lock: then nobody sees our lock.
+        with suppress(FileNotFoundError):
+            if path.stat().st_ino == os.fstat(descriptor).st_ino:
+                break
+        os.close(descriptor)
+    try:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        with suppress(FileNotFoundError):
+            runtime.shm(worker).unlink()
+        yield
+    finally:
+        with suppress(FileNotFoundError):
+            path.unlink()
+        os.close(descriptor)
+        with suppress(OSError):  # not empty while other workers run
+            runtime.folder.rmdir()
+
+
+class Control:
+    """Context manager around a worker's life: lock, signals, snapshots and commands.
+
+    ``snapshot`` returns the present snapshot (a dataclass of ``detectors.stats``) and is called on the control thread;
+    ``handlers`` are called there too, with the command's arguments as keywords. Entering it raises HostError when the
+    worker runs already.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        worker: str,
+        snapshot: Callable[[], Any],
+        handlers: Mapping[str, Callable[..., Any]],
+    ) -> None:
+        self.stop = threading.Event()
+        """Set by SIGTERM, SIGINT and the command ``stop``."""
+        self._runtime = runtime
+        self._worker = worker
+        self._snapshot = snapshot
+        self._handlers = {"stop": self.stop.set, "status": self._status, **handlers}
+        self._lock = hold_lock(runtime, worker)
+        self._thread = threading.Thread(target=self._serve, name="control", daemon=True)
+        self._finish = threading.Event()
+        self._old_signals: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        self._lock.__enter__()
+        try:
+            self._context = zmq.Context()
+            self._status_socket = self._bind(zmq.PUB, self._runtime.status(self._worker))
+            self._command_socket = self._bind(zmq.REP, self._runtime.command(self._worker))
+            self._status_socket.linger = _FINAL_SNAPSHOT_LINGER_MS
+        except BaseException:
+            self._context.destroy(linger=0)
+            self._lock.__exit__(None, None, None)
+            raise
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._old_signals[number] = signal.signal(number, self._on_signal)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._finish.set()
+        self._thread.join()
+        self._context.term()
+        for address in (self._runtime.status(self._worker), self._runtime.command(self._worker)):
+            with suppress(FileNotFoundError):
+                Path(address.removeprefix("ipc://")).unlink()
+        for number, handler in self._old_signals.items():
+            signal.signal(number, handler)
+        self._lock.__exit__(kind, error, traceback)
+
+    def _bind(self, kind: int, address: str) -> zmq.Socket[bytes]:
+        check_address(address)
+        socket = self._context.socket(kind)
+        socket.linger = 0
+        socket.bind(address)
+        return socket
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        self.stop.set()
+
+    def _status(self) -> Any:
+        return json.loads(to_json(self._snapshot()))
+
+    def _serve(self) -> None:
+        poller = zmq.Poller()
+        poller.register(self._command_socket, zmq.POLLIN)
+        try:
+            while not self._finish.is_set():
+                if poller.poll(SNAPSHOT_PERIOD_S * 1000):
+                    self._command_socket.send(self._answer(self._command_socket.recv()))
+                else:
+                    self._publish()
+            self._publish()
+        finally:
+            self._status_socket.close()
+            self._command_socket.close()
+
+    def _publish(self) -> None:
+        try:
+            self._status_socket.send(to_json(self._snapshot()))
+        except Exception:  # a snapshot that fails must not end the commands with it
+            log.exception("snapshot failed")
+
+    def _answer(self, message: bytes) -> bytes:
+        try:
+            request = json.loads(message)
+            name, arguments = request["command"], request.get("args", {})
+            handler = self._handlers[name]
+        except (ValueError, KeyError, TypeError):
+            known = ", ".join(sorted(self._handlers))
+            return _reply(ok=False, message=f"found {message[:80]!r}, expected a command of: {known}")
+        try:
+            return _reply(ok=True, result=handler(**arguments))
+        except (PebbleDaqError, TypeError, ValueError, OSError) as error:
+            return _reply(ok=False, message=str(error))
+        except Exception as error:
+            log.exception("command %s failed", name)
+            return _reply(ok=False, message=f"{type(error).__name__}: {error}")
+
+
+def check_address(address: str) -> str:
+    """Return the address; raise HostError when its socket path is too long for the kernel."""
+    if len(address.removeprefix("ipc://").encode()) > _SOCKET_PATH_LIMIT:
+        raise HostError(f"{address}: longer than {_SOCKET_PATH_LIMIT} bytes; set XDG_RUNTIME_DIR to a shorter folder")
+    return address
+
+
+def _reply(*, ok: bool, message: str = "", result: Any = None) -> bytes:
+    return json.dumps({"ok": ok, "message": message, "result": result}).encode()
+
+
+def request(address: str, command: str, timeout_s: float = 1.0, **args: Any) -> Any:
+    """Send a command to a worker and return its result.
+
+    Raises CommandError when it refuses, or does not answer within ``timeout_s``.
+    """
+    with zmq.Context() as context, context.socket(zmq.REQ) as socket:
+        socket.linger = 0
+        socket.connect(address)
+        socket.send(json.dumps({"command": command, "args": args}).encode())
+        if not socket.poll(timeout_s * 1000):
+            raise CommandError(f"{command}: no answer from {address} within {timeout_s:g} s; is the worker running?")
+        reply = json.loads(socket.recv())
+    if not reply["ok"]:
+        raise CommandError(reply["message"])
+    return reply["result"]
