@@ -1,0 +1,125 @@
+"""The outputs of one source: built from the configuration, fed by one producer thread, switched by commands."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from detectors.buffer.writer import BufferWriter
+from detectors.config import Config, SourceSection, UdpSection
+from detectors.errors import CommandError, HostError
+from detectors.frame import RecordShape
+from detectors.outputs.stage import Stage
+from detectors.outputs.zmq_module import ModulePublisher
+from detectors.pools.pebble import PebbleLease
+from detectors.runtime import Runtime
+from detectors.stats import OutputStats
+
+PUBLISH_QUEUE = 8
+"""Frames that may wait for the publisher: live data is dropped rather than kept."""
+
+
+def worker_name(source: SourceSection) -> str:
+    """Return the name of a source's worker: ``udp.M00``."""
+    return f"{'udp' if isinstance(source, UdpSection) else 'pva'}.{source.name}"
+
+
+def stream_address(config: Config, source: SourceSection, runtime: Runtime) -> str:
+    """Return the ZMQ address of a source's module stream."""
+    if config.zmq.port_base is None:
+        return runtime.frames(worker_name(source))
+    index = [*config.udp, *config.pva].index(source)
+    return f"tcp://{config.zmq.host}:{config.zmq.port_base + index}"
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """The disk and ZMQ stages of one source; ``disk`` is None when the configuration has no [disk]."""
+
+    disk: Stage | None
+    zmq: Stage | None
+
+    @classmethod
+    def build(
+        cls,
+        config: Config,
+        source: SourceSection,
+        runtime: Runtime,
+        *,
+        shape: RecordShape,
+        dtype: str,
+        frame_shape: tuple[int, ...],
+        slots: int,
+    ) -> Self:
+        """Start the stages. ``slots`` is the pebble's count: the disk stage may hold all but one of them.
+
+        Raises HostError when the folder cannot be written or the address cannot be bound.
+        """
+        writer = None
+        if config.disk:
+            writer = BufferWriter(
+                config.disk.folder / config.detector_of(source),
+                config.module_of(source),
+                shape,
+                dtype=dtype,
+                frame_shape=frame_shape,
+                direct=config.disk.direct,
+                sidecar=config.disk.sidecar,
+                min_free=int(config.disk.min_free),
+            )
+        try:
+            publisher = ModulePublisher(stream_address(config, source, runtime), config.zmq.high_water_mark)
+        except HostError:
+            if writer:
+                writer.close()
+            raise
+        return cls(
+            Stage(writer, enabled=config.disk.enabled, limit=slots) if writer and config.disk else None,
+            Stage(publisher, enabled=config.zmq.enabled, limit=min(PUBLISH_QUEUE, slots // 2)),
+        )
+
+    def offer(self, lease: PebbleLease) -> None:
+        """Give a frame to every stage and take the lease over."""
+        if self.disk:
+            self.disk.offer(lease.clone())
+        if self.zmq:
+            self.zmq.offer(lease.clone())
+        lease.close()
+
+    def set_enabled(self, output: str, enabled: bool) -> None:  # noqa: FBT001
+        """Switch one output, ``disk`` or ``zmq``. Raises CommandError for an unknown or unconfigured one."""
+        self._stage(output).set_enabled(enabled)
+
+    def set_folder(self, folder: str) -> None:
+        """Write to ``folder/detector/module`` from the next frame on.
+
+        Raises CommandError for a relative path, HostError when it cannot be written.
+        """
+        stage = self._stage("disk")
+        if not Path(folder).is_absolute():
+            raise CommandError(f"folder: found {folder!r}, expected an absolute path")
+        writer = stage.sink
+        assert isinstance(writer, BufferWriter)
+        stage.ask(lambda: writer.set_folder(Path(folder) / writer.folder.name))
+
+    def stats(self) -> dict[str, OutputStats]:
+        """Return the snapshots of both, under the names that the worker snapshots use."""
+        return {name: stage.stats() if stage else OutputStats() for name, stage in self._stages()}
+
+    def drain(self, timeout_s: float) -> bool:
+        """Wait until every frame is settled."""
+        return all([stage.drain(timeout_s) for _, stage in self._stages() if stage])
+
+    def close(self) -> None:
+        """Settle what is queued and stop."""
+        for _, stage in self._stages():
+            if stage:
+                stage.close()
+
+    def _stages(self) -> tuple[tuple[str, Stage | None], ...]:
+        return ("disk", self.disk), ("zmq", self.zmq)
+
+    def _stage(self, output: str) -> Stage:
+        stage: Any = dict(self._stages()).get(output)
+        if stage is None:
+            raise CommandError(f"output: found {output!r}, expected one of disk, zmq that the configuration has")
+        return stage

@@ -1,0 +1,225 @@
+"""An output stage: a thread that takes frames from a bounded queue to one sink.
+
+The stage owns the counters of the balance ``offered = written + dropped + disabled + queued``; the sink only writes.
+"""
+
+import errno
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, Final, Protocol
+
+from detectors.pools.pebble import PebbleLease
+from detectors.stats import OutputStats
+
+log = logging.getLogger(__name__)
+
+IDLE_S: Final = 0.1
+"""A sink is told that no frame came for this long, s: time to flush what it holds back."""
+
+RETRY_S: Final = 1.0
+"""When a sink keeps failing, frames are dropped for this long before it is tried again, s: a dead disk is not asked at 1 kHz."""
+
+FAILURES_BEFORE_PAUSE: Final = 3
+"""Failures in a row after which it counts as failing for good."""
+
+
+class Sink(Protocol):
+    """A place where frames go. Used by the stage's one thread, but for ``fill``."""
+
+    name: str
+    busy_state: str
+    """What the state is called while frames pass: ``Writing``, ``Publishing``."""
+
+    def write(self, lease: PebbleLease) -> bool:
+        """Put one frame away; False when nobody wanted it.
+
+        Raises BlockingIOError when this one frame is lost, any other OSError when further ones would be, too.
+        """
+        ...
+
+    def idle(self) -> None:
+        """Flush what is held back; no frame came for a while. Raises OSError."""
+        ...
+
+    def fill(self, stats: OutputStats) -> OutputStats:
+        """Return the stats with the sink's own fields filled in. Called from any thread."""
+        ...
+
+    def close(self) -> None:
+        """Flush and let go."""
+        ...
+
+
+class Stage:
+    """Runs a sink on a thread of its own. ``offer`` is for one producer thread; the rest for any."""
+
+    def __init__(self, sink: Sink, *, enabled: bool, limit: int) -> None:
+        self._sink = sink
+        self._limit = limit
+        self._queue: queue.SimpleQueue[PebbleLease | tuple[Callable[[], Any], Future[Any]] | None] = queue.SimpleQueue()
+        self._enabled = enabled
+        # Counted by the producer's thread only:
+        self._offered = self._dropped_full = self._disabled_in = 0
+        # Counted by the stage's thread only:
+        self._taken = self._written = self._unwanted = self._failed = self._errors = 0
+        self._message = ""
+        self._failing_until = 0.0
+        self._failures_in_a_row = 0
+        self._full = False
+        self._last_write = 0.0
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"output-{sink.name}", daemon=True)
+        self._thread.start()
+
+    @property
+    def sink(self) -> Sink:
+        """The sink, for what only it can do (another folder)."""
+        return self._sink
+
+    def offer(self, lease: PebbleLease) -> None:
+        """Take over a lease; never blocks. Dropped and counted when the queue is full."""
+        self._offered += 1
+        if not self._enabled:
+            self._disabled_in += 1
+        elif self._offered - self._dropped_full - self._disabled_in - self._taken > self._limit:
+            self._dropped_full += 1
+        else:
+            self._queue.put(lease)
+            return
+        lease.close()
+
+    def set_enabled(self, enabled: bool) -> None:  # noqa: FBT001
+        """Switch the stage; frames already queued are still written."""
+        self._enabled = enabled
+        self._failing_until = 0.0
+        self._failures_in_a_row = 0
+
+    @property
+    def queued(self) -> int:
+        """Frames taken over and not yet settled."""
+        # Read in the order that can only overstate: a frame settled in between was queued at the first read.
+        settled = self._written + self._unwanted + self._failed
+        return max(0, self._offered - self._dropped_full - self._disabled_in - settled)
+
+    def stats(self) -> OutputStats:
+        """Return a snapshot; its balance holds in itself whatever the threads do meanwhile."""
+        written, unwanted, failed = self._written, self._unwanted, self._failed
+        full, disabled_in = self._dropped_full, self._disabled_in
+        offered = max(self._offered, written + unwanted + failed + full + disabled_in)
+        if not self._enabled:
+            state = "Disabled"
+        elif self._failures_in_a_row:
+            state = "Full" if self._full else "Failing"
+        else:
+            state = self._sink.busy_state if time.monotonic() - self._last_write < 1 else "Idle"
+        return self._sink.fill(
+            OutputStats(
+                name=self._sink.name,
+                enabled=self._enabled,
+                state=state,
+                message=self._message,
+                offered=offered,
+                written=written,
+                dropped=full + failed,
+                disabled=disabled_in + unwanted,
+                queued=offered - written - unwanted - failed - full - disabled_in,
+                errors=self._errors,
+            )
+        )
+
+    def ask(self, action: Callable[[], Any], timeout_s: float = 5.0) -> Any:
+        """Run ``action`` on the stage's thread, behind the frames already queued, and return what it returns.
+
+        Raises what it raises, or TimeoutError.
+        """
+        answer: Future[Any] = Future()
+        self._queue.put((action, answer))
+        return answer.result(timeout_s)
+
+    def drain(self, timeout_s: float) -> bool:
+        """Wait until every frame offered is settled; False when that took longer than ``timeout_s``."""
+        deadline = time.monotonic() + timeout_s
+        while self.queued:
+            if time.monotonic() > deadline:
+                return False
+            self._done.wait(0.005)
+        return True
+
+    def close(self) -> None:
+        """Write what is queued, end the thread and close the sink."""
+        self._queue.put(None)
+        self._thread.join()
+        self._sink.close()
+
+    def _run(self) -> None:
+        idle = False
+        while True:
+            try:
+                item = self._queue.get(timeout=IDLE_S)
+            except queue.Empty:
+                if not idle:
+                    self._try_idle()
+                idle = True
+                continue
+            if item is None:
+                break
+            if isinstance(item, tuple):
+                self._act(*item)
+                continue
+            idle = False
+            self._taken += 1
+            with item:
+                self._write(item)
+        self._done.set()
+
+    def _act(self, action: Callable[[], Any], answer: "Future[Any]") -> None:
+        try:
+            answer.set_result(action())
+        except Exception as error:  # the asker gets it, whatever it is
+            answer.set_exception(error)
+
+    def _write(self, lease: PebbleLease) -> None:
+        now = time.monotonic()
+        if now < self._failing_until:
+            self._failed += 1
+            return
+        try:
+            wanted = self._sink.write(lease)
+        except BlockingIOError as error:
+            self._failed += 1
+            self._message = error.strerror or str(error)
+            return
+        except OSError as error:
+            self._failed += 1
+            self._fail(error)
+            return
+        self._failures_in_a_row = 0
+        if wanted:
+            self._written += 1
+            self._last_write = now
+            self._message = ""
+        else:
+            self._unwanted += 1
+
+    def _try_idle(self) -> None:
+        try:
+            self._sink.idle()
+        except OSError as error:
+            self._fail(error)
+
+    def _fail(self, error: OSError) -> None:
+        self._errors += 1
+        message = error.strerror or str(error)
+        if error.filename:
+            message = f"{error.filename}: {message}"
+        if message != self._message:
+            log.error("%s output: %s; frames are dropped and counted until it works again", self._sink.name, message)
+        self._message = message
+        self._full = error.errno == errno.ENOSPC
+        self._failures_in_a_row += 1
+        if self._failures_in_a_row >= FAILURES_BEFORE_PAUSE or self._full:
+            self._failing_until = time.monotonic() + RETRY_S
