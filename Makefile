@@ -1,0 +1,37 @@
+# Each target does all its own set-up and is quick the second time. What a target runs stands beside it, for pip and uv.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= python3
+READY := $(VENV)/.ready
+
+.PHONY: demo test check bench fuzz clean
+
+demo: $(READY)
+	$(BIN)/pebbledaq demo
+
+test: $(READY)
+	$(BIN)/pytest
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+bench: $(READY)
+	$(BIN)/python -m bench
+
+fuzz: $(READY)
+	$(BIN)/python -c "import atheris" 2>/dev/null || $(BIN)/pip install --quiet atheris
+	$(BIN)/python tests/fuzz/fuzz_frames.py -max_total_time=60
+	$(BIN)/python tests/fuzz/fuzz_pva.py -max_total_time=60
+
+$(READY): pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "pebbledaq: found Python %d.%d, expected 3.11 or newer; call make PYTHON=/path/to/python3" % sys.version_info[:2])'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis
