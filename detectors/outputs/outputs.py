@@ -107,7 +107,8 @@ class Outputs:
 
     def drain(self, timeout_s: float) -> bool:
         """Wait until every frame is settled."""
-        return all([stage.drain(timeout_s) for _, stage in self._stages() if stage])
+        settled = [stage.drain(timeout_s) for _, stage in self._stages() if stage]
+        return all(settled)
 
     def close(self) -> None:
         """Settle what is queued and stop."""

@@ -179,7 +179,7 @@ class Stage:
     def _act(self, action: Callable[[], Any], answer: "Future[Any]") -> None:
         try:
             answer.set_result(action())
-        except Exception as error:  # the asker gets it, whatever it is
+        except Exception as error:  # noqa: BLE001  the asker gets it, whatever it is
             answer.set_exception(error)
 
     def _write(self, lease: PebbleLease) -> None:
