@@ -21,12 +21,10 @@ from pydantic import (
 )
 
 from detectors.errors import ConfigError
-from detectors.geometry import GEOMETRIES, ModuleGeometry
+from detectors.geometry import GEOMETRIES, PIXEL_TYPES, ModuleGeometry
 
 MAX_PVS = 64
 """Most PVs of one detector, as on LCLS-II."""
-
-PIXEL_TYPES = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64")
 
 
 def _absolute(path: Path) -> Path:

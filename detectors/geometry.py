@@ -10,6 +10,14 @@ from detectors.frame import MISSING_MASK_BYTES
 
 MAX_PACKETS: Final = MISSING_MASK_BYTES * 8
 
+HEADER_NAMES: Final = ("jungfrau", "sls", "sls-big-endian")
+"""Names of the packet headers in ``detectors.wire.headers``."""
+
+PIXEL_TYPES: Final = (
+    "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64",
+)  # fmt: skip
+"""Pixel types, by their numpy names."""
+
 
 @dataclass(frozen=True, slots=True)
 class ModuleGeometry:
@@ -28,7 +36,13 @@ class ModuleGeometry:
     packets_per_frame: int
 
     def __post_init__(self) -> None:
-        if not 1 <= self.packets_per_frame <= MAX_PACKETS:
+        for name, value, known in (("header", self.header, HEADER_NAMES), ("dtype", self.dtype, PIXEL_TYPES)):
+            if value not in known:
+                raise ConfigError(f"{name}: found {value!r}, expected one of {', '.join(known)}")
+        for name, number in (("rows", self.rows), ("cols", self.cols), ("packets_per_frame", self.packets_per_frame)):
+            if type(number) is not int or number < 1:
+                raise ConfigError(f"{name}: found {number!r}, expected a whole number of at least 1")
+        if self.packets_per_frame > MAX_PACKETS:
             raise ConfigError(
                 f"packets_per_frame: found {self.packets_per_frame}, expected 1 to {MAX_PACKETS}; "
                 "a frame's missing-packet mask holds no more"

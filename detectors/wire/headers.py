@@ -9,6 +9,8 @@ from typing import Final
 
 import numpy as np
 
+from detectors.geometry import HEADER_NAMES
+
 
 @dataclass(frozen=True, slots=True)
 class HeaderLayout:
@@ -52,3 +54,4 @@ HEADERS: Final = {
     )
 }
 assert all(h.dtype.itemsize == 48 for h in HEADERS.values())
+assert tuple(HEADERS) == HEADER_NAMES

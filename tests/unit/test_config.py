@@ -1,0 +1,168 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detectors.config import Config, load_config, parse_config
+from detectors.errors import ConfigError
+
+EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.toml"))
+
+GOOD = """
+[detector]
+name = "JF"
+prefix = "T:JF:"
+
+[[udp]]
+name = "M00"
+module_id = 0
+port = 50000
+"""
+
+
+def problems(text: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        parse_config(text, "x.toml")
+    assert caught.value.exit_code == 2
+    assert str(caught.value).splitlines() == list(caught.value.problems)
+    return list(caught.value.problems)
+
+
+def test_defaults_are_those_of_the_documents() -> None:
+    config = parse_config(GOOD)
+    assert config.udp[0].geometry.frame_bytes == 1 << 20
+    assert config.udp[0].geometry.packet_data_bytes == 8192
+    assert config.dma.cfg_rx_count == 80
+    assert config.dma.cfg_size == 1 << 20
+    assert config.run.autostart
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.stem)
+def test_every_example_is_valid(path: Path) -> None:
+    config = load_config(path)
+    assert config.detector.prefix.endswith(":")
+
+
+def test_there_are_the_four_examples() -> None:
+    assert {p.stem for p in EXAMPLES} >= {"jungfrau", "pva-small", "rix-axis", "both"}
+
+
+def test_the_axis_camera_is_74_mib() -> None:
+    axis = load_config(next(p for p in EXAMPLES if p.stem == "rix-axis")).pva[0]
+    assert axis.shape is not None
+    assert axis.shape[0] * axis.shape[1] * 2 == 74 << 20
+
+
+def test_every_mistake_is_named_at_once_with_its_place() -> None:
+    found = problems(
+        GOOD.replace('"JF"', '"1JF"')
+        + """
+colour = "red"
+geometry = "jungfrow"
+
+[[pva]]
+pv = "A"
+
+[dma]
+cfgSize = "many"
+"""
+    )
+    for place in ("detector.name: found '1JF'", "udp[0].colour: unknown key", "udp[0].geometry: found 'jungfrow'", "pva[0].name: missing", "dma.cfgSize: found 'many'"):
+        assert any(line.startswith(f"x.toml: {place}") for line in found), (place, found)
+    assert len(found) == 5
+
+
+@pytest.mark.parametrize(
+    ("extra", "line"),
+    [
+        ('[[udp]]\nname = "M00"\nmodule_id = 1\nport = 50001', "udp[1].name: 'M00' is also the name of udp[0]"),
+        ('[[udp]]\nname = "M01"\nmodule_id = 0\nport = 50001', "udp[1].module_id: 0 is also that of udp[0]"),
+        ('[[udp]]\nname = "M01"\nmodule_id = 1\nport = 50000', "udp[1].port: 50000 is also the port of udp[0]"),
+        ('[[udp]]\nname = "M01"\nmodule_id = 1\nport = 50001\ngeometry = "eiger-16"', "udp[1].geometry: differs from udp[0].geometry"),
+        ("[timing]\nport = 50000", "timing.port: 50000 is also the port of udp[0]"),
+        ("[pools]\ntransitionBufCount = 128", "pools.transitionBufCount: found 128, but transition buffers cannot be set"),
+        ('[pools]\ntransitionBufSize = "74 MiB"', "pools.transitionBufSize: found 77594624, but transition buffers cannot be set"),
+        ('[disk]\nfolder = "data"', "disk.folder: found the relative path 'data', expected an absolute one"),
+    ],
+)
+def test_what_one_section_cannot_know_is_checked(extra: str, line: str) -> None:
+    found = problems(GOOD + extra)
+    assert len(found) == 1
+    assert found[0].startswith(f"x.toml: {line}")
+
+
+def test_a_detector_without_sources_is_refused() -> None:
+    assert "found no source" in problems('[detector]\nname = "A"\nprefix = "A:"')[0]
+
+
+def test_a_geometry_may_be_a_table() -> None:
+    table = 'geometry = { header = "sls", rows = 256, cols = 512, dtype = "uint32", packets_per_frame = 128 }'
+    geometry = parse_config(GOOD + table).udp[0].geometry
+    assert geometry.frame_bytes == 256 * 512 * 4
+    assert geometry.rows_per_packet == 2
+
+
+@pytest.mark.parametrize("packets", [0, 257, 3])
+def test_an_irregular_geometry_is_refused(packets: int) -> None:
+    table = f'geometry = {{ header = "sls", rows = 256, cols = 512, dtype = "uint32", packets_per_frame = {packets} }}'
+    assert "packets_per_frame" in problems(GOOD + table)[0]
+
+
+@pytest.mark.parametrize(
+    ("table", "line"),
+    [
+        ('{ header = "sls2", rows = 256, cols = 512, dtype = "uint32", packets_per_frame = 64 }', "header: found 'sls2'"),
+        ('{ header = "sls", rows = 256, cols = 512, dtype = "uint3", packets_per_frame = 64 }', "dtype: found 'uint3'"),
+        ('{ header = "sls", rows = "256", cols = 512, dtype = "uint32", packets_per_frame = 64 }', "rows: found '256'"),
+        ('{ header = "sls", rows = 256, cols = -512, dtype = "uint32", packets_per_frame = 64 }', "cols: found -512"),
+        ('{ header = "sls", cols = 512, dtype = "uint32", packets_per_frame = 64 }', "rows"),
+    ],
+)
+def test_a_wrong_geometry_table_is_named(table: str, line: str) -> None:
+    found = problems(GOOD + f"geometry = {table}")
+    assert len(found) == 1
+    assert line in found[0]
+
+
+def test_a_source_may_have_its_own_ring_and_pools() -> None:
+    config = parse_config(GOOD + "[udp.dma]\ncfgRxCount = 8\n[udp.pools]\npebbleBufCount = 32\n[pools]\nchecked = true")
+    assert config.dma_of(config.udp[0]).cfg_rx_count == 8
+    assert config.pools_of(config.udp[0]).pebble_buf_count == 32
+    assert not config.pools_of(config.udp[0]).checked
+
+
+def test_a_pva_source_is_a_detector_of_one_module() -> None:
+    config = parse_config(GOOD + '[[pva]]\nname = "CAM"\npv = "A:B"')
+    assert config.detector_of(config.pva[0]) == "JF-CAM"
+    assert config.module_of(config.pva[0]) == "M00"
+    assert config.pva[0].pv == ("A:B",)
+
+
+def test_a_missing_file_and_bad_toml_are_one_line(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nowhere.toml: cannot be read: No such file"):
+        load_config(tmp_path / "nowhere.toml")
+    (tmp_path / "bad.toml").write_text("a = = 1")
+    with pytest.raises(ConfigError, match=r"bad.toml: not TOML: "):
+        load_config(tmp_path / "bad.toml")
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match=r"not UTF-8"):
+        load_config(tmp_path / "binary.toml")
+
+
+def test_a_source_is_found_by_name_or_as_the_only_one() -> None:
+    config = parse_config(GOOD)
+    assert config.source("udp", None) is config.udp[0]
+    assert config.source("udp", "M00") is config.udp[0]
+    with pytest.raises(ConfigError, match=r"found 'M09', expected one of: M00"):
+        config.source("udp", "M09")
+    with pytest.raises(ConfigError, match=r"found no name, expected one of: none"):
+        config.source("pva", None)
+
+
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=8), lambda x: st.lists(x, max_size=3) | st.dictionaries(st.sampled_from(["detector", "udp", "name", "port", "geometry", "pv", "pva", "disk"]), x, max_size=4)))
+def test_no_tree_of_values_makes_anything_but_a_list_of_mistakes(tree: object) -> None:
+    from pydantic import ValidationError
+
+    with pytest.raises(ValidationError):
+        Config.model_validate(tree)
