@@ -77,7 +77,9 @@ def hold_lock(runtime: Runtime, worker: str) -> Iterator[None]:
         except BlockingIOError:
             pid = os.pread(descriptor, 20, 0).decode(errors="replace").strip()
             os.close(descriptor)
-            raise HostError(f"{worker}: already running as process {pid} for prefix {runtime.prefix}; stop that first") from None
+            raise HostError(
+                f"{worker}: already running as process {pid} for prefix {runtime.prefix}; stop that first"
+            ) from None
         # The one who held it may have unlinked the file between our open and our lock: then nobody sees our lock.
         with suppress(FileNotFoundError):
             if path.stat().st_ino == os.fstat(descriptor).st_ino:
