@@ -1,0 +1,69 @@
+"""The house rules: imports, style, types and documents, checked as a user would."""
+
+import dataclasses
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from detectors import stats
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+
+
+def run(*command: str) -> None:
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=110, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("ruff", "check", "."), ("ruff", "format", "--check", "."), ("lint-imports",), ("basedpyright",)],
+    ids=lambda c: c[0] + c[1][:6] if len(c) > 1 else c[0],
+)
+def test_the_tools_are_content(command: tuple[str, ...]) -> None:
+    run(str(BIN / command[0]), *command[1:])
+
+
+def test_the_required_folders_are_packages() -> None:
+    for folder in ("ioc", "detectors", "db", "sim", "tests"):
+        assert (ROOT / folder / "__init__.py").is_file()
+
+
+def test_every_link_in_the_documents_leads_somewhere() -> None:
+    broken = []
+    for page in [ROOT / "README.md", ROOT / "CHANGELOG.md", *ROOT.glob("docs/**/*.md")]:
+        for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
+            if "://" not in target and not (page.parent / target).exists():
+                broken.append(f"{page.relative_to(ROOT)}: {target}")
+    assert broken == []
+
+
+def test_every_counter_is_in_the_document() -> None:
+    text = (ROOT / "docs" / "counters.md").read_text()
+    missing = [
+        f"{name}.{f.name}"
+        for name, kind in vars(stats).items()
+        if dataclasses.is_dataclass(kind) and name.endswith("Stats")
+        for f in dataclasses.fields(kind)
+        if f"`{f.name}`" not in text
+    ]
+    assert missing == []
+
+
+def test_nothing_committed_names_a_machine() -> None:
+    if shutil.which("git") is None or not (ROOT / ".git").exists():
+        pytest.skip("not a checkout")
+    names = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    own = Path(__file__).relative_to(ROOT).as_posix()
+    for name in names:
+        path = ROOT / name
+        if name == own or not path.is_file():
+            continue
+        text = path.read_bytes()
+        assert b"/home/" not in text, name
+        assert b"/root/" not in text, name
