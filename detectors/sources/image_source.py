@@ -1,12 +1,15 @@
 """What a source of images is, and what it tells the one who listens.
 
 A source owns the connection to one PV, and one thread that serves it. Everything it learns it tells an ``ImageSink`` on
-that thread, in the order in which it happened. Per update of the PV it calls exactly one of these:
+that thread, in the order in which it happened. Per update of the PV that came whole, it calls exactly one of these:
 
-* ``slot()`` gives memory, then ``update()`` (it is filled) or ``abandon()`` (it will not be filled);
-* ``slot()`` gives None, then ``dropped()`` (policy "drop"), or ``slot()`` again until there is room (policy "hold");
-* ``bad()``: an array came that cannot be decoded; no slot was filled for it (it may follow an ``abandon()``);
-* ``empty()``: the update holds no array.
+* ``update()``: it fills the slot that ``slot()`` just gave;
+* ``dropped()``: ``slot()`` gave None (under the policy "hold" it is asked again until there is room);
+* ``bad()``: it holds an array that cannot be decoded, or is not what was specified;
+* ``empty()``: it holds no array.
+
+Every slot given is followed by ``update()`` or ``abandon()``. ``abandon()`` counts no update: either ``bad()`` or
+``dropped()`` follows, or the connection was lost midway and the image shows as a gap in uniqueId.
 
 The payload of a PV is only known once its first array was seen: the type alone does not tell dimensions. So the source
 looks at the first array, calls ``connected()`` with what it found, and asks for slots only after that returned. The
@@ -95,8 +98,10 @@ class ImageSink(Protocol):
 class ImageSource(Protocol):
     """One PV, by one client."""
 
-    name: str
-    """The client: "p4p", "direct" or "ca"."""
+    @property
+    def name(self) -> str:
+        """The client: "p4p", "direct" or "ca"."""
+        ...
 
     def start(self, sink: ImageSink) -> None:
         """Start the source's thread; returns at once, connected or not."""

@@ -1,0 +1,87 @@
+"""Decompression of what areaDetector's NDPluginCodec compresses, straight into the caller's memory.
+
+Libraries do all of it, and release the GIL while they work. Some sources pass on whole HDF5 chunks, with the chunk's
+header in front. A blob that cannot be decoded raises WireError, never anything else.
+"""
+
+import struct
+from collections.abc import Callable
+from typing import Any, Final
+
+import imagecodecs as _imagecodecs
+import numpy as np
+
+from detectors.errors import WireError
+from detectors.sources.bitshuffle import decode_bslz4
+from detectors.wire.ntndarray import ImageHead
+
+imagecodecs: Any = _imagecodecs  # its annotations know bytes only, its functions take arrays as well
+
+_BLOSC_HEADER: Final = struct.Struct("<4B3I")  # version, format, flags, item size; bytes, bytes in a block, compressed
+_HDF5_LZ4_HEADER: Final = struct.Struct(">QI")  # bytes decompressed, bytes in a block; then each block: size and data
+
+
+def decode(codec: str, data: np.ndarray, out: np.ndarray, head: ImageHead) -> None:
+    """Fill ``out`` (uint8, ``head.nbytes``) with what ``data`` (uint8) holds; "" is no compression.
+
+    Raises WireError for an unknown codec, and for a blob that is corrupt or of another size.
+    """
+    if not codec:
+        if data.nbytes != out.nbytes:
+            raise WireError(f"array: found {data.nbytes} bytes, expected {out.nbytes}")
+        np.copyto(out, data)
+        return
+    decoder = _DECODERS.get(codec)
+    if decoder is None:
+        raise WireError(f"codec: found {codec!r}, expected one of {', '.join(_DECODERS)}")
+    try:
+        decoder(data, out, head)
+    except (RuntimeError, ValueError, TypeError, MemoryError) as error:  # imagecodecs' own are RuntimeErrors
+        raise WireError(f"{codec}: found {data.nbytes} bytes that do not decode ({error})") from None
+
+
+def _blosc(data: np.ndarray, out: np.ndarray, _head: ImageHead) -> None:
+    if data.nbytes < _BLOSC_HEADER.size:
+        raise WireError(f"blosc: found {data.nbytes} bytes, expected a header of {_BLOSC_HEADER.size}")
+    nbytes = _BLOSC_HEADER.unpack_from(data.data)[4]
+    if nbytes != out.nbytes:
+        raise WireError(f"blosc: found a chunk of {nbytes} bytes, expected {out.nbytes}")
+    imagecodecs.blosc2_decode(data, out=out)  # reads Blosc 1 as well, and is the quicker of the two
+
+
+def _lz4(data: np.ndarray, out: np.ndarray, _head: ImageHead) -> None:
+    # No raw LZ4 block starts like the header, with a token of no literals: nothing lies before it to repeat.
+    if data.nbytes >= _HDF5_LZ4_HEADER.size and _HDF5_LZ4_HEADER.unpack_from(data.data)[0] == out.nbytes:
+        _expect("lz4", imagecodecs.lz4h5_decode(data, out=out), out)
+    else:
+        _expect("lz4", imagecodecs.lz4_decode(data, out=out, header=False), out)
+
+
+def _zlib(data: np.ndarray, out: np.ndarray, _head: ImageHead) -> None:
+    _expect("zlib", imagecodecs.zlib_decode(data, out=out), out)
+
+
+def _jpeg(data: np.ndarray, out: np.ndarray, head: ImageHead) -> None:
+    """Decode into [y, x] or [y, x, 3]. libjpeg fills up a truncated image in grey, so its end is looked for first."""
+    if data[-64:].tobytes().rstrip(b"\0")[-2:] != b"\xff\xd9":
+        raise WireError(f"jpeg: found {data.nbytes} bytes without an end-of-image marker, expected a whole image")
+    imagecodecs.jpeg8_decode(data, out=out.view(head.dtype).reshape(head.shape))
+
+
+def _bslz4(data: np.ndarray, out: np.ndarray, head: ImageHead) -> None:
+    decode_bslz4(data, out, head.dtype.itemsize)
+
+
+def _expect(codec: str, decoded: np.ndarray, out: np.ndarray) -> None:
+    """Check that the decoder filled ``out``: given too little, it returns a shorter view."""
+    if decoded.nbytes != out.nbytes:
+        raise WireError(f"{codec}: found {decoded.nbytes} bytes decoded, expected {out.nbytes}")
+
+
+_DECODERS: Final[dict[str, Callable[[np.ndarray, np.ndarray, ImageHead], None]]] = {
+    "blosc": _blosc,
+    "lz4": _lz4,
+    "bslz4": _bslz4,
+    "jpeg": _jpeg,
+    "zlib": _zlib,
+}

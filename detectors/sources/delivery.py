@@ -1,0 +1,141 @@
+"""From an array and its head to the sink's slot: what every client does once it holds an array in memory."""
+
+import logging
+import math
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from detectors.errors import PebbleDaqError, WireError
+from detectors.sources.codecs import decode
+from detectors.sources.image_source import Description, ImageSink, Update
+from detectors.sources.pvspec import STRING_DTYPE, PvSpec
+from detectors.wire.ntndarray import STRING_BYTES, ImageHead
+
+log = logging.getLogger(__name__)
+
+_HOLD_S = 0.001
+"""Interval at which a held source asks again for a slot."""
+
+
+class Delivery:
+    """Hands arrays to one sink: announces them, asks for slots, fills them, and keeps the sink's rules.
+
+    ``when_full`` is "drop" or "hold". ``idle`` is called while a held source waits, to keep its connection alive.
+    """
+
+    def __init__(
+        self,
+        sink: ImageSink,
+        spec: PvSpec,
+        when_full: str,
+        stop: threading.Event,
+        idle: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.sink = sink
+        self._spec = spec
+        self._hold = when_full == "hold"
+        self._stop = stop
+        self._idle = idle
+        self._lost = False
+        self.description: Description | None = None
+        """Of the last array; None until the first one of a connection."""
+        self.accepted = False
+        """Whether the sink took the description."""
+
+    def array(self, data: np.ndarray, head: ImageHead) -> None:
+        """Deliver one array; ``data`` holds its bytes as they travelled (uint8, one dimension)."""
+        if head.nbytes == 0:
+            self.empty()
+            return
+        try:
+            head = self.conform(head)
+        except WireError as error:
+            self.sink.bad(str(error))
+            return
+        self.announce(head)
+        slot = self.slot(head.nbytes)
+        if slot is None:
+            self.sink.dropped(update_of(head))
+            return
+        try:
+            decode(head.codec, data, np.frombuffer(slot, np.uint8), head)
+        except WireError as error:
+            self.sink.abandon()
+            self.sink.bad(str(error))
+            return
+        self.sink.update(update_of(head))
+
+    def conform(self, head: ImageHead) -> ImageHead:
+        """Return ``head`` in the shape that the specification asks for.
+
+        Raises WireError when the PV disagrees with it.
+        """
+        spec, shape = self._spec, head.shape
+        if spec.firstdim is not None and len(shape) == 1:
+            if shape[0] % spec.firstdim:
+                raise WireError(f"{spec.name}: found {shape[0]} elements, expected a multiple of {spec.firstdim}")
+            shape = (spec.firstdim, shape[0] // spec.firstdim)
+        if spec.shape is not None and len(shape) == 1 and math.prod(spec.shape) == shape[0]:
+            shape = spec.shape
+        if spec.shape is not None and shape != spec.shape:
+            raise WireError(f"{spec.name}: found shape {list(shape)}, expected {list(spec.shape)}")
+        if spec.dtype is not None and not _is(spec.dtype, head):
+            raise WireError(f"{spec.name}: found type {head.dtype}, expected {spec.dtype}")
+        return head if shape == head.shape else replace(head, shape=shape)
+
+    def announce(self, head: ImageHead) -> None:
+        """Tell the sink of an array that is not like the last one."""
+        description = Description(head.nbytes, head.shape, head.dtype.name, head.codec)
+        if description == self.description:
+            return
+        self.description, self.accepted, self._lost = description, False, False
+        try:
+            self.sink.connected(description)
+        except PebbleDaqError as error:
+            log.error("%s: refused, its images are dropped: %s", self._spec.name, error)  # noqa: TRY400 - a user's error
+        else:
+            self.accepted = True
+
+    def slot(self, nbytes: int) -> memoryview | None:
+        """Return a slot, or None when there is none; a held source waits for it."""
+        if not self.accepted:
+            return None
+        while (slot := self.sink.slot(nbytes)) is None and self._hold:
+            if self._stop.wait(_HOLD_S):
+                return None
+            self._idle()
+        return slot
+
+    def empty(self) -> None:
+        """Pass on that an update held no array."""
+        self.sink.empty()
+
+    def disconnected(self, reason: str) -> None:
+        """Tell the sink once that the PV is away."""
+        self.description, self.accepted = None, False
+        if not self._lost:
+            self._lost = True
+            self.sink.disconnected(reason)
+
+
+def update_of(head: ImageHead) -> Update:
+    """Return the sink's view of a head."""
+    return Update(
+        head.unique_id,
+        head.timestamp_ns,
+        head.data_timestamp_ns,
+        head.shape,
+        head.dtype.name,
+        head.nbytes,
+        head.attributes,
+        head.alarm_severity,
+    )
+
+
+def _is(dtype: str, head: ImageHead) -> bool:
+    if dtype == STRING_DTYPE:
+        return head.dtype == np.uint8 and head.shape == (STRING_BYTES,)
+    return head.dtype == np.dtype(dtype)

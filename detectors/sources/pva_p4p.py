@@ -1,0 +1,144 @@
+"""PVA through p4p: the reference client, and the one for everything that is no large array.
+
+p4p (pvxs) allocates each array afresh; the pixels are copied into the slot with one np.copyto. Its queue is drained at
+once whatever the sink does, so losses happen where they are counted, or show as gaps in uniqueId.
+"""
+
+import ctypes
+import logging
+import threading
+from typing import Any, Final
+
+import numpy as np
+
+from detectors.errors import WireError
+from detectors.sources.delivery import Delivery
+from detectors.sources.image_source import ImageSink
+from detectors.sources.pvspec import PvSpec
+from detectors.sources.values import plain_value
+from detectors.wire.ntndarray import HEAD_FIELDS, image_head
+
+log = logging.getLogger(__name__)
+
+_QUEUE: Final = 8
+"""Updates that p4p keeps while one is delivered."""
+
+# ``pipeline`` stays off: with pvxs servers the tail of a burst sticks, with pvDatabase servers images repeat.
+_REQUEST: Final = f"record[queueSize={_QUEUE}]field()"
+
+_SILENCE_S: Final = 3.0
+"""Time after which a PV that never connected is reported."""
+
+_MALLOPT: Final = {-4: 0, -8: 1, -1: 2**31 - 1, -2: 400 << 20}
+"""M_MMAP_MAX, M_ARENA_MAX, M_TRIM_THRESHOLD, M_TOP_PAD: large blocks come from one heap that is never given back.
+
+As shipped, every image is a fresh mmap, and its page faults cost more than its copy.
+"""
+
+
+def tune_allocator() -> None:
+    """Make glibc reuse the memory of arrays, for the whole process; call before p4p is imported."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None or not all(mallopt(option, value) for option, value in _MALLOPT.items()):
+        log.warning("mallopt is not to be had on this host: p4p will be slower with large images")
+
+
+class P4pClient:
+    """Serves one PV on the caller's thread."""
+
+    name = "p4p"
+
+    def __init__(self, spec: PvSpec, *, when_full: str, tune: bool = True) -> None:
+        self._spec = spec
+        self._when_full = when_full
+        self._tune = tune
+
+    def serve(self, sink: ImageSink, stop: threading.Event, wake: threading.Event) -> None:
+        """Deliver updates until ``stop`` is set; ``wake`` is set along with it, and by us when updates came."""
+        if self._tune:
+            tune_allocator()
+        from p4p.client.raw import Context
+
+        delivery = Delivery(sink, self._spec, self._when_full, stop)
+        # nt=False: an unwrapping Context misbehaves once it has seen a value of unknown type
+        with Context("pva", nt=False) as context:
+            subscription = context.monitor(self._spec.pv, wake.set, request=_REQUEST)
+            try:
+                heard = False
+                while not stop.is_set():
+                    update = subscription.pop()
+                    if update is not None:
+                        heard = True
+                        self._update(delivery, update)
+                    elif wake.wait(None if heard else _SILENCE_S):
+                        wake.clear()
+                    elif not heard:
+                        delivery.disconnected(f"{self._spec.pv}: no server answered for it in {_SILENCE_S:g} s")
+            finally:
+                subscription.close()
+
+    def _update(self, delivery: Delivery, update: Any) -> None:
+        if isinstance(update, Exception):
+            delivery.disconnected(f"{self._spec.pv}: {update or type(update).__name__}")
+            return
+        try:
+            data, head = self._read(update)
+        except WireError as error:
+            delivery.sink.bad(str(error))
+            return
+        if data is None or head is None:
+            delivery.empty()
+        else:
+            delivery.array(data, head)
+
+    def _read(self, update: Any) -> tuple[Any, Any]:
+        """Return the array's bytes and its head; None twice when the update holds none. Raises WireError."""
+        path = self._spec.field
+        value = _field(update, path)
+        if not _marked(update, path):
+            return None, None
+        if isinstance(value, np.ndarray) and "dimension" in update and path == "value":
+            meta = {name: _plain(update[name]) for name in HEAD_FIELDS if name in update}
+            value = value.view(np.uint8) if value.dtype == np.bool_ else value
+            head = image_head(meta, value.dtype, value.size)
+            return value.reshape(-1).view(np.uint8), head
+        meta = {name: _plain(update[name]) for name in ("timeStamp", "alarm") if name in update}
+        return plain_value(_typed(update, path, _plain(value)), meta, self._spec.name)
+
+
+def _field(update: Any, path: str) -> Any:
+    from p4p import Value
+
+    value = update
+    for name in path.split("."):
+        if not isinstance(value, Value) or name not in value:
+            raise WireError(f"field: found no {path!r} in {update.getID()}, expected one of {', '.join(update.keys())}")
+        value = value[name]
+    return value
+
+
+def _typed(update: Any, path: str, value: Any) -> Any:
+    """Return a number as the numpy scalar of its PVA type, which Python's int and float forget."""
+    if not isinstance(value, (bool, int, float)):
+        return value
+    owner, _, name = path.rpartition(".")
+    code = (_field(update, owner) if owner else update).type()[name]
+    return np.dtype(code).type(value) if isinstance(code, str) and len(code) == 1 and code != "v" else value
+
+
+def _marked(update: Any, path: str) -> bool:
+    """Whether the update carries the field, a part of it, or a structure around it."""
+    return any(
+        name == path or name.startswith(f"{path}.") or path.startswith(f"{name}.") for name in update.changedSet()
+    )
+
+
+def _plain(value: Any) -> Any:
+    """Return a p4p value as plain Python: dicts for structures, lists, numbers; arrays stay as they are."""
+    from p4p import Value
+
+    if isinstance(value, Value):
+        return {name: _plain(value[name]) for name in value}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return value

@@ -1,0 +1,217 @@
+"""What the fields of an NTNDArray mean, and of the simpler normative types.
+
+Everything here is a function of values that a client has already taken from the wire: plain dicts, lists and numbers.
+Sources: the EPICS Normative Types specification, and areaDetector's ntndArrayConverter for codec and colour.
+
+On PVA every timeStamp counts seconds past the POSIX epoch (1970). Channel Access counts from 1990: ``ca_timestamp_ns``.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any, Final
+
+import numpy as np
+
+from detectors.errors import WireError
+
+EPICS_EPOCH_S: Final = 631_152_000
+"""1990-01-01 00:00:00 UTC in seconds past the POSIX epoch: the origin of Channel Access time."""
+
+MAX_ARRAY_BYTES: Final = 4 << 30
+"""Largest array that is taken, bytes: above any camera, below what would let one message exhaust a machine."""
+
+MAX_DIMENSIONS: Final = 10
+"""areaDetector's ND_ARRAY_MAX_DIMS."""
+
+STRING_BYTES: Final = 256
+"""Memory of a text value, UTF-8, filled up with zeros."""
+
+PIXEL_DTYPES: Final = {
+    "booleanValue": np.dtype(np.uint8),  # one byte, 0 or 1
+    "byteValue": np.dtype(np.int8),
+    "shortValue": np.dtype(np.int16),
+    "intValue": np.dtype(np.int32),
+    "longValue": np.dtype(np.int64),
+    "ubyteValue": np.dtype(np.uint8),
+    "ushortValue": np.dtype(np.uint16),
+    "uintValue": np.dtype(np.uint32),
+    "ulongValue": np.dtype(np.uint64),
+    "floatValue": np.dtype(np.float32),
+    "doubleValue": np.dtype(np.float64),
+}
+"""dtype in memory of each member of NTNDArray's union."""
+
+CODEC_DTYPES: Final = tuple(PIXEL_DTYPES.values())
+"""dtype of what was compressed, by ``codec.parameters``: pvData's ScalarType, 0 boolean to 10 double."""
+
+HEAD_FIELDS: Final = (
+    "codec",
+    "uncompressedSize",
+    "uniqueId",
+    "dataTimeStamp",
+    "alarm",
+    "timeStamp",
+    "dimension",
+    "attribute",
+)
+"""Fields that ``image_head`` reads."""
+
+
+class ColorMode(IntEnum):
+    """areaDetector's NDColorMode, in the attribute ``ColorMode``; memory order is the reverse of dimension[]."""
+
+    MONO = 0
+    BAYER = 1
+    RGB1 = 2  # [y, x, 3]
+    RGB2 = 3  # [y, 3, x]
+    RGB3 = 4  # [3, y, x]
+    YUV444 = 5
+    YUV422 = 6
+    YUV421 = 7
+
+
+_COLOR_AXIS: Final = {ColorMode.RGB1: -1, ColorMode.RGB2: -2, ColorMode.RGB3: -3}
+
+
+@dataclass(frozen=True, slots=True)
+class ImageHead:
+    """All of an image but its pixels."""
+
+    shape: tuple[int, ...]
+    """Slowest dimension first."""
+    dtype: np.dtype
+    """Of the decompressed array, native byte order."""
+    nbytes: int
+    """Of the decompressed array."""
+    codec: str = ""
+    unique_id: int | None = None
+    timestamp_ns: int = 0
+    """POSIX, ns; 0 when never set."""
+    data_timestamp_ns: int = 0
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    alarm_severity: int = 0
+
+
+def image_head(meta: Mapping[str, Any], wire_dtype: np.dtype, count: int) -> ImageHead:
+    """Return what ``meta``, an NTNDArray's fields by name, says of an array of ``count`` elements.
+
+    ``wire_dtype`` is that of the union's selected member. Raises WireError when the fields contradict one another.
+    """
+    codec = meta.get("codec") or {}
+    name = str(codec.get("name") or "")
+    if name:
+        dtype = _codec_dtype(name, codec.get("parameters"))
+        nbytes = _whole(meta.get("uncompressedSize"), "uncompressedSize")
+    else:
+        dtype, nbytes = wire_dtype, count * wire_dtype.itemsize
+    if nbytes > MAX_ARRAY_BYTES:
+        raise WireError(f"NTNDArray: found an array of {nbytes} bytes, expected at most {MAX_ARRAY_BYTES}")
+    return ImageHead(
+        shape=array_shape(meta.get("dimension") or (), nbytes, dtype),
+        dtype=dtype,
+        nbytes=nbytes,
+        codec=name,
+        unique_id=_whole(meta["uniqueId"], "uniqueId") if meta.get("uniqueId") is not None else None,
+        timestamp_ns=timestamp_ns(meta.get("timeStamp")),
+        data_timestamp_ns=timestamp_ns(meta.get("dataTimeStamp")),
+        attributes=attributes(meta.get("attribute") or ()),
+        alarm_severity=alarm_severity(meta.get("alarm")),
+    )
+
+
+def plain_head(meta: Mapping[str, Any], dtype: np.dtype, shape: tuple[int, ...]) -> ImageHead:
+    """Return the head of a value that is no NTNDArray: only its time and alarm are known."""
+    return ImageHead(
+        shape=shape,
+        dtype=dtype,
+        nbytes=math.prod(shape) * dtype.itemsize,
+        timestamp_ns=timestamp_ns(meta.get("timeStamp")),
+        alarm_severity=alarm_severity(meta.get("alarm")),
+    )
+
+
+def array_shape(dimensions: Sequence[Mapping[str, Any]], nbytes: int, dtype: np.dtype) -> tuple[int, ...]:
+    """Return the shape in memory, slowest first: ``dimension`` names the fastest first.
+
+    Without dimensions the array is flat. Raises WireError when they do not give ``nbytes``.
+    """
+    if len(dimensions) > MAX_DIMENSIONS:
+        raise WireError(f"NTNDArray: found {len(dimensions)} dimensions, expected at most {MAX_DIMENSIONS}")
+    if any(d is None for d in dimensions):
+        raise WireError("NTNDArray: found a null dimension, expected its size")
+    sizes = tuple(_whole(d.get("size"), "dimension.size") for d in reversed(dimensions))
+    if not sizes and nbytes % dtype.itemsize == 0:
+        return (nbytes // dtype.itemsize,)
+    if not sizes or min(sizes) < 0 or math.prod(sizes) * dtype.itemsize != nbytes:
+        raise WireError(f"NTNDArray: found {nbytes} bytes of {dtype}, expected those of its dimensions {list(sizes)}")
+    return sizes
+
+
+def timestamp_ns(stamp: Mapping[str, Any] | None) -> int:
+    """Return a PVA ``time_t`` in ns past the POSIX epoch; 0 when it was never set."""
+    if not stamp:
+        return 0
+    seconds = _whole(stamp.get("secondsPastEpoch", 0), "secondsPastEpoch")
+    nanoseconds = _whole(stamp.get("nanoseconds", 0), "nanoseconds")
+    return max(0, seconds * 1_000_000_000 + nanoseconds)
+
+
+def ca_timestamp_ns(seconds: int, nanoseconds: int) -> int:
+    """Return a Channel Access time stamp, seconds past 1990, in ns past the POSIX epoch; 0 when it was never set."""
+    if seconds == 0 and nanoseconds == 0:
+        return 0
+    return (seconds + EPICS_EPOCH_S) * 1_000_000_000 + nanoseconds
+
+
+def alarm_severity(alarm: Mapping[str, Any] | None) -> int:
+    """Return 0 none, 1 minor, 2 major or 3 invalid; anything else a server sends counts as invalid."""
+    severity = (alarm or {}).get("severity", 0)
+    return severity if isinstance(severity, int) and 0 <= severity <= 3 else 3
+
+
+def attributes(elements: Sequence[Mapping[str, Any] | None]) -> dict[str, Any]:
+    """Return NDAttributes by name; an attribute whose value is itself a normative type gives that type's value."""
+    found: dict[str, Any] = {}
+    for element in elements:
+        if element is None:
+            continue
+        value = element.get("value")
+        found[str(element.get("name", ""))] = (
+            value["value"] if isinstance(value, Mapping) and "value" in value else value
+        )
+    return found
+
+
+def color_mode(found: Mapping[str, Any]) -> ColorMode:
+    """Return the colour mode that the attributes name; MONO when they do not."""
+    mode = found.get("ColorMode", 0)
+    try:
+        return ColorMode(int(mode))
+    except (TypeError, ValueError):
+        return ColorMode.MONO
+
+
+def color_axis(mode: ColorMode, shape: tuple[int, ...]) -> int | None:
+    """Return the axis (negative: from the end) of ``shape`` that holds red, green and blue; None when none does."""
+    axis = _COLOR_AXIS.get(mode)
+    return axis if axis is not None and len(shape) >= 3 and shape[axis] == 3 else None
+
+
+def _codec_dtype(codec: str, parameters: Any) -> np.dtype:
+    """Return the dtype that was compressed; JPEG has only bytes, and its sources often leave the parameter out."""
+    if parameters is None and codec == "jpeg":
+        return np.dtype(np.uint8)
+    if isinstance(parameters, (int, np.integer)) and 0 <= parameters < len(CODEC_DTYPES):
+        return CODEC_DTYPES[int(parameters)]
+    raise WireError(
+        f"NTNDArray: found codec.parameters {parameters!r} with codec {codec!r}, "
+        f"expected a scalar type from 0 (boolean) to {len(CODEC_DTYPES) - 1} (double)"
+    )
+
+
+def _whole(value: Any, what: str) -> int:
+    if not isinstance(value, (int, np.integer)):
+        raise WireError(f"NTNDArray: found {what} {value!r}, expected a whole number")
+    return int(value)

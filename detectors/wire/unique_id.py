@@ -1,0 +1,49 @@
+"""NTNDArray's uniqueId unwrapped: what was missed, what came twice, and when the source started afresh."""
+
+from dataclasses import dataclass
+from typing import Final
+
+_MAX_GAP: Final = 1 << 24
+"""Longest gap that counts as missed images, not as a source that started afresh: 4.6 hours at 1 kHz."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one uniqueId says."""
+
+    value: int
+    """Unwrapped: grows without bound until the source starts afresh. Never negative."""
+    missed: int = 0
+    """Images that were sent since the last one, and not seen."""
+    repeated: bool = False
+    """The last one came again, as it does first of all after a reconnection."""
+    restarted: bool = False
+    """The source started to count afresh; what was missed in between is unknown."""
+
+
+class UniqueIds:
+    """Unwraps a 32-bit counter that may wrap at 2**31 (to 0 or to negative values) or at 2**32."""
+
+    def __init__(self, max_gap: int = _MAX_GAP) -> None:
+        self._max_gap = max_gap
+        self._raw: int | None = None
+        self._value = 0
+
+    def step(self, unique_id: int) -> Step:
+        """Return what ``unique_id``, as it came, says; only its low 32 bits are looked at."""
+        raw = unique_id & 0xFFFF_FFFF
+        last, self._raw = self._raw, raw
+        if last is None:
+            self._value = raw
+            return Step(raw)
+        ahead = (raw - last) & 0xFFFF_FFFF
+        if raw < 0x8000_0000 and 0x8000_0000 - last <= self._max_gap and last < 0x8000_0000:
+            # just below 2**31: a small number next is a wrap of 31 bits, which areaDetector makes of positive ids
+            ahead = min(ahead, (raw - last) & 0x7FFF_FFFF)
+        if ahead == 0:
+            return Step(self._value, repeated=True)
+        if ahead <= self._max_gap:
+            self._value += ahead
+            return Step(self._value, missed=ahead - 1)
+        self._value = raw
+        return Step(raw, restarted=True)
