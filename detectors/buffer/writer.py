@@ -1,0 +1,254 @@
+"""The disk writer: a sink that puts every frame at the place which its pulse_id gives it.
+
+Source of the layout: sf-buffer.
+"""
+
+import errno
+import logging
+import os
+import shutil
+import time
+from collections import OrderedDict
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from detectors.buffer.atomic import write_atomically
+from detectors.buffer.datafile import DataFile
+from detectors.buffer.detector_json import register_module
+from detectors.buffer.layout import LATEST, data_file, relative_path, sidecar_path
+from detectors.buffer.sidecar import SidecarFile
+from detectors.errors import ConfigError, HostError
+from detectors.frame import FILE_MOD, RecordShape
+from detectors.pools.pebble import PebbleLease
+from detectors.stats import OutputStats
+
+log = logging.getLogger(__name__)
+
+OPEN_FILES: Final = 3
+"""Files kept open, so that frames that come out of order around the edge of a file do not open and close it each time."""
+
+CHECK_PERIOD_S: Final = 1.0
+"""How often free space, and that the open files are still in place, is looked at, s."""
+
+
+@dataclass(slots=True)
+class _Open:
+    """One pulse range on disk: the data file and, when they are wanted, its sidecar."""
+
+    name: Path
+    data: DataFile
+    sidecar: SidecarFile | None
+
+    def close(self) -> None:
+        try:
+            if self.sidecar:
+                self.sidecar.close()
+        finally:
+            self.data.close()
+
+
+class BufferWriter:
+    """Sink that writes one module's records to ``folder/module``; ``folder`` is the detector's.
+
+    Used by one thread, but for ``fill`` and ``open_folders``. Raises HostError when the folder cannot be made or
+    written, ConfigError when it already holds frames of another shape or type.
+    """
+
+    name = "disk"
+    busy_state = "Writing"
+
+    def __init__(
+        self,
+        folder: Path,
+        module: str,
+        shape: RecordShape,
+        *,
+        dtype: str,
+        frame_shape: tuple[int, ...],
+        direct: bool = True,
+        sidecar: bool = True,
+        min_free: int = 0,
+    ) -> None:
+        self.module = module
+        self._shape = shape
+        self._dtype = dtype
+        self._frame_shape = frame_shape
+        self._want_direct = direct
+        self._sidecar = sidecar
+        self._min_free = min_free
+        self._overwritten = 0
+        self._bytes = 0
+        self._sidecar_fails = False
+        self._files: OrderedDict[int, _Open] = OrderedDict()
+        self._use(folder)
+
+    @property
+    def folder(self) -> Path:
+        """The detector's folder."""
+        return self._folder
+
+    def set_folder(self, folder: Path) -> None:
+        """Close the files and write to another detector folder from now on.
+
+        Raises like the constructor; the present folder then stays in use.
+        """
+        self._use(folder)
+
+    def write(self, lease: PebbleLease) -> bool:
+        """Write one record and hold its sidecar entry.
+
+        Raises OSError: ENOSPC, before anything is written, when less than ``min_free`` would be left.
+        """
+        self._check()
+        if self._free < self._min_free + self._shape.record_bytes:
+            raise OSError(
+                errno.ENOSPC, f"{self._free} bytes free, {self._min_free} are to stay free", str(self._folder)
+            )
+        file = self._file_of(lease.pulse_id)
+        index = lease.pulse_id % FILE_MOD
+        replaces = file.data.present(index)
+        if file.sidecar and replaces:
+            file.sidecar.forget(index)
+        file.data.write(*lease.span())
+        self._direct = self._direct and file.data.direct
+        self._overwritten += replaces
+        self._bytes += self._shape.record_bytes
+        self._free -= self._shape.record_bytes
+        if file.sidecar:
+            self._note(file.sidecar, lease)
+        return True
+
+    def idle(self) -> None:
+        """Write the sidecar entries held back."""
+        for file in self._files.values():
+            if file.sidecar:
+                file.sidecar.flush()
+
+    def fill(self, stats: OutputStats) -> OutputStats:
+        """Add the folder, its free space, and what was written."""
+        now = time.monotonic()
+        if now - self._shown_at >= CHECK_PERIOD_S:
+            self._shown_at = now
+            with suppress(OSError):  # a folder that is gone shows at the next write
+                self._shown_free = shutil.disk_usage(self._folder).free
+        return replace(
+            stats,
+            folder=str(self._folder),
+            free_bytes=self._shown_free,
+            overwritten=self._overwritten,
+            bytes=self._bytes,
+        )
+
+    def open_folders(self) -> set[Path]:
+        """Return the data folders with open files, absolute: retention must leave them alone. From any thread."""
+        return {file.data.path.parent for file in list(self._files.values())}
+
+    def close(self) -> None:
+        """Write what is held back, close the files and name the last one in LATEST. Idempotent."""
+        while self._files:
+            _, file = self._files.popitem(last=False)
+            try:
+                file.close()
+            except OSError as error:
+                log.error("%s: cannot write its last entries: %s", sidecar_path(file.data.path), error.strerror)  # noqa: TRY400
+        if self._newest:
+            try:
+                self._name_latest(self._newest)
+            except OSError as error:
+                log.error("%s: cannot be written: %s", self._module_folder / LATEST, error.strerror)  # noqa: TRY400
+        self._newest = None
+
+    def _use(self, folder: Path) -> None:
+        module_folder = folder / self.module
+        try:
+            self._make(folder)
+            _check_writable(module_folder)
+            free = shutil.disk_usage(module_folder).free
+        except OSError as error:
+            raise HostError(
+                f"{module_folder}: cannot be written: {error.strerror}; choose another folder or change its permissions"
+            ) from None
+        if self._files:
+            self.close()
+        self._folder, self._module_folder = folder, module_folder
+        self._free = self._shown_free = free
+        self._checked_at = self._shown_at = time.monotonic()
+        self._direct = self._want_direct
+        self._newest: Path | None = None
+
+    def _make(self, folder: Path) -> None:
+        (folder / self.module).mkdir(parents=True, exist_ok=True)
+        register_module(
+            folder, self.module, data_bytes=self._shape.data_bytes, dtype=self._dtype, shape=self._frame_shape
+        )
+
+    def _check(self) -> None:
+        """Look, at most once a second, at the free space and whether someone removed the files we write."""
+        now = time.monotonic()
+        # What was written since is taken off, so that a fast stream cannot overshoot within the second.
+        if now - self._checked_at < CHECK_PERIOD_S and self._free >= self._min_free + self._shape.record_bytes:
+            return
+        self._checked_at = now
+        if not self._module_folder.exists():
+            try:
+                self._make(self._folder)
+            except ConfigError as error:
+                raise OSError(errno.EINVAL, str(error)) from None
+        self._free = shutil.disk_usage(self._module_folder).free
+        for number, file in list(self._files.items()):
+            if not file.data.is_in_place():
+                log.error("%s: removed or replaced while it was written; it is made anew", file.data.path)
+                del self._files[number]
+                file.close()
+
+    def _file_of(self, pulse_id: int) -> _Open:
+        number = data_file(pulse_id)
+        file = self._files.get(number)
+        if file:
+            self._files.move_to_end(number)
+            return file
+        file = self._open(relative_path(pulse_id))
+        finished, self._newest = self._newest, file.name
+        self._files[number] = file
+        if finished:
+            # Its descriptors stay open for stragglers; what a reader of LATEST needs is complete.
+            self.idle()
+            self._name_latest(finished)
+        if len(self._files) > OPEN_FILES:
+            _, oldest = self._files.popitem(last=False)
+            oldest.close()
+        return file
+
+    def _open(self, name: Path) -> _Open:
+        path = self._module_folder / name
+        data = DataFile(path, self._shape, direct=self._direct)
+        try:
+            return _Open(name, data, SidecarFile(sidecar_path(path)) if self._sidecar else None)
+        except OSError:
+            data.close()
+            raise
+
+    def _note(self, sidecar: SidecarFile, lease: PebbleLease) -> None:
+        """Hold the sidecar entry of a record just written: the record counts as written whatever becomes of it."""
+        try:
+            sidecar.put(lease.pulse_id % FILE_MOD, lease.pulse_id, lease.info, lease.data)
+            self._sidecar_fails = False
+        except OSError as error:
+            # The entries stay in memory, the next flush tries again; one line per failure, not per frame.
+            if not self._sidecar_fails:
+                log.error("%s: cannot be written: %s", sidecar.path, error.strerror)  # noqa: TRY400
+            self._sidecar_fails = True
+
+    def _name_latest(self, name: Path) -> None:
+        write_atomically(self._module_folder / LATEST, f"{name}\n".encode())
+
+
+def _check_writable(folder: Path) -> None:
+    """Raise OSError when no file can be made in ``folder``; permissions alone do not tell (root, read-only mounts)."""
+    probe = folder / f".probe.{os.getpid()}"
+    try:
+        probe.touch()
+    finally:
+        probe.unlink(missing_ok=True)
