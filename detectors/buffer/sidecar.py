@@ -31,7 +31,7 @@ def read_sidecar(path: Path) -> np.ndarray:
     entries = np.zeros(FILE_MOD, SIDECAR)
     try:
         with path.open("rb", buffering=0) as file:
-            file.readinto(memoryview(entries.view(np.uint8)))
+            file.readinto(entries.view(np.uint8).data)
     except FileNotFoundError:
         pass
     return entries
@@ -43,7 +43,7 @@ class SidecarFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._entries = read_sidecar(path)
-        self._bytes = memoryview(self._entries.view(np.uint8))
+        self._bytes = self._entries.view(np.uint8).data
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, _MODE)
         self._clear_dirty()
 

@@ -1,0 +1,266 @@
+"""Reads the binary buffer, also while it is written.
+
+For external scripts, too::
+
+from detectors.buffer.reader import BufferReader
+
+reader = BufferReader("/data/JF01")
+frame = reader.read_frame(12345678, "M00")
+print(frame.n_recv_packets, frame.data.mean())
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from detectors.buffer.binfile import BinFile
+from detectors.buffer.detector_json import read_detector_json
+from detectors.buffer.layout import LATEST, file_spans, relative_path, sidecar_path
+from detectors.buffer.sidecar import read_sidecar
+from detectors.errors import BufferReadError
+from detectors.frame import FILE_MOD, FORMAT_MARKER, SIDECAR_PRESENT
+
+MAPPED_FILES: Final = 256
+"""Files kept mapped at a time; a mapping costs address space, not memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One module's record. ``data`` is a read-only view of the file, in the frame's shape and type."""
+
+    module: str
+    pulse_id: int
+    frame_index: int
+    daq_rec: int
+    n_recv_packets: int
+    module_id: int
+    data: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """All modules of one pulse.
+
+    ``data`` holds the modules one below the other: ``(n_modules * rows, cols)`` for two-dimensional frames, in general
+    joined along the first axis, in the order of ``BufferReader.modules``. Missing modules are zeros. With a single
+    module it is a read-only view of the file.
+    """
+
+    pulse_id: int
+    data: np.ndarray
+    frames: tuple[Frame | None, ...]
+    """One per module; None for a module that does not hold the pulse."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every module holds the pulse (with or without all of its packets)."""
+        return all(self.frames)
+
+
+class BufferReader:
+    """Reads the records of one detector; needs no configuration but its folder.
+
+    ``module`` restricts it to one module, else it reads all. Raises BufferReadError when the folder is no detector's.
+    """
+
+    def __init__(self, detector_folder: Path | str, module: str | None = None) -> None:
+        self.folder = Path(detector_folder)
+        self.info = read_detector_json(self.folder)
+        if module is not None and module not in self.info.modules:
+            raise BufferReadError(
+                f"{self.folder}: found no module {module!r}, expected one of {', '.join(self.info.modules)}"
+            )
+        self.modules: tuple[str, ...] = (module,) if module is not None else self.info.modules
+        self._files: OrderedDict[Path, BinFile] = OrderedDict()
+
+    def read_frame(self, pulse_id: int, module: str | None = None) -> Frame:
+        """Return one frame; ``module`` may be left out when there is only one.
+
+        Raises BufferReadError, with the file and the place, for a hole, a torn record or a file of something else.
+        """
+        module = self._module(module)
+        path = self.path(pulse_id, module)
+        if not path.exists():
+            raise BufferReadError(
+                f"{module}: pulse {pulse_id} is not in the buffer: found no file {path}; {self._extent_text(module)}"
+            )
+        file = self._file(path)
+        index = pulse_id % FILE_MOD
+        if torn := file.torn(index):
+            raise BufferReadError(
+                f"{path}: torn record of pulse {pulse_id} at byte {file.offset(index)}: {torn.reason}; "
+                "`pebbledaq repair` marks it as a hole"
+            )
+        if not file.holds(index):
+            raise BufferReadError(
+                f"{module}: pulse {pulse_id} is not in the buffer: found a hole at byte {file.offset(index)} of {path}; "
+                f"{self._extent_text(module)}"
+            )
+        return self._frame(file, index, module)
+
+    def read_image(self, pulse_id: int, *, allow_missing: bool = False) -> Image:
+        """Return all modules of one pulse.
+
+        Raises BufferReadError when none holds it, or, unless ``allow_missing``, when any does not.
+        """
+        frames: list[Frame | None] = []
+        error: BufferReadError | None = None
+        for module in self.modules:
+            try:
+                frames.append(self.read_frame(pulse_id, module))
+            except BufferReadError as found:
+                frames.append(None)
+                error = found
+        if error and (not allow_missing or not any(frames)):
+            raise error
+        return Image(pulse_id, self._joined(frames), tuple(frames))
+
+    def frames(self, start: int, stop: int, step: int = 1, module: str | None = None) -> Iterator[Frame]:
+        """Yield the frames of ``start, start + step, ... <= stop`` that the buffer holds, in order.
+
+        Holes are passed over; raises BufferReadError for a torn record or a foreign file.
+        """
+        module = self._module(module)
+        for pulse_id in self.pulses(start, stop, step, module):
+            yield self.read_frame(int(pulse_id), module)
+
+    def images(self, start: int, stop: int, step: int = 1, *, allow_missing: bool = False) -> Iterator[Image]:
+        """Yield the images of ``start, start + step, ... <= stop`` that every module holds, or with ``allow_missing`` any."""
+        held = [self.pulses(start, stop, step, module) for module in self.modules]
+        pulses = held[0]
+        for others in held[1:]:
+            pulses = np.union1d(pulses, others) if allow_missing else np.intersect1d(pulses, others)
+        for pulse_id in pulses:
+            yield self.read_image(int(pulse_id), allow_missing=allow_missing)
+
+    def pulses(self, start: int, stop: int, step: int = 1, module: str | None = None) -> np.ndarray:
+        """Return those of ``start, start + step, ... <= stop`` that a module holds, uint64, by their markers."""
+        module = self._module(module)
+        check_range(start, stop, step)
+        found = [np.zeros(0, np.uint64)]
+        for span in file_spans(start, stop, step):
+            path = self.folder / module / span.path
+            if path.exists():
+                wanted = np.arange(span.first_pulse, span.last_pulse + 1, step, dtype=np.uint64)
+                markers = self._file(path).headers()["marker"]
+                found.append(wanted[markers[wanted % FILE_MOD] == FORMAT_MARKER])
+        return np.concatenate(found)
+
+    def metadata(self, pulse_id: int, module: str | None = None) -> np.ndarray:
+        """Return the headers of the whole file that ``pulse_id`` lies in: RECORD_HEADER[FILE_MOD], marker 0 in holes.
+
+        Copied from the file in one vectorised pass. Raises BufferReadError when there is no such file.
+        """
+        return self._file(self.path(pulse_id, self._module(module))).headers()
+
+    def sidecar(self, pulse_id: int, module: str | None = None) -> np.void | None:
+        """Return the SIDECAR entry of a pulse; None when there is none (yet: the writer holds entries back for a moment)."""
+        entry = self.sidecars(pulse_id, module)[pulse_id % FILE_MOD]
+        return entry if entry["flags"] & SIDECAR_PRESENT else None
+
+    def sidecars(self, pulse_id: int, module: str | None = None) -> np.ndarray:
+        """Return the sidecar of the whole file that ``pulse_id`` lies in: SIDECAR[FILE_MOD], flags 0 where it has no entry."""
+        return read_sidecar(sidecar_path(self.path(pulse_id, self._module(module))))
+
+    def path(self, pulse_id: int, module: str) -> Path:
+        """Return the file of a pulse, whether it exists or not."""
+        return self.folder / module / relative_path(pulse_id)
+
+    def files(self, module: str | None = None) -> list[Path]:
+        """Return a module's data files, absolute, in order of their pulses; files of any other name are left out."""
+        folder = self.folder / self._module(module)
+        found = (p for p in folder.glob("*/*.bin") if p.stem.isdecimal())
+        return sorted((p for p in found if folder / relative_path(int(p.stem)) == p), key=lambda p: int(p.stem))
+
+    def extent(self, module: str | None = None) -> tuple[int, int] | None:
+        """Return the first and the last pulse that a module holds; None when it holds none."""
+        files = self.files(module)
+        first = next((p for p in map(self._held, files) if p is not None), None)
+        last = next((p for p in map(self._held, reversed(files)) if p is not None), None)
+        return None if first is None or last is None else (first[0], last[1])
+
+    def latest(self, module: str | None = None) -> Path | None:
+        """Return the last file that a module's writer has finished, absolute; None when it has finished none."""
+        folder = self.folder / self._module(module)
+        try:
+            name = (folder / LATEST).read_text().strip()
+        except OSError:
+            return None
+        return folder / name if name else None
+
+    def is_good(self, image: Image) -> bool:
+        """Return whether an image has every module with every packet, and all modules saw the same trigger."""
+        frames = [frame for frame in image.frames if frame]
+        if len(frames) < len(self.modules) or len({frame.frame_index for frame in frames}) > 1:
+            return False
+        return all(frame.n_recv_packets >= self.expected_packets(image.pulse_id, frame.module) for frame in frames)
+
+    def expected_packets(self, pulse_id: int, module: str | None = None) -> int:
+        """Return how many packets a frame should have: as its sidecar says, else the most any frame of its file has."""
+        entry = self.sidecar(pulse_id, module)
+        if entry is not None:
+            return int(entry["expected_packets"])
+        return int(self.metadata(pulse_id, module)["frame"]["n_recv_packets"].max())
+
+    def _module(self, module: str | None) -> str:
+        if module is None:
+            if len(self.modules) != 1:
+                raise BufferReadError(f"{self.folder}: found no module name, expected one of {', '.join(self.modules)}")
+            return self.modules[0]
+        if module not in self.modules:
+            raise BufferReadError(f"{self.folder}: found no module {module!r}, expected {', '.join(self.modules)}")
+        return module
+
+    def _file(self, path: Path) -> BinFile:
+        file = self._files.get(path)
+        # A file that was empty when it was mapped has been filled since.
+        if file is None or not file.is_full_size:
+            file = self._files[path] = BinFile(path, self.info.record)
+        self._files.move_to_end(path)
+        while len(self._files) > MAPPED_FILES:
+            self._files.popitem(last=False)
+        return file
+
+    def _frame(self, file: BinFile, index: int, module: str) -> Frame:
+        head = file.header(index)["frame"]
+        pixels = file.data(index)[: self.info.pixel_bytes].view(self.info.numpy_dtype).reshape(self.info.shape)
+        return Frame(
+            module=module,
+            pulse_id=int(head["pulse_id"]),
+            frame_index=int(head["frame_index"]),
+            daq_rec=int(head["daq_rec"]),
+            n_recv_packets=int(head["n_recv_packets"]),
+            module_id=int(head["module_id"]),
+            data=pixels,
+        )
+
+    def _joined(self, frames: list[Frame | None]) -> np.ndarray:
+        if len(frames) == 1 and frames[0]:
+            return frames[0].data
+        rows, *rest = self.info.shape or (1,)
+        joined = np.zeros((len(frames) * rows, *rest), self.info.numpy_dtype)
+        for i, frame in enumerate(frames):
+            if frame:
+                joined[i * rows : (i + 1) * rows] = frame.data
+        return joined
+
+    def _held(self, path: Path) -> tuple[int, int] | None:
+        places = np.flatnonzero(self._file(path).headers()["marker"] == FORMAT_MARKER)
+        first = int(path.stem)
+        return (first + int(places[0]), first + int(places[-1])) if len(places) else None
+
+    def _extent_text(self, module: str) -> str:
+        extent = self.extent(module)
+        return f"{module} holds pulses {extent[0]} to {extent[1]}" if extent else f"{module} holds no pulse"
+
+
+def check_range(start: int, stop: int, step: int) -> None:
+    """Raise BufferReadError when a pulse range makes no sense."""
+    if start < 0 or stop < start:
+        raise BufferReadError(f"range: found {start} to {stop}, expected a start of at least 0 and a stop not below it")
+    if step < 1:
+        raise BufferReadError(f"step: found {step}, expected at least 1")
