@@ -1,0 +1,120 @@
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detectors.errors import WireError
+from detectors.geometry import PIXEL_TYPES
+from detectors.wire.array10 import NO_DATA, ImageHeader, decode_header, decode_image, encode_header
+
+HEADER = ImageHeader(
+    pulse_id=12_345_999,
+    frame=7,
+    is_good_frame=True,
+    daq_rec=3,
+    detector_name="JF01",
+    dtype="uint16",
+    shape=(4, 3),
+    pedestal_file="/p.h5",
+    gain_file="/g.h5",
+)
+
+headers = st.builds(
+    ImageHeader,
+    pulse_id=st.integers(0, 2**64 - 1),
+    frame=st.integers(0, 2**64 - 1),
+    is_good_frame=st.booleans(),
+    daq_rec=st.integers(0, 2**64 - 1),
+    detector_name=st.text(max_size=20),
+    dtype=st.sampled_from(PIXEL_TYPES),
+    shape=st.lists(st.integers(1, 5), min_size=1, max_size=3).map(tuple),
+    pedestal_file=st.text(max_size=20),
+    gain_file=st.text(max_size=20),
+)
+
+
+def test_the_header_has_exactly_the_documented_keys():
+    assert json.loads(encode_header(HEADER)) == {
+        "pulse_id": 12_345_999,
+        "frame": 7,
+        "is_good_frame": True,
+        "daq_rec": 3,
+        "pedestal_file": "/p.h5",
+        "gain_file": "/g.h5",
+        "detector_name": "JF01",
+        "htype": "array-1.0",
+        "type": "uint16",
+        "shape": [4, 3],
+    }
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "float64"])
+def test_a_header_without_data_announces_two_by_two_and_eight_bytes(dtype):
+    header = ImageHeader(**{name: getattr(HEADER, name) for name in HEADER.__slots__} | {"dtype": dtype})
+    text = encode_header(header, with_data=False)
+    assert json.loads(text)["shape"] == [2, 2]
+    assert bytes(8) == NO_DATA
+    # A consumer that knows nothing of placeholders must be able to read it as the image that it announces.
+    assert np.frombuffer(NO_DATA, json.loads(text)["type"]).reshape(2, 2).sum() == 0
+    decoded, pixels = decode_image([text, NO_DATA])
+    assert pixels is None
+    assert (decoded.pulse_id, decoded.frame) == (HEADER.pulse_id, HEADER.frame)
+
+
+@given(headers, st.randoms(use_true_random=False))
+def test_what_is_encoded_comes_back(header, random):
+    data = random.randbytes(header.data_bytes)
+    decoded, pixels = decode_image([encode_header(header), data])
+    assert decoded == header
+    if pixels is None:
+        assert data == NO_DATA
+    else:
+        assert pixels.tobytes() == data
+        assert pixels.shape == header.shape
+        assert not pixels.flags.writeable
+
+
+@given(
+    st.binary(max_size=200) | headers.map(encode_header).flatmap(lambda t: st.integers(0, len(t)).map(lambda n: t[:n]))
+)
+def test_any_bytes_give_a_header_or_a_wire_error(text):
+    try:
+        decode_header(text)
+    except WireError as error:
+        assert "expected" in str(error)
+
+
+@given(
+    st.sampled_from(["pulse_id", "frame", "is_good_frame", "daq_rec", "detector_name", "htype", "type", "shape"]),
+    st.none() | st.floats() | st.integers(-5, -1) | st.lists(st.integers(-3, 0), max_size=3) | st.just({}),
+)
+def test_a_wrong_value_is_a_wire_error_that_names_its_key(key, value):
+    tree = json.loads(encode_header(HEADER)) | {key: value}
+    with pytest.raises(WireError, match=f"{key}.*expected"):
+        decode_header(json.dumps(tree).encode())
+
+
+def test_a_missing_key_is_named():
+    tree = json.loads(encode_header(HEADER))
+    del tree["daq_rec"], tree["type"]
+    with pytest.raises(WireError, match="no daq_rec, type in the header"):
+        decode_header(json.dumps(tree).encode())
+
+
+def test_zero_and_one_are_taken_for_booleans():
+    tree = json.loads(encode_header(HEADER)) | {"is_good_frame": 0}
+    assert decode_header(json.dumps(tree).encode()).is_good_frame is False
+
+
+@pytest.mark.parametrize("parts", [[], [encode_header(HEADER)], [encode_header(HEADER), b"", b""]])
+def test_the_number_of_parts_is_checked(parts):
+    with pytest.raises(WireError, match="expected 2"):
+        decode_image(parts)
+
+
+@pytest.mark.parametrize("size", [0, 23, 25])
+def test_the_size_of_the_data_is_checked(size):
+    with pytest.raises(WireError, match=f"found {size} bytes of data, expected the 24"):
+        decode_image([encode_header(HEADER), bytes(size)])
