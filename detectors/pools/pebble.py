@@ -1,0 +1,251 @@
+"""The pebble: a pool of full datagrams in shared memory, one slot for each pulse in turn.
+
+A slot holds one disk record (0xBE, ModuleFrame, pixels), placed so that whole sectors can be written to disk straight
+from it. Within its process a slot is loaned to the producer, then leased to the outputs, and never overwritten while it
+is; other processes read without a lease and check afterwards (``detectors.pools.pebble_reader``).
+"""
+
+import os
+from pathlib import Path
+from typing import Any, Final, Self
+
+import numpy as np
+
+from detectors.errors import PoolError, PoolExhaustedError
+from detectors.frame import FORMAT_MARKER, MODULE_FRAME, RECORD_HEADER, FrameInfo, RecordShape
+from detectors.pools.ledger import Hold, Ledger
+from detectors.pools.pebble_reader import PebbleReader, SlotCopy
+from detectors.pools.region import Region
+from detectors.pools.segment import ENTRY_BODY, SLOT_ENTRY, WORDS_PER_ENTRY, SegmentLayout
+from detectors.pools.sentinel import L1_SENTINEL, Sentinels
+from detectors.stats import PoolStats
+
+__all__ = ["Pebble", "PebbleLease", "PebbleLoan", "PebbleReader", "SlotCopy"]
+
+_HEAD: Final = RECORD_HEADER.itemsize
+
+
+class _Slots:
+    """The memory of a pebble as its holds see it; they keep it alive, also past the pebble's own end."""
+
+    __slots__ = ("address", "array", "entries", "seq", "shape", "slots", "slots_ro")
+
+    def __init__(self, region: Region, layout: SegmentLayout) -> None:
+        table = region.view[layout.table_offset : layout.table_offset + layout.count * SLOT_ENTRY.itemsize]
+        starts = range(layout.slots_offset, layout.nbytes, layout.slot_bytes)
+        self.shape = layout.shape
+        self.seq = table.cast("Q")
+        self.entries = [table[i * SLOT_ENTRY.itemsize + 8 : (i + 1) * SLOT_ENTRY.itemsize] for i in range(layout.count)]
+        self.slots = [region.view[start : start + layout.slot_bytes] for start in starts]
+        self.slots_ro = [slot.toreadonly() for slot in self.slots]
+        self.array = [region.array[start : start + layout.slot_bytes] for start in starts]
+        self.address = [region.address + start for start in starts]
+
+    def open(self, slot: int) -> None:
+        """Tell readers that the slot's bytes are about to change."""
+        self.seq[slot * WORDS_PER_ENTRY] |= 1
+
+    def publish(self, slot: int) -> None:
+        """Tell readers that the slot and its entry stand."""
+        self.seq[slot * WORDS_PER_ENTRY] += 1
+
+    def withdraw(self, slot: int) -> None:
+        """Tell readers that the slot holds nothing."""
+        ENTRY_BODY.pack_into(self.entries[slot], 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, b"")
+        self.publish(slot)
+
+
+class PebbleLoan(Hold):
+    """One slot, exclusive and writable. End it with ``freeze`` or ``discard``; leaving a ``with`` block discards."""
+
+    __slots__ = ("_memory", "_place", "data", "pulse_id")
+
+    def __init__(self, ledger: Ledger, slot: int, pulse_id: int, memory: _Slots) -> None:
+        super().__init__(ledger, slot)
+        self.pulse_id = pulse_id
+        self._memory = memory
+        self._place = memory.shape.place(pulse_id)
+        start = self._place + _HEAD
+        self.data: np.ndarray = memory.array[slot][start : start + memory.shape.data_bytes]
+        """Pixels, uint8[data_bytes], writable; not aligned. Left over from an older frame until written."""
+        memory.open(slot)
+
+    @property
+    def address(self) -> int:
+        """Address of ``data``."""
+        return self._memory.address[self.slot] + self._place + _HEAD
+
+    def freeze(
+        self, *, frame_index: int, daq_rec: int, n_recv_packets: int, module_id: int, info: FrameInfo
+    ) -> "PebbleLease":
+        """Complete the record, publish the slot to other processes, and return the first lease on it.
+
+        Raises UseAfterReleaseError when the loan has ended.
+        """
+        memory, slot = self._memory, self.slot
+        self.check()
+        ENTRY_BODY.pack_into(
+            memory.entries[slot], 0, self.pulse_id, frame_index, daq_rec, n_recv_packets, module_id,
+            info.timestamp_ns, info.damage, info.expected_packets, 1, info.missing,
+        )  # fmt: skip
+        record = memory.slots[slot]
+        record[self._place] = FORMAT_MARKER
+        record[self._place + 1 : self._place + _HEAD] = memory.entries[slot][: MODULE_FRAME.itemsize]
+        self._ledger.hand_over(self)
+        lease = PebbleLease(
+            self._ledger, slot, self.pulse_id, memory, frame_index, daq_rec, n_recv_packets, module_id, info
+        )
+        memory.publish(slot)
+        return lease
+
+    def discard(self) -> None:
+        """Give the slot back unused. Raises DoubleReleaseError when the loan has ended."""
+        if self.held:
+            self._memory.withdraw(self.slot)
+        self._ledger.release(self, event=False)
+
+    def _end(self) -> None:
+        self.discard()
+
+    def _lost(self) -> None:
+        self._memory.withdraw(self.slot)
+
+
+class PebbleLease(Hold):
+    """A finished frame, shared and read-only; the last ``close`` of all clones frees the slot."""
+
+    __slots__ = (
+        "_memory", "_place", "daq_rec", "frame_index", "info", "module_id", "n_recv_packets", "pulse_id",
+    )  # fmt: skip
+
+    def __init__(  # noqa: PLR0917  called once a frame, by position for speed
+        self,
+        ledger: Ledger,
+        slot: int,
+        pulse_id: int,
+        memory: _Slots,
+        frame_index: int,
+        daq_rec: int,
+        n_recv_packets: int,
+        module_id: int,
+        info: FrameInfo,
+    ) -> None:
+        super().__init__(ledger, slot)
+        self.pulse_id = pulse_id
+        self.frame_index = frame_index
+        self.daq_rec = daq_rec
+        self.n_recv_packets = n_recv_packets
+        self.module_id = module_id
+        self.info = info
+        self._memory = memory
+        self._place = memory.shape.place(pulse_id)
+
+    @property
+    def record(self) -> memoryview:
+        """The whole disk record, read-only: 0xBE, ModuleFrame, pixels."""
+        return self._part(0, self._memory.shape.record_bytes)
+
+    @property
+    def head(self) -> memoryview:
+        """The 40 bytes of ModuleFrame, read-only."""
+        return self._part(1, _HEAD)
+
+    @property
+    def data(self) -> memoryview:
+        """The pixels, read-only, data_bytes."""
+        return self._part(_HEAD, self._memory.shape.record_bytes)
+
+    def span(self) -> tuple[memoryview, int, int]:
+        """Return the aligned sectors around the record, the record's place in them, and their offset in the file.
+
+        Writable, for the one disk writer: the bytes before and behind the record are its to fill in.
+        """
+        self.check()
+        shape, place = self._memory.shape, self._place
+        stop = -(-(place + shape.record_bytes) // shape.align) * shape.align
+        return self._memory.slots[self.slot][:stop], place, shape.file_offset(self.pulse_id) - place
+
+    def clone(self) -> Self:
+        """Return another lease on the same frame."""
+        self._ledger.share(self)
+        return type(self)(
+            self._ledger, self.slot, self.pulse_id, self._memory, self.frame_index, self.daq_rec, self.n_recv_packets,
+            self.module_id, self.info,
+        )  # fmt: skip
+
+    def close(self) -> None:
+        """Give this lease back. Raises DoubleReleaseError when it was given back already."""
+        self._ledger.release(self)
+
+    def _part(self, start: int, stop: int) -> memoryview:
+        self.check()
+        return self._memory.slots_ro[self.slot][self._place + start : self._place + stop]
+
+
+class Pebble:
+    """``count`` slots of ``slot_bytes``; the slot of a pulse is ``(pulse_id // pulse_id_step) & (count - 1)``.
+
+    At most ``count - 1`` slots are in use at once. ``region_path`` None keeps the memory to this process. ``info`` is
+    stored as JSON for readers. Raises SizingError for sizes against the rules, HostError when there is too little memory.
+    """
+
+    def __init__(
+        self,
+        region_path: Path | None,
+        shape: RecordShape,
+        *,
+        count: int,
+        slot_bytes: int,
+        pulse_id_step: int = 1,
+        checked: bool = False,
+        info: dict[str, Any] | None = None,
+    ) -> None:
+        self.layout = SegmentLayout(shape, count, slot_bytes, pulse_id_step, info or {})
+        nbytes = self.layout.nbytes
+        self.region = Region.shared(region_path, nbytes) if region_path else Region.anonymous(nbytes)
+        self.layout.write(self.region.array, os.getpid())
+        intact = None
+        if checked:
+            slots = self.region.view[self.layout.slots_offset : nbytes]
+            intact = Sentinels(slots, count, slot_bytes, L1_SENTINEL).intact
+        self._memory: _Slots | None = _Slots(self.region, self.layout)
+        self._ledger = Ledger("pebble", count, size_bytes=slot_bytes, by_slot=True, limit=count - 1, intact=intact)
+
+    @property
+    def shape(self) -> RecordShape:
+        """Shape of a record."""
+        return self.layout.shape
+
+    @property
+    def count(self) -> int:
+        """Slots in all."""
+        return self.layout.count
+
+    def claim(self, pulse_id: int, timeout_s: float = 0.0) -> PebbleLoan:
+        """Return the slot of a pulse, waiting up to ``timeout_s`` while it is leased or count - 1 slots are in use.
+
+        For one producer thread. Raises PoolExhaustedError when it did not come free in time.
+        """
+        if self._memory is None:
+            raise PoolError("pebble: it is closed; make another to take data")
+        slot = self.layout.slot_of(pulse_id)
+        if self._ledger.take(slot, timeout_s) is None:
+            raise PoolExhaustedError(
+                f"pebble: no slot for pulse {pulse_id} within {timeout_s:g} s: slot {slot} has "
+                f"{self._ledger.holds(slot)} holders, {self._ledger.in_use} of {self.count} slots are in use; "
+                "the outputs are too slow or the pebble is too small"
+            )
+        return PebbleLoan(self._ledger, slot, pulse_id, self._memory)
+
+    def stats(self) -> PoolStats:
+        """Return a snapshot of the counters."""
+        return self._ledger.stats()
+
+    def close(self) -> None:
+        """Unlink and unmap; leases stay good, the memory goes with the last of them. Idempotent."""
+        if self._memory is None:
+            return
+        self._memory = None
+        self.layout.mark_closed(self.region.array)
+        self.region.unlink()
+        self.region.close()

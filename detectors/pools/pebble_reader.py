@@ -1,0 +1,106 @@
+"""Reading another process's pebble: no lease, no lock, and a check afterwards that nothing was overwritten meanwhile."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from detectors.errors import CapacityError, UseAfterReleaseError
+from detectors.frame import RECORD_HEADER, Damage, FrameInfo, RecordShape
+from detectors.pools.region import Region
+from detectors.pools.segment import ENTRY_BODY, SEGMENT_HEADER, SLOT_ENTRY, WORDS_PER_ENTRY, SegmentLayout
+
+
+@dataclass(frozen=True, slots=True)
+class SlotCopy:
+    """What a slot said of the frame whose pixels were copied."""
+
+    pulse_id: int
+    frame_index: int
+    daq_rec: int
+    n_recv_packets: int
+    module_id: int
+    info: FrameInfo
+
+
+class PebbleReader:
+    """A read-only map of a pebble. Raises HostError when there is none (yet) at ``region_path``. For one thread."""
+
+    def __init__(self, region_path: Path) -> None:
+        self._region = Region.attach(region_path)
+        self._layout, self.owner_pid = SegmentLayout.read(self._region.array, str(region_path))
+        start, count = self._layout.table_offset, self._layout.count
+        table = self._region.view[start : start + count * SLOT_ENTRY.itemsize]
+        self._seq = table.cast("Q")
+        self._entries = [table[i * SLOT_ENTRY.itemsize + 8 : (i + 1) * SLOT_ENTRY.itemsize] for i in range(count)]
+        self._header = self._region.array[: SEGMENT_HEADER.itemsize].view(SEGMENT_HEADER)
+        self.overwritten = 0
+        """Reads that came too late: a newer frame was in the slot, or came into it while it was read."""
+        self.missing = 0
+        """Reads of a pulse that was not in its slot, and had not been followed by a newer one."""
+
+    @property
+    def shape(self) -> RecordShape:
+        """Shape of a record."""
+        return self._layout.shape
+
+    @property
+    def count(self) -> int:
+        """Slots in all."""
+        return self._layout.count
+
+    @property
+    def pulse_id_step(self) -> int:
+        """Difference between the pulse ids of consecutive slots."""
+        return self._layout.pulse_id_step
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """What the owner told of the detector: names, dtype, shape."""
+        return self._layout.info
+
+    def replaced(self) -> bool:
+        """Whether the owner has closed the pebble or has made another: attach anew."""
+        return self._region.closed or bool(self._header["closed"][0]) or self._region.replaced()
+
+    def read(self, pulse_id: int, out: np.ndarray) -> SlotCopy | None:
+        """Copy the pixels of a pulse into ``out`` (uint8[data_bytes]) and return what is known of the frame.
+
+        None when the slot does not hold that pulse, or was overwritten while it was read; ``out`` is then undefined.
+        Raises CapacityError when ``out`` does not have data_bytes.
+        """
+        if self._region.closed:
+            raise UseAfterReleaseError("pebble: the reader is closed; attach another")
+        layout = self._layout
+        if out.nbytes != layout.shape.data_bytes:
+            raise CapacityError(
+                f"pebble: found {out.nbytes:,} bytes to read into, expected {layout.shape.data_bytes:,}"
+            )
+        slot = layout.slot_of(pulse_id)
+        word = slot * WORDS_PER_ENTRY
+        before = self._seq[word]
+        (found, frame_index, daq_rec, n_recv, module_id, timestamp_ns, damage, expected, valid, missing) = (
+            ENTRY_BODY.unpack_from(self._entries[slot])
+        )
+        if found != pulse_id or not valid:
+            if valid and found > pulse_id:
+                self.overwritten += 1
+            else:
+                self.missing += 1
+            return None
+        start = layout.slots_offset + slot * layout.slot_bytes + layout.shape.place(pulse_id) + RECORD_HEADER.itemsize
+        if not before & 1:
+            np.copyto(out, self._region.array[start : start + layout.shape.data_bytes])
+        if before & 1 or self._seq[word] != before:
+            self.overwritten += 1
+            return None
+        info = FrameInfo(timestamp_ns, Damage(damage), expected, missing if any(missing) else b"")
+        return SlotCopy(pulse_id, frame_index, daq_rec, n_recv, module_id, info)
+
+    def close(self) -> None:
+        """Unmap. Idempotent."""
+        self._seq.release()
+        self._entries.clear()
+        self._header = np.empty(0, SEGMENT_HEADER)
+        self._region.close()
