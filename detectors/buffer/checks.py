@@ -1,0 +1,332 @@
+"""Is a buffer consistent with itself: registered checks that yield findings.
+
+A check that looks at one file is registered with ``@_of_file``, one that compares the modules with ``@_of_modules``.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from crc32c import crc32c
+
+from detectors.buffer.binfile import BinFile
+from detectors.buffer.layout import LATEST, file_bytes, relative_path, sidecar_path
+from detectors.buffer.reader import BufferReader
+from detectors.buffer.sidecar import read_sidecar
+from detectors.errors import BufferReadError
+from detectors.frame import (
+    CLOSING_BYTE,
+    FILE_MOD,
+    FORMAT_MARKER,
+    SIDECAR_HAS_CRC,
+    SIDECAR_PRESENT,
+    RecordShape,
+)
+
+LAST_PULSE: Final = (1 << 64) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One inconsistency. ``pulse`` is None where it concerns a whole file or module."""
+
+    check: str
+    module: str
+    pulse: int | None
+    message: str
+
+
+@dataclass(slots=True)
+class Tally:
+    """What was looked at."""
+
+    files: int = 0
+    records: int = 0
+    incomplete: int = 0
+    """Frames with missing packets: a loss that was counted when it happened, not an inconsistency."""
+    unchecked: int = 0
+    """Records without a CRC: written without a sidecar, or by a writer that was killed."""
+    images: int = 0
+    """Images of an HDF5 file compared."""
+    findings: int = 0
+
+
+@dataclass(slots=True)
+class ModuleFile:
+    """One file with its headers, its sidecar and the places that are asked for."""
+
+    module: str
+    file: BinFile
+    shape: RecordShape
+    first: int
+    """First and last place asked for."""
+    last: int
+    headers: np.ndarray = field(init=False)
+    """RECORD_HEADER[FILE_MOD]."""
+    sidecars: np.ndarray = field(init=False)
+    """SIDECAR[FILE_MOD]."""
+
+    def __post_init__(self) -> None:
+        self.headers = self.file.headers()
+        self.sidecars = read_sidecar(sidecar_path(self.file.path))
+
+    def places(self, mask: np.ndarray) -> Iterator[int]:
+        """Yield the places asked for at which ``mask``, bool[FILE_MOD], is set."""
+        for index in np.flatnonzero(mask[self.first : self.last + 1]):
+            yield self.first + int(index)
+
+    @property
+    def held(self) -> np.ndarray:
+        """bool[FILE_MOD]: where whole records lie."""
+        return self.headers["marker"] == FORMAT_MARKER
+
+    def finding(self, check: str, index: int | None, message: str) -> Finding:
+        """Return a finding of this file."""
+        pulse = None if index is None else self.file.first_pulse + index
+        return Finding(check, self.module, pulse, f"{self.file.path}: {message}")
+
+
+FileCheck = Callable[[ModuleFile], Iterator[Finding]]
+ModulesCheck = Callable[[dict[str, ModuleFile]], Iterator[Finding]]
+
+FILE_CHECKS: Final[dict[str, FileCheck]] = {}
+MODULES_CHECKS: Final[dict[str, ModulesCheck]] = {}
+
+TORN_CHECKS: Final = ("marker", "truncated", "pulse_id", "crc")
+"""Checks whose findings mean that a record cannot be trusted: repair makes holes of these."""
+
+
+def _of_file(check: FileCheck) -> FileCheck:
+    FILE_CHECKS[check.__name__.strip("_")] = check
+    return check
+
+
+def _of_modules(check: ModulesCheck) -> ModulesCheck:
+    MODULES_CHECKS[check.__name__.strip("_")] = check
+    return check
+
+
+@_of_file
+def _size(file: ModuleFile) -> Iterator[Finding]:
+    """Check that the file has room for all records and the closing byte."""
+    if not file.file.is_full_size:
+        yield file.finding("size", None, f"found {file.file.size} bytes, expected {file_bytes(file.shape)}: cut off")
+
+
+@_of_file
+def _closing_byte(file: ModuleFile) -> Iterator[Finding]:
+    """Check the byte behind the last record."""
+    found = file.file.closing_byte
+    if found is not None and found != CLOSING_BYTE:
+        yield file.finding("closing_byte", None, f"found closing byte {found:#04x}, expected {CLOSING_BYTE:#04x}")
+
+
+@_of_file
+def _marker(file: ModuleFile) -> Iterator[Finding]:
+    """Check that a place is a hole or holds a record."""
+    markers = file.headers["marker"]
+    for index in file.places((markers != 0) & (markers != FORMAT_MARKER)):
+        yield file.finding(
+            "marker",
+            index,
+            f"found marker {int(markers[index]):#04x} at byte {file.file.offset(index)}, "
+            f"expected {FORMAT_MARKER:#04x} or, in a hole, 0x00",
+        )
+
+
+@_of_file
+def _truncated(file: ModuleFile) -> Iterator[Finding]:
+    """Check that no record is cut off by the end of the file."""
+    index = file.file.whole_records
+    if file.first <= index <= min(file.last, FILE_MOD - 1) and (torn := file.file.torn(index)):
+        yield file.finding("truncated", index, torn.reason)
+
+
+@_of_file
+def _pulse_id(file: ModuleFile) -> Iterator[Finding]:
+    """Check that a record lies at the place of its pulse."""
+    expected = file.file.first_pulse + np.arange(FILE_MOD, dtype=np.uint64)
+    found = file.headers["frame"]["pulse_id"]
+    for index in file.places(file.held & (found != expected)):
+        yield file.finding(
+            "pulse_id",
+            index,
+            f"found pulse_id {found[index]} at byte {file.file.offset(index)}, the place of {expected[index]}",
+        )
+
+
+@_of_file
+def _packets(file: ModuleFile) -> Iterator[Finding]:
+    """Check that a frame's packet count agrees with its missing-packet mask."""
+    received = file.headers["frame"]["n_recv_packets"].astype(np.int64)
+    entries = file.sidecars
+    known = (entries["flags"] & SIDECAR_PRESENT) != 0
+    expected = entries["expected_packets"].astype(np.int64)
+    missing = np.unpackbits(entries["missing"], axis=1).sum(axis=1, dtype=np.int64)
+    for index in file.places(file.held & known & (received != expected - missing)):
+        yield file.finding(
+            "packets",
+            index,
+            f"found n_recv_packets {received[index]}, expected {expected[index] - missing[index]}: "
+            f"{expected[index]} less the {missing[index]} of the missing-packet mask",
+        )
+    for index in file.places(file.held & ~known & (received == 0)):
+        yield file.finding("packets", index, "found n_recv_packets 0, expected at least 1")
+
+
+@_of_file
+def _sidecar(file: ModuleFile) -> Iterator[Finding]:
+    """Check that a sidecar's entries belong to the records beside them."""
+    known = (file.sidecars["flags"] & SIDECAR_PRESENT) != 0
+    found = file.sidecars["pulse_id"]
+    expected = file.file.first_pulse + np.arange(FILE_MOD, dtype=np.uint64)
+    for index in file.places(known & (found != expected)):
+        yield file.finding(
+            "sidecar", index, f"the sidecar has pulse_id {found[index]} at the place of {expected[index]}"
+        )
+    # A marker that is neither is a finding of its own.
+    for index in file.places(known & (file.headers["marker"] == 0)):
+        yield file.finding("sidecar", index, "the sidecar has an entry where the file has a hole: the record is lost")
+
+
+@_of_file
+def _crc(file: ModuleFile) -> Iterator[Finding]:
+    """Check that the pixels are those that were written."""
+    flags = file.sidecars["flags"]
+    for index in file.places(file.held & ((flags & SIDECAR_HAS_CRC) != 0)):
+        found, expected = crc32c(file.file.data(index).data), int(file.sidecars[index]["crc32c"])
+        if found != expected:
+            yield file.finding("crc", index, f"the pixels have CRC32C {found:#010x}, the sidecar says {expected:#010x}")
+
+
+@_of_file
+def _module_id(file: ModuleFile) -> Iterator[Finding]:
+    """Check that all records of a module carry the same module_id."""
+    ids = file.headers["frame"]["module_id"]
+    held = list(file.places(file.held))
+    for index in held[1:]:
+        if ids[index] != ids[held[0]]:
+            yield file.finding(
+                "module_id", index, f"found module_id {ids[index]}, expected {ids[held[0]]} as before it"
+            )
+
+
+@_of_modules
+def _agreement(files: dict[str, ModuleFile]) -> Iterator[Finding]:
+    """Check that all modules hold the same pulses."""
+    somewhere = np.logical_or.reduce([file.held for file in files.values()])
+    for module, file in files.items():
+        for index in file.places(somewhere & ~file.held):
+            others = ", ".join(name for name, other in files.items() if other.held[index])
+            pulse = file.file.first_pulse + index
+            yield Finding("agreement", module, pulse, f"{module} has no record of the pulse that {others} has")
+
+
+@_of_modules
+def _trigger(files: dict[str, ModuleFile]) -> Iterator[Finding]:
+    """Check that the modules' records of a pulse are of the same trigger."""
+    reference: ModuleFile | None = None
+    for module, file in files.items():
+        if reference is None:
+            reference = file
+            continue
+        index_of, first_of = file.headers["frame"]["frame_index"], reference.headers["frame"]["frame_index"]
+        for index in file.places(file.held & reference.held & (index_of != first_of)):
+            yield Finding(
+                "trigger",
+                module,
+                file.file.first_pulse + index,
+                f"found frame_index {index_of[index]}, but {reference.module} has {first_of[index]}",
+            )
+
+
+def check_buffer(
+    reader: BufferReader, start: int = 0, stop: int = LAST_PULSE, tally: Tally | None = None
+) -> Iterator[Finding]:
+    """Yield what is inconsistent in the reader's modules between ``start`` and ``stop``; count into ``tally``.
+
+    On a buffer that is being written, give a ``stop`` that all modules have passed.
+    """
+    tally = tally if tally is not None else Tally()
+    for finding in _all(reader, start, stop, tally):
+        tally.findings += 1
+        yield finding
+
+
+def open_files(reader: BufferReader, start: int, stop: int, name: Path) -> Iterator[ModuleFile | Finding]:
+    """Yield each module's file of the relative name ``name``, or the finding that it cannot be read."""
+    first = int(name.stem)
+    places = max(start - first, 0), min(stop - first, FILE_MOD - 1)
+    for module in reader.modules:
+        path = reader.folder / module / name
+        if not path.exists():
+            continue
+        try:
+            yield ModuleFile(module, BinFile(path, reader.info.record), reader.info.record, *places)
+        except (BufferReadError, OSError) as error:
+            yield Finding("readable", module, None, str(error))
+
+
+def names_between(reader: BufferReader, start: int, stop: int) -> list[Path]:
+    """Return the relative names of all modules' files that hold pulses of a range, in order."""
+    numbers = {int(path.stem) for module in reader.modules for path in reader.files(module)}
+    return [relative_path(n) for n in sorted(numbers) if n + FILE_MOD > start and n <= stop]
+
+
+def _all(reader: BufferReader, start: int, stop: int, tally: Tally) -> Iterator[Finding]:
+    for module in reader.modules:
+        yield from _names(reader, module)
+        yield from _latest(reader, module)
+    for name in names_between(reader, start, stop):
+        files: dict[str, ModuleFile] = {}
+        for file in open_files(reader, start, stop, name):
+            if isinstance(file, Finding):
+                yield file
+                continue
+            files[file.module] = file
+            _count(file, tally)
+            for check in FILE_CHECKS.values():
+                yield from check(file)
+        yield from _absent(reader, files, name)
+        if files:
+            for compare in MODULES_CHECKS.values():
+                yield from compare(files)
+
+
+def _count(file: ModuleFile, tally: Tally) -> None:
+    part = slice(file.first, file.last + 1)
+    held, entries = file.held[part], file.sidecars[part]
+    known = (entries["flags"] & SIDECAR_PRESENT) != 0
+    tally.files += 1
+    tally.records += int(held.sum())
+    tally.unchecked += int((held & ((entries["flags"] & SIDECAR_HAS_CRC) == 0)).sum())
+    tally.incomplete += int((held & known & entries["missing"].any(axis=1)).sum())
+
+
+def _names(reader: BufferReader, module: str) -> Iterator[Finding]:
+    """Check that data files have the names of their pulses."""
+    ours = set(reader.files(module))
+    for path in sorted((reader.folder / module).glob("*/*.bin")):
+        if path not in ours:
+            yield Finding(
+                "name",
+                module,
+                None,
+                f"{path}: found a file of that name, expected first pulses like 12300000/12345000.bin",
+            )
+
+
+def _latest(reader: BufferReader, module: str) -> Iterator[Finding]:
+    """Check that LATEST, where there is one, names a file that is there."""
+    latest = reader.latest(module)
+    if latest and not latest.exists():
+        yield Finding("latest", module, None, f"{reader.folder / module / LATEST}: names {latest}, which is not there")
+
+
+def _absent(reader: BufferReader, files: dict[str, ModuleFile], name: Path) -> Iterator[Finding]:
+    """Check that a file that some modules have, all have."""
+    for module in reader.modules:
+        if files and module not in files and not (reader.folder / module / name).exists():
+            yield Finding("agreement", module, None, f"{module} has no file {name}, which {', '.join(files)} has")
