@@ -61,7 +61,7 @@ class P4pClient:
 
         delivery = Delivery(sink, self._spec, self._when_full, stop)
         # nt=False: an unwrapping Context misbehaves once it has seen a value of unknown type
-        with Context("pva", nt=False) as context:
+        with Context("pva", nt=False, useenv=True) as context:
             subscription = context.monitor(self._spec.pv, wake.set, request=_REQUEST)
             try:
                 heard = False
