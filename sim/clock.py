@@ -8,7 +8,7 @@ import select
 import signal
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import FrameType, TracebackType
 from typing import Any, Final, Self
 
@@ -34,6 +34,10 @@ class Schedule:
         if epoch_ns is None:
             return cls(time.time_ns(), period_ns, first_pulse, pulse_step, shared=False)
         return cls(epoch_ns, period_ns, first_pulse, pulse_step)
+
+    def begun(self) -> Self:
+        """Return the schedule with event 0 now, or as it is when the epoch is shared: for sources slow to come up."""
+        return self if self.shared else replace(self, epoch_ns=time.time_ns())
 
     def time_ns(self, n: int) -> int:
         """Return the time of event n; without a rate events are 1 ns apart, so that no two stamps are equal."""

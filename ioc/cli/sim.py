@@ -1,0 +1,274 @@
+"""``pebbledaq sim``: simulated sources. Each runs until its frames or seconds are over, SIGTERM or SIGINT.
+
+A source prints ``READY`` and a JSON object once it can be reached, and at its end its report, a JSON object, as the last line.
+"""
+
+import asyncio
+import functools
+import json
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from detectors.config import PIXEL_TYPES
+from detectors.errors import HostError
+from detectors.geometry import GEOMETRIES
+from sim.clock import Schedule, Stop
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class Address(click.ParamType):
+    """``host:port``, or a port of the local host."""
+
+    name = "host:port"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int]:
+        """Return host and port."""
+        host, _, port = str(value).rpartition(":")
+        if not port.isdigit() or not 1 <= int(port) <= 65535:
+            self.fail(f"found {value!r}, expected host:port or a port from 1 to 65535", param, ctx)
+        return host or "127.0.0.1", int(port)
+
+
+class Shape(click.ParamType):
+    """``2048x1024``: slowest dimension first."""
+
+    name = "shape"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        """Return the dimensions."""
+        parts = str(value).split("x")
+        if not all(p.isdigit() and int(p) > 0 for p in parts):
+            self.fail(f"found {value!r}, expected sizes like 2048x1024, slowest first", param, ctx)
+        return tuple(int(p) for p in parts)
+
+
+def timeline(rate: float) -> Callable[[Function], Function]:
+    """Add the options of the clock that sources share; the function gets ``schedule``, ``frames`` and ``seconds``."""
+    options = (
+        click.option(
+            "--rate",
+            type=click.FloatRange(min=0),
+            default=rate,
+            show_default=True,
+            help="Events a second; 0: as fast as possible.",
+        ),
+        click.option("--frames", type=click.IntRange(min=1), help="End after so many events."),
+        click.option("--seconds", type=click.FloatRange(min=0), help="End after so long."),
+        click.option("--epoch-ns", type=int, help="POSIX time of event 0, ns, shared by several sources."),
+        click.option("--first-pulse", default=1, show_default=True, help="pulse_id of event 0."),
+        click.option("--pulse-step", default=1, show_default=True, help="pulse_ids from event to event."),
+    )
+
+    def decorate(function: Function) -> Function:
+        @functools.wraps(function)
+        def wrapper(*, rate: float, epoch_ns: int | None, first_pulse: int, pulse_step: int, **kwargs: Any) -> Any:
+            schedule = Schedule.at_rate(rate, epoch_ns=epoch_ns, first_pulse=first_pulse, pulse_step=pulse_step)
+            return function(schedule=schedule, **kwargs)
+
+        for option in reversed(options):
+            wrapper = option(wrapper)
+        return wrapper  # type: ignore[return-value]
+
+    return decorate
+
+
+def _ready(**facts: Any) -> None:
+    click.echo(f"READY {json.dumps(facts)}")
+
+
+def _report(report: Any) -> None:
+    click.echo(json.dumps(report.as_dict()))
+
+
+@click.group("sim")
+def command() -> None:
+    """Simulate a source, so that everything runs without hardware."""
+
+
+@command.command()
+@click.argument("address", type=Address())
+@timeline(rate=100.0)
+@click.option("--geometry", type=click.Choice(list(GEOMETRIES)), default="jungfrau", show_default=True)
+@click.option("--module-id", type=click.IntRange(0, 0xFFFF), default=0, show_default=True)
+@click.option("--first-frame", default=1, show_default=True, help="frame_index of event 0.")
+@click.option("--daq-rec", default=0, show_default=True, help="Value of the debug field.")
+@click.option("--loss", default=0.0, show_default=True, help="Fraction of packets that are not sent.")
+@click.option("--duplicate", default=0.0, show_default=True, help="Fraction of packets that are sent twice.")
+@click.option("--reorder", default=0.0, show_default=True, help="Fraction of packets that are sent late.")
+@click.option("--seed", default=0, show_default=True, help="The same seed gives the same faults.")
+@click.option("--burst", type=click.IntRange(1, 1024), default=32, show_default=True, help="Packets sent in one call.")
+def udp(
+    *,
+    address: tuple[str, int],
+    schedule: Schedule,
+    frames: int | None,
+    seconds: float | None,
+    geometry: str,
+    module_id: int,
+    first_frame: int,
+    daq_rec: int,
+    loss: float,
+    duplicate: float,
+    reorder: float,
+    seed: int,
+    burst: int,
+) -> None:
+    """Send one UDP module's packets to ADDRESS."""
+    from sim.faults import FaultRates
+    from sim.udp_module import UdpModuleSender
+
+    sender = UdpModuleSender(
+        address,
+        GEOMETRIES[geometry],
+        schedule,
+        module_id=module_id,
+        first_frame=first_frame,
+        daq_rec=daq_rec,
+        faults=FaultRates(loss, duplicate, reorder),
+        seed=seed,
+        burst=burst,
+    )
+    with Stop() as stop:
+        _ready(address=address, module_id=module_id)
+        try:
+            sender.run(stop, frames=frames, seconds=seconds)
+        finally:
+            sender.close()
+            _report(sender.report)
+
+
+@command.command()
+@click.argument("address", type=Address())
+@timeline(rate=100.0)
+@click.option(
+    "--transitions/--no-transitions", default=False, help="Send the transitions of a run around the L1Accepts."
+)
+@click.option("--loss", default=0.0, show_default=True, help="Fraction of L1Accepts that are not sent.")
+@click.option("--jitter-ms", default=0.0, show_default=True, help="Most that an L1Accept comes late.")
+@click.option("--seed", default=0, show_default=True, help="The same seed gives the same faults.")
+def timing(
+    *,
+    address: tuple[str, int],
+    schedule: Schedule,
+    frames: int | None,
+    seconds: float | None,
+    transitions: bool,
+    loss: float,
+    jitter_ms: float,
+    seed: int,
+) -> None:
+    """Send timing headers to ADDRESS, a host or a multicast group."""
+    from sim.timing import TimingSender
+
+    sender = TimingSender(
+        address,
+        schedule,
+        transitions=transitions,
+        loss=loss,
+        jitter_s=jitter_ms / 1000,
+        seed=seed,
+    )
+    with Stop() as stop:
+        _ready(address=address)
+        try:
+            sender.run(stop, count=frames, seconds=seconds)
+        finally:
+            sender.close()
+            _report(sender.report)
+
+
+@command.command()
+@click.argument("pv")
+@timeline(rate=10.0)
+@click.option("--shape", type=Shape(), default="2048x2048", show_default=True, help="Slowest dimension first.")
+@click.option("--dtype", type=click.Choice(PIXEL_TYPES), default="uint16", show_default=True)
+@click.option(
+    "--codec", type=click.Choice(["none", "blosc", "lz4", "bslz4", "zlib", "jpeg"]), default="none", show_default=True
+)
+@click.option("--module-id", default=0, show_default=True, help="Module of the pattern.")
+@click.option(
+    "--restart-after", type=click.IntRange(min=1), help="Disconnect all clients after so many images, then go on ..."
+)
+@click.option("--restart-shape", type=Shape(), help="... with images of this shape.")
+@click.option("--interface", default="127.0.0.1", show_default=True, help="Address to serve on.")
+@click.option("--port", default=0, show_default=True, help="TCP port; 0: any free one.")
+@click.option("--broadcast-port", default=0, show_default=True, help="UDP port of searches; 0: any free one.")
+@click.option("--environment", is_flag=True, help="Let EPICS_PVAS_* decide on interfaces and ports.")
+def pva(
+    *,
+    pv: str,
+    schedule: Schedule,
+    frames: int | None,
+    seconds: float | None,
+    shape: tuple[int, ...],
+    dtype: str,
+    codec: str,
+    module_id: int,
+    restart_after: int | None,
+    restart_shape: tuple[int, ...] | None,
+    interface: str,
+    port: int,
+    broadcast_port: int,
+    environment: bool,
+) -> None:
+    """Serve a camera's images as the NTNDArray PV."""
+    from sim.pva_camera import PvaCamera, keep_freed_memory
+
+    keep_freed_memory()
+    camera = PvaCamera(
+        pv,
+        shape,
+        dtype,
+        schedule,
+        module_id=module_id,
+        codec="" if codec == "none" else codec,
+        environment=environment,
+        interface=interface,
+        server_port=port,
+        broadcast_port=broadcast_port,
+    )
+    camera.schedule = schedule.begun()
+    with Stop() as stop:
+        _ready(pv=pv, environment=camera.client_conf)
+        try:
+            if restart_after:
+                camera.run(stop, frames=restart_after)
+                camera.restart(restart_shape or shape, dtype)
+            camera.run(stop, frames=frames, seconds=seconds)
+        finally:
+            camera.close()
+            _report(camera.report)
+
+
+@command.command()
+@click.argument("prefix")
+@timeline(rate=10.0)
+@click.option("--shape", type=Shape(), default="512x512", show_default=True, help="Slowest dimension first.")
+@click.option("--dtype", type=click.Choice(PIXEL_TYPES), default="uint16", show_default=True)
+@click.option("--module-id", default=0, show_default=True, help="Module of the pattern.")
+@click.option("--interface", default="127.0.0.1", show_default=True, help="Address to serve on.")
+def ca(
+    *,
+    prefix: str,
+    schedule: Schedule,
+    frames: int | None,
+    seconds: float | None,
+    shape: tuple[int, ...],
+    dtype: str,
+    module_id: int,
+    interface: str,
+) -> None:
+    """Serve a camera over Channel Access: PREFIXcam1:... and PREFIXimage1:ArrayData; ports by EPICS_CA_SERVER_PORT."""
+    from sim.ca_camera import CaCamera
+
+    camera = CaCamera(prefix, shape, dtype, schedule, module_id=module_id)
+    try:
+        images = asyncio.run(
+            camera.run(frames=frames, seconds=seconds, interface=interface, ready=lambda: _ready(prefix=prefix))
+        )
+    except OSError as error:
+        raise HostError(f"{interface}: cannot serve CA: {error.strerror}; choose another port or interface") from None
+    click.echo(json.dumps({"images": images}))

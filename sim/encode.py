@@ -1,0 +1,76 @@
+"""Compression of simulated images, as areaDetector's NDPluginCodec does it."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import imagecodecs as _imagecodecs
+import numpy as np
+
+from detectors.errors import ConfigError
+
+imagecodecs: Any = _imagecodecs  # its annotations know bytes only, its functions take arrays as well
+
+_HDF5_HEADER_BYTES: Final = 12
+"""What the HDF5 filter puts before the bitshuffle stream: bytes decompressed and bytes in a block, big-endian."""
+
+SCALAR_TYPES: Final = {
+    "int8": 1,
+    "int16": 2,
+    "int32": 3,
+    "int64": 4,
+    "uint8": 5,
+    "uint16": 6,
+    "uint32": 7,
+    "uint64": 8,
+    "float32": 9,
+    "float64": 10,
+}
+"""pvData's ScalarType, which ``codec.parameters`` carries: the pixel type before compression."""
+
+
+def encode(codec: str, image: np.ndarray) -> np.ndarray:
+    """Return ``image`` compressed, uint8[bytes]. JPEG loses exactness, and takes 8-bit images of 1 or 3 colours only.
+
+    Raises ConfigError for an unknown codec or an image that it cannot take.
+    """
+    if codec not in ENCODERS:
+        raise ConfigError(f"codec: found {codec!r}, expected one of {', '.join(ENCODERS)}")
+    return np.frombuffer(ENCODERS[codec](image), np.uint8)
+
+
+def _blosc(image: np.ndarray) -> bytes:
+    return imagecodecs.blosc_encode(image, level=5, compressor="lz4", shuffle=2, typesize=image.itemsize)
+
+
+def _lz4(image: np.ndarray) -> bytes:
+    return imagecodecs.lz4_encode(image, header=False)
+
+
+def _zlib(image: np.ndarray) -> bytes:
+    return imagecodecs.zlib_encode(image, level=1)
+
+
+def _bslz4(image: np.ndarray) -> bytes:
+    """Compress through HDF5's filter: the one writer of this format that every installation has."""
+    import h5py
+    import hdf5plugin
+
+    with h5py.File("image.h5", "w", driver="core", backing_store=False) as file:
+        flat = np.ascontiguousarray(image).reshape(-1)
+        data = file.create_dataset("data", data=flat, chunks=flat.shape, **hdf5plugin.Bitshuffle(nelems=0, cname="lz4"))
+        return data.id.read_direct_chunk((0,))[1][_HDF5_HEADER_BYTES:]
+
+
+def _jpeg(image: np.ndarray) -> bytes:
+    if image.dtype != np.uint8 or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)):
+        raise ConfigError(f"jpeg: found {image.dtype} {list(image.shape)}, expected uint8 [y, x] or [y, x, 3]")
+    return imagecodecs.jpeg8_encode(image, level=85)
+
+
+ENCODERS: Final[dict[str, Callable[[np.ndarray], bytes]]] = {
+    "blosc": _blosc,
+    "lz4": _lz4,
+    "bslz4": _bslz4,
+    "zlib": _zlib,
+    "jpeg": _jpeg,
+}
