@@ -1,0 +1,178 @@
+"""Modules put in step: which pulses have a frame of every module.
+
+Everything that decides on the synchronisation lives here: pulse ids and times in, matched pulses out. Losing step is an
+event to count and to recover from, never a reason to stop. Source of the rules: sf-buffer's stream assembler.
+"""
+
+import math
+from collections import deque
+from dataclasses import dataclass
+from typing import Final
+
+MAX_MODULES: Final = 64
+"""Module masks are 64-bit numbers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How modules are put in step."""
+
+    modules: int
+    depth: int
+    """Pulses kept waiting for one module; the oldest beyond are skipped. The slots of a pebble: older ones are overwritten."""
+    pulse_id_step: int = 1
+    offset_limit: int = 100
+    """Pulses that modules may be apart."""
+    retry_limit: int = 3
+    """Attempts to bring all modules to one pulse."""
+    missing_after_s: float = 1.0
+    """How long a pulse waits for a module before the module counts as dead, s."""
+    fill: bool = True
+    """With a dead module: go on without it; else wait for it."""
+
+    def __post_init__(self) -> None:
+        assert 1 <= self.modules <= MAX_MODULES
+        assert self.depth >= 1
+
+
+@dataclass(frozen=True, slots=True)
+class Matched:
+    """One pulse to assemble."""
+
+    pulse_id: int
+    present: int
+    """Mask of the modules that have it: bit m for module m."""
+
+
+class Synchroniser:
+    """Takes each module's pulse ids as they come and gives the pulses that all living modules have.
+
+    Counters: every pulse pushed ends as matched or skipped, or waits:
+    ``received[m] = matched[m] + skipped[m] + len(waiting of m)``.
+    """
+
+    def __init__(self, rules: Rules) -> None:
+        self.rules = rules
+        self._all = (1 << rules.modules) - 1
+        self._limit = rules.offset_limit * rules.pulse_id_step
+        self._waiting: list[deque[int]] = [deque() for _ in range(rules.modules)]
+        self._last_seen = [-math.inf] * rules.modules
+        self._waiting_since = math.inf
+        self._seen = 0
+        self._dead = 0
+        self._last: int | None = None
+        self._in_step = False
+        self._attempts, self._target = 0, -1
+        self.received = [0] * rules.modules
+        self.matched = [0] * rules.modules
+        self.skipped = [0] * rules.modules
+        """Frames of each module that no image was made of."""
+        self.losses = 0
+        """Times that the modules were lost and the synchronisation started afresh."""
+        self.reason = ""
+        """Why that happened last."""
+
+    @property
+    def in_step(self) -> bool:
+        """Whether an image was matched since the last fresh start."""
+        return self._in_step
+
+    @property
+    def missing(self) -> int:
+        """Mask of the modules that count as dead."""
+        return self._dead
+
+    @property
+    def queued(self) -> int:
+        """Frames that wait for other modules."""
+        return sum(map(len, self._waiting))
+
+    def push(self, module: int, pulse_id: int, now: float) -> None:
+        """Take in one frame of a module. ``now`` is any clock that only grows, s."""
+        self.received[module] += 1
+        self._last_seen[module] = now
+        self._dead &= ~(1 << module)
+        self._seen |= 1 << module
+        waiting = self._waiting[module]
+        newest = waiting[-1] if waiting else self._last
+        if newest is not None and pulse_id <= newest:
+            if newest - pulse_id <= self._limit:
+                self.skipped[module] += 1  # late, or a second time
+                return
+            self._start_afresh(f"module {module} went back from pulse {newest} to {pulse_id}")
+            self._seen |= 1 << module
+        if not self.queued:
+            self._waiting_since = now
+        waiting.append(pulse_id)
+        # Until all modules are there only the newest pulse of each matters, however long the others take.
+        if len(waiting) > (self.rules.depth if self._seen | self._dead == self._all else 1):
+            self._skip(module)
+
+    def poll(self, now: float) -> list[Matched]:
+        """Return the pulses that are in step now, oldest first."""
+        found: list[Matched] = []
+        while self._ready(now):
+            heads = [waiting[0] for waiting in self._waiting if waiting]
+            largest, smallest = max(heads), min(heads)
+            if smallest == largest:
+                found.append(self._match(largest, now))
+            elif largest - smallest > self._limit:
+                self._start_afresh(
+                    f"modules {self._modules_at(smallest)} and {self._modules_at(largest)} are "
+                    f"{(largest - smallest) // self.rules.pulse_id_step} pulses apart, at {smallest} and {largest}"
+                )
+            elif largest > self._target and self._attempts >= self.rules.retry_limit:
+                self._start_afresh(f"no common pulse in {self._attempts} attempts, last at {smallest} to {largest}")
+            else:
+                # An attempt aims at one pulse; that a slow module takes several frames to get there is no new one.
+                self._attempts += largest > self._target
+                self._target = max(largest, self._target)
+                self._catch_up(largest)
+        return found
+
+    def _ready(self, now: float) -> bool:
+        """Return whether every module that counts has a pulse waiting."""
+        empty = [m for m, waiting in enumerate(self._waiting) if not waiting]
+        if len(empty) == self.rules.modules:
+            return False
+        for m in empty:
+            if now - max(self._waiting_since, self._last_seen[m]) >= self.rules.missing_after_s:
+                self._dead |= 1 << m
+        return all(self.rules.fill and self._dead >> m & 1 for m in empty)
+
+    def _match(self, pulse_id: int, now: float) -> Matched:
+        present = 0
+        for m, waiting in enumerate(self._waiting):
+            if waiting:
+                waiting.popleft()
+                self.matched[m] += 1
+                present |= 1 << m
+        self._waiting_since = now
+        self._last = pulse_id
+        self._in_step = True
+        self._attempts, self._target = 0, -1
+        return Matched(pulse_id, present)
+
+    def _catch_up(self, pulse_id: int) -> None:
+        """Skip what is older than the largest: no image can be made of it."""
+        for m, waiting in enumerate(self._waiting):
+            while waiting and waiting[0] < pulse_id:
+                self._skip(m)
+
+    def _skip(self, module: int) -> None:
+        self._waiting[module].popleft()
+        self.skipped[module] += 1
+
+    def _start_afresh(self, reason: str) -> None:
+        self.losses += 1
+        self.reason = reason
+        for m, waiting in enumerate(self._waiting):
+            while waiting:
+                self._skip(m)
+        self._last = None
+        self._in_step = False
+        self._seen = 0
+        self._attempts, self._target = 0, -1
+
+    def _modules_at(self, pulse_id: int) -> str:
+        return "+".join(str(m) for m, waiting in enumerate(self._waiting) if waiting and waiting[0] == pulse_id)
