@@ -218,7 +218,7 @@ class Ledger:
             self._reap()
 
     def hand_over(self, hold: Hold) -> None:
-        """End ``hold`` and keep its slot, for another Hold or for ``drop``.
+        """End ``hold`` and keep its slot, for another Hold.
 
         Raises UseAfterReleaseError when it has ended already.
         """
@@ -228,26 +228,30 @@ class Ledger:
         if self._orphans:
             self._reap()
 
-    def release(self, hold: Hold, *, event: bool = True) -> None:
+    def release(self, hold: Hold, *, event: bool = True, cleanup: Callable[[], object] | None = None) -> None:
         """End ``hold``; the last hold on a slot frees it.
 
-        With ``event`` False the slot never came to hold an event, so its release is not out of any order.
-        Raises DoubleReleaseError when ``hold`` has ended already.
+        With ``event`` False the slot never came to hold an event, so its release is not out of any order. ``cleanup``
+        runs outside the lock, between the end of the hold and that of the slot; what it raises is raised, and the slot
+        freed. Raises DoubleReleaseError when ``hold`` has ended already.
         """
         with self._lock:
             if not hold.held:
                 raise DoubleReleaseError(f"{self.name}: slot {hold.slot} was released twice; release each hold once")
             hold.held = False
-            self._drop(hold.slot, event=event)
+            if cleanup is None:
+                self._drop(hold.slot, event=event)
         if self._orphans:
             self._reap()
-
-    def drop(self, slot: int) -> None:
-        """Count off one hold on a slot whose Hold was ended by ``hand_over``."""
-        with self._lock:
-            self._drop(slot, event=True)
-        if self._orphans:
-            self._reap()
+        if cleanup is None:
+            return
+        try:
+            cleanup()
+        finally:
+            with self._lock:
+                self._drop(hold.slot, event=event)
+            if self._orphans:
+                self._reap()
 
     def orphan(self, slot: int) -> None:
         """Count off one hold whose Hold was collected. May be called anywhere, even inside the lock."""

@@ -1,0 +1,121 @@
+"""The DMA ring of a UDP module: the kernel's receive buffer of its socket, asked for, measured and watched."""
+
+import contextlib
+import socket
+import struct
+import threading
+from collections.abc import Iterable
+from typing import Final
+
+from detectors.errors import SizingError
+from detectors.stats import DmaStats
+
+SO_RCVBUFFORCE: Final = 33
+SO_RXQ_OVFL: Final = 40
+SO_MEMINFO: Final = 55
+
+_MEMINFO: Final = struct.Struct("=9I")
+"""SK_MEMINFO_*: rmem_alloc, rcvbuf, wmem_alloc, sndbuf, fwd_alloc, wmem_queued, optmem, backlog, drops."""
+
+_RMEM_ALLOC: Final = 0
+_DROPS: Final = 8
+
+_MOST: Final = (1 << 30) - 1
+"""The kernel doubles what it is asked for in a 32-bit int."""
+
+
+class SocketRing:
+    """``count`` buffers of ``size`` bytes in the receive buffer of ``sock``. For one thread; ``stats`` for any.
+
+    The kernel accounts for a packet about twice its length and doubles the size asked for, so that ``count * size``
+    bytes of packets fit, as long as they are not small. A buffer above net.core.rmem_max needs CAP_NET_ADMIN; without,
+    the kernel grants less and does not say so: compare ``granted_bytes`` with ``total_bytes``, or ask ``shortfall``.
+    """
+
+    def __init__(self, sock: socket.socket, count: int, size: int) -> None:
+        if count < 1 or size < 1:
+            raise SizingError(f"socket buffer: found {count} x {size} bytes, expected at least 1 x 1")
+        self._sock = sock
+        self._count = count
+        self._size = size
+        asked = min(count * size, _MOST)
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, asked)
+        except PermissionError:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, asked)
+        self._granted = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2
+        self._lock = threading.Lock()
+        self._high_water = 0
+        self._in_use = 0
+        self._dropped = 0
+        self._last_drops = 0
+        self.sample()
+
+    @property
+    def granted_bytes(self) -> int:
+        """Bytes that the kernel gave."""
+        return self._granted
+
+    @property
+    def dropped(self) -> int:
+        """Packets that the kernel dropped at this socket, as far as it has told."""
+        return self._dropped
+
+    def shortfall(self) -> str:
+        """Return one line on what to do about a buffer smaller than asked for; empty when it is not."""
+        asked = self._count * self._size
+        if self._granted >= asked:
+            return ""
+        if asked > _MOST:
+            return f"socket buffer: asked for {asked:,} bytes, the kernel allows {_MOST:,}; lower cfgRxCount or cfgSize"
+        return (
+            f"socket buffer: asked for {asked:,} bytes, granted {self._granted:,}: packets will be lost in bursts; "
+            f"type: sysctl -w net.core.rmem_max={asked}, or give the program CAP_NET_ADMIN"
+        )
+
+    def enable_drop_messages(self) -> bool:
+        """Let the kernel tell of its drops with each packet (SO_RXQ_OVFL); False where it cannot."""
+        try:
+            self._sock.setsockopt(socket.SOL_SOCKET, SO_RXQ_OVFL, 1)
+        except OSError:
+            return False
+        return True
+
+    def note_ancillary(self, ancillary: Iterable[tuple[int, int, bytes]]) -> None:
+        """Take over the drop count from the ancillary data of ``recvmsg``."""
+        for level, kind, data in ancillary:
+            if level == socket.SOL_SOCKET and kind == SO_RXQ_OVFL and len(data) >= 4:
+                self.note_drops(int.from_bytes(data[:4], "little"))
+
+    def note_drops(self, raw: int) -> None:
+        """Take over the kernel's drop count of this socket: 32 bits, and it wraps."""
+        with self._lock:
+            step = raw - self._last_drops & 0xFFFFFFFF
+            # A count older than the last one, from a packet that was queued before it was read, is no step of 2**32.
+            if step < 1 << 31:
+                self._dropped += step
+                self._last_drops = raw
+
+    def sample(self) -> int:
+        """Ask the kernel for queue length and drops (SO_MEMINFO), and return the buffers in use."""
+        queued = 0
+        with contextlib.suppress(OSError):  # the socket is closed, or the kernel is older than 4.12
+            words = _MEMINFO.unpack(self._sock.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, _MEMINFO.size))
+            queued = words[_RMEM_ALLOC]
+            self.note_drops(words[_DROPS])
+        self._in_use = min(-(-queued // (2 * self._size)), self._count)
+        self._high_water = max(self._high_water, self._in_use)
+        return self._in_use
+
+    def stats(self) -> DmaStats:
+        """Return a snapshot, freshly asked of the kernel; ``in_use`` is in buffers' worth of queued bytes."""
+        self.sample()
+        return DmaStats(
+            count=self._count,
+            size_bytes=self._size,
+            total_bytes=self._count * self._size,
+            granted_bytes=self._granted,
+            in_use=self._in_use,
+            high_water=self._high_water,
+            overruns=self._dropped,
+        )
