@@ -1,0 +1,26 @@
+"""``pebbledaq run``: the soft-IOC, with its workers."""
+
+import logging
+import sys
+from pathlib import Path
+
+import click
+
+from detectors.config import load_config
+
+
+@click.command("run")
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option("-v", "--verbose", is_flag=True, help="Log what the workers say and every step.")
+def command(config: Path, verbose: bool) -> None:
+    """Start the soft-IOC of CONFIG, which starts and watches the workers.
+
+    Prints READY, the PV prefix and the number of records when all can be read. SIGTERM and SIGINT stop it and every
+    worker within 2 s.
+    """
+    from ioc.server import serve
+
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    sys.exit(serve(load_config(config), config.absolute()))

@@ -1,0 +1,29 @@
+"""Commands to workers, without holding up the IOC's event loop."""
+
+import asyncio
+import json
+from typing import Any
+
+import zmq
+import zmq.asyncio
+
+from detectors.errors import CommandError
+
+
+async def ask(context: zmq.asyncio.Context, address: str, command: str, timeout_s: float = 2.0, **args: Any) -> Any:
+    """Send a command to the worker at ``address`` and return its result.
+
+    Raises CommandError when it refuses, or does not answer within ``timeout_s``.
+    """
+    with context.socket(zmq.REQ) as socket:
+        socket.linger = 0
+        socket.connect(address)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await socket.send(json.dumps({"command": command, "args": args}).encode())
+                reply = json.loads(await socket.recv())
+        except TimeoutError:
+            raise CommandError(f"{command}: no answer within {timeout_s:g} s") from None
+    if not reply["ok"]:
+        raise CommandError(reply["message"])
+    return reply["result"]

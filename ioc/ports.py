@@ -1,0 +1,48 @@
+"""Where clients find this IOC: the ports it serves on, and the environment that leads clients there."""
+
+import os
+import socket
+from collections.abc import Mapping
+from typing import Final
+
+_SERVERS: Final = (
+    ("CA", ("EPICS_CAS_SERVER_PORT", "EPICS_CA_SERVER_PORT"), 5064),
+    ("PVA", ("EPICS_PVAS_SERVER_PORT", "EPICS_PVA_SERVER_PORT"), 5075),
+)
+
+_CLIENT_VARIABLES: Final = (
+    "EPICS_CA_ADDR_LIST",
+    "EPICS_CA_AUTO_ADDR_LIST",
+    "EPICS_CA_SERVER_PORT",
+    "EPICS_CA_REPEATER_PORT",
+    "EPICS_PVA_ADDR_LIST",
+    "EPICS_PVA_AUTO_ADDR_LIST",
+    "EPICS_PVA_SERVER_PORT",
+    "EPICS_PVA_BROADCAST_PORT",
+)
+
+
+def client_environment(environment: Mapping[str, str] = os.environ) -> list[str]:
+    """Return the assignments that a client in another terminal needs; none when all is at EPICS's defaults."""
+    return [f"{name}={environment[name]}" for name in _CLIENT_VARIABLES if environment.get(name)]
+
+
+def ports_in_use(environment: Mapping[str, str] = os.environ) -> list[str]:
+    """Return a line for each server port that another program holds.
+
+    EPICS then takes another TCP port and says nothing: clients that search still find the records, those that were
+    given the port by name do not.
+    """
+    found: list[str] = []
+    for protocol, variables, default in _SERVERS:
+        port = next((int(environment[name]) for name in variables if environment.get(name, "").isdigit()), default)
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("", port))
+            except OSError as error:
+                found.append(
+                    f"{protocol} port {port}: {error.strerror}; another TCP port is taken, which clients find by "
+                    f"searching; set {variables[0]} to give this IOC one of its own"
+                )
+    return found

@@ -1,0 +1,175 @@
+"""One worker's process: started or adopted, watched, started again, and ended.
+
+Adopted is a worker that runs already, found by its lock: so an IOC can be started again while data is taken.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Final
+
+from detectors.runtime import Runtime
+from detectors.workers.control import is_running, remove_leftovers
+from ioc.status import ProcessStatus
+
+log = logging.getLogger(__name__)
+
+FIRST_DELAY_S: Final = 1.0
+"""Pause before a worker that ended unasked is started again, s; it doubles each time."""
+LONGEST_DELAY_S: Final = 30.0
+STEADY_S: Final = 60.0
+"""A worker that ran for so long begins again with the first pause, s."""
+KILL_AFTER_S: Final = 1.4
+"""A worker that did not end so long after SIGTERM is killed, s: the IOC has 2 s to stop."""
+
+_CONFIG_ERROR: Final = 2
+"""Exit code of a worker that refuses its configuration: to start it again would change nothing."""
+_LAST_WORDS_S: Final = 0.5
+_MESSAGE_LIMIT: Final = 250
+
+
+class WorkerProcess:
+    """Keeps one worker running while it is enabled."""
+
+    def __init__(self, runtime: Runtime, worker: str, command: Callable[[], Sequence[str]], *, restart: bool) -> None:
+        self.worker = worker
+        self.status = ProcessStatus()
+        self._runtime = runtime
+        self._command = command
+        self._restart = restart
+        self._leave = asyncio.Event()
+        self._keeper: asyncio.Task[None] | None = None
+        self._switching = asyncio.Lock()
+        self._last_line = ""
+
+    async def enable(self) -> None:
+        """Start the worker, or adopt it, unless that was done."""
+        async with self._switching:
+            if self._keeper is not None and not self._keeper.done():
+                return
+            self._leave.clear()
+            self.status = replace(self.status, enabled=True, message="")
+            self._keeper = asyncio.create_task(self._keep(), name=f"keep {self.worker}")
+
+    async def disable(self) -> None:
+        """End the worker, and return when it has ended and nothing of it is left."""
+        async with self._switching:
+            self.status = replace(self.status, enabled=False)
+            self._leave.set()
+            if self._keeper is not None:
+                await self._keeper
+            self.status = replace(self.status, message="")
+
+    async def _keep(self) -> None:
+        loop = asyncio.get_running_loop()
+        delay_s = FIRST_DELAY_S
+        while not self._leave.is_set():
+            started_s = loop.time()
+            try:
+                code = await self._live()
+            except OSError as error:
+                code, self._last_line = None, f"cannot be started: {error}"
+            remove_leftovers(self._runtime, self.worker)
+            message = self._obituary(code)
+            self.status = replace(self.status, running=False, adopted=False, pid=0, message=message)
+            if self._leave.is_set():
+                return
+            again = self._restart and code != _CONFIG_ERROR
+            log.error("%s: %s; %s", self.worker, message, "will be started again" if again else "stays down")
+            if not again:
+                return
+            if loop.time() - started_s > STEADY_S:
+                delay_s = FIRST_DELAY_S
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._leave.wait(), delay_s)
+                return
+            delay_s = min(2 * delay_s, LONGEST_DELAY_S)
+            self.status = replace(self.status, restarts=self.status.restarts + 1, message="")
+
+    def _obituary(self, code: int | None) -> str:
+        """Say how the worker ended."""
+        if code is None:
+            how = "ended"
+        elif code < 0:
+            how = f"killed by {signal.Signals(-code).name}"
+        else:
+            how = f"ended with exit code {code}"
+        return f"{how}: {self._last_line}"[:_MESSAGE_LIMIT] if self._last_line else how
+
+    async def _live(self) -> int | None:
+        """See one life of the worker through; return its exit code, None if it was not our child."""
+        self._last_line = ""
+        pid = is_running(self._runtime, self.worker)
+        if pid:
+            with suppress(ProcessLookupError):
+                return await self._adopt(pid)
+        child = await asyncio.create_subprocess_exec(
+            *self._command(),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        self._began(child.pid, adopted=False)
+        assert child.stdout is not None
+        words = asyncio.create_task(self._listen(child.stdout))
+        try:
+            await self._until_end(asyncio.create_task(child.wait()), child.send_signal)
+            with suppress(TimeoutError):  # a grandchild may hold the pipe open
+                await asyncio.wait_for(words, _LAST_WORDS_S)
+        finally:
+            words.cancel()
+        return child.returncode
+
+    async def _adopt(self, pid: int) -> None:
+        """Watch a worker that is not our child. Raises ProcessLookupError when it has just ended."""
+        descriptor = os.pidfd_open(pid)
+        try:
+            loop = asyncio.get_running_loop()
+            ended: asyncio.Future[None] = loop.create_future()
+
+            def on_end() -> None:
+                loop.remove_reader(descriptor)
+                ended.set_result(None)
+
+            loop.add_reader(descriptor, on_end)
+            self._began(pid, adopted=True)
+            log.info("%s: adopted, running as process %d", self.worker, pid)
+            await self._until_end(ended, lambda number: signal.pidfd_send_signal(descriptor, number))
+        finally:
+            os.close(descriptor)
+
+    def _began(self, pid: int, *, adopted: bool) -> None:
+        now_s = asyncio.get_running_loop().time()
+        self.status = replace(self.status, running=True, adopted=adopted, pid=pid, started_s=now_s, message="")
+
+    async def _until_end(self, end: asyncio.Future[int] | asyncio.Future[None], send: Callable[[int], None]) -> None:
+        """Wait for the end; bring it about when the worker is to leave."""
+        leave = asyncio.create_task(self._leave.wait())
+        try:
+            await asyncio.wait((end, leave), return_when=asyncio.FIRST_COMPLETED)
+            for number in (signal.SIGTERM, signal.SIGKILL):
+                if end.done():
+                    break
+                with suppress(ProcessLookupError):
+                    send(number)
+                await asyncio.wait((end,), timeout=KILL_AFTER_S)
+        finally:
+            leave.cancel()
+
+    async def _listen(self, stream: asyncio.StreamReader) -> None:
+        """Pass on what the worker says, with its name before it, and remember its last line."""
+        while True:
+            try:
+                line = (await stream.readline()).decode(errors="replace").rstrip()
+            except ValueError:  # longer than the reader's limit; what follows is read as the next line
+                continue
+            if not line and stream.at_eof():
+                return
+            if line and not line.startswith("READY"):
+                self._last_line = line.removeprefix("pebbledaq: ")
+            if line:
+                log.info("%s: %s", self.worker, line)

@@ -1,0 +1,227 @@
+"""The records at run time: readings that publish on change, and setpoints that always show what holds.
+
+Made from the bindings after the templates are loaded and before the IOC starts.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from softioc import alarm, device, fields, imports
+
+from detectors.errors import PebbleDaqError
+from ioc.bindings import Bindings, CommandBinding, StaticRecord, StatusBinding
+
+log = logging.getLogger(__name__)
+
+_CHOICES: Final = ("ZR", "ON", "TW", "TH", "FR", "FV", "SX", "SV", "EI", "NI", "TE", "EL", "TV", "TT", "FT", "FF")
+"""What the fields of an mbbi's choices begin with, in order: ``ZRST`` is the first one's text."""
+
+_INT64_MAX: Final = 2**63 - 1
+_LONG_MAX: Final = 2**31 - 1
+
+SEVERITIES: Final = ("None", "Minor", "Major", "Invalid")
+"""Alarm severities by EPICS's numbers, as IocStatus names them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """What a command does, and what its setpoint shows."""
+
+    apply: Callable[..., Awaitable[None]]
+    """Called with the value (not for a trigger) and the binding's words; a PebbleDaqError is a refusal."""
+    present: Callable[..., Any] | None = None
+    """Called with the words; returns the value that holds now. Triggers have none."""
+
+
+class Reading:
+    """A record that shows one field. Nothing is published while neither value nor validity changes."""
+
+    def __init__(self, binding: StatusBinding) -> None:
+        self.binding = binding
+        self._device = _create(binding.record)
+        names = (f"{start}ST" for start in _CHOICES)
+        self._choices = [binding.record.fields[name] for name in names if name in binding.record.fields]
+        self._shown: tuple[Any, bool] | None = None
+
+    @property
+    def name(self) -> str:
+        """Name of the record."""
+        return self.binding.record.name
+
+    def show(self, value: Any, *, valid: bool = True) -> None:
+        """Publish ``value``; with ``valid`` false it is a last known one, and shown so."""
+        if (value, valid) == self._shown:
+            return
+        self._shown = (value, valid)
+        raw, known = self._raw(value)
+        severity, status = (alarm.NO_ALARM, 0)
+        if not valid:
+            severity, status = alarm.INVALID_ALARM, alarm.COMM_ALARM
+        elif not known:
+            severity, status = alarm.INVALID_ALARM, alarm.STATE_ALARM
+        self._device.set(raw, severity=severity, alarm=status)
+
+    def _raw(self, value: Any) -> tuple[Any, bool]:
+        """Return the value as the record holds it, and whether the record knows it."""
+        kind = self.binding.record.kind
+        if kind == "mbbi":
+            if value in self._choices:
+                return self._choices.index(value), True
+            log.error("%s: found the state %r, expected one of %s", self.name, value, ", ".join(self._choices))
+            return len(self._choices), False
+        if kind == "waveform":
+            return _cut(value, int(self.binding.record.fields["NELM"]) - 1), True
+        if kind == "stringin":
+            return _cut(value, 39), True
+        if kind in ("int64in", "longin"):
+            limit = _INT64_MAX if kind == "int64in" else _LONG_MAX
+            return max(-limit, min(int(value), limit)), True
+        return value, True
+
+    @property
+    def severity(self) -> int:
+        """Alarm severity that the record has now, from its own limits too."""
+        return self._device._record.SEVR  # noqa: SLF001  softioc offers no other way without a copy through a string
+
+    @property
+    def text(self) -> str:
+        """The record's value in words."""
+        value = "" if self._shown is None else self._shown[0]
+        unit = self.binding.record.fields.get("EGU", "")
+        return f"{value} {unit}".strip()
+
+
+class Setpoint:
+    """A record that takes a command.
+
+    Whatever was written, it shows what holds after the handler has ended: a refused value does not stay.
+    """
+
+    def __init__(self, binding: CommandBinding, handler: Handler, done: Callable[[str, str | None], None]) -> None:
+        self.binding = binding
+        self._handler = handler
+        self._done = done
+        tags = binding.record.tags
+        self._blocking = tags.get("pebbledaq:blocking", "yes") != "no"
+        self._shown = self._present()
+        self._device = _create(
+            binding.record,
+            on_update=self._on_update,
+            always_update=tags.get("pebbledaq:always") == "yes",
+            blocking=self._blocking,
+            initial_value=self._shown,
+        )
+        self._running = 0
+
+    def _present(self) -> Any:
+        if self._handler.present is not None:
+            return self._handler.present(*self.binding.words)
+        return "" if self.binding.record.kind == "waveform" else 0
+
+    async def _on_update(self, value: Any) -> None:
+        if self.binding.trigger and not value:
+            return
+        self._shown = value
+        refusal: str | None = None
+        self._running += 1
+        try:
+            arguments = self.binding.words if self.binding.trigger else (value, *self.binding.words)
+            await self._handler.apply(*arguments)
+        except PebbleDaqError as error:
+            refusal = str(error)
+            log.warning("%s refused: %s", self.binding.record.name, refusal)
+        except Exception as error:  # a client's write must never end silently
+            refusal = f"{type(error).__name__}: {error}"
+            log.exception("%s failed", self.binding.record.name)
+        finally:
+            self._running -= 1
+            # Before the put completes, so that who waited for it reads what holds and why.
+            self._done(self.binding.record.name, refusal)
+            self.refresh()
+
+    def refresh(self) -> None:
+        """Show what holds now, if something else is shown."""
+        value = self._present()
+        if value == self._shown or self._running:
+            return
+        self._shown = value
+        # Without processing: with it the handler would be called again. Monitors are posted by the completion of a
+        # blocking record; at other times the record is processed once more, which finds no change and only posts.
+        self._device.set(value, process=False)
+        if not self._device._record.PACT:  # noqa: SLF001
+            flag = np.array([1], dtype=np.uint8)
+            imports.db_put_field_process(
+                f"{self.binding.record.name}.PROC", fields.DBF_UCHAR, flag.ctypes.data, 1, True
+            )
+
+
+class Records:
+    """All bound records of the IOC."""
+
+    def __init__(
+        self,
+        bindings: Bindings,
+        handlers: Mapping[str, Handler],
+        done: Callable[[str, str | None], None],
+    ) -> None:
+        self.readings = [Reading(binding) for binding in bindings.status]
+        self.setpoints = [Setpoint(binding, handlers[binding.handler], done) for binding in bindings.commands]
+        self._by_owner: dict[str, list[Reading]] = {}
+        for reading in self.readings:
+            self._by_owner.setdefault(reading.binding.owner, []).append(reading)
+
+    def __len__(self) -> int:
+        return len(self.readings) + len(self.setpoints)
+
+    def fields(self, owner: str) -> set[str]:
+        """Return the fields of an owner that some record shows."""
+        return {reading.binding.field for reading in self._by_owner.get(owner, ())}
+
+    def show(self, owner: str, values: Mapping[str, Any], *, valid: bool = True) -> None:
+        """Publish what changed in an owner's values. ``valid`` false marks all but its state as last known."""
+        for reading in self._by_owner.get(owner, ()):
+            field = reading.binding.field
+            if field in values:
+                reading.show(values[field], valid=valid or field.startswith("process."))
+
+    def refresh(self) -> None:
+        """Let every setpoint show what holds."""
+        for setpoint in self.setpoints:
+            setpoint.refresh()
+
+    def worst(self, prefix: str) -> tuple[str, str]:
+        """Return the worst severity of all readings, and in words what it is.
+
+        Of equal ones a state comes first, since it says why the others are what they are.
+        """
+        found: Reading | None = None
+        worst = (0, False)
+        for reading in self.readings:
+            if reading.binding.owner == "ioc":
+                continue
+            rank = (reading.severity, reading.binding.field == "state")
+            if rank[0] and rank > worst:
+                found, worst = reading, rank
+        if found is None:
+            return SEVERITIES[0], "OK"
+        description = found.binding.record.fields.get("DESC", "")
+        return SEVERITIES[worst[0]], f"{found.name.removeprefix(prefix)}: {found.text} ({description})"
+
+
+def _create(record: StaticRecord, **arguments: Any) -> Any:
+    """Make softioc's counterpart of a Python record of the static database."""
+    dtype = record.fields["DTYP"]
+    if record.kind == "waveform":
+        kinds = {"PythonLongStringIn": device.long_stringin, "PythonLongStringOut": device.long_stringout}
+        arguments |= {"_wf_nelm": int(record.fields["NELM"]), "_wf_dtype": np.dtype("i1")}
+        arguments.setdefault("initial_value", "")
+        return kinds[dtype](record.name, **arguments)
+    return getattr(device, record.kind)(record.name, **arguments)
+
+
+def _cut(text: str, limit: int) -> str:
+    """Return as much of ``text`` as fits into ``limit`` bytes, without half a character."""
+    return text.encode()[:limit].decode(errors="ignore")

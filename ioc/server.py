@@ -1,0 +1,281 @@
+"""The soft-IOC of a detector server: one asyncio main that ties records, workers and run control together."""
+
+import asyncio
+import ctypes
+import dataclasses
+import logging
+import os
+import signal
+import time
+from contextlib import suppress
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Final
+
+import zmq.asyncio
+
+from detectors.config import Config, UdpSection
+from detectors.errors import CommandError
+from detectors.run_state import RunState
+from detectors.runtime import Runtime
+from detectors.stats import MonitorStatus, ReceiverStatus, flat
+from detectors.workers.control import check_address, hold_lock, is_running
+from ioc.bindings import DatabaseError, bind, field_types
+from ioc.commands import Commands
+from ioc.link import ask
+from ioc.observer import Observer, View
+from ioc.ports import client_environment, ports_in_use
+from ioc.run_control import RunControl, state_by_label
+from ioc.status import IocStatus, PlainStatus, ProcessStatus
+from ioc.supervisor import CommandLine, Supervisor, command_line
+from ioc.templates import Load, loads, workers
+
+log = logging.getLogger(__name__)
+
+TICK_S: Final = 0.1
+"""Records are brought up to date this often, s."""
+
+HEALTH_TICKS: Final = 5
+"""The worst alarm is looked for every so many ticks."""
+
+CALLBACK_QUEUE: Final = 8000
+"""Records that may wait for processing; EPICS's default overflows when all records change in one tick."""
+
+OWNER: Final = "ioc"
+
+
+def serve(config: Config, config_path: Path, build: CommandLine | None = None, plan: str = "") -> int:
+    """Run the IOC until SIGTERM or SIGINT; return the exit code.
+
+    ``build`` gives the workers' command lines, ``plan`` the text of the buffer plan. Raises PebbleDaqError when the
+    start-up fails; nothing is left running then.
+    """
+    templates = loads(config)
+    runtime = Runtime(config.detector.prefix)
+    for worker in workers(config):
+        check_address(runtime.status(worker))
+    with hold_lock(runtime, OWNER):
+        server = Server(config, runtime, build or command_line(config_path), plan)
+        return asyncio.run(server.main(templates))
+
+
+class Server:
+    """One detector server's IOC. ``main`` is its life."""
+
+    def __init__(self, config: Config, runtime: Runtime, build: CommandLine, plan: str) -> None:
+        self._config = config
+        self._runtime = runtime
+        self._build = build
+        self._started_s = time.monotonic()
+        self._status = IocStatus(
+            version=_version(),
+            start_time=datetime.now().astimezone().isoformat(" ", "seconds"),
+            pid=os.getpid(),
+            plan=plan,
+        )
+        self._message = ""
+        self._refused = 0
+        self._settled: set[str] = set()
+        self._settling: dict[str, asyncio.Task[None]] = {}
+        self._defaults: dict[str, Any] = {
+            worker: PlainStatus()
+            if source is None
+            else ReceiverStatus()
+            if isinstance(source, UdpSection)
+            else MonitorStatus()
+            for worker, source in workers(config).items()
+        }
+
+    async def main(self, templates: list[Load]) -> int:
+        """Start, serve until a signal, stop everything."""
+        loop = asyncio.get_running_loop()
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        self._context = zmq.asyncio.Context()
+        self._run = RunControl(RunState.UNCONFIGURED, self._ask, self._responding)
+        self._supervisor = Supervisor(
+            self._runtime,
+            self._defaults,
+            self._build,
+            lambda: self._run.state,
+            restart=self._config.run.restart_workers,
+        )
+        self._commands = Commands(self._config, self._run, self._supervisor, self._ask)
+        self._observer = Observer(self._context, self._runtime, self._defaults)
+        tasks: list[asyncio.Task[Any]] = []
+        try:
+            await self._adopt()
+            for line in ports_in_use():
+                log.warning(line)
+            bindings = self._load(templates)
+            # The workers start while EPICS initialises.
+            await self._start_workers()
+            self._start_epics(bindings)
+            tasks = [
+                asyncio.create_task(self._observer.listen(time.monotonic), name="observer"),
+                asyncio.create_task(self._tick(), name="tick"),
+            ]
+            self._say_ready()
+            stopped = asyncio.create_task(stop.wait(), name="stop")
+            done, _ = await asyncio.wait((stopped, *tasks), return_when=asyncio.FIRST_COMPLETED)
+            for task in done - {stopped}:
+                task.result()  # neither ends but by an error of ours
+            log.info("stopping")
+        finally:
+            for task in (*tasks, *self._settling.values()):
+                task.cancel()
+            await asyncio.gather(*tasks, *self._settling.values(), return_exceptions=True)
+            await self._supervisor.close()
+            self._observer.close()
+            self._context.destroy(linger=0)
+        return 0
+
+    async def _adopt(self) -> None:
+        """Take over the wishes and the run state from workers that run already."""
+        state = RunState.ENABLED if self._config.run.autostart else RunState.UNCONFIGURED
+        found: list[RunState] = []
+        for worker in self._defaults:
+            if is_running(self._runtime, worker) is None:
+                continue
+            try:
+                status = await self._ask(worker, "status")
+                found.append(state_by_label(status.get("run_state", state.label)))
+            except (CommandError, KeyError) as error:
+                log.warning("%s runs, but does not say how: %s", worker, error)
+            else:
+                self._commands.adopt(worker, status)
+        # The furthest of them: who takes data goes on taking it, and the others follow.
+        self._run.state = max(found, default=state)
+
+    def _load(self, templates: list[Load]) -> Any:
+        """Load the templates and bind their records."""
+        from ioc import database
+
+        for template in templates:
+            database.load(template.path, template.macros)
+        owners = {worker: {**field_types(defaults), **_process_types()} for worker, defaults in self._defaults.items()}
+        owners[OWNER] = field_types(self._status)
+        return bind(database.records(), owners, self._commands.handlers())
+
+    async def _start_workers(self) -> None:
+        for worker, enabled in self._commands.enabled.items():
+            if enabled:
+                await self._supervisor.enable(worker)
+        await asyncio.sleep(0)  # the keepers' first step: start the processes
+
+    def _start_epics(self, bindings: Any) -> None:
+        """Make the records and start EPICS's servers. Raises DatabaseError when EPICS does not start."""
+        from epicscorelibs.ioc import dbCore
+        from softioc import asyncio_dispatcher, imports, softioc
+
+        from ioc.records import Records
+
+        # As root EPICS locks all memory, present and future: mapping a pebble would take seconds.
+        ctypes.c_int.in_dll(dbCore, "dbThreadRealtimeLock").value = 0
+        imports.callbackSetQueueSize(CALLBACK_QUEUE)
+        self._records = Records(bindings, self._commands.handlers(), self._command_done)
+        self._views = {
+            worker: View(defaults, self._records.fields(worker)) for worker, defaults in self._defaults.items()
+        }
+        try:
+            softioc.iocInit(asyncio_dispatcher.AsyncioDispatcher(asyncio.get_running_loop()))
+        except AssertionError as error:
+            raise DatabaseError(f"EPICS did not start: {error}; its reason stands above") from None
+
+    def _say_ready(self) -> None:
+        """Tell whoever started us that records can be read, and how clients find them."""
+        for line in client_environment():
+            print(line)  # noqa: T201
+        print(f"READY {self._config.detector.prefix} {len(self._records)}", flush=True)  # noqa: T201
+
+    async def _tick(self) -> None:
+        loop = asyncio.get_running_loop()
+        due_s = loop.time()
+        count = 0
+        while True:
+            self._show_workers()
+            if count % HEALTH_TICKS == 0:
+                self._show_ioc()
+            count += 1
+            due_s = max(due_s + TICK_S, loop.time())
+            await asyncio.sleep(due_s - loop.time())
+
+    def _show_workers(self) -> None:
+        now_s = time.monotonic()
+        responding: set[str] = set()
+        for worker, view in self._views.items():
+            process = self._supervisor.processes[worker].status
+            shown = view.look(process, self._observer.latest.get(worker), now_s)
+            self._records.show(worker, shown.values, valid=shown.valid)
+            if shown.responding:
+                responding.add(worker)
+        self._commands.responding = frozenset(responding)
+        self._settle(responding)
+        self._records.refresh()
+
+    def _settle(self, responding: set[str]) -> None:
+        """Bring every worker that has just begun to respond to what is wished."""
+        self._settled &= responding
+        for worker in responding - self._settled - self._settling.keys():
+            task = asyncio.create_task(self._settle_one(worker), name=f"settle {worker}")
+            self._settling[worker] = task
+            task.add_done_callback(lambda _, worker=worker: self._settling.pop(worker, None))
+
+    async def _settle_one(self, worker: str) -> None:
+        try:
+            await self._commands.settle(worker)
+        except CommandError as error:
+            self._message = f"{worker}: {error}"
+            log.warning("%s does not follow: %s", worker, error)
+        self._settled.add(worker)
+
+    def _show_ioc(self) -> None:
+        processes = [process.status for process in self._supervisor.processes.values()]
+        alarm, health = self._records.worst(self._config.detector.prefix)
+        uptime_s = time.monotonic() - self._started_s
+        self._status = dataclasses.replace(
+            self._status,
+            uptime_s=float(int(uptime_s)),
+            heartbeat=int(uptime_s),
+            workers=sum(process.enabled for process in processes),
+            workers_running=len(self._responding()),
+            workers_restarted=sum(process.restarts for process in processes),
+            alarm=alarm,
+            health=health,
+        )
+        self._publish()
+
+    def _publish(self) -> None:
+        self._status = dataclasses.replace(
+            self._status,
+            run_state=self._run.state.label,
+            acquiring=self._run.acquiring,
+            message=self._message,
+            refused=self._refused,
+        )
+        self._records.show(OWNER, flat(self._status))
+
+    def _command_done(self, record: str, refusal: str | None) -> None:
+        """Show how a command ended, before its put completes."""
+        self._message = f"{record.removeprefix(self._config.detector.prefix)}: {refusal}" if refusal else ""
+        self._refused += refusal is not None
+        self._publish()
+        self._records.refresh()
+
+    def _responding(self) -> frozenset[str]:
+        return self._commands.responding
+
+    async def _ask(self, worker: str, command: str, **args: Any) -> Any:
+        return await ask(self._context, self._runtime.command(worker), command, **args)
+
+
+def _process_types() -> dict[str, type]:
+    return field_types({"process": dataclasses.asdict(ProcessStatus())})
+
+
+def _version() -> str:
+    with suppress(PackageNotFoundError):
+        return version("pebbledaq")
+    return "not installed"

@@ -1,0 +1,57 @@
+"""What the IOC itself knows and shows, beside the snapshots of its workers."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessStatus:
+    """The process of one worker, as its supervisor sees it."""
+
+    enabled: bool = False
+    """It is to run."""
+    running: bool = False
+    """It runs."""
+    responding: bool = False
+    """It runs and sent a snapshot of late."""
+    adopted: bool = False
+    """It ran before this IOC started."""
+    pid: int = 0
+    started_s: float = 0.0
+    """Start on the monotonic clock, s."""
+    restarts: int = 0
+    message: str = ""
+    """Why it does not run: how it ended, and its last word."""
+
+
+@dataclass(frozen=True, slots=True)
+class IocStatus:
+    """The IOC as a whole."""
+
+    version: str = ""
+    start_time: str = ""
+    uptime_s: float = 0.0
+    heartbeat: int = 0
+    pid: int = 0
+    workers: int = 0
+    workers_running: int = 0
+    workers_restarted: int = 0
+    plan: str = ""
+    alarm: str = "None"
+    """None, Minor, Major, Invalid."""
+    health: str = ""
+    run_state: str = "Unconfigured"
+    acquiring: bool = False
+    message: str = ""
+    refused: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PlainStatus:
+    """What the snapshot of any worker has."""
+
+    worker: str = ""
+    kind: str = ""
+    pid: int = 0
+    version: str = ""
+    state: str = "Starting"
+    message: str = ""

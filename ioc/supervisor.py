@@ -1,0 +1,58 @@
+"""All worker processes of one detector server."""
+
+import asyncio
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from detectors.run_state import RunState
+from detectors.runtime import Runtime
+from ioc.process import WorkerProcess
+from ioc.templates import STREAM
+
+CommandLine = Callable[[str, RunState], Sequence[str]]
+"""Gives the command line of a worker that starts in a run state."""
+
+
+def command_line(config_path: Path) -> CommandLine:
+    """Return the command lines of the program's own workers."""
+
+    def build(worker: str, state: RunState) -> list[str]:
+        start = [sys.executable, "-m", "ioc"]
+        if worker == STREAM:
+            return [*start, "stream", str(config_path)]
+        kind, name = worker.split(".", 1)
+        verb = {"udp": "receive", "pva": "monitor"}[kind]
+        return [*start, verb, str(config_path), name, "--state", state.name.lower()]
+
+    return build
+
+
+class Supervisor:
+    """Starts, watches and ends the workers. ``run_state`` gives the state that a worker starts in."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        workers: Iterable[str],
+        build: CommandLine,
+        run_state: Callable[[], RunState],
+        *,
+        restart: bool,
+    ) -> None:
+        self.processes = {
+            worker: WorkerProcess(runtime, worker, lambda w=worker: build(w, run_state()), restart=restart)
+            for worker in workers
+        }
+
+    async def enable(self, worker: str) -> None:
+        """Start a worker, or adopt it."""
+        await self.processes[worker].enable()
+
+    async def disable(self, worker: str) -> None:
+        """End a worker."""
+        await self.processes[worker].disable()
+
+    async def close(self) -> None:
+        """End all workers at once, and return when nothing of them is left."""
+        await asyncio.gather(*(process.disable() for process in self.processes.values()))

@@ -1,0 +1,107 @@
+"""Which templates a configuration loads, and with which macros.
+
+Pure: the same configuration always gives the same records. The templates hold the records themselves.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from detectors.config import Config, PvaSection, SourceSection, UdpSection
+from detectors.errors import ConfigError
+from detectors.outputs.outputs import worker_name
+
+TEMPLATES = Path(str(files("db")))
+NAME_LIMIT = 60
+"""Longest record name in EPICS, characters."""
+
+STREAM = "stream"
+"""Name of the worker that assembles live images."""
+
+_RECORD = re.compile(r'^record\(\w+, "([^"]+)"\)', re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """One template with its macros."""
+
+    file: str
+    macros: Mapping[str, str]
+
+    @property
+    def path(self) -> Path:
+        """Where the template lies."""
+        return TEMPLATES / self.file
+
+    def names(self) -> list[str]:
+        """Return the names of the records that it makes."""
+        names = _RECORD.findall(self.path.read_text(encoding="utf-8"))
+        return [re.sub(r"\$\((\w+)\)", lambda macro: self.macros[macro[1]], name) for name in names]
+
+
+def workers(config: Config) -> dict[str, SourceSection | None]:
+    """Return every worker of a configuration by name, with its source; the image assembler has none."""
+    found: dict[str, SourceSection | None] = {worker_name(source): source for source in (*config.udp, *config.pva)}
+    if config.stream is not None:
+        found[STREAM] = None
+    return found
+
+
+def loads(config: Config) -> list[Load]:
+    """Return the templates of a configuration, in order.
+
+    Raises ConfigError when two records have one name, or a name is too long for EPICS.
+    """
+    prefix = {"P": config.detector.prefix}
+    found = [Load("detector.template", prefix), *_all_sources(config, prefix)]
+    for source in (*config.udp, *config.pva):
+        found += _source(config, source, prefix)
+    _check_names(found)
+    return found
+
+
+def _all_sources(config: Config, prefix: Mapping[str, str]) -> list[Load]:
+    found = [Load("outputs.template", {**prefix, "O": "Zmq:", "F": "zmq"})]
+    if config.disk is not None:
+        found.append(Load("outputs.template", {**prefix, "O": "Disk:", "F": "disk"}))
+        found.append(Load("folder.template", prefix))
+    return found
+
+
+def _source(config: Config, source: SourceSection, prefix: Mapping[str, str]) -> list[Load]:
+    base = {**prefix, "R": f"{source.name}:", "W": worker_name(source)}
+    found = [Load("worker.template", base), Load("source.template", base), Load("dma.template", base)]
+    if isinstance(source, UdpSection):
+        found.append(Load("module.template", {**base, "FRAME_PACKETS": str(source.geometry.packets_per_frame)}))
+    found.append(Load("pool.template", {**base, "O": "Pebble:", "F": "pebble"}))
+    if isinstance(source, PvaSection):
+        found.append(Load("monitor.template", base))
+        found.append(Load("pool.template", {**base, "O": "Transition:", "F": "transition"}))
+    if config.disk is not None:
+        found.append(Load("output.template", {**base, "O": "Disk:", "F": "disk", "DROP_SEVERITY": "MAJOR"}))
+        found.append(Load("disk.template", base))
+    found.append(Load("output.template", {**base, "O": "Zmq:", "F": "zmq", "DROP_SEVERITY": "MINOR"}))
+    found.append(Load("zmq.template", base))
+    return found
+
+
+def _check_names(found: list[Load]) -> None:
+    """EPICS joins two records of one name silently, and ends the process on a long name: find both before."""
+    problems: list[str] = []
+    seen: set[str] = set()
+    for load in found:
+        for name in load.names():
+            if name in seen:
+                problems.append(
+                    f"{load.file}: record {name} is made twice; give the source {load.macros.get('R', '')[:-1]!r} another name"
+                )
+            if len(name) > NAME_LIMIT:
+                problems.append(
+                    f"{load.file}: record {name} has {len(name)} characters, EPICS takes {NAME_LIMIT}; "
+                    "shorten detector.prefix or the source's name"
+                )
+            seen.add(name)
+    if problems:
+        raise ConfigError(*problems)

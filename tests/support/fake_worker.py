@@ -1,0 +1,88 @@
+"""A worker without data: lock, snapshots and commands as a real one has, counters as a test sets them."""
+
+import argparse
+import dataclasses
+import os
+import sys
+import time
+from typing import Any
+
+from detectors.errors import CommandError
+from detectors.run_state import RunState, Service, next_state
+from detectors.runtime import Runtime
+from detectors.stats import MonitorStatus, OutputStats, ReceiverStatus
+from detectors.workers.control import Control
+
+
+class FakeWorker:
+    """``refuse`` names transitions that it refuses; ``set`` changes any field of its snapshot by dotted name."""
+
+    def __init__(self, worker: str, state: RunState, folder: str) -> None:
+        kind = ReceiverStatus if worker.startswith("udp.") else MonitorStatus
+        self.state = state
+        self.refused: set[str] = set()
+        self.status: Any = kind(
+            worker=worker,
+            pid=os.getpid(),
+            version="fake",
+            state="Receiving",
+            run_state=state.label,
+            disk=OutputStats(name="disk", enabled=True, state="Idle", folder=folder),
+            zmq=OutputStats(name="zmq", enabled=True, state="Idle"),
+        )
+
+    def snapshot(self) -> Any:
+        return self.status
+
+    def transition(self, service: str) -> None:
+        if service in self.refused:
+            raise CommandError(f"{service} is not wanted")
+        self.state = next_state(self.state, next(s for s in Service if s.label == service))
+        self.set(run_state=self.state.label)
+
+    def output(self, output: str, enabled: bool) -> None:
+        self.set(**{f"{output}.enabled": enabled, f"{output}.state": "Idle" if enabled else "Disabled"})
+
+    def folder(self, folder: str) -> None:
+        if folder.startswith("/proc"):
+            raise CommandError(f"{folder}: cannot be written")
+        self.set(**{"disk.folder": f"{folder}/DET"})
+
+    def set(self, **fields: Any) -> None:
+        for name, value in fields.items():
+            self.status = _replaced(self.status, name.split("."), value)
+
+    def refuse(self, services: list[str]) -> None:
+        self.refused = set(services)
+
+
+def _replaced(status: Any, path: list[str], value: Any) -> Any:
+    if len(path) > 1:
+        value = _replaced(getattr(status, path[0]), path[1:], value)
+    return dataclasses.replace(status, **{path[0]: value})
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("prefix")
+    parser.add_argument("worker")
+    parser.add_argument("folder")
+    parser.add_argument("--state", default="enabled")
+    parser.add_argument("--exit-code", type=int)
+    parser.add_argument("--deaf", action="store_true", help="Does not end on SIGTERM.")
+    options = parser.parse_args()
+    if options.exit_code is not None:
+        print("pebbledaq: it cannot be done", file=sys.stderr)  # noqa: T201
+        return options.exit_code
+    fake = FakeWorker(options.worker, RunState[options.state.upper()], options.folder)
+    handlers = {name: getattr(fake, name) for name in ("transition", "output", "folder", "set", "refuse")}
+    with Control(Runtime(options.prefix), options.worker, fake.snapshot, handlers) as control:
+        print("READY", options.worker, flush=True)  # noqa: T201
+        control.stop.wait()
+        while options.deaf:
+            time.sleep(1)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
