@@ -1,0 +1,56 @@
+"""What is remembered of frames already closed, to tell a duplicate from a late packet. Pure."""
+
+from typing import Final
+
+import numpy as np
+
+from detectors.assembly.held_stream import Run
+
+REMEMBERED: Final = 32
+"""Frames remembered: a network does not delay a packet by more, and a detector that restarts is soon beyond them."""
+
+_NONE: Final = -1
+
+
+class ClosedFrames:
+    """A ring of the masks of the newest closed frames."""
+
+    def __init__(self, packets: int) -> None:
+        self._index = [_NONE] * REMEMBERED
+        self._bits = [0] * REMEMBERED
+        self._pulse: list[int | None] = [None] * REMEMBERED
+        self._empty = [False] * REMEMBERED
+        self._mask = np.zeros((REMEMBERED, packets), np.bool_)
+
+    def put(self, index: int, bits: int, pulse: int | None, mask: np.ndarray) -> None:
+        """Remember a frame; ``bits`` and ``pulse`` are the pulse_id on its first packet (see Run)."""
+        k = index % REMEMBERED
+        self._index[k], self._bits[k], self._pulse[k], self._empty[k] = index, bits, pulse, False
+        self._mask[k] = mask
+
+    def put_empty(self, index: int) -> None:
+        """Remember a frame of which nothing came."""
+        k = index % REMEMBERED
+        self._index[k], self._empty[k] = index, True
+        self._mask[k] = False
+
+    def forget(self) -> None:
+        """Forget all."""
+        self._index = [_NONE] * REMEMBERED
+
+    def duplicates(self, run: Run, newest_pulse: int) -> int | None:
+        """Return how many packets of a run had come already; the others are late.
+
+        None when the run is of no remembered frame: its framenum is not known, or its pulse_id is another (a restarted
+        detector counts from 1 again, but its pulses go on). An empty frame had no pulse_id: there anything below
+        ``newest_pulse`` will do.
+        """
+        k = run.index % REMEMBERED
+        if self._index[k] != run.index:
+            return None
+        if self._empty[k]:
+            if run.pulse is not None and newest_pulse and run.pulse >= newest_pulse:
+                return None
+        elif not run.agrees(self._bits[k], self._pulse[k]):
+            return None
+        return int(np.count_nonzero(self._mask[k, run.first : run.first + len(run.pixels)]))

@@ -1,0 +1,406 @@
+"""Packets to frames: every packet has one fate, every frame is closed once and in order. Pure: no socket, no clock.
+
+**Window.** Of the stream at hand the frames ``newest - w .. newest`` are open (w: reorder window). A frame closes when it
+is complete and all older ones are closed; when it falls out of the window; when it is the window's last and the newest
+is complete; or when nothing came for the flush time. Frames are handed on in order of framenum. A packet of
+a closed frame is a duplicate when it had come before, else late.
+
+**Who belongs to the stream.** framenum says which frame, and pulse_id must agree with the frame's: two senders on one
+port are not mixed into one frame. An unusable pulse_id (NaN, infinite, below 1, too large) contradicts nobody. A new frame
+is taken at once when framenum steps forward by no more than the window can repair and pulse_id does not jump, or by up
+to ``max_frame_gap`` with pulse_id having gone on by just as many steps; the frames skipped are empty. The first packet
+of a run is taken at once.
+
+**Everything else is held** (``held_stream.py``): a detector that restarted, a stranger, a wild packet. Held packets are kept,
+so that nothing is lost while it is undecided:
+
+- The held stream takes over when half a frame of it is there and its next frame begins, while the main stream placed no
+  more than the stragglers of a frame (an eighth); or when both fell silent for the flush time and three frame periods
+  with half a frame held. Its frames are then placed as if they had just come. Up to ``max_frame_gap`` ahead of the newest, the frames
+  in between are counted as empty; otherwise the open frames are closed and it counts as a resync.
+- A held frame that is half there or more fills its place when the main stream steps over it: one frame with a wild
+  pulse_id is kept and flagged.
+- The rest is dropped, its packets alien, when the main stream goes on. So of two senders that alternate the first one
+  stays, and a wild framenum moves nothing.
+
+**The gate.** While it is closed packets are disabled, but for those of frames that were open when it closed: the last
+frame of a run is whole. After it opens, the frame that was passing at that moment stays disabled: so is the first.
+"""
+
+from typing import Final
+
+import numpy as np
+
+from detectors.assembly.closed_frames import REMEMBERED, ClosedFrames
+from detectors.assembly.fates import Fates
+from detectors.assembly.frame_slots import AssemblyRules, Frame, FrameSlots
+from detectors.assembly.held_stream import HeldFrame, HeldStream, Run
+from detectors.assembly.notes import Notes
+from detectors.assembly.pulses import PulseRules, PulseTracker
+from detectors.assembly.sorting import PacketSorter
+from detectors.geometry import ModuleGeometry
+from detectors.stats import FrameStats, PacketStats
+from detectors.wire.headers import HEADERS
+from detectors.wire.packet_block import PacketBlock
+
+FORGET_S: Final = 1.0
+"""After this silence closed frames are forgotten: what comes now is no duplicate of theirs, s."""
+
+_QUIET_PERIODS: Final = 3
+"""Frame periods of silence after which the main stream is taken to have ended."""
+
+
+class FrameAssembler:
+    """Assembles the packets of one module. Used by one thread."""
+
+    def __init__(self, geometry: ModuleGeometry, rules: AssemblyRules, slots: FrameSlots, *, batch: int) -> None:
+        """``batch``: most packets in one block. The gate is closed at first."""
+        packets = geometry.packets_per_frame
+        self._packets = packets
+        self._row_shape = (packets, geometry.packet_data_bytes)
+        self._rules = rules
+        self._window = rules.reorder_window
+        self._slots = slots
+        self._pulse_rules = PulseRules(
+            rules.pulse_id_step, rules.max_pulse_jump, HEADERS[geometry.header].pulse_is_float
+        )
+        self._pulses = PulseTracker(self._pulse_rules)
+        self.fates = Fates()
+        self._notes = Notes(f"module {rules.module_id}")
+        self._sorter = PacketSorter(geometry, rules.module_id, self.fates, self._notes, batch)
+        self._closed = ClosedFrames(packets)
+        self._held = HeldStream(*self._row_shape, self._window, self.fates)
+        self._size = self._window + 1
+        self._ring = [Frame(packets) for _ in range(self._size)]
+        self._open = 0
+        self._gate = False
+        self._skip: int | None = None
+        """Frame that was passing when the gate opened."""
+        self._newest: int | None = None
+        self._base = 0
+        """Lowest frame not yet closed; newest + 1 when all are."""
+        self._first = 0
+        """Lowest frame seen: those below it are not missed."""
+        self._now = 0.0
+        self._heard = 0.0
+        self._began = 0.0
+        self._period = 0.0
+        self.last_frame = 0
+        self.last_pulse = 0
+
+    # -- what the worker calls -------------------------------------------------------------------------------------
+
+    def feed(self, block: PacketBlock, n: int, now: float) -> None:
+        """Take the first n packets of a block. ``now``: monotonic, s."""
+        self._now = now
+        self.fates.received += n
+        if not self._gate and not self._open:
+            self.fates.disabled += n
+            self._remember_passing(block, n)
+        elif n:
+            for i, j in self._sorter.runs(block, n):
+                self._run(block, i, j)
+
+    def tick(self, now: float) -> None:
+        """Look at the time: close frames of a stream that fell silent. Cheap; call it often."""
+        quiet = now - self._heard
+        if quiet <= self._rules.flush_timeout_s or self._newest is None:
+            return
+        self._now = now
+        self._close_all()
+        if self._held.frames and self._held.substantial and quiet > _QUIET_PERIODS * self._period:
+            self._promote()
+        elif quiet > FORGET_S:
+            self._closed.forget()
+
+    def open_gate(self) -> None:
+        """Begin a run: the next whole frame is its first."""
+        if self._open:
+            self._skip = self._newest
+        self.flush()
+        self._newest = None
+        self._pulses.forget()
+        self._closed.forget()
+        self._notes.forget()
+        self._period = 0.0
+        self._gate = True
+
+    def close_gate(self) -> None:
+        """End a run: only frames already begun are still finished."""
+        self._fill_in()
+        self._gate = False
+        self._skip = None
+
+    def flush(self) -> None:
+        """Close every open frame now and give up what is held."""
+        self._fill_in()
+        self._close_all()
+
+    @property
+    def open_frames(self) -> int:
+        """Frames begun and not closed."""
+        return self._open
+
+    def packets(self, kernel_dropped: int = 0) -> PacketStats:
+        """Return the fates of packets so far; they balance at any time."""
+        return self.fates.packets(sum(f.count for f in self._ring if f.index >= 0), kernel_dropped)
+
+    def frames(self) -> FrameStats:
+        """Return the fates of frames so far."""
+        return self.fates.frames()
+
+    def _run(self, block: PacketBlock, i: int, j: int) -> None:
+        """Take packets in a row: one frame, one pulse_id, packet numbers ascending by one."""
+        index = block.framenum.item(i)
+        bits = block.pulse_bits.item(i)
+        frame = self._ring[index % self._size]
+        if frame.index != index or frame.bits != bits:
+            run = Run(
+                index,
+                bits,
+                self._pulse_rules.usable(block.pulse.item(i)),
+                block.packetnum.item(i),
+                block.daq_rec.item(i),
+                block.timestamp.item(i),
+                block.pixels[i:j],
+            )
+            if frame.index != index or not run.agrees(frame.bits, frame.pulse):
+                other = self._route(run)
+                if other is None:
+                    return
+                frame = other
+        first = block.packetnum.item(i)
+        last = first + j - i
+        if first >= frame.top or not frame.mask[first:last].any():
+            new = j - i
+            if frame.rows is not None:
+                frame.rows[first:last] = block.pixels[i:j]
+        else:
+            new = self._place_fresh(frame, block.pixels[i:j], first, last)
+        frame.mask[first:last] = True
+        frame.top = max(frame.top, last)
+        self._placed(frame, new, odd=new if bits != frame.bits else 0)
+
+    def _place_fresh(self, frame: Frame, pixels: np.ndarray, first: int, last: int) -> int:
+        """Place those of packets first to last - 1 that had not come; return how many they were."""
+        fresh = ~frame.mask[first:last]
+        new = int(np.count_nonzero(fresh))
+        if frame.rows is not None and new:
+            frame.rows[first:last][fresh] = pixels[fresh]
+        duplicate = last - first - new
+        self.fates.duplicate += duplicate
+        if duplicate:
+            self._notes("duplicate", f"packet of frame {frame.index} came twice: counted as duplicate")
+        return new
+
+    def _placed(self, frame: Frame, new: int, odd: int) -> None:
+        """Count packets placed in a frame, ``odd`` of them with another pulse_id than its own."""
+        bad = new if frame.bad_pulse else odd
+        self.fates.placed += new - bad
+        self.fates.bad_pulse += bad
+        if bad:
+            frame.flagged = True
+        frame.count += new
+        self._heard = self._now
+        self._held.main_spoke(new)
+        if frame.count == self._packets:
+            self._settle()
+
+    # -- which frame -----------------------------------------------------------------------------------------------
+
+    def _route(self, run: Run) -> Frame | None:
+        """Return the frame that a run begins; None when it has another fate, which is then counted."""
+        index, total = run.index, len(run.pixels)
+        if not self._gate:
+            self.fates.disabled += total
+            self._skip = index
+            return None
+        if self._skip is not None and self._skip - self._window <= index <= self._skip:
+            self.fates.disabled += total
+            return None
+        if self._newest is None:
+            self._start(index)
+            return self._begin(run)
+        step = index - self._newest
+        if step > 0:
+            near = step <= self._size and not self._pulses.jumps(index, run.pulse)
+            if near or (step <= self._rules.max_frame_gap and run.pulse == self._pulses.expected(index)):
+                if self._held.frames and step > 1:
+                    self._fill_in(index)
+                self._advance(index)
+                return self._begin(run)
+        elif index >= self._base:
+            newest_pulse = self._pulses.newest
+            older = run.pulse is None or not newest_pulse or run.pulse < newest_pulse
+            if self._ring[index % self._size].index != index and older:
+                return self._begin(run)
+        else:
+            duplicates = self._closed.duplicates(run, self._pulses.newest)
+            if duplicates is not None:
+                self._count_after_close(index, duplicates, total - duplicates)
+                return None
+        self._notes("other stream", f"frame {index} does not follow {self._newest}: held until it is clear whose it is")
+        if self._held.take(run):
+            self._promote()
+        return None
+
+    def _count_after_close(self, index: int, duplicates: int, late: int) -> None:
+        self.fates.duplicate += duplicates
+        self.fates.late += late
+        if duplicates:
+            self._notes("duplicate", f"packet of frame {index} came twice: counted as duplicate")
+        if late:
+            self._notes("late", f"packet of frame {index} came after the frame was closed: counted as late")
+
+    def _remember_passing(self, block: PacketBlock, n: int) -> None:
+        """Note which frame is passing while the gate is closed."""
+        if self._sorter.is_ours(block, n - 1):
+            self._skip = block.framenum.item(n - 1)
+
+    def _start(self, index: int) -> None:
+        """Begin a stream at a frame."""
+        self._newest = self._first = index
+        self._base = max(0, index - self._window)
+        if self._skip is not None and self._skip < index <= self._skip + self._size:
+            self._base = max(self._base, self._skip + 1)
+        else:
+            self._skip = None  # another stream than the one that was passing
+
+    def _advance(self, index: int) -> None:
+        """Make ``index`` the newest frame: close what falls out of the window, count what was skipped."""
+        assert self._newest is not None
+        bottom = index - self._window
+        while self._base < bottom and self._base <= self._newest:
+            self._close(self._base)
+        skipped = bottom - self._base
+        if skipped > 0:
+            self._count_empty(skipped)
+            for passed in range(max(self._base, bottom - REMEMBERED), bottom):
+                self._closed.put_empty(passed)
+            self._base = bottom
+        if index > self._newest + 1:
+            self._notes("gap", f"frame {index} follows {self._newest}: {index - self._newest - 1} missing in between")
+        self._newest = index
+        if self._skip is not None and index > self._skip + self._size:
+            self._skip = None  # far behind: a detector that restarts may use these numbers again
+
+    def _begin(self, run: Run) -> Frame:
+        """Open the frame of a run, which lies in the window and is not open."""
+        frame = self._ring[run.index % self._size]
+        frame.pulse_id, frame.bad_pulse = self._pulses.assign(run.index, run.pulse)
+        frame.flagged = frame.bad_pulse
+        if frame.bad_pulse:
+            said = "unusable" if run.pulse is None else f"{run.pulse}, a jump"
+            self._notes(
+                "unusable pulse" if run.pulse is None else "pulse jump",
+                f"pulse_id of frame {run.index} is {said}: the frame is kept as pulse {frame.pulse_id} and flagged",
+            )
+        frame.index, frame.bits, frame.pulse = run.index, run.bits, run.pulse
+        frame.daq_rec, frame.timestamp = run.daq_rec, run.timestamp
+        frame.mask[:] = False
+        frame.count = frame.top = 0
+        frame.slot = self._slots.claim(frame.pulse_id)
+        frame.rows = None if frame.slot is None else frame.slot.data.reshape(self._row_shape)
+        self._open += 1
+        self._first = min(self._first, run.index)
+        if self._began:
+            self._period += (self._now - self._began - self._period) / 8
+        self._began = self._now
+        return frame
+
+    # -- closing frames --------------------------------------------------------------------------------------------
+
+    def _settle(self) -> None:
+        """Close, in order, what need not wait."""
+        assert self._newest is not None
+        newest = self._ring[self._newest % self._size]
+        newest_complete = newest.index == self._newest and newest.count == self._packets
+        while self._base <= self._newest:
+            frame = self._ring[self._base % self._size]
+            complete = frame.index == self._base and frame.count == self._packets
+            if not complete and not (newest_complete and self._newest - self._base >= self._window):
+                return
+            self._close(self._base)
+
+    def _close_all(self) -> None:
+        while self._newest is not None and self._base <= self._newest:
+            self._close(self._base)
+
+    def _close(self, index: int) -> None:
+        """Close the lowest frame that is not closed."""
+        self._base = index + 1
+        frame = self._ring[index % self._size]
+        if frame.index == index:
+            self._finish(frame)
+        elif index >= self._first:
+            self._count_empty(1)
+            self._closed.put_empty(index)
+
+    def _count_empty(self, number: int) -> None:
+        self.fates.empty += number
+        self.fates.expected += number * self._packets
+        self.fates.lost += number * self._packets
+
+    def _finish(self, frame: Frame) -> None:
+        fates = self.fates
+        self._closed.put(frame.index, frame.bits, frame.pulse, frame.mask)
+        fates.expected += self._packets
+        fates.frames_bad_pulse += frame.flagged
+        if frame.count == self._packets:
+            fates.complete += 1
+        else:
+            fates.incomplete += 1
+            fates.lost += self._packets - frame.count
+            if frame.rows is not None:
+                frame.rows[~frame.mask] = 0
+        self.last_frame, self.last_pulse = frame.index, frame.pulse_id
+        slot, frame.rows, frame.slot = frame.slot, None, None
+        if slot is None:
+            fates.exhausted += 1
+            self._notes("exhausted", f"no slot came free for frame {frame.index}: the frame is dropped")
+        else:
+            fates.delivered += 1
+            self._slots.finish(slot, frame)
+        frame.index = -1
+        self._open -= 1
+
+    # -- another stream takes over ---------------------------------------------------------------------------------
+
+    def _promote(self) -> None:
+        """Go on with the held stream: place its packets as if they had just come."""
+        assert self._newest is not None
+        held = list(self._held.frames)
+        self._held.clear()
+        first = held[0].head
+        if not 0 < first.index - self._newest <= self._rules.max_frame_gap:
+            self._notes("resync", f"the stream goes on at frame {first.index} after {self._newest}: resynchronised")
+            self._close_all()
+            self.fates.resyncs += 1
+            self._closed.forget()
+            self._pulses.forget()
+            self._skip = None
+            self._start(first.index)
+            self._began = self._period = 0.0
+        for frame in held:
+            self._adopt(frame)
+
+    def _fill_in(self, before: int | None = None) -> None:
+        """Place the held frames that are missing right behind the newest one and before ``before``; drop the others."""
+        if not self._held.frames:
+            return
+        assert self._newest is not None
+        bound = self._newest + self._size + 1 if before is None else before
+        for frame in self._held.take_out(self._newest, bound):
+            self._adopt(frame)
+        self._held.drop()
+
+    def _adopt(self, held: HeldFrame) -> None:
+        if self._newest is not None and held.head.index > self._newest:
+            self._advance(held.head.index)
+        frame = self._begin(held.head)
+        frame.mask[:] = held.mask
+        frame.top = self._packets
+        if frame.rows is not None:
+            frame.rows[held.mask] = held.rows[held.mask]
+        self.fates.held -= held.count
+        self._placed(frame, held.count, odd=held.odd)

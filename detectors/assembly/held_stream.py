@@ -1,0 +1,171 @@
+"""Packets that do not fit the stream at hand, kept aside until it is clear whose they are. Pure.
+
+One other stream at a time is held, at most two frames of it. ``frames.py`` says when it takes over and when it is
+dropped; here is how its packets are kept together:
+
+- Packets of the held frames, or of a frame that follows them closely, belong to it and raise its votes.
+- Any other packet lowers its votes by one and is alien; the one that brings them to zero takes its place. So a lone wild
+  packet gives way to the next stream at once, and a flood of wild ones does not displace a real stream. The votes
+  have a ceiling, so that a stream that died does not hold its place for long.
+- With a third frame the oldest is given up.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from detectors.assembly.fates import Fates
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Packets in a row: one frame, one pulse, packet numbers ascending by one."""
+
+    index: int
+    """framenum"""
+    bits: int
+    """The pulse_id as it lies on the wire."""
+    pulse: int | None
+    """The same read; None when unusable."""
+    first: int
+    """Packet number of the first."""
+    daq_rec: int
+    timestamp: int
+    pixels: np.ndarray
+    """uint8[packets, packet_data_bytes]; a view."""
+
+    def agrees(self, bits: int, pulse: int | None) -> bool:
+        """Whether it can be of the same frame as packets with this pulse_id: unusable ones contradict nobody."""
+        return self.bits == bits or self.pulse is None or pulse is None
+
+
+class HeldFrame:
+    """One frame of the other stream, in memory of its own."""
+
+    def __init__(self, packets: int, packet_data_bytes: int) -> None:
+        self.rows = np.zeros((packets, packet_data_bytes), np.uint8)
+        self.rows.fill(0)  # page-faulted now, not under load
+        self.mask = np.zeros(packets, np.bool_)
+        self.count = 0
+        self.odd = 0
+        """Packets whose own pulse_id is unusable while the frame's is not."""
+        self.head = Run(-1, 0, None, 0, 0, 0, self.rows[:0])
+
+    def begin(self, run: Run) -> None:
+        """Take the frame's identity from its first packets."""
+        self.head = replace(run, pixels=self.rows[:0])
+        self.mask[:] = False
+        self.count = self.odd = 0
+
+    def place(self, run: Run, skip: int) -> int:
+        """Place a run but for its first ``skip`` packets; return how many of them were new."""
+        first, last = run.first + skip, run.first + len(run.pixels)
+        fresh = ~self.mask[first:last]
+        self.rows[first:last][fresh] = run.pixels[skip:][fresh]
+        new = int(np.count_nonzero(fresh))
+        self.mask[first:last] = True
+        self.count += new
+        if run.bits != self.head.bits and self.head.pulse is not None:
+            self.odd += new
+        return new
+
+
+class HeldStream:
+    """The other stream. ``frames`` are held in order of their beginning."""
+
+    def __init__(self, packets: int, packet_data_bytes: int, window: int, fates: Fates) -> None:
+        self._packets = packets
+        self._window = window
+        self._fates = fates
+        self._spare = [HeldFrame(packets, packet_data_bytes) for _ in range(2)]
+        self._votes = 0
+        self._main_packets = 0
+        self._votes_ceiling = max(2, packets // 8)
+        self._stragglers = packets // 8
+        """Packets of the main stream that may still arrive, reordered, after it ended."""
+        self.frames: list[HeldFrame] = []
+
+    @property
+    def count(self) -> int:
+        """Packets held."""
+        return sum(frame.count for frame in self.frames)
+
+    @property
+    def substantial(self) -> bool:
+        """Whether half a frame or more is held."""
+        return 2 * self.count >= self._packets
+
+    def take(self, run: Run) -> bool:
+        """Count every packet of a run as held, duplicate or alien; return whether the stream has shown itself real.
+
+        It has when half a frame is held and a second frame has begun.
+        """
+        total, skip = len(run.pixels), 0
+        frame = self._frame_of(run)
+        if frame is None:
+            if self.frames:
+                if total < self._votes:
+                    self._votes -= total
+                    self._fates.alien += total
+                    return False
+                skip = self._votes - 1
+                self._fates.alien += skip
+                self.drop()
+            frame = self._begin(run)
+            self._main_packets = 0
+        new = frame.place(run, skip)
+        self._votes = min(self._votes + new, self._votes_ceiling)
+        self._fates.held += new
+        self._fates.duplicate += total - skip - new
+        return len(self.frames) == 2 and self.substantial
+
+    def main_spoke(self, packets: int) -> None:
+        """Hear that the main stream placed packets: when it goes on, the other one is a stranger's."""
+        if self.frames:
+            self._main_packets += packets
+            if self._main_packets > self._stragglers:
+                self.drop()
+
+    def drop(self) -> None:
+        """Give the stream up: its packets become alien."""
+        while self.frames:
+            self._give_up_oldest()
+        self._votes = 0
+
+    def take_out(self, after: int, before: int) -> list[HeldFrame]:
+        """Return the frames between two framenums of which half or more is there, no longer held by this stream.
+
+        They stay valid until the next packet is held.
+        """
+        taken = [f for f in self.frames if after < f.head.index < before and 2 * f.count >= self._packets]
+        self.frames = [f for f in self.frames if f not in taken]
+        self._spare += taken
+        return taken
+
+    def clear(self) -> None:
+        """Forget the stream; its packets have been counted elsewhere."""
+        self._spare += self.frames
+        self.frames.clear()
+        self._votes = 0
+
+    def _frame_of(self, run: Run) -> HeldFrame | None:
+        for frame in self.frames:
+            if run.index == frame.head.index and run.agrees(frame.head.bits, frame.head.pulse):
+                return frame
+        if self.frames and 0 < run.index - self.frames[-1].head.index <= self._window + 1:
+            if len(self.frames) == 2:
+                self._give_up_oldest()
+            return self._begin(run)
+        return None
+
+    def _begin(self, run: Run) -> HeldFrame:
+        frame = self._spare.pop()
+        frame.begin(run)
+        self.frames.append(frame)
+        return frame
+
+    def _give_up_oldest(self) -> None:
+        frame = self.frames.pop(0)
+        self._spare.append(frame)
+        self._fates.held -= frame.count
+        self._fates.alien += frame.count

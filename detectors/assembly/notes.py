@@ -1,0 +1,23 @@
+"""The log of what goes wrong with packets: the first of each kind is named, the counters tell the rest."""
+
+import logging
+
+log = logging.getLogger(__name__)
+
+
+class Notes:
+    """Logs each kind of event once a run: a flood must not become a flood of lines."""
+
+    def __init__(self, about: str) -> None:
+        self._about = about
+        self._seen: set[str] = set()
+
+    def __call__(self, kind: str, text: str) -> None:
+        """Log ``text`` if it is the first of its kind."""
+        if kind not in self._seen:
+            self._seen.add(kind)
+            log.warning("%s: %s (further ones are only counted)", self._about, text)
+
+    def forget(self) -> None:
+        """Begin another run: each kind is logged once more."""
+        self._seen.clear()

@@ -1,0 +1,103 @@
+"""Sort a block of packets: drop and count what is malformed or not ours, cut the rest into runs. Vectorised; pure.
+
+On the good path this is a dozen array operations on a whole block, whatever its size, and no loop over packets.
+"""
+
+import itertools
+
+import numpy as np
+
+from detectors.assembly.fates import Fates
+from detectors.assembly.notes import Notes
+from detectors.geometry import ModuleGeometry
+from detectors.wire.headers import HEADERS
+from detectors.wire.packet_block import PacketBlock
+
+
+class PacketSorter:
+    """Knows what a packet of one module looks like. ``batch``: most packets in one block."""
+
+    def __init__(self, geometry: ModuleGeometry, module_id: int, fates: Fates, notes: Notes, batch: int) -> None:
+        self._packets = geometry.packets_per_frame
+        self._packet_bytes = HEADERS[geometry.header].dtype.itemsize + geometry.packet_data_bytes
+        self._module_id = module_id
+        self._fates = fates
+        self._notes = notes
+        # Scratch of the checks: nothing is allocated per block.
+        self._ok = np.zeros(batch, np.bool_)
+        self._test = np.zeros(batch, np.bool_)
+        self._same = np.zeros(batch, np.bool_)
+        self._next = np.zeros(batch, np.uint32)
+
+    def is_ours(self, block: PacketBlock, i: int) -> bool:
+        """Whether one packet is of our module."""
+        return bool(block.lengths[i] == self._packet_bytes and block.module[i] == self._module_id)
+
+    def runs(self, block: PacketBlock, n: int) -> list[tuple[int, int]]:
+        """Return the runs among the first n packets as (first, one past last); count every packet that is in none.
+
+        The packets of a run have one framenum, one pulse_id and packet numbers ascending by one.
+        """
+        if self._all_well_formed(block, n):
+            return self._cut(block, 0, n)
+        self._count_misfits(block, n)
+        edges = np.flatnonzero(np.diff(self._ok[:n], prepend=False, append=False)).tolist()
+        return [run for i, j in zip(edges[::2], edges[1::2], strict=True) for run in self._cut(block, i, j)]
+
+    def _all_well_formed(self, block: PacketBlock, n: int) -> bool:
+        """Fill ``_ok``: right length, sender, module and packet number. Return whether all are."""
+        ok, test = self._ok[:n], self._test[:n]
+        np.equal(block.lengths[:n], self._packet_bytes, out=ok)
+        np.equal(block.module[:n], self._module_id, out=test)
+        ok &= test
+        np.less(block.packetnum[:n], self._packets, out=test)
+        ok &= test
+        if block.foreign is not None:
+            np.logical_not(block.foreign[:n], out=test)
+            ok &= test
+        return bool(ok.all())
+
+    def _cut(self, block: PacketBlock, i: int, j: int) -> list[tuple[int, int]]:
+        """Cut well-formed packets i to j - 1 into runs."""
+        m = j - i - 1
+        if not m:
+            return [(i, j)]
+        same, test, following = self._same[:m], self._test[:m], self._next[:m]
+        np.equal(block.framenum[i + 1 : j], block.framenum[i : j - 1], out=same)
+        np.add(block.packetnum[i : j - 1], 1, out=following, casting="unsafe")
+        np.equal(block.packetnum[i + 1 : j], following, out=test)
+        same &= test
+        # As bits, so that a NaN continues a run of NaNs.
+        np.equal(block.pulse_bits[i + 1 : j], block.pulse_bits[i : j - 1], out=test)
+        same &= test
+        if same.all():
+            return [(i, j)]
+        np.logical_not(same, out=test)
+        starts = [i, *(test.nonzero()[0] + (i + 1)).tolist(), j]
+        return list(itertools.pairwise(starts))
+
+    def _count_misfits(self, block: PacketBlock, n: int) -> None:
+        """Count the packets that ``_ok`` refuses: by sender, then length, then module, then packet number."""
+        bad = ~self._ok[:n]
+        if block.foreign is not None:
+            foreign = bad & block.foreign[:n]
+            bad &= ~foreign
+            self._fates.alien += int(np.count_nonzero(foreign))
+            if foreign.any():
+                self._notes("source", "found packets of a sender that is not the configured source: alien")
+        wrong = bad & (block.lengths[:n] != self._packet_bytes)
+        bad &= ~wrong
+        if wrong.any():
+            self._fates.malformed += int(np.count_nonzero(wrong))
+            length = int(block.lengths[:n][wrong][0])
+            self._notes("length", f"found a packet of {length} bytes, expected {self._packet_bytes}: malformed")
+        other = bad & (block.module[:n] != self._module_id)
+        bad &= ~other
+        if other.any():
+            self._fates.alien += int(np.count_nonzero(other))
+            module = int(block.module[:n][other][0])
+            self._notes("module", f"found a packet of module {module}, expected {self._module_id}: alien")
+        if bad.any():
+            self._fates.malformed += int(np.count_nonzero(bad))
+            number = int(block.packetnum[:n][bad][0])
+            self._notes("number", f"found packet number {number}, expected 0 to {self._packets - 1}: malformed")

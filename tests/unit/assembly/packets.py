@@ -1,0 +1,175 @@
+"""Packets and slots for the tests of assembly."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from detectors.assembly.frames import AssemblyRules, Frame, FrameAssembler
+from detectors.geometry import ModuleGeometry
+from detectors.wire.headers import HEADERS
+from detectors.wire.packet_block import PacketBlock
+
+MODULE = 5
+GUARD = 64
+GUARD_BYTE = 0xA5
+STALE = 0x77
+
+
+def small(packets: int, header: str = "jungfrau", dtype: str = "uint16") -> ModuleGeometry:
+    return ModuleGeometry("small", header, packets, 4, dtype, packets)
+
+
+@dataclass(frozen=True)
+class Packet:
+    """One datagram, described; ``fill`` is what all its pixels are."""
+
+    frame: int
+    number: int
+    pulse: float
+    module: int = MODULE
+    length: int | None = None
+    foreign: bool = False
+    fill: int = 0
+    daq_rec: int = 0
+
+    def but(self, **changes) -> "Packet":
+        return replace(self, **changes)
+
+    def datagram(self, geometry: ModuleGeometry) -> bytes:
+        header = np.zeros((), HEADERS[geometry.header].dtype)
+        header["framenum"], header["packetnum"], header["bunchid"] = self.frame, self.number, self.pulse
+        header["moduleID"], header["debug"] = self.module, self.daq_rec
+        whole = header.tobytes() + bytes([self.fill]) * geometry.packet_data_bytes
+        length = len(whole) if self.length is None else self.length
+        return (whole + bytes(max(0, length - len(whole))))[:length]
+
+
+def frame_of(index: int, packets: int, pulse: float | None = None, fill: int | None = None) -> list[Packet]:
+    pulse = 1000 + index if pulse is None else pulse
+    return [Packet(index, n, pulse, fill=(index * 31 + n) % 251 + 1 if fill is None else fill) for n in range(packets)]
+
+
+def fill_block(block: PacketBlock, geometry: ModuleGeometry, packets: list[Packet]) -> int:
+    """Put datagrams where recvmmsg would; the bytes behind a short one stay those of an older packet."""
+    places = block.memory.reshape(block.count, block.stride)
+    foreign = np.zeros(block.count, bool)
+    for i, packet in enumerate(packets):
+        data = np.frombuffer(packet.datagram(geometry), np.uint8)
+        kept = data[: block.packet_bytes]
+        places[i, : kept.size] = kept
+        block.lengths[i] = data.size
+        foreign[i] = packet.foreign
+    block.foreign = foreign
+    return len(packets)
+
+
+@dataclass
+class Done:
+    """A finished frame, copied."""
+
+    index: int
+    pulse_id: int
+    count: int
+    mask: list[bool]
+    rows: list[list[int]]
+    flagged: bool
+    damage: int
+    daq_rec: int
+
+
+class GuardedSlot:
+    """Memory of one frame between two guards, full of stale pixels."""
+
+    def __init__(self, nbytes: int) -> None:
+        self.memory = np.full(nbytes + 2 * GUARD, GUARD_BYTE, np.uint8)
+        self.data = self.memory[GUARD:-GUARD]
+        self.data.fill(STALE)
+
+    def check_guards(self) -> None:
+        assert (self.memory[:GUARD] == GUARD_BYTE).all()
+        assert (self.memory[-GUARD:] == GUARD_BYTE).all()
+
+
+class Slots:
+    """FrameSlots that keeps copies of finished frames."""
+
+    def __init__(self, geometry: ModuleGeometry) -> None:
+        self.geometry = geometry
+        self.done: list[Done] = []
+        self.claimed: list[int] = []
+        self.exhausted = False
+        self.on_loan = 0
+
+    def claim(self, pulse_id: int) -> GuardedSlot | None:
+        self.claimed.append(pulse_id)
+        if self.exhausted:
+            return None
+        self.on_loan += 1
+        return GuardedSlot(self.geometry.frame_bytes)
+
+    def finish(self, slot: GuardedSlot, frame: Frame) -> None:
+        slot.check_guards()
+        self.on_loan -= 1
+        rows = slot.data.reshape(self.geometry.packets_per_frame, -1)
+        self.done.append(
+            Done(
+                frame.index,
+                frame.pulse_id,
+                frame.count,
+                frame.mask.tolist(),
+                rows.tolist(),
+                frame.flagged,
+                int(frame.damage),
+                frame.daq_rec,
+            )
+        )
+
+
+class Bench:
+    """An assembler with its slots and a block, fed with lists of packets."""
+
+    def __init__(self, packets: int = 8, *, header: str = "jungfrau", dtype: str = "uint16", batch: int = 16, **rules):
+        self.geometry = small(packets, header, dtype)
+        self.slots = Slots(self.geometry)
+        self.assembler = FrameAssembler(
+            self.geometry, AssemblyRules(module_id=MODULE, **rules), self.slots, batch=batch
+        )
+        self.block = PacketBlock(self.geometry, batch)
+        self.now = 10.0
+        self.assembler.open_gate()
+
+    def feed(self, *groups: list[Packet], batch: int | None = None) -> None:
+        packets = [p for group in groups for p in group]
+        size = batch or self.block.count
+        for i in range(0, len(packets), size):
+            n = fill_block(self.block, self.geometry, packets[i : i + size])
+            self.assembler.feed(self.block, n, self.now)
+            self.check_balance()
+
+    def pause(self, seconds: float) -> None:
+        self.now += seconds
+        self.assembler.tick(self.now)
+        self.check_balance()
+
+    def frame(self, index: int, pulse: float | None = None) -> list[Packet]:
+        return frame_of(index, self.geometry.packets_per_frame, pulse)
+
+    def check_balance(self) -> None:
+        p, f = self.packets, self.frames
+        fates = p.placed + p.bad_pulse + p.duplicate + p.late + p.alien + p.malformed + p.disabled + p.held
+        assert p.received == fates
+        assert p.expected == p.placed + p.bad_pulse + p.lost
+        assert f.complete + f.incomplete == f.delivered + f.exhausted
+        assert min(p.held, p.alien, p.placed, p.lost) >= 0
+
+    @property
+    def packets(self):
+        return self.assembler.packets()
+
+    @property
+    def frames(self):
+        return self.assembler.frames()
+
+    @property
+    def order(self) -> list[int]:
+        return [done.index for done in self.slots.done]
