@@ -1,0 +1,112 @@
+"""What the buffer's tests share: leases to write, and buffers made without the writer under test."""
+
+import json
+import struct
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from crc32c import crc32c
+
+from detectors.frame import Damage, FrameInfo, RecordShape
+from detectors.pools.pebble import Pebble, PebbleLease
+from detectors.pools.segment import least_slot_bytes
+
+
+def pixels(pulse_id: int, module_id: int, nbytes: int) -> bytes:
+    """Bytes that differ from place to place and from pulse to pulse."""
+    return np.random.default_rng([pulse_id, module_id]).integers(0, 256, nbytes, np.uint8).tobytes()
+
+
+def record(pulse_id: int, module_id: int, nbytes: int, *, packets: int = 128, data: bytes | None = None) -> bytes:
+    """The documented record, built independently of the code under test."""
+    head = struct.pack("<BQQQQQ", 0xBE, pulse_id, pulse_id + 7, 3, packets, module_id)
+    return head + (pixels(pulse_id, module_id, nbytes) if data is None else data)
+
+
+class FrameMaker:
+    """Leases on a small pebble, with the same contents as ``record``."""
+
+    def __init__(self, nbytes: int, module_id: int = 3) -> None:
+        self.shape = RecordShape(nbytes)
+        self.module_id = module_id
+        self._pebble = Pebble(None, self.shape, count=2, slot_bytes=least_slot_bytes(self.shape))
+
+    def lease(self, pulse_id: int, *, data: bytes | None = None, info: FrameInfo | None = None) -> PebbleLease:
+        loan = self._pebble.claim(pulse_id)
+        loan.data[:] = np.frombuffer(data or pixels(pulse_id, self.module_id, self.shape.data_bytes), np.uint8)
+        return loan.freeze(
+            frame_index=pulse_id + 7,
+            daq_rec=3,
+            n_recv_packets=128,
+            module_id=self.module_id,
+            info=info or FrameInfo(1_000 + pulse_id, Damage.NONE, 128),
+        )
+
+    def close(self) -> None:
+        self._pebble.close()
+
+
+class RawBuffer:
+    """A detector folder written by plain file calls: every byte is this class's own doing."""
+
+    def __init__(
+        self,
+        folder: Path,
+        modules: Iterable[str] = ("M00", "M01"),
+        shape: tuple[int, ...] = (8, 16),
+        dtype: str = "uint16",
+    ) -> None:
+        self.folder = folder
+        self.modules = tuple(modules)
+        self.shape = shape
+        self.dtype = np.dtype(dtype).newbyteorder("<")
+        self.nbytes = int(np.prod(shape)) * self.dtype.itemsize
+        self.record_bytes = 41 + self.nbytes
+        folder.mkdir(parents=True)
+        text = {"dtype": dtype, "shape": list(shape), "data_bytes": self.nbytes, "modules": list(self.modules)}
+        (folder / "detector.json").write_text(json.dumps(text))
+
+    def path(self, module: str, pulse_id: int) -> Path:
+        return self.folder / module / str(pulse_id // 100000 * 100000) / f"{pulse_id // 1000 * 1000}.bin"
+
+    def meta(self, module: str, pulse_id: int) -> Path:
+        return self.path(module, pulse_id).with_suffix(".meta")
+
+    def put(
+        self,
+        module: str,
+        pulse_id: int,
+        *,
+        data: bytes | None = None,
+        packets: int = 128,
+        missing: bytes = b"",
+        sidecar: bool = True,
+    ) -> bytes:
+        """Write one record (and its sidecar entry) and return its bytes."""
+        path = self.path(module, pulse_id)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        module_id = self.modules.index(module)
+        whole = record(pulse_id, module_id, self.nbytes, packets=packets, data=data)
+        if not path.exists():
+            with path.open("wb") as file:
+                file.seek(1000 * self.record_bytes)
+                file.write(b"\xff")
+        self.poke(path, pulse_id % 1000 * self.record_bytes, whole)
+        if sidecar:
+            entry = struct.pack("<QQIIII32s", pulse_id, 1_000 + pulse_id, 0, crc32c(whole[41:]), 128, 3, missing)
+            meta = self.meta(module, pulse_id)
+            meta.touch()
+            self.poke(meta, pulse_id % 1000 * 64, entry)
+        return whole
+
+    def poke(self, path: Path, offset: int, data: bytes) -> None:
+        """Overwrite bytes of a file."""
+        with path.open("r+b") as file:
+            file.seek(offset)
+            file.write(data)
+
+    def frame(self, module: str, pulse_id: int) -> np.ndarray:
+        """The pixels that ``put`` writes by default."""
+        data = pixels(pulse_id, self.modules.index(module), self.nbytes)
+        return np.frombuffer(data, self.dtype).reshape(self.shape)
