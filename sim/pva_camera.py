@@ -140,7 +140,7 @@ class PvaCamera:
 
         Without a shared epoch, uniqueId starts afresh, too.
         """
-        self._pv.close(destroy=True, sync=True, timeout=5.0)
+        self._pv.close(destroy=True)
         self._configure(shape, dtype)
         self._pv.open(Value(_TYPE, {}))
         self.schedule = self.schedule.begun()
