@@ -68,7 +68,13 @@ pv = "A"
 cfgSize = "many"
 """
     )
-    for place in ("detector.name: found '1JF'", "udp[0].colour: unknown key", "udp[0].geometry: found 'jungfrow'", "pva[0].name: missing", "dma.cfgSize: found 'many'"):
+    for place in (
+        "detector.name: found '1JF'",
+        "udp[0].colour: unknown key",
+        "udp[0].geometry: found 'jungfrow'",
+        "pva[0].name: missing",
+        "dma.cfgSize: found 'many'",
+    ):
         assert any(line.startswith(f"x.toml: {place}") for line in found), (place, found)
     assert len(found) == 5
 
@@ -79,10 +85,19 @@ cfgSize = "many"
         ('[[udp]]\nname = "M00"\nmodule_id = 1\nport = 50001', "udp[1].name: 'M00' is also the name of udp[0]"),
         ('[[udp]]\nname = "M01"\nmodule_id = 0\nport = 50001', "udp[1].module_id: 0 is also that of udp[0]"),
         ('[[udp]]\nname = "M01"\nmodule_id = 1\nport = 50000', "udp[1].port: 50000 is also the port of udp[0]"),
-        ('[[udp]]\nname = "M01"\nmodule_id = 1\nport = 50001\ngeometry = "eiger-16"', "udp[1].geometry: differs from udp[0].geometry"),
+        (
+            '[[udp]]\nname = "M01"\nmodule_id = 1\nport = 50001\ngeometry = "eiger-16"',
+            "udp[1].geometry: differs from udp[0].geometry",
+        ),
         ("[timing]\nport = 50000", "timing.port: 50000 is also the port of udp[0]"),
-        ("[pools]\ntransitionBufCount = 128", "pools.transitionBufCount: found 128, but transition buffers cannot be set"),
-        ('[pools]\ntransitionBufSize = "74 MiB"', "pools.transitionBufSize: found 77594624, but transition buffers cannot be set"),
+        (
+            "[pools]\ntransitionBufCount = 128",
+            "pools.transitionBufCount: found 128, but transition buffers cannot be set",
+        ),
+        (
+            '[pools]\ntransitionBufSize = "74 MiB"',
+            "pools.transitionBufSize: found 77594624, but transition buffers cannot be set",
+        ),
         ('[disk]\nfolder = "data"', "disk.folder: found the relative path 'data', expected an absolute one"),
     ],
 )
@@ -112,7 +127,10 @@ def test_an_irregular_geometry_is_refused(packets: int) -> None:
 @pytest.mark.parametrize(
     ("table", "line"),
     [
-        ('{ header = "sls2", rows = 256, cols = 512, dtype = "uint32", packets_per_frame = 64 }', "header: found 'sls2'"),
+        (
+            '{ header = "sls2", rows = 256, cols = 512, dtype = "uint32", packets_per_frame = 64 }',
+            "header: found 'sls2'",
+        ),
         ('{ header = "sls", rows = 256, cols = 512, dtype = "uint3", packets_per_frame = 64 }', "dtype: found 'uint3'"),
         ('{ header = "sls", rows = "256", cols = 512, dtype = "uint32", packets_per_frame = 64 }', "rows: found '256'"),
         ('{ header = "sls", rows = 256, cols = -512, dtype = "uint32", packets_per_frame = 64 }', "cols: found -512"),
@@ -160,7 +178,17 @@ def test_a_source_is_found_by_name_or_as_the_only_one() -> None:
         config.source("pva", None)
 
 
-@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=8), lambda x: st.lists(x, max_size=3) | st.dictionaries(st.sampled_from(["detector", "udp", "name", "port", "geometry", "pv", "pva", "disk"]), x, max_size=4)))
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+        lambda x: (
+            st.lists(x, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(["detector", "udp", "name", "port", "geometry", "pv", "pva", "disk"]), x, max_size=4
+            )
+        ),
+    )
+)
 def test_no_tree_of_values_makes_anything_but_a_list_of_mistakes(tree: object) -> None:
     from pydantic import ValidationError
 

@@ -1,0 +1,129 @@
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from detectors.config import Config, parse_config
+from detectors.workers import preflight
+from detectors.workers.preflight import Finding, Level, run_checks
+
+
+def config(folder: Path, extra: str = "", port: int = 0) -> Config:
+    if not port:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+    return parse_config(
+        f"""
+        [detector]
+        name = "JF"
+        prefix = "T:PRE:"
+        [dma]
+        cfgRxCount = 4
+        [disk]
+        folder = "{folder}"
+        min_free = "1 MiB"
+        [[udp]]
+        name = "M00"
+        module_id = 0
+        address = "127.0.0.1"
+        port = {port}
+        {extra}
+        """
+    )
+
+
+def by_check(findings: list[Finding], check: str) -> list[Finding]:
+    found = [f for f in findings if f.check == check]
+    assert found, f"no finding of {check} among {[f.check for f in findings]}"
+    return found
+
+
+def test_every_finding_that_is_not_ok_says_what_to_type(tmp_path: Path) -> None:
+    findings = run_checks(config(tmp_path))
+    assert {f.check for f in findings} >= {
+        "receive buffer",
+        "MTU",
+        "memory",
+        "shared memory",
+        "disk",
+        "write rate",
+        "open files",
+        "processors",
+        "ports",
+        "clock",
+    }
+    for finding in findings:
+        assert finding.found
+        assert bool(finding.remedy) == (finding.level is not Level.OK), finding
+
+
+def test_cheap_checks_write_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preflight, "write_rate", lambda *_: pytest.fail("wrote"))
+    assert all(f.check != "write rate" for f in run_checks(config(tmp_path), cheap=True))
+
+
+def test_a_small_receive_buffer_is_named_with_what_to_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preflight, "granted_receive_buffer", lambda _: 212_992)
+    finding = by_check(run_checks(config(tmp_path), cheap=True), "receive buffer")[0]
+    assert finding.level is Level.ERROR
+    assert "asked 4194304 bytes, got 212992: room for 0 frame(s)" in finding.found
+    assert finding.remedy.startswith("sysctl -w net.core.rmem_max=4194304")
+
+
+def test_a_port_in_use_is_an_error(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        finding = by_check(run_checks(config(tmp_path, port=port), cheap=True), "ports")[0]
+    assert finding.level is Level.ERROR
+    assert f"UDP 127.0.0.1:{port}: Address already in use" in finding.found
+
+
+def test_pools_beyond_the_memory_are_an_error(tmp_path: Path) -> None:
+    big = "pools.pebbleBufCount = 1048576"
+    findings = run_checks(config(tmp_path, big), cheap=True)
+    assert by_check(findings, "shared memory")[0].level is Level.ERROR
+    assert by_check(findings, "memory")[0].level is Level.ERROR
+
+
+def test_a_plan_that_breaks_a_rule_is_an_error(tmp_path: Path) -> None:
+    finding = by_check(run_checks(config(tmp_path, "pools.pebbleBufCount = 3"), cheap=True), "memory")[0]
+    assert finding.level is Level.ERROR
+    assert "power of two" in finding.found
+
+
+def test_processors_that_are_not_there_are_an_error(tmp_path: Path) -> None:
+    findings = by_check(run_checks(config(tmp_path, "tuning.cpus = [4095]"), cheap=True), "processors")
+    assert any(f.level is Level.ERROR and "4095" in f.found for f in findings)
+
+
+def test_too_little_space_is_an_error(tmp_path: Path) -> None:
+    low = config(tmp_path)
+    assert low.disk is not None
+    low = low.model_copy(update={"disk": low.disk.model_copy(update={"min_free": 1 << 60})})
+    assert by_check(run_checks(low, cheap=True), "disk")[0].level is Level.ERROR
+
+
+def test_the_write_probe_leaves_nothing(tmp_path: Path) -> None:
+    assert preflight.write_rate(tmp_path, 8 << 20) > 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_prints_json_and_tells_by_its_exit_code(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        path = tmp_path / "c.toml"
+        path.write_text(
+            f'[detector]\nname = "J"\nprefix = "T:"\n[dma]\ncfgRxCount = 4\n[[udp]]\nname = "M00"\nmodule_id = 0\naddress = "127.0.0.1"\nport = {port}\n'
+        )
+        done = subprocess.run(
+            [sys.executable, "-m", "ioc", "preflight", str(path), "--json"], capture_output=True, text=True, check=False
+        )
+    assert done.returncode == 1, done.stderr
+    findings = json.loads(done.stdout)
+    assert any(f["check"] == "ports" and f["level"] == "error" for f in findings)
