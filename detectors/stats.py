@@ -225,6 +225,76 @@ class MonitorStatus:
     zmq: OutputStats = field(default_factory=OutputStats)
 
 
+@dataclass(frozen=True, slots=True)
+class SyncStats:
+    """Fate of every frame that the modules announced. ``received = matched + skipped + queued``."""
+
+    received: int = 0
+    matched: int = 0
+    """Frames that an image was asked of."""
+    skipped: int = 0
+    """Frames of pulses that another module did not have, or that came late."""
+    queued: int = 0
+    """Frames that wait for other modules."""
+    losses: int = 0
+    """Times that the modules were lost and the synchronisation started afresh."""
+    malformed: int = 0
+    """Messages that were no notification or no frame; not part of ``received``."""
+    exhausted: int = 0
+    """Frames of remote modules that found no slot; not part of ``received``."""
+    missing_mask: int = 0
+    """Modules that count as dead: bit m for the m-th module."""
+    missing: int = 0
+    """How many these are."""
+    skipped_of: tuple[int, ...] = ()
+    """``skipped`` of each module."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageStats:
+    """Fate of every pulse that was in step. ``matched = assembled + overwritten``."""
+
+    matched: int = 0
+    assembled: int = 0
+    """Images offered to the streams, with or without pixels."""
+    overwritten: int = 0
+    """Images not made because a frame was overwritten before it was read: the assembler was too slow."""
+    good: int = 0
+    """Assembled with all modules and all packets."""
+    filled: int = 0
+    """Assembled without the modules that are missing."""
+    gathered: int = 0
+    """Images whose pixels were copied, because somebody listened."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamStatus:
+    """Snapshot of the assembler of live images."""
+
+    worker: str = ""
+    kind: str = "stream"
+    pid: int = 0
+    time_ns: int = 0
+    version: str = ""
+    state: str = "Starting"
+    """Starting, Idle, Assembling, Incomplete (modules are missing), OutOfStep."""
+    message: str = ""
+    pulse_id: int = 0
+    frame_index: int = 0
+    modules: int = 0
+    shape: str = ""
+    dtype: str = ""
+    sync: SyncStats = field(default_factory=SyncStats)
+    images: ImageStats = field(default_factory=ImageStats)
+    rates: Rates = field(default_factory=Rates)
+    full: OutputStats = field(default_factory=OutputStats)
+    reduced: OutputStats = field(default_factory=OutputStats)
+    reduced_pixels: int = 0
+    """Messages of the reduced stream that carried pixels."""
+    pulse: OutputStats = field(default_factory=OutputStats)
+    pool: PoolStats = field(default_factory=PoolStats)
+
+
 def to_json(status: Any) -> bytes:
     """Return a snapshot as JSON."""
     return json.dumps(dataclasses.asdict(status), separators=(",", ":")).encode()
@@ -242,8 +312,10 @@ def flat(status: Any, prefix: str = "") -> dict[str, Any]:
     return out
 
 
-def balance(status: ReceiverStatus | MonitorStatus) -> dict[str, int]:
+def balance(status: ReceiverStatus | MonitorStatus | StreamStatus) -> dict[str, int]:
     """Return each line of the balance as in minus out; every value is 0 at rest."""
+    if isinstance(status, StreamStatus):
+        return _stream_balance(status)
     lines: dict[str, int] = {}
     if isinstance(status, ReceiverStatus):
         p, f = status.packets, status.frames
@@ -264,4 +336,18 @@ def balance(status: ReceiverStatus | MonitorStatus) -> dict[str, int]:
             lines[output.name] = output.offered - output.written - output.dropped - output.disabled - output.queued
             lines[f"{output.name}.offered"] = delivered - output.offered
     lines["pebble"] = status.pebble.acquires - status.pebble.returns - status.pebble.in_use
+    return lines
+
+
+def _stream_balance(status: StreamStatus) -> dict[str, int]:
+    sync, images = status.sync, status.images
+    lines = {
+        "sync": sync.received - sync.matched - sync.skipped - sync.queued,
+        "images": images.matched - images.assembled - images.overwritten,
+    }
+    for output in (status.full, status.reduced, status.pulse):
+        if output.name:
+            lines[output.name] = output.offered - output.written - output.dropped - output.disabled - output.queued
+            lines[f"{output.name}.offered"] = images.assembled - output.offered
+    lines["pool"] = status.pool.acquires - status.pool.returns - status.pool.in_use
     return lines

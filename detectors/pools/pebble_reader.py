@@ -64,16 +64,16 @@ class PebbleReader:
         """Whether the owner has closed the pebble or has made another: attach anew."""
         return self._region.closed or bool(self._header["closed"][0]) or self._region.replaced()
 
-    def read(self, pulse_id: int, out: np.ndarray) -> SlotCopy | None:
+    def read(self, pulse_id: int, out: np.ndarray | None) -> SlotCopy | None:
         """Copy the pixels of a pulse into ``out`` (uint8[data_bytes]) and return what is known of the frame.
 
-        None when the slot does not hold that pulse, or was overwritten while it was read; ``out`` is then undefined.
+        With ``out`` None no pixel is looked at. None when the slot does not hold that pulse, or was overwritten while it was read; ``out`` is then undefined.
         Raises CapacityError when ``out`` does not have data_bytes.
         """
         if self._region.closed:
             raise UseAfterReleaseError("pebble: the reader is closed; attach another")
         layout = self._layout
-        if out.nbytes != layout.shape.data_bytes:
+        if out is not None and out.nbytes != layout.shape.data_bytes:
             raise CapacityError(
                 f"pebble: found {out.nbytes:,} bytes to read into, expected {layout.shape.data_bytes:,}"
             )
@@ -90,7 +90,7 @@ class PebbleReader:
                 self.missing += 1
             return None
         start = layout.slots_offset + slot * layout.slot_bytes + layout.shape.place(pulse_id) + RECORD_HEADER.itemsize
-        if not before & 1:
+        if out is not None and not before & 1:
             np.copyto(out, self._region.array[start : start + layout.shape.data_bytes])
         if before & 1 or self._seq[word] != before:
             self.overwritten += 1
