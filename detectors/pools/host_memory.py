@@ -1,0 +1,115 @@
+"""What memory the host has, and whether a plan fits: asked before anything is allocated."""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from detectors.errors import HostError
+from detectors.pools.sizing import BufferPlan, size_text
+from detectors.runtime import SHM_FOLDER
+
+_CGROUPS: Final = Path("/sys/fs/cgroup")
+_PROC: Final = Path("/proc")
+
+
+def mem_available(proc: Path = _PROC, cgroups: Path = _CGROUPS) -> int:
+    """Return the bytes that can be allocated without swapping: MemAvailable, or the room in the own cgroup if less.
+
+    Raises HostError when the kernel does not tell.
+    """
+    for line in (proc / "meminfo").read_text(encoding="ascii").splitlines():
+        if line.startswith("MemAvailable:"):
+            host = int(line.split()[1]) * 1024
+            break
+    else:
+        raise HostError(f"{proc}/meminfo: found no MemAvailable, expected Linux 3.14 or later")
+    return min([host, *_cgroup_rooms(proc, cgroups)])
+
+
+def _cgroup_rooms(proc: Path, cgroups: Path) -> Iterable[int]:
+    """Yield the room in the own cgroup (version 2) and in those above it that have a limit."""
+    try:
+        lines = (proc / "self" / "cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return
+    own = next((line.removeprefix("0::/") for line in lines if line.startswith("0::/")), None)
+    if own is None:
+        return
+    group = cgroups / own
+    for folder in (group, *group.parents):
+        if folder == cgroups.parent:
+            return
+        try:
+            limit = int((folder / "memory.max").read_text(encoding="ascii"))
+            used = int((folder / "memory.current").read_text(encoding="ascii"))
+            stat = dict(line.split() for line in (folder / "memory.stat").read_text(encoding="ascii").splitlines())
+        except (OSError, ValueError):  # no such file at the root; "max" is no limit
+            continue
+        # File pages that nobody has used lately are given up before anything fails.
+        yield max(0, limit - used + int(stat.get("inactive_file", 0)))
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What the host has to give, bytes."""
+
+    mem_available: int
+    shm_free: int
+
+    @classmethod
+    def read(cls, stale: Iterable[Path] = ()) -> "Machine":
+        """Return what the host has now. ``stale`` are segments that will be replaced: their memory counts as free."""
+        shm = os.statvfs(SHM_FOLDER)
+        freed = 0
+        for path in stale:
+            try:
+                freed += path.stat().st_blocks * 512
+            except OSError:
+                continue
+        return cls(mem_available() + freed, shm.f_bavail * shm.f_frsize + freed)
+
+    def room_for(self, plans: Sequence[BufferPlan], count: int | None = None) -> str:
+        """Return one line on what is too little for the sum of the plans; empty when they fit.
+
+        With ``count``, as if every pebble had at most that many slots.
+        """
+        memory = shared = 0
+        for plan in plans:
+            both, segment = plan.memory_at(min(count or plan.pebble.count, plan.pebble.count))
+            memory += plan.dma.memory_bytes + both
+            shared += segment
+        if shared > self.shm_free:
+            return f"{SHM_FOLDER}: the pebble needs {size_text(shared)}, free are {size_text(self.shm_free)}"
+        if memory > self.mem_available:
+            return f"memory: the buffers need {size_text(memory)}, available are {size_text(self.mem_available)}"
+        return ""
+
+    def largest_count(self, plans: Sequence[BufferPlan]) -> int | None:
+        """Return the largest pebbleBufCount with which the plans would fit; None when not even 2 would."""
+        count = max(plan.pebble.count for plan in plans)
+        while count >= 2:
+            if not self.room_for(plans, count):
+                return count
+            count //= 2
+        return None
+
+    def verdict(self, plans: Sequence[BufferPlan]) -> str:
+        """Return one line on what is too little and what to do about it; empty when the plans fit."""
+        problem = self.room_for(plans)
+        if not problem:
+            return ""
+        largest = self.largest_count(plans)
+        if largest is None:
+            return f"{problem}; not even pebbleBufCount = 2 would fit: free memory, or take smaller images"
+        rx_count = max(plan.dma.count for plan in plans)
+        lower = f" and a cfgRxCount below it (now {rx_count})" if rx_count >= largest else ""
+        return f"{problem}; the largest pebbleBufCount that fits is {largest}: set it{lower}, or free memory"
+
+
+def check_memory(plans: Sequence[BufferPlan], machine: Machine) -> None:
+    """Raise HostError, naming the largest count that would fit, when the plans ask for more than the machine has."""
+    verdict = machine.verdict(plans)
+    if verdict:
+        raise HostError(verdict)
