@@ -58,10 +58,11 @@ class Stop:
     """Context manager in which SIGTERM and SIGINT end waits instead of the process.
 
     The handler only writes to an eventfd: a threading.Event could be set while the same thread holds its lock. Outside
-    the main thread, where handlers cannot be installed, only ``set`` ends it.
+    the main thread, where handlers cannot be installed, only ``set`` ends it, and what ``watch`` was given.
     """
 
     def __init__(self) -> None:
+        self._watched: list[int] = []
         self._descriptor = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._old: dict[int, Any] = {}
 
@@ -84,9 +85,26 @@ class Stop:
         """End all waits, now and to come. From any thread."""
         os.eventfd_write(self._descriptor, 1)
 
+    def watch(self, descriptor: int) -> None:
+        """Take input on a descriptor, or its end, for a stop: so a source ends with whoever holds the other end."""
+        self._watched.append(descriptor)
+
+    def read_line(self, descriptor: int) -> bytes | None:
+        """Return the next line of input, or None when it is time to stop or the input has ended."""
+        line = b""
+        while not line.endswith(b"\n"):
+            if self._descriptor in select.select([self._descriptor, descriptor], [], [])[0]:
+                return None
+            # Byte by byte: what follows the line is for others.
+            got = os.read(descriptor, 1)
+            if not got:
+                return None
+            line += got
+        return line
+
     def wait(self, timeout_s: float) -> bool:
         """Wait for at most ``timeout_s``; return whether it is time to stop."""
-        return bool(select.select([self._descriptor], [], [], max(0.0, timeout_s))[0])
+        return bool(select.select([self._descriptor, *self._watched], [], [], max(0.0, timeout_s))[0])
 
     def wait_until(self, time_ns: int) -> bool:
         """Wait for a POSIX time; return whether it is time to stop."""

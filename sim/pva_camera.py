@@ -129,6 +129,11 @@ class PvaCamera:
         r.images += 1
         r.bytes += self._image.nbytes
 
+    def show_old_image(self) -> None:
+        """Post the image of event -1, as one that stands there from before; the report leaves it out."""
+        self.post(-1)
+        self.report = CameraReport()
+
     def run(self, stop: Stop, *, frames: int | None = None, seconds: float | None = None) -> CameraReport:
         """Post images by the schedule until ``frames`` are posted, ``seconds`` are over, or the stop."""
         for n in events(self.schedule, stop, count=frames, seconds=seconds):

@@ -6,7 +6,9 @@ A source prints ``READY`` and a JSON object once it can be reached, and at its e
 import asyncio
 import functools
 import json
+import sys
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import click
@@ -45,8 +47,44 @@ class Shape(click.ParamType):
         return tuple(int(p) for p in parts)
 
 
+class Epoch(click.ParamType):
+    """A POSIX time in ns, or ``-``."""
+
+    name = "ns|-"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        """Return the time, or ``-``."""
+        if value != "-" and not str(value).isdigit():
+            self.fail(f"found {value!r}, expected a POSIX time in ns, or -", param, ctx)
+        return value if value == "-" else int(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """When a source begins, and on which schedule."""
+
+    schedule: Schedule
+    from_input: bool
+    """The epoch is the line that comes on standard input; another, or its end, ends the source."""
+
+    def begin(self, source: Any, stop: Stop) -> bool:
+        """Give a source that is ready its schedule; False when it is not to begin any more."""
+        source.schedule = self.schedule.begun()
+        if not self.from_input:
+            return True
+        descriptor = sys.stdin.fileno()
+        line = stop.read_line(descriptor)
+        if line is None:
+            return False
+        if not line.strip().isdigit():
+            raise click.ClickException(f"standard input: found {line!r}, expected a POSIX time in ns")
+        stop.watch(descriptor)
+        source.schedule = replace(self.schedule, epoch_ns=int(line), shared=True)
+        return True
+
+
 def timeline(rate: float) -> Callable[[Function], Function]:
-    """Add the options of the clock that sources share; the function gets ``schedule``, ``frames`` and ``seconds``."""
+    """Add the options of the clock that sources share; the function gets ``start``, ``frames`` and ``seconds``."""
     options = (
         click.option(
             "--rate",
@@ -57,16 +95,21 @@ def timeline(rate: float) -> Callable[[Function], Function]:
         ),
         click.option("--frames", type=click.IntRange(min=1), help="End after so many events."),
         click.option("--seconds", type=click.FloatRange(min=0), help="End after so long."),
-        click.option("--epoch-ns", type=int, help="POSIX time of event 0, ns, shared by several sources."),
+        click.option(
+            "--epoch-ns",
+            type=Epoch(),
+            help="POSIX time of event 0, ns, shared by several sources; -: read it from standard input when all are ready.",
+        ),
         click.option("--first-pulse", default=1, show_default=True, help="pulse_id of event 0."),
         click.option("--pulse-step", default=1, show_default=True, help="pulse_ids from event to event."),
     )
 
     def decorate(function: Function) -> Function:
         @functools.wraps(function)
-        def wrapper(*, rate: float, epoch_ns: int | None, first_pulse: int, pulse_step: int, **kwargs: Any) -> Any:
-            schedule = Schedule.at_rate(rate, epoch_ns=epoch_ns, first_pulse=first_pulse, pulse_step=pulse_step)
-            return function(schedule=schedule, **kwargs)
+        def wrapper(*, rate: float, epoch_ns: int | str | None, first_pulse: int, pulse_step: int, **rest: Any) -> Any:
+            epoch = epoch_ns if isinstance(epoch_ns, int) else None
+            schedule = Schedule.at_rate(rate, epoch_ns=epoch, first_pulse=first_pulse, pulse_step=pulse_step)
+            return function(start=Start(schedule, from_input=epoch_ns == "-"), **rest)
 
         for option in reversed(options):
             wrapper = option(wrapper)
@@ -103,7 +146,7 @@ def command() -> None:
 def udp(
     *,
     address: tuple[str, int],
-    schedule: Schedule,
+    start: Start,
     frames: int | None,
     seconds: float | None,
     geometry: str,
@@ -123,7 +166,7 @@ def udp(
     sender = UdpModuleSender(
         address,
         GEOMETRIES[geometry],
-        schedule,
+        start.schedule,
         module_id=module_id,
         first_frame=first_frame,
         daq_rec=daq_rec,
@@ -134,7 +177,8 @@ def udp(
     with Stop() as stop:
         _ready(address=address, module_id=module_id)
         try:
-            sender.run(stop, frames=frames, seconds=seconds)
+            if start.begin(sender, stop):
+                sender.run(stop, frames=frames, seconds=seconds)
         finally:
             sender.close()
             _report(sender.report)
@@ -152,7 +196,7 @@ def udp(
 def timing(
     *,
     address: tuple[str, int],
-    schedule: Schedule,
+    start: Start,
     frames: int | None,
     seconds: float | None,
     transitions: bool,
@@ -165,7 +209,7 @@ def timing(
 
     sender = TimingSender(
         address,
-        schedule,
+        start.schedule,
         transitions=transitions,
         loss=loss,
         jitter_s=jitter_ms / 1000,
@@ -174,7 +218,8 @@ def timing(
     with Stop() as stop:
         _ready(address=address)
         try:
-            sender.run(stop, count=frames, seconds=seconds)
+            if start.begin(sender, stop):
+                sender.run(stop, count=frames, seconds=seconds)
         finally:
             sender.close()
             _report(sender.report)
@@ -189,6 +234,7 @@ def timing(
     "--codec", type=click.Choice(["none", "blosc", "lz4", "bslz4", "zlib", "jpeg"]), default="none", show_default=True
 )
 @click.option("--module-id", default=0, show_default=True, help="Module of the pattern.")
+@click.option("--initial-image", is_flag=True, help="Hold the image of event -1 from the start, as if from before.")
 @click.option(
     "--restart-after", type=click.IntRange(min=1), help="Disconnect all clients after so many images, then go on ..."
 )
@@ -200,13 +246,14 @@ def timing(
 def pva(
     *,
     pv: str,
-    schedule: Schedule,
+    start: Start,
     frames: int | None,
     seconds: float | None,
     shape: tuple[int, ...],
     dtype: str,
     codec: str,
     module_id: int,
+    initial_image: bool,
     restart_after: int | None,
     restart_shape: tuple[int, ...] | None,
     interface: str,
@@ -222,7 +269,7 @@ def pva(
         pv,
         shape,
         dtype,
-        schedule,
+        start.schedule,
         module_id=module_id,
         codec="" if codec == "none" else codec,
         environment=environment,
@@ -230,14 +277,16 @@ def pva(
         server_port=port,
         broadcast_port=broadcast_port,
     )
-    camera.schedule = schedule.begun()
     with Stop() as stop:
         _ready(pv=pv, environment=camera.client_conf)
         try:
-            if restart_after:
-                camera.run(stop, frames=restart_after)
-                camera.restart(restart_shape or shape, dtype)
-            camera.run(stop, frames=frames, seconds=seconds)
+            if initial_image:
+                camera.show_old_image()
+            if start.begin(camera, stop):
+                if restart_after:
+                    camera.run(stop, frames=restart_after)
+                    camera.restart(restart_shape or shape, dtype)
+                camera.run(stop, frames=frames, seconds=seconds)
         finally:
             camera.close()
             _report(camera.report)
@@ -253,7 +302,7 @@ def pva(
 def ca(
     *,
     prefix: str,
-    schedule: Schedule,
+    start: Start,
     frames: int | None,
     seconds: float | None,
     shape: tuple[int, ...],
@@ -264,7 +313,10 @@ def ca(
     """Serve a camera over Channel Access: PREFIXcam1:... and PREFIXimage1:ArrayData; ports by EPICS_CA_SERVER_PORT."""
     from sim.ca_camera import CaCamera
 
-    camera = CaCamera(prefix, shape, dtype, schedule, module_id=module_id)
+    if start.from_input:
+        raise click.BadParameter("found -, expected a POSIX time in ns", param_hint="--epoch-ns")
+
+    camera = CaCamera(prefix, shape, dtype, start.schedule, module_id=module_id)
     try:
         images = asyncio.run(
             camera.run(frames=frames, seconds=seconds, interface=interface, ready=lambda: _ready(prefix=prefix))
