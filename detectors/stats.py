@@ -155,15 +155,22 @@ class ReceiverStatus:
 class UpdateStats:
     """Fate of every PV update and of every timing event of a PvMonitor.
 
-    ``updates = match + too_old + discarded_disabled + exhausted + decode_errors + empty_updates + held``;
-    ``l1_accepts = match + empty + timed_out + l1_pending``.
+    ``updates = match + too_old + expired + discarded_disabled + exhausted + decode_errors + empty_updates + held``;
+    ``l1_accepts = placed + empty + timed_out + l1_exhausted + l1_refused + l1_pending``.
+
+    Updates are counted over all PVs of the detector; with one PV ``match = placed``. Running free, the updates of the
+    first PV are the events.
     """
 
     updates: int = 0
     match: int = 0
+    """Updates that met their event and were placed in the pebble."""
     too_old: int = 0
+    """Updates older than the event at hand; running free, not newer than the last one."""
+    expired: int = 0
+    """Updates for which no event came in time."""
     discarded_disabled: int = 0
-    """Updates while the run was not enabled."""
+    """Updates while the run was not enabled, or paused."""
     exhausted: int = 0
     """Updates dropped because no transition or pebble slot was free."""
     decode_errors: int = 0
@@ -175,19 +182,31 @@ class UpdateStats:
     missed: int = 0
     """Images that the source sent and we never saw, by gaps in uniqueId; not part of ``updates``."""
     l1_accepts: int = 0
+    placed: int = 0
+    """Events in the pebble, offered to the outputs."""
     empty: int = 0
     """L1Accepts older than the update at hand: MissingData."""
     timed_out: int = 0
+    l1_exhausted: int = 0
+    """L1Accepts that met their update, but no pebble slot came free."""
+    l1_refused: int = 0
+    """L1Accepts while the run was not enabled."""
     l1_pending: int = 0
+    l1_missed: int = 0
+    """Events that the timing system sent and we never saw, by gaps in its event counter; beside the balance."""
+    partial: int = 0
+    """Of those placed: events that lack the update of some PV; its part is zero."""
     transitions: int = 0
+    """Transitions done, SlowUpdates included."""
+    transitions_refused: int = 0
     timing_errors: int = 0
-    """Datagrams that are no timing header, and events lost in the ring's overruns."""
+    """Datagrams that are no timing header."""
     truncated: int = 0
-    """Matched updates that did not fit their pebble slot."""
+    """Events that did not fit their pebble slot."""
     reconnects: int = 0
     replans: int = 0
     restarts: int = 0
-    """Times that uniqueId started afresh."""
+    """Times that uniqueId, or the clock of the time stamps, started afresh."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +219,7 @@ class MonitorStatus:
     time_ns: int = 0
     version: str = ""
     state: str = "Starting"
-    """Disabled, Starting, Connecting, Idle, Receiving, Stalled, Paused, Failed."""
+    """Disabled, Starting, Connecting, Idle, Receiving, Stalled, Paused, Failed; Stopped in the last snapshot."""
     message: str = ""
     run_state: str = "Unconfigured"
     pv: str = ""
@@ -326,11 +345,11 @@ def balance(status: ReceiverStatus | MonitorStatus | StreamStatus) -> dict[str, 
         delivered = f.delivered
     else:
         u = status.updates
-        fates = u.match + u.too_old + u.discarded_disabled + u.exhausted + u.decode_errors + u.empty_updates + u.held
-        lines["updates"] = u.updates - fates
-        if u.l1_accepts:
-            lines["l1_accepts"] = u.l1_accepts - u.match - u.empty - u.timed_out - u.l1_pending
-        delivered = u.match
+        fates = u.match + u.too_old + u.expired + u.discarded_disabled + u.exhausted
+        lines["updates"] = u.updates - fates - u.decode_errors - u.empty_updates - u.held
+        settled = u.placed + u.empty + u.timed_out + u.l1_exhausted + u.l1_refused
+        lines["l1_accepts"] = u.l1_accepts - settled - u.l1_pending
+        delivered = u.placed
     for output in (status.disk, status.zmq):
         if output.name:
             lines[output.name] = output.offered - output.written - output.dropped - output.disabled - output.queued
