@@ -150,7 +150,7 @@ def plan_source(
         size_bytes=slot,
         total_bytes=count * slot,
         memory_bytes=_pebble_memory(count, slot),
-        component="Pebble (shared memory)",
+        component="Pebble, shared memory",
         set_by="pebbleBufCount and pebbleBufSize",
         why=f"{count_why}; {slot_why}",
         notes=f"Full datagrams: image and metadata.{slot_notes}",
@@ -197,7 +197,7 @@ def _dma(dma: DmaSection, *, driver: DriverRing | None, is_udp: bool) -> BufferS
         why = f"{count} and {size_text(size)}: receive buffers of the card, as {driver.path} tells"
     else:
         count, size = dma.cfg_rx_count, int(dma.cfg_size)
-        component = "Socket receive buffer (kernel)" if is_udp else "DMA ring (simulated, without a card)"
+        component = "Socket buffer, kernel" if is_udp else "DMA ring, simulated"
         set_by = "cfgRxCount and cfgSize"
         why = f"{count}: cfgRxCount; {size_text(size)}: cfgSize"
     return BufferSize(

@@ -1,0 +1,146 @@
+"""``pebbledaq sizes``: the buffer plan of a configuration, the reason for every number, and whether it fits."""
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import numpy as np
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from detectors.config import Config, PvaSection, load_config
+from detectors.pools.datadev import read_datadev
+from detectors.pools.host_memory import Machine
+from detectors.pools.sizing import BufferPlan, BufferSize, declared_payload, plan_all, size_text
+from detectors.sources.pvspec import STRING_DTYPE, parse_pv_spec
+
+_PLAIN_WIDTH: Final = 150
+"""Columns when the output is no terminal."""
+
+_RMEM_MAX: Final = Path("/proc/sys/net/core/rmem_max")
+
+
+@click.command()
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: for each source its buffers, and whether all fit.")
+def command(config: Path, as_json: bool) -> None:
+    """Print the buffer plan of a configuration."""
+    plans = plan_source_by_source(load_config(config))
+    machine = Machine.read()
+    if as_json:
+        click.echo(json.dumps(as_dict(plans, machine), indent=2))
+        return
+    console = Console()
+    if not console.is_terminal:
+        console.width = _PLAIN_WIDTH
+    show(console, list(plans.values()), machine)
+
+
+def plan_source_by_source(config: Config) -> dict[str, BufferPlan]:
+    """Return the plans of all sources; payloads come from the configuration and the PV specifications.
+
+    Raises SizingError with every rule that is broken, ConfigError for a PV specification that is none.
+    """
+    payloads = {source.name: _payload(source) for source in config.pva}
+    return plan_all(config, payloads=payloads, driver=read_datadev())
+
+
+def _payload(source: PvaSection) -> int | None:
+    """Return the bytes of one frame, also where the PV specifications rather than keys tell shape and type."""
+    declared = declared_payload(source)
+    if declared is not None:
+        return declared
+    total = 0
+    for text in source.pv:
+        spec = parse_pv_spec(text, source.name)
+        if spec.shape is None or spec.dtype in (None, STRING_DTYPE):
+            return None
+        total += math.prod(spec.shape) * np.dtype(spec.dtype).itemsize
+    return total
+
+
+def as_dict(plans: dict[str, BufferPlan], machine: Machine) -> dict[str, Any]:
+    """Return the plans as JSON shows them; sizes that are not known are null.
+
+    ``fits`` is the same for all sources: they share the machine.
+    """
+    fits = not machine.room_for(list(plans.values()))
+
+    def figures(size: BufferSize) -> dict[str, Any]:
+        return {
+            "count": size.count,
+            "size_bytes": size.size_bytes or None,
+            "total_bytes": size.total_bytes or None,
+            "why": size.why,
+        }
+
+    return {
+        name: {
+            "dma": figures(plan.dma),
+            "pebble": figures(plan.pebble),
+            **({"transition": figures(plan.transition)} if plan.transition else {}),
+            "fits": fits,
+        }
+        for name, plan in plans.items()
+    }
+
+
+def show(console: Console, plans: Sequence[BufferPlan], machine: Machine) -> None:
+    """Print a table for each source, what the machine has, and whether it is enough."""
+    for plan in plans:
+        payload = "unknown" if plan.payload_bytes is None else f"{plan.payload_bytes:,} bytes"
+        console.print(_table(f"{plan.source}: payload {payload}", plan))
+    console.print(
+        f"Machine: {size_text(machine.mem_available)} of memory available, "
+        f"{size_text(machine.shm_free)} free in /dev/shm{_rmem_max()}.",
+        highlight=False,
+    )
+    unknown = [plan.source for plan in plans if plan.payload_bytes is None]
+    at_least = "at least " if unknown else ""
+    needed = (
+        f"{at_least}{size_text(sum(p.memory_bytes for p in plans))} of memory, "
+        f"{at_least}{size_text(sum(p.shared_bytes for p in plans))} of it in /dev/shm"
+    )
+    verdict = machine.verdict(plans)
+    if verdict:
+        console.print(f"[bold red]Does not fit[/]: {escape(verdict)}.", highlight=False)
+    else:
+        console.print(f"[bold green]Fits[/]: needs {needed}.", highlight=False)
+    if unknown:
+        console.print(f"Not known before the PV is connected: {', '.join(unknown)}.", highlight=False)
+
+
+def _table(title: str, plan: BufferPlan) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", show_lines=True)
+    for heading in ("Buffer Type", "Component", "Set By", "Size", "Notes"):
+        table.add_column(heading, no_wrap=heading == "Size", overflow="fold")
+    for name, size in (("DMA", plan.dma), ("Pebble", plan.pebble), ("Transition", plan.transition)):
+        if size:
+            row = (
+                f"{name} Buffers",
+                size.component,
+                size.set_by,
+                _product(size),
+                "\n".join((size.notes, *size.why.split("; "))),
+            )
+            table.add_row(*map(escape, row))
+    return table
+
+
+def _product(size: BufferSize) -> str:
+    if not size.size_bytes:
+        return f"{size.count} x unknown"
+    return f"{size.count} x {size_text(size.size_bytes)} = {size_text(size.total_bytes)}"
+
+
+def _rmem_max() -> str:
+    """Return what the kernel grants a socket without CAP_NET_ADMIN, as the end of a sentence."""
+    try:
+        granted = int(_RMEM_MAX.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return ""
+    return f"; net.core.rmem_max {size_text(granted)}: a larger socket buffer needs CAP_NET_ADMIN"
