@@ -6,8 +6,10 @@ So every record is complete on disk after its one write, and the file can be rea
 """
 
 import errno
+import fcntl
 import logging
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -50,6 +52,9 @@ class DataFile:
 
     def _open(self) -> None:
         self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _MODE)
+        with suppress(OSError):
+            # Tells retention and repair, in other processes, that the file is in use; some file systems have no locks.
+            fcntl.flock(self._fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
         size = os.fstat(self._fd).st_size
         if size > self._size:
             raise OSError(errno.EFBIG, f"holds {size} bytes, expected {self._size}: it is no file of this detector")

@@ -1,0 +1,91 @@
+"""Makes a buffer sound again after a crash: torn records become holes, short files get their size, LATEST is rebuilt."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from detectors.buffer.atomic import write_atomically
+from detectors.buffer.checks import FILE_CHECKS, LAST_PULSE, TORN_CHECKS, Finding, ModuleFile, names_between, open_files
+from detectors.buffer.layout import LATEST, file_bytes, sidecar_path
+from detectors.buffer.reader import BufferReader
+from detectors.errors import HostError
+from detectors.frame import CLOSING_BYTE, FILE_MOD, SIDECAR, SIDECAR_PRESENT
+
+
+def repair_buffer(
+    reader: BufferReader, start: int = 0, stop: int = LAST_PULSE, *, dry_run: bool = False
+) -> Iterator[Finding]:
+    """Yield what is repaired, as it is repaired; with ``dry_run`` nothing is changed.
+
+    Records whose marker, place, pixels or end are wrong become holes; a sidecar entry without its record is cleared; a
+    file that was cut off gets its size and closing byte. Files that cannot be read are yielded as ``readable`` and left
+    alone. Raises HostError when a file is being written, or cannot be.
+    """
+    for name in names_between(reader, start, stop):
+        for file in open_files(reader, start, stop, name):
+            if isinstance(file, Finding):
+                yield file
+                continue
+            findings = [finding for check in (*TORN_CHECKS, "sidecar") for finding in FILE_CHECKS[check](file)]
+            short = [finding for check in ("size", "closing_byte") for finding in FILE_CHECKS[check](file)]
+            if (findings or short) and not dry_run:
+                _mend(file, findings, resize=bool(short))
+            yield from findings
+            yield from short
+    for module in reader.modules:
+        yield from _mend_latest(reader, module, dry_run=dry_run)
+
+
+def _mend(file: ModuleFile, findings: list[Finding], *, resize: bool) -> None:
+    path = file.file.path
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            _claim(fd, path)
+            for finding in findings:
+                if finding.check in TORN_CHECKS and finding.pulse is not None:
+                    os.pwrite(fd, b"\0", file.file.offset(finding.pulse % FILE_MOD))
+            if resize:
+                os.pwrite(fd, bytes([CLOSING_BYTE]), file_bytes(file.shape) - 1)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        _clear_entries(file, findings)
+    except OSError as error:
+        raise HostError(f"{path}: cannot be repaired: {error.strerror}") from None
+
+
+def _claim(fd: int, path: Path) -> None:
+    """Raise HostError when a writer holds the file: its open records would look torn."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise HostError(f"{path}: a writer has it open; stop the writer, or give a --stop before this file") from None
+
+
+def _clear_entries(file: ModuleFile, findings: list[Finding]) -> None:
+    """Write empty sidecar entries where the records are now holes, or where the entry is of another pulse."""
+    places = {finding.pulse % FILE_MOD for finding in findings if finding.pulse is not None}
+    places = [index for index in places if file.sidecars[index]["flags"] & SIDECAR_PRESENT]
+    if not places:
+        return
+    with sidecar_path(file.file.path).open("r+b", buffering=0) as sidecar:
+        for index in places:
+            os.pwrite(sidecar.fileno(), bytes(SIDECAR.itemsize), index * SIDECAR.itemsize)
+        os.fsync(sidecar.fileno())
+
+
+def _mend_latest(reader: BufferReader, module: str, *, dry_run: bool) -> Iterator[Finding]:
+    """Let LATEST name the file with the highest pulses when it names none, or one that is not there."""
+    latest, files = reader.latest(module), reader.files(module)
+    if latest in files or not files:
+        return
+    folder = reader.folder / module
+    name = files[-1].relative_to(folder)
+    if not dry_run:
+        try:
+            write_atomically(folder / LATEST, f"{name}\n".encode())
+        except OSError as error:
+            raise HostError(f"{folder / LATEST}: cannot be written: {error.strerror}") from None
+    yield Finding("latest", module, None, f"{folder / LATEST}: named {latest or 'nothing'}, now {name}")

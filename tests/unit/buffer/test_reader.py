@@ -1,0 +1,229 @@
+import numpy as np
+import pytest
+
+from detectors.buffer.reader import BufferReader
+from detectors.buffer.writer import BufferWriter
+from detectors.errors import BufferReadError
+from detectors.frame import RECORD_HEADER, SIDECAR
+from tests.unit.buffer.make import FrameMaker, RawBuffer, pixels
+
+BASE = 12_345_000
+
+
+@pytest.fixture
+def raw(tmp_path) -> RawBuffer:
+    """Modules M00 and M01 with pulses around the edge of a file; M01 lacks two of them."""
+    raw = RawBuffer(tmp_path / "JF")
+    for pulse_id in (BASE + 2, BASE + 3, BASE + 999, BASE + 1000, BASE + 1001):
+        raw.put("M00", pulse_id)
+        if pulse_id not in (BASE + 3, BASE + 1001):
+            raw.put("M01", pulse_id)
+    return raw
+
+
+def test_a_frame_is_what_was_written(raw):
+    reader = BufferReader(raw.folder)
+    for pulse_id in (BASE + 2, BASE + 999, BASE + 1000):
+        frame = reader.read_frame(pulse_id, "M01")
+        assert (frame.module, frame.pulse_id, frame.frame_index) == ("M01", pulse_id, pulse_id + 7)
+        assert (frame.daq_rec, frame.n_recv_packets, frame.module_id) == (3, 128, 1)
+        assert frame.data.dtype == np.dtype("<u2")
+        np.testing.assert_array_equal(frame.data, raw.frame("M01", pulse_id))
+
+
+def test_frames_are_read_only_views_that_outlive_the_reader(raw):
+    data = BufferReader(str(raw.folder), "M00").read_frame(BASE + 2).data
+    assert not data.flags.writeable
+    assert not data.flags.owndata
+    np.testing.assert_array_equal(data, raw.frame("M00", BASE + 2))
+
+
+def test_an_image_has_the_modules_one_below_the_other(raw):
+    reader = BufferReader(raw.folder)
+    image = reader.read_image(BASE + 999)
+    assert image.data.shape == (16, 16)
+    assert image.is_complete
+    assert reader.is_good(image)
+    np.testing.assert_array_equal(image.data[:8], raw.frame("M00", BASE + 999))
+    np.testing.assert_array_equal(image.data[8:], raw.frame("M01", BASE + 999))
+
+
+def test_a_missing_module_is_zeros_only_when_allowed(raw):
+    reader = BufferReader(raw.folder)
+    with pytest.raises(BufferReadError, match=f"M01: pulse {BASE + 3} is not in the buffer"):
+        reader.read_image(BASE + 3)
+    image = reader.read_image(BASE + 3, allow_missing=True)
+    assert not image.is_complete
+    assert not reader.is_good(image)
+    assert image.frames[1] is None
+    np.testing.assert_array_equal(image.data[:8], raw.frame("M00", BASE + 3))
+    assert not image.data[8:].any()
+    with pytest.raises(BufferReadError, match="not in the buffer"):
+        reader.read_image(BASE + 4, allow_missing=True)
+
+
+def test_an_image_of_one_module_is_not_copied(raw):
+    image = BufferReader(raw.folder, "M00").read_image(BASE + 3)
+    assert not image.data.flags.owndata
+    np.testing.assert_array_equal(image.data, raw.frame("M00", BASE + 3))
+
+
+def test_an_image_is_not_good_with_missing_packets_or_another_trigger(raw):
+    reader = BufferReader(raw.folder)
+    raw.put("M01", BASE + 2, packets=127, missing=b"\1")
+    assert not reader.is_good(reader.read_image(BASE + 2))
+    raw.put("M01", BASE + 2, packets=127, sidecar=False)
+    raw.meta("M01", BASE).unlink()  # without a sidecar the other frames of the file tell
+    assert not reader.is_good(reader.read_image(BASE + 2))
+    raw.put("M01", BASE + 2)
+    assert reader.is_good(reader.read_image(BASE + 2))
+    raw.poke(raw.path("M01", BASE), 2 * raw.record_bytes + 9, b"\0")
+    assert not reader.is_good(reader.read_image(BASE + 2))
+
+
+@pytest.mark.parametrize(
+    ("start", "stop", "step", "expected"),
+    [
+        (BASE, BASE + 5000, 1, [2, 3, 999, 1000, 1001]),
+        (BASE + 3, BASE + 1000, 1, [3, 999, 1000]),
+        (BASE + 2, BASE + 2, 1, [2]),
+        (BASE + 3, BASE + 1001, 2, [3, 999, 1001]),
+        (BASE + 2, BASE + 1001, 997, [2, 999]),
+        (BASE + 4, BASE + 998, 1, []),
+        (0, 10, 1, []),
+    ],
+)
+def test_a_range_yields_what_is_there(raw, start, stop, step, expected):
+    reader = BufferReader(raw.folder, "M00")
+    assert [f.pulse_id - BASE for f in reader.frames(start, stop, step)] == expected
+    assert [int(p) - BASE for p in reader.pulses(start, stop, step)] == expected
+
+
+def test_images_of_a_range(raw):
+    reader = BufferReader(raw.folder)
+    assert [i.pulse_id - BASE for i in reader.images(BASE, BASE + 2000)] == [2, 999, 1000]
+    every = list(reader.images(BASE, BASE + 2000, allow_missing=True))
+    assert [i.pulse_id - BASE for i in every] == [2, 3, 999, 1000, 1001]
+
+
+@pytest.mark.parametrize(("start", "stop", "step"), [(-1, 5, 1), (5, 4, 1), (0, 5, 0)])
+def test_a_range_that_makes_no_sense_is_refused(raw, start, stop, step):
+    with pytest.raises(BufferReadError, match="expected"):
+        list(BufferReader(raw.folder, "M00").frames(start, stop, step))
+
+
+def test_the_metadata_of_a_file_in_one_array(raw):
+    heads = BufferReader(raw.folder).metadata(BASE + 5, "M00")
+    assert heads.dtype == RECORD_HEADER
+    assert heads.shape == (1000,)
+    assert np.flatnonzero(heads["marker"]).tolist() == [2, 3, 999]
+    assert heads["frame"]["frame_index"][[2, 3, 999]].tolist() == [BASE + 9, BASE + 10, BASE + 1006]
+    assert not heads["frame"]["pulse_id"][4:999].any()
+
+
+def test_the_sidecar_entry(raw):
+    reader = BufferReader(raw.folder)
+    entry = reader.sidecar(BASE + 3, "M00")
+    assert entry is not None
+    assert (entry["pulse_id"], entry["timestamp_ns"], entry["expected_packets"]) == (BASE + 3, BASE + 1003, 128)
+    assert reader.sidecar(BASE + 4, "M00") is None
+    assert reader.sidecar(5, "M00") is None
+    assert reader.sidecars(BASE, "M00").dtype == SIDECAR
+
+
+def test_extent_and_files(raw):
+    reader = BufferReader(raw.folder)
+    assert reader.extent("M01") == (BASE + 2, BASE + 1000)
+    assert reader.files("M00") == [raw.path("M00", BASE), raw.path("M00", BASE + 1000)]
+    assert reader.latest("M00") is None
+    (raw.folder / "M00" / "LATEST").write_text("12300000/12345000.bin\n")
+    assert reader.latest("M00") == raw.path("M00", BASE)
+    empty = RawBuffer(raw.folder.parent / "empty")
+    assert BufferReader(empty.folder).extent("M00") is None
+
+
+def fails(reader: BufferReader, pulse_id: int, module: str | None = "M00") -> str:
+    with pytest.raises(BufferReadError) as caught:
+        reader.read_frame(pulse_id, module)
+    return str(caught.value)
+
+
+def test_what_cannot_be_read_is_named_exactly(raw):
+    reader = BufferReader(raw.folder)
+    path, size = raw.path("M00", BASE), raw.record_bytes
+    holds = f"M00 holds pulses {BASE + 2} to {BASE + 1001}"
+    assert fails(reader, BASE + 4) == (
+        f"M00: pulse {BASE + 4} is not in the buffer: found a hole at byte {4 * size} of {path}; {holds}"
+    )
+    assert fails(reader, 5) == f"M00: pulse 5 is not in the buffer: found no file {raw.path('M00', 5)}; {holds}"
+    raw.poke(path, 2 * size, b"\x42")
+    assert fails(reader, BASE + 2) == (
+        f"{path}: torn record of pulse {BASE + 2} at byte {2 * size}: found marker 0x42, expected 0xbe; "
+        "`pebbledaq repair` marks it as a hole"
+    )
+    raw.poke(path, 3 * size + 1, (77).to_bytes(8, "little"))
+    assert f"found pulse_id 77, expected {BASE + 3} at this place" in fails(reader, BASE + 3)
+    assert "found no module name, expected one of M00, M01" in fails(reader, BASE, None)
+    assert "found no module 'M07', expected M00, M01" in fails(reader, BASE, "M07")
+
+
+def test_a_file_that_was_cut_off_keeps_what_is_whole(raw):
+    path = raw.path("M00", BASE)
+    with path.open("r+b") as file:
+        file.truncate(3 * raw.record_bytes + 50)
+    reader = BufferReader(raw.folder)
+    assert reader.read_frame(BASE + 2, "M00").pulse_id == BASE + 2
+    assert "the file ends 50 bytes into the record, expected 297 bytes" in fails(reader, BASE + 3)
+    assert "is not in the buffer: found a hole" in fails(reader, BASE + 999)
+    path.write_bytes(b"")
+    assert "found a hole" in fails(BufferReader(raw.folder), BASE + 2)
+
+
+def test_a_file_of_something_else_is_named(raw):
+    path = raw.path("M00", BASE)
+    with path.open("ab") as file:
+        file.write(b"x")
+    assert fails(BufferReader(raw.folder), BASE + 2) == (
+        f"{path}: found 297002 bytes, expected 297001 (1000 records of 297 and a closing byte); "
+        "this is no file of this detector"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "no usable description"),
+        ("[]", "no usable description"),
+        ('{"dtype": "uint16", "shape": [8, 16], "modules": []}', "KeyError: 'data_bytes'"),
+        ('{"dtype": "no", "shape": [8, 16], "data_bytes": 256, "modules": []}', "no usable description"),
+        ('{"dtype": "uint16", "shape": [8, 17], "data_bytes": 256, "modules": []}', "at least the 272"),
+        ('{"dtype": "uint16", "shape": [8, 16], "data_bytes": 256, "modules": [], "file_mod": 100}', "another layout"),
+    ],
+)
+def test_a_damaged_detector_json_is_one_line(raw, text, message):
+    (raw.folder / "detector.json").write_text(text)
+    with pytest.raises(BufferReadError, match=message):
+        BufferReader(raw.folder)
+
+
+def test_a_folder_that_is_no_detectors_is_one_line(tmp_path):
+    with pytest.raises(BufferReadError, match=r"detector.json: cannot be read: No such file .* give the folder of a"):
+        BufferReader(tmp_path)
+
+
+@pytest.mark.parametrize("direct", [True, False])
+def test_reading_while_writing(tmp_path, direct):
+    frames = FrameMaker(5000)
+    sink = BufferWriter(tmp_path, "M00", frames.shape, dtype="uint8", frame_shape=(5000,), direct=direct)
+    reader: BufferReader | None = None
+    for done in range(1, 30):
+        pulse_id = done * 11 % 30
+        with frames.lease(pulse_id) as lease:
+            sink.write(lease)
+        reader = reader or BufferReader(tmp_path)
+        held = [n * 11 % 30 for n in range(1, done + 1)]
+        assert reader.pulses(0, 999).tolist() == sorted(held)
+        for earlier in held:
+            assert reader.read_frame(earlier).data.tobytes() == pixels(earlier, 3, 5000)
+    sink.close()
+    frames.close()
