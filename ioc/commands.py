@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from detectors.config import Config
 from detectors.errors import CommandError
+from detectors.run_state import RunState
 from ioc.records import Handler
 from ioc.run_control import Ask, RunControl, service_by_label
 from ioc.supervisor import Supervisor
@@ -35,9 +36,10 @@ class Commands:
         self.enabled = {name: source.enabled for name, source in sources.items()}
         if config.stream is not None:
             self.enabled[STREAM] = config.stream.enabled
-        outputs = {"zmq": config.zmq.enabled} | ({"disk": config.disk.enabled} if config.disk else {})
-        self._outputs = {(name, output): enabled for name in sources for output, enabled in outputs.items()}
-        self._folders = {name: str(config.disk.folder) for name in sources} if config.disk else {}
+        self._configured = {"zmq": config.zmq.enabled} | ({"disk": config.disk.enabled} if config.disk else {})
+        self._outputs = {(name, output): on for name in sources for output, on in self._configured.items()}
+        self._folder = str(config.disk.folder) if config.disk else None
+        self._folders = dict.fromkeys(sources, self._folder) if self._folder else {}
         self.responding: frozenset[str] = frozenset()
         """Workers that can be asked at present."""
 
@@ -66,7 +68,6 @@ class Commands:
 
     async def settle(self, worker: str) -> None:
         """Bring a worker that has just begun to respond to what is wished. Raises CommandError when it refuses."""
-        await self._run.settle(worker)
         status = await self._ask(worker, "status")
         for (name, output), enabled in self._outputs.items():
             if name == worker and status.get(output, {}).get("name") and status[output]["enabled"] != enabled:
@@ -74,6 +75,19 @@ class Commands:
         folder = status.get("disk", {}).get("folder")
         if folder and worker in self._folders and str(Path(folder).parent) != self._folders[worker]:
             await self._ask(worker, "folder", folder=self._folders[worker])
+        await self._run.settle(worker)
+
+    def start_state(self, worker: str) -> RunState:
+        """Return the run state that a worker is to start in.
+
+        Where outputs were switched or moved since, it must be told so before data flows: it starts Configured, and is
+        taken further when it has settled.
+        """
+        outputs = {name: enabled for (of, name), enabled in self._outputs.items() if of == worker}
+        as_configured = all(self._configured[name] == enabled for name, enabled in outputs.items())
+        if as_configured and self._folders.get(worker) == self._folder:
+            return self._run.state
+        return min(self._run.state, RunState.CONFIGURED)
 
     async def _transition(self, label: str) -> None:
         await self._run.transition(service_by_label(label))

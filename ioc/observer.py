@@ -28,6 +28,20 @@ START_S: Final = 30.0
 """How long a new worker may take to its first snapshot, s: it faults all its memory in before."""
 
 
+_AT_REST: Final[dict[str, Any]] = {
+    "rates.frames_hz": 0.0,
+    "rates.packets_hz": 0.0,
+    "rates.bytes_per_s": 0.0,
+    "connected": False,
+    "dma.in_use": 0,
+    "pebble.in_use": 0,
+    "transition.in_use": 0,
+    "disk.state": "Disabled",
+    "zmq.state": "Disabled",
+}
+"""What holds of a worker that does not run, whatever its last snapshot said. Totals stay as they were."""
+
+
 @dataclass(frozen=True, slots=True)
 class Heard:
     """The newest snapshot of a worker and when it came, on the monotonic clock, s."""
@@ -95,6 +109,8 @@ class View:
             self._values |= flat(heard.snapshot)
         state, message, valid = _state(process, own=own, responding=responding, silent_s=silent_s)
         process = replace(process, responding=responding)
+        if not process.running:
+            self._values |= {name: value for name, value in _AT_REST.items() if name in self._values}
         values = {**self._values, **flat({"process": asdict(process)})}
         if state is not None:
             values |= {"state": state, "message": message}

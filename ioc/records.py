@@ -152,10 +152,8 @@ class Setpoint:
         # blocking record; at other times the record is processed once more, which finds no change and only posts.
         self._device.set(value, process=False)
         if not self._device._record.PACT:  # noqa: SLF001
-            flag = np.array([1], dtype=np.uint8)
-            imports.db_put_field_process(
-                f"{self.binding.record.name}.PROC", fields.DBF_UCHAR, flag.ctypes.data, 1, True
-            )
+            one, kind = np.array([1], dtype=np.uint8), fields.DBF_UCHAR  # pyright: ignore[reportAttributeAccessIssue]
+            imports.db_put_field_process(f"{self.binding.record.name}.PROC", kind, one.ctypes.data, 1, True)
 
 
 class Records:
@@ -200,15 +198,19 @@ class Records:
         found: Reading | None = None
         worst = (0, False)
         for reading in self.readings:
-            if reading.binding.owner == "ioc":
-                continue
-            rank = (reading.severity, reading.binding.field == "state")
-            if rank[0] and rank > worst:
+            rank = (reading.severity, reading.binding.field.endswith("state"))
+            if rank[0] and rank > worst and reading.binding.owner != "ioc":
                 found, worst = reading, rank
         if found is None:
             return SEVERITIES[0], "OK"
-        description = found.binding.record.fields.get("DESC", "")
-        return SEVERITIES[worst[0]], f"{found.name.removeprefix(prefix)}: {found.text} ({description})"
+        reason = self._message(found) if worst[1] else found.binding.record.fields.get("DESC", "")
+        text = f"{found.name.removeprefix(prefix)}: {found.text}"
+        return SEVERITIES[worst[0]], f"{text} ({reason})" if reason else text
+
+    def _message(self, state: Reading) -> str:
+        """Return the message that goes with a state: ``disk.message`` with ``disk.state``."""
+        field = state.binding.field.removesuffix("state") + "message"
+        return next((r.text for r in self._by_owner[state.binding.owner] if r.binding.field == field), "")
 
 
 def _create(record: StaticRecord, **arguments: Any) -> Any:

@@ -68,6 +68,8 @@ class RunControl:
             pass
         async with self._changed:
             await self._changed.wait_for(lambda: not self.acquiring)
+        async with self._turn:  # what ended it may go on to EndRun
+            pass
 
     async def settle(self, worker: str) -> None:
         """Bring a worker that has just come to the wished state. Raises CommandError when it refuses."""

@@ -25,8 +25,10 @@ from ioc.bindings import DatabaseError, bind, field_types
 from ioc.commands import Commands
 from ioc.link import ask
 from ioc.observer import Observer, View
+from ioc.plan import Plan
 from ioc.ports import client_environment, ports_in_use
 from ioc.run_control import RunControl, state_by_label
+from ioc.startup import check_host
 from ioc.status import IocStatus, PlainStatus, ProcessStatus
 from ioc.supervisor import CommandLine, Supervisor, command_line
 from ioc.templates import Load, loads, workers
@@ -45,13 +47,14 @@ CALLBACK_QUEUE: Final = 8000
 OWNER: Final = "ioc"
 
 
-def serve(config: Config, config_path: Path, build: CommandLine | None = None, plan: str = "") -> int:
+def serve(config: Config, config_path: Path, build: CommandLine | None = None) -> int:
     """Run the IOC until SIGTERM or SIGINT; return the exit code.
 
-    ``build`` gives the workers' command lines, ``plan`` the text of the buffer plan. Raises PebbleDaqError when the
-    start-up fails; nothing is left running then.
+    ``build`` gives the workers' command lines, if not the program's own. Raises PebbleDaqError when the start-up fails;
+    nothing is left running then.
     """
     templates = loads(config)
+    plan = Plan(config)
     runtime = Runtime(config.detector.prefix)
     for worker in workers(config):
         check_address(runtime.status(worker))
@@ -63,7 +66,7 @@ def serve(config: Config, config_path: Path, build: CommandLine | None = None, p
 class Server:
     """One detector server's IOC. ``main`` is its life."""
 
-    def __init__(self, config: Config, runtime: Runtime, build: CommandLine, plan: str) -> None:
+    def __init__(self, config: Config, runtime: Runtime, build: CommandLine, plan: Plan) -> None:
         self._config = config
         self._runtime = runtime
         self._build = build
@@ -72,8 +75,8 @@ class Server:
             version=_version(),
             start_time=datetime.now().astimezone().isoformat(" ", "seconds"),
             pid=os.getpid(),
-            plan=plan,
         )
+        self._plan = plan
         self._message = ""
         self._refused = 0
         self._settled: set[str] = set()
@@ -99,20 +102,23 @@ class Server:
             self._runtime,
             self._defaults,
             self._build,
-            lambda: self._run.state,
+            self._start_state,
             restart=self._config.run.restart_workers,
         )
         self._commands = Commands(self._config, self._run, self._supervisor, self._ask)
         self._observer = Observer(self._context, self._runtime, self._defaults)
         tasks: list[asyncio.Task[Any]] = []
         try:
-            await self._adopt()
+            if not await self._adopt():
+                check_host(self._config)
             for line in ports_in_use():
                 log.warning(line)
             bindings = self._load(templates)
             # The workers start while EPICS initialises.
             await self._start_workers()
             self._start_epics(bindings)
+            self._show_workers()
+            self._show_ioc()
             tasks = [
                 asyncio.create_task(self._observer.listen(time.monotonic), name="observer"),
                 asyncio.create_task(self._tick(), name="tick"),
@@ -132,13 +138,12 @@ class Server:
             self._context.destroy(linger=0)
         return 0
 
-    async def _adopt(self) -> None:
-        """Take over the wishes and the run state from workers that run already."""
+    async def _adopt(self) -> bool:
+        """Take over the wishes and the run state from workers that run already; return whether there are any."""
         state = RunState.ENABLED if self._config.run.autostart else RunState.UNCONFIGURED
         found: list[RunState] = []
-        for worker in self._defaults:
-            if is_running(self._runtime, worker) is None:
-                continue
+        running = [worker for worker in self._defaults if is_running(self._runtime, worker) is not None]
+        for worker in running:
             try:
                 status = await self._ask(worker, "status")
                 found.append(state_by_label(status.get("run_state", state.label)))
@@ -148,6 +153,7 @@ class Server:
                 self._commands.adopt(worker, status)
         # The furthest of them: who takes data goes on taking it, and the others follow.
         self._run.state = max(found, default=state)
+        return bool(running)
 
     def _load(self, templates: list[Load]) -> Any:
         """Load the templates and bind their records."""
@@ -209,6 +215,7 @@ class Server:
             process = self._supervisor.processes[worker].status
             shown = view.look(process, self._observer.latest.get(worker), now_s)
             self._records.show(worker, shown.values, valid=shown.valid)
+            self._plan.connected(worker.partition(".")[2], shown.values.get("payload_bytes", 0))
             if shown.responding:
                 responding.add(worker)
         self._commands.responding = frozenset(responding)
@@ -242,6 +249,7 @@ class Server:
             workers=sum(process.enabled for process in processes),
             workers_running=len(self._responding()),
             workers_restarted=sum(process.restarts for process in processes),
+            plan=self._plan.text,
             alarm=alarm,
             health=health,
         )
@@ -263,6 +271,9 @@ class Server:
         self._refused += refusal is not None
         self._publish()
         self._records.refresh()
+
+    def _start_state(self, worker: str) -> RunState:
+        return self._commands.start_state(worker)
 
     def _responding(self) -> frozenset[str]:
         return self._commands.responding

@@ -29,19 +29,19 @@ def command_line(config_path: Path) -> CommandLine:
 
 
 class Supervisor:
-    """Starts, watches and ends the workers. ``run_state`` gives the state that a worker starts in."""
+    """Starts, watches and ends the workers. ``run_state(worker)`` gives the state that a worker starts in."""
 
     def __init__(
         self,
         runtime: Runtime,
         workers: Iterable[str],
         build: CommandLine,
-        run_state: Callable[[], RunState],
+        run_state: Callable[[str], RunState],
         *,
         restart: bool,
     ) -> None:
         self.processes = {
-            worker: WorkerProcess(runtime, worker, lambda w=worker: build(w, run_state()), restart=restart)
+            worker: WorkerProcess(runtime, worker, lambda w=worker: build(w, run_state(w)), restart=restart)
             for worker in workers
         }
 

@@ -1,0 +1,50 @@
+"""What must be right with the host before any worker is started; found now, it costs nobody a beam time."""
+
+import logging
+import tempfile
+from typing import Final
+
+from detectors.config import Config
+from detectors.errors import HostError
+from detectors.workers.preflight import Finding, Level, run_checks
+
+log = logging.getLogger(__name__)
+
+_FATAL: Final = ("memory", "shared memory", "ports")
+"""Checks whose errors keep every worker concerned from starting. The others are warned of."""
+
+
+def check_host(config: Config) -> None:
+    """Look at the host; log what is not well.
+
+    Raises HostError, one line per finding, when memory, a port or the folder will not do.
+    """
+    fatal: list[str] = []
+    for finding in run_checks(config, cheap=True):
+        if finding.level is Level.OK:
+            continue
+        line = _line(finding)
+        if finding.level is Level.ERROR and finding.check in _FATAL:
+            fatal.append(line)
+        else:
+            log.warning(line)
+    fatal += _folder(config)
+    if fatal:
+        raise HostError("\n".join(fatal))
+
+
+def _line(finding: Finding) -> str:
+    return f"{finding.check}: {finding.found}" + (f"; {finding.remedy}" if finding.remedy else "")
+
+
+def _folder(config: Config) -> list[str]:
+    """Make the folder and a file in it: permissions alone do not tell (root, read-only mounts)."""
+    if config.disk is None or not config.disk.enabled:
+        return []
+    folder = config.disk.folder
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return []
+    except OSError as error:
+        return [f"disk.folder: {folder} cannot be written: {error.strerror}; choose another or change its permissions"]
