@@ -358,10 +358,10 @@ class Ledger:
         """Take back a wait that was interrupted, and the slot if it was given already."""
         with self._lock:
             self._wait_s += time.monotonic() - started
-            if waiter.slot is None:
-                self._waiters.remove(waiter)
-            else:
+            if waiter.slot is not None:
                 self._drop(waiter.slot, event=False)
+            elif waiter in self._waiters:  # not so when its event loop was found closed
+                self._waiters.remove(waiter)
         if self._orphans:
             self._reap()
 

@@ -14,7 +14,7 @@ The rules, after the buffer allocation of LCLS-II's PvDetector:
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
 
@@ -22,29 +22,11 @@ from detectors.config import Config, DmaSection, PoolsSection, PvaSection, Sourc
 from detectors.errors import SizingError
 from detectors.frame import RECORD_HEADER, RecordShape
 from detectors.pools.buffer_pool import slot_bytes
+from detectors.pools.datadev import DriverRing
 from detectors.pools.region import PAGE, round_to_page
 from detectors.pools.segment import SLOT_ENTRY, least_slot_bytes
 
 UNKNOWN: Final = "unknown until the PV is connected; give its dtype and shape to plan it now"
-
-
-class DriverRing(Protocol):
-    """The receive buffers of a DMA card, as its driver in ``/proc`` tells them (``detectors.sources.datadev``)."""
-
-    @property
-    def device(self) -> str:
-        """Name of the device: ``datadev_0``."""
-        ...
-
-    @property
-    def count(self) -> int:
-        """cfgRxCount of the driver."""
-        ...
-
-    @property
-    def size_bytes(self) -> int:
-        """cfgSize of the driver."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,8 +192,8 @@ def plan_all(
 
 def _dma(dma: DmaSection, *, driver: DriverRing | None, is_udp: bool) -> BufferSize:
     if driver is not None:
-        count, size = driver.count, driver.size_bytes
-        component, set_by = "PGP kernel driver", f"/proc/{driver.device}"
+        count, size = driver.count, driver.size
+        component, set_by = "PGP kernel driver", driver.path
         why = f"{count} and {size_text(size)}: cfgRxCount and cfgSize of the card, as {set_by} tells"
     else:
         count, size = dma.cfg_rx_count, int(dma.cfg_size)

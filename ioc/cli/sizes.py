@@ -13,9 +13,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from detectors.config import Config, PvaSection, load_config
+from detectors.pools.datadev import read_datadev
 from detectors.pools.host_memory import Machine
 from detectors.pools.sizing import BufferPlan, BufferSize, declared_payload, plan_all, size_text
-from detectors.sources.datadev import read_datadev
 from detectors.sources.pvspec import STRING_DTYPE, parse_pv_spec
 
 _PLAIN_WIDTH: Final = 150
@@ -46,7 +46,7 @@ def plan_source_by_source(config: Config) -> dict[str, BufferPlan]:
     Raises SizingError with every rule that is broken, ConfigError for a PV specification that is none.
     """
     payloads = {source.name: _payload(source) for source in config.pva}
-    return plan_all(config, payloads=payloads, driver=next(read_datadev(), None))
+    return plan_all(config, payloads=payloads, driver=read_datadev())
 
 
 def _payload(source: PvaSection) -> int | None:

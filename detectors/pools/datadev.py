@@ -1,0 +1,49 @@
+"""The receive ring of a PGP card, as its driver tells in ``/proc/datadev_N``; no card is the normal case.
+
+Source: ``Dma_SeqShow`` of aes-stream-drivers. The heading of the section has changed between versions, its lines have not::
+
+    ---- Read Buffers (Firmware->Software) ----
+             Buffer Count : 1024
+              Buffer Size : 131072
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+_SECTION = re.compile(r"^\s*-+\s*(?P<title>[^-\n].*?)\s*-+\s*$")
+_LINE = re.compile(r"^\s*(?P<name>Buffer (?:Count|Size))\s*:\s*(?P<value>\d+)\s*$")
+
+
+@dataclass(frozen=True, slots=True)
+class DriverRing:
+    """``count`` receive buffers of ``size`` bytes: what the driver was loaded with as cfgRxCount and cfgSize."""
+
+    path: str
+    count: int
+    size: int
+
+
+def parse_datadev(text: str, path: str) -> DriverRing | None:
+    """Return the receive ring in the driver's text; None when it is not told there, or empty."""
+    section = ""
+    found: dict[str, int] = {}
+    for line in text.splitlines():
+        if heading := _SECTION.match(line):
+            section = heading["title"]
+        elif section.startswith("Read Buffers") and (match := _LINE.match(line)):
+            found[match["name"]] = int(match["value"])
+    count, size = found.get("Buffer Count", 0), found.get("Buffer Size", 0)
+    return DriverRing(path, count, size) if count and size else None
+
+
+def read_datadev(proc: Path = Path("/proc")) -> DriverRing | None:
+    """Return the receive ring of the first card; None when there is none."""
+    for path in sorted(proc.glob("datadev_*")):
+        try:
+            ring = parse_datadev(path.read_text(encoding="ascii", errors="replace"), str(path))
+        except OSError:
+            continue
+        if ring:
+            return ring
+    return None
