@@ -23,22 +23,16 @@ _HOLD_S = 0.001
 class Delivery:
     """Hands arrays to one sink: announces them, asks for slots, fills them, and keeps the sink's rules.
 
-    ``when_full`` is "drop" or "hold". ``idle`` is called while a held source waits, to keep its connection alive.
+    ``when_full`` is "drop" or "hold".
     """
 
-    def __init__(
-        self,
-        sink: ImageSink,
-        spec: PvSpec,
-        when_full: str,
-        stop: threading.Event,
-        idle: Callable[[], None] = lambda: None,
-    ) -> None:
+    def __init__(self, sink: ImageSink, spec: PvSpec, when_full: str, stop: threading.Event) -> None:
         self.sink = sink
         self._spec = spec
         self._hold = when_full == "hold"
         self._stop = stop
-        self._idle = idle
+        self.idle: Callable[[], None] = lambda: None
+        """Called while a held source waits for a slot: keeps its connection alive."""
         self._lost = False
         self.description: Description | None = None
         """Of the last array; None until the first one of a connection."""
@@ -88,9 +82,9 @@ class Delivery:
 
     def announce(self, head: ImageHead) -> None:
         """Tell the sink of an array that is not like the last one."""
-        description = Description(head.nbytes, head.shape, head.dtype.name, head.codec)
-        if description == self.description:
+        if self.is_like(head):
             return
+        description = _description(head)
         self.description, self.accepted, self._lost = description, False, False
         try:
             self.sink.connected(description)
@@ -99,6 +93,10 @@ class Delivery:
         else:
             self.accepted = True
 
+    def is_like(self, head: ImageHead) -> bool:
+        """Whether the sink knows of arrays like this one."""
+        return self.description == _description(head)
+
     def slot(self, nbytes: int) -> memoryview | None:
         """Return a slot, or None when there is none; a held source waits for it."""
         if not self.accepted:
@@ -106,7 +104,7 @@ class Delivery:
         while (slot := self.sink.slot(nbytes)) is None and self._hold:
             if self._stop.wait(_HOLD_S):
                 return None
-            self._idle()
+            self.idle()
         return slot
 
     def empty(self) -> None:
@@ -119,6 +117,10 @@ class Delivery:
         if not self._lost:
             self._lost = True
             self.sink.disconnected(reason)
+
+
+def _description(head: ImageHead) -> Description:
+    return Description(head.nbytes, head.shape, head.dtype.name, head.codec)
 
 
 def update_of(head: ImageHead) -> Update:

@@ -8,8 +8,9 @@ that thread, in the order in which it happened. Per update of the PV that came w
 * ``bad()``: it holds an array that cannot be decoded, or is not what was specified;
 * ``empty()``: it holds no array.
 
-Every slot given is followed by ``update()`` or ``abandon()``. ``abandon()`` counts no update: either ``bad()`` or
-``dropped()`` follows, or the connection was lost midway and the image shows as a gap in uniqueId.
+Every slot given is followed by ``update()`` or ``abandon()``. ``abandon()`` counts no update: what the image in it
+came to is told right after (``bad()``, or ``connected()`` when it is unlike the last one and needs another slot), or
+the connection was lost midway and the image shows as a gap in uniqueId.
 
 The payload of a PV is only known once its first array was seen: the type alone does not tell dimensions. So the source
 looks at the first array, calls ``connected()`` with what it found, and asks for slots only after that returned. The

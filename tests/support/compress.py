@@ -27,7 +27,9 @@ def compress(codec: str, pixels: np.ndarray) -> tuple[np.ndarray, int]:
     if header and name == "lz4":
         blob = struct.pack(">QII", raw.nbytes, raw.nbytes, len(blob)) + bytes(blob)
     elif header:
-        blob = struct.pack(">QI", raw.nbytes, max(8192 // pixels.itemsize // 8 * 8, 128) * pixels.itemsize) + bytes(blob)
+        blob = struct.pack(">QI", raw.nbytes, max(8192 // pixels.itemsize // 8 * 8, 128) * pixels.itemsize) + bytes(
+            blob
+        )
     return np.frombuffer(bytes(blob), np.uint8), SCALAR_TYPES.index(pixels.dtype.name)
 
 

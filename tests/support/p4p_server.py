@@ -14,7 +14,9 @@ from tests.support.child import serve
 from tests.support.compress import compress
 from tests.support.images import UNION_MEMBERS, image
 
-SCALAR_TYPES = dict(zip(("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"), "bhilBHIL", strict=True))
+SCALAR_TYPES = dict(
+    zip(("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"), "bhilBHIL", strict=True)
+)
 TYPE = NTNDArray().type
 
 
@@ -33,7 +35,7 @@ def ntndarray(
     member, data, parameters = UNION_MEMBERS[dtype], pixels.reshape(-1), None
     if codec:
         data, parameters = compress(codec, pixels)
-        member = "ubyteValue"
+        member, codec = "ubyteValue", codec.partition("+")[0]
     if blob is not None:
         data, member = np.frombuffer(bytes.fromhex(blob), np.uint8), "ubyteValue"
     time = {"secondsPastEpoch": stamp[0], "nanoseconds": stamp[1], "userTag": unique_id & 0xFFFF}
@@ -92,6 +94,8 @@ class Camera:
 
     def only(self, **fields: Any) -> None:
         """Post single fields, without the rest."""
+        if "value" in fields:
+            fields["value"] = tuple(fields["value"])
         self.pv.post(Value(TYPE, fields))
 
     def reopen(self, first: dict[str, Any] | None = None) -> None:

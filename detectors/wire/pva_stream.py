@@ -1,0 +1,261 @@
+"""From a TCP stream to pvAccess messages, with the one large array of a message received where it shall lie.
+
+No sockets here. The caller asks ``want()`` for memory, receives into it, tells ``received()`` how much came, and calls
+``next()`` until that returns None. What is small passes through a staging buffer; of a large array only the first bytes
+do, the rest is wanted straight in the caller's memory, segment by segment. An array must not be copied to be skipped
+either: ``supply(None)`` wants it in a scratch buffer, over and over.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Final
+
+import numpy as np
+
+from detectors.errors import WireError
+from detectors.wire.pva_codec import TruncatedError
+from detectors.wire.pva_messages import HEADER_BYTES, Header, read_header
+
+STAGING_BYTES: Final = 16 << 10
+"""Enough for the fields behind an image and the head of the next one, in one call."""
+
+SKIP_BYTES: Final = 256 << 10
+
+MAX_BODY_BYTES: Final = 16 << 20
+"""Longest message, but for its array: attributes by the ten thousand would fit."""
+
+_HEAD_STEP: Final = 48  # an array starts about here; what is taken beyond is copied twice
+_HEAD_LIMIT: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayStart:
+    """The array of a message begins; ``supply()`` must say where it goes."""
+
+    name: str
+    """Member of the union, "" when there is no union."""
+    dtype: np.dtype
+    """As it travels, byte order included."""
+    count: int
+    offset: int
+    """Where it starts in the message's body."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes on the wire."""
+        return self.count * self.dtype.itemsize
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A whole message; the bytes of its array, if it had one, are left out of the body."""
+
+    header: Header
+    body: bytearray
+    array: ArrayStart | None = None
+
+
+class _Phase(Enum):
+    HEADER = auto()
+    BODY = auto()
+    SUPPLY = auto()
+    ARRAY = auto()
+
+
+class MessageStream:
+    """Cuts one direction of a connection into messages.
+
+    ``find_array`` looks at the head of a message: it returns where its array starts, None when there is none, or raises
+    TruncatedError when it must see more. Every method raises WireError on bytes that are no pvAccess.
+    """
+
+    def __init__(self, find_array: Callable[[Header, memoryview], ArrayStart | None]) -> None:
+        self._find_array = find_array
+        self._staging = bytearray(STAGING_BYTES)
+        self._view = memoryview(self._staging)
+        self._start = self._end = 0
+        self._phase = _Phase.HEADER
+        self._header = Header(0, 0, 0)
+        self._last = True
+        self._left = 0
+        """Bytes to come in this segment."""
+        self._body = bytearray()
+        self._undecided = False
+        """Whether an array may still be found in the body."""
+        self._array: ArrayStart | None = None
+        self._memory: memoryview | None = None
+        self._array_at = 0
+        self._skip: memoryview | None = None
+        self._direct = 0
+        """Bytes of the last ``want()`` that were wanted outside of the staging buffer."""
+
+    @property
+    def mid_message(self) -> bool:
+        """Whether a message has begun and not ended: a silence now is a stall."""
+        return self._phase is not _Phase.HEADER or self._end > self._start
+
+    @property
+    def mid_array(self) -> bool:
+        """Whether the caller's memory is being filled: all of what ``want()`` asks for will come."""
+        return self._phase is _Phase.ARRAY and self._left > 0 and self._start == self._end
+
+    def want(self) -> list[memoryview]:
+        """Return the memory to receive into next, in order."""
+        self._direct = 0
+        if self._start == self._end:
+            self._start = self._end = 0
+        elif self._start:  # part of a header: make room behind it
+            staged = self._view[self._start : self._end].tobytes()
+            self._start, self._end = 0, len(staged)
+            self._view[: self._end] = staged
+        if not self.mid_array:
+            return [self._view[self._end :]]
+        assert self._array is not None
+        self._direct = min(self._left, self._array.nbytes - self._array_at)
+        if self._memory is None:
+            if self._skip is None:
+                self._skip = memoryview(bytearray(SKIP_BYTES))
+            self._direct = min(self._direct, SKIP_BYTES)
+            return [self._skip[: self._direct]]
+        wanted = [self._memory[self._array_at : self._array_at + self._direct]]
+        if self._direct == self._left and not self._last:
+            wanted.append(self._view[:HEADER_BYTES])  # the next segment's header, for the price of no call
+        return wanted
+
+    def received(self, nbytes: int) -> None:
+        """Take note that ``nbytes`` were received into what ``want()`` returned."""
+        direct = min(nbytes, self._direct)
+        self._array_at += direct
+        self._left -= direct
+        self._direct -= direct
+        self._end += nbytes - direct
+
+    def supply(self, memory: memoryview | None) -> None:
+        """Say where the array goes that ``next()`` just returned; None: nowhere."""
+        array = self._array
+        if self._phase is not _Phase.SUPPLY or array is None:
+            raise RuntimeError("supply() without an array that begins")
+        if memory is not None and memory.nbytes != array.nbytes:
+            raise RuntimeError(f"supply() of {memory.nbytes} bytes for an array of {array.nbytes}")
+        self._memory, self._array_at, self._phase = memory, 0, _Phase.ARRAY
+        early = memoryview(self._body)[array.offset :]
+        taken = min(early.nbytes, array.nbytes)
+        if memory is not None:
+            memory[:taken] = early[:taken]
+        self._array_at = taken
+        early.release()
+        del self._body[array.offset : array.offset + taken]
+
+    def next(self) -> Message | ArrayStart | None:
+        """Return the next message, or the array that begins in it; None when more must be received."""
+        while True:
+            if self._phase is _Phase.SUPPLY:
+                raise RuntimeError("next() before supply()")
+            if self._phase is _Phase.HEADER:
+                if not self._begin():
+                    return None
+                if self._header.control:
+                    self._phase = _Phase.HEADER
+                    return Message(self._header, bytearray())
+                continue
+            if self._phase is _Phase.ARRAY and self._array is not None and self._array_at == self._array.nbytes:
+                self._phase, self._memory = _Phase.BODY, None
+                continue
+            if self._left == 0:
+                if self._last and self._phase is _Phase.ARRAY:
+                    raise WireError("pvAccess: found the end of a message in the middle of its array")
+                if self._last and not self._undecided:
+                    return self._finish()
+                if not self._last and not self._next_segment():
+                    return None
+            if self._phase is _Phase.ARRAY:
+                if self._left and not self._fill_array():
+                    return None
+                continue
+            if self._undecided:
+                array = self._decide()
+                if array is not None:
+                    return array
+                if self._undecided and self._left and not self._fill_body(_HEAD_STEP):
+                    return None
+            elif self._left and not self._fill_body(self._left):
+                return None
+
+    def _decide(self) -> ArrayStart | None:
+        """Look for an array in what there is of the body."""
+        view = memoryview(self._body)
+        try:
+            array = self._find_array(self._header, view)
+        except TruncatedError:
+            if len(self._body) > _HEAD_LIMIT or (self._last and self._left == 0):
+                raise
+            return None
+        finally:
+            view.release()
+        self._undecided = False
+        if array is None:
+            return None
+        if self._last and array.nbytes > len(self._body) - array.offset + self._left:
+            raise WireError(f"pvAccess: found an array of {array.nbytes} bytes in a message of {self._header.size}")
+        self._array, self._phase = array, _Phase.SUPPLY
+        return array
+
+    def _fill_array(self) -> bool:
+        """Move what is staged of the array; False when nothing is."""
+        assert self._array is not None
+        take = min(self._end - self._start, self._left, self._array.nbytes - self._array_at)
+        if self._memory is not None:
+            self._memory[self._array_at : self._array_at + take] = self._view[self._start : self._start + take]
+        self._array_at += take
+        self._consume(take)
+        return take > 0
+
+    def _fill_body(self, most: int) -> bool:
+        """Move up to ``most`` staged bytes to the body; False when there are none."""
+        if not self._undecided and len(self._body) + self._left > MAX_BODY_BYTES:
+            raise WireError(f"pvAccess: found a message of {len(self._body) + self._left} bytes without an array")
+        take = min(self._end - self._start, self._left, most)
+        self._body += self._view[self._start : self._start + take]
+        self._consume(take)
+        return take > 0
+
+    def _consume(self, nbytes: int) -> None:
+        self._start += nbytes
+        self._left -= nbytes
+
+    def _begin(self) -> bool:
+        """Read the header of a new message; False when it is not all there."""
+        header = self._read_header()
+        if header is None:
+            return False
+        if not header.control and not header.first:
+            raise WireError("pvAccess: found the middle of a message, expected its beginning")
+        self._header, self._phase, self._array = header, _Phase.BODY, None
+        if not header.control:
+            self._left, self._last = header.size, header.last
+            self._body, self._undecided = bytearray(), True
+        return True
+
+    def _next_segment(self) -> bool:
+        """Read the header of the message's next segment; False when it is not all there."""
+        header = self._read_header()
+        while header is not None and header.control:  # may stand between segments; none of them concerns us there
+            header = self._read_header()
+        if header is None:
+            return False
+        if header.first or header.command != self._header.command or header.big != self._header.big:
+            raise WireError("pvAccess: found another message in the middle of a segmented one")
+        self._left, self._last = header.size, header.last
+        return True
+
+    def _read_header(self) -> Header | None:
+        if self._end - self._start < HEADER_BYTES:
+            return None
+        header = read_header(self._view[self._start : self._start + HEADER_BYTES])
+        self._start += HEADER_BYTES
+        return header
+
+    def _finish(self) -> Message:
+        self._phase = _Phase.HEADER
+        return Message(self._header, self._body, self._array)

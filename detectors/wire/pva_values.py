@@ -1,0 +1,125 @@
+"""pvAccess's values as plain Python: structures as dicts, numbers, text, lists, and arrays of numbers as numpy arrays."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from detectors.errors import WireError
+from detectors.wire.pva_codec import NULL_SIZE, Reader
+from detectors.wire.pva_types import (
+    ANY,
+    ARRAY_MASK,
+    BOUNDED,
+    BOUNDED_STRING,
+    FIXED,
+    NUMBERS,
+    STRING,
+    STRUCTURE,
+    UNION,
+    VARIABLE,
+    FieldDesc,
+    TypeCache,
+)
+
+
+def read_value(reader: Reader, desc: FieldDesc, cache: TypeCache) -> Any:
+    """Return the whole value at the reader. Unselected unions and null elements are None. Raises WireError."""
+    reader.spend()
+    code = desc.code
+    if code in NUMBERS:
+        return reader.scalar(NUMBERS[code])
+    if code == STRING:
+        return reader.string()
+    if code == STRUCTURE:
+        return {name: read_value(reader, field, cache) for name, field in zip(desc.names, desc.fields, strict=True)}
+    if code == UNION:
+        member = selected(reader, desc)
+        return None if member is None else read_value(reader, member[1], cache)
+    if code == ANY:
+        any_type = cache.read(reader)
+        if any_type is None:
+            return None
+        with reader.nested():  # a variant can hold a variant, at one byte a level
+            return read_value(reader, any_type, cache)
+    if code == BOUNDED_STRING:
+        text = reader.string()
+        if len(text.encode()) > desc.bound:
+            raise WireError(f"pvAccess: found text of {len(text)} characters, expected at most {desc.bound} bytes")
+        return text
+    return _array(reader, desc, cache)
+
+
+def read_changed(
+    reader: Reader,
+    desc: FieldDesc,
+    changed: int,
+    old: Mapping[str, Any],
+    cache: TypeCache,
+    *,
+    bit: int = 0,
+    skip: int = 0,
+) -> dict[str, Any]:
+    """Return ``old``, the fields of structure ``desc``, with those replaced that ``changed`` marks.
+
+    ``bit`` is the structure's own place in the mask: it stands for all fields. The first ``skip`` fields are not in
+    the bytes any more. ``old`` itself stays as it is.
+    """
+    new = dict(old)
+    whole = changed >> bit & 1
+    bit += 1
+    for number, (name, field) in enumerate(zip(desc.names, desc.fields, strict=True)):
+        if number >= skip:
+            if whole or changed >> bit & 1:
+                new[name] = read_value(reader, field, cache)
+            elif field.code == STRUCTURE and changed >> bit & ((1 << field.bits) - 1):
+                new[name] = read_changed(reader, field, changed, new.get(name) or {}, cache, bit=bit)
+        bit += field.bits
+    return new
+
+
+def default_value(desc: FieldDesc) -> Any:
+    """Return what a field holds that was never sent."""
+    if desc.code == STRUCTURE:
+        return {name: default_value(field) for name, field in zip(desc.names, desc.fields, strict=True)}
+    if desc.code in (UNION, ANY):
+        return None
+    if desc.code in (STRING, BOUNDED_STRING):
+        return ""
+    if desc.code in NUMBERS:
+        return np.dtype(NUMBERS[desc.code]).type(0).item()
+    return np.zeros(0, NUMBERS[desc.element]) if desc.is_number_array else []
+
+
+def selected(reader: Reader, desc: FieldDesc) -> tuple[str, FieldDesc] | None:
+    """Return name and type of the union's member at the reader; None when none is selected."""
+    number = reader.size()
+    if number == NULL_SIZE:
+        return None
+    if number >= len(desc.fields):
+        raise WireError(f"pvAccess: found member {number} selected in a union of {len(desc.fields)}")
+    return desc.names[number], desc.fields[number]
+
+
+def array_length(reader: Reader, desc: FieldDesc) -> int:
+    """Return how many elements of an array follow: a fixed array does not say. They may not be there yet."""
+    if desc.code < STRUCTURE and desc.code & ARRAY_MASK == FIXED:
+        return desc.bound
+    length = reader.size()
+    if length < 0:
+        raise WireError("pvAccess: found a null size, expected that of an array")
+    if desc.code < STRUCTURE and desc.code & ARRAY_MASK == BOUNDED and length > desc.bound:
+        raise WireError(f"pvAccess: found {length} elements in an array bound to {desc.bound}")
+    return length
+
+
+def _array(reader: Reader, desc: FieldDesc, cache: TypeCache) -> Any:
+    length = array_length(reader, desc)
+    if desc.is_number_array:
+        dtype = np.dtype(NUMBERS[desc.element]).newbyteorder(">" if reader.big else "<")
+        return np.frombuffer(reader.take(length * dtype.itemsize), dtype).astype(dtype.newbyteorder("="))
+    reader.spend(length)
+    if desc.element == STRING and desc.code < STRUCTURE:
+        return [reader.string() for _ in range(length)]
+    element = FieldDesc(ANY) if desc.code == ANY | VARIABLE else desc.fields[0]
+    return [read_value(reader, element, cache) if reader.u8() else None for _ in range(length)]
