@@ -232,14 +232,12 @@ def _trigger(files: dict[str, ModuleFile]) -> Iterator[Finding]:
         if reference is None:
             reference = file
             continue
-        index_of, first_of = file.headers["frame"]["frame_index"], reference.headers["frame"]["frame_index"]
-        for index in file.places(file.held & reference.held & (index_of != first_of)):
-            yield Finding(
-                "trigger",
-                module,
-                file.file.first_pulse + index,
-                f"found frame_index {index_of[index]}, but {reference.module} has {first_of[index]}",
-            )
+        for name in ("frame_index", "daq_rec"):
+            found, expected = file.headers["frame"][name], reference.headers["frame"][name]
+            for index in file.places(file.held & reference.held & (found != expected)):
+                pulse = file.file.first_pulse + index
+                message = f"found {name} {found[index]}, but {reference.module} has {expected[index]}"
+                yield Finding("trigger", module, pulse, message)
 
 
 def check_buffer(

@@ -195,7 +195,7 @@ class BufferReader:
     def is_good(self, image: Image) -> bool:
         """Return whether an image has every module with every packet, and all modules saw the same trigger."""
         frames = [frame for frame in image.frames if frame]
-        if len(frames) < len(self.modules) or len({frame.frame_index for frame in frames}) > 1:
+        if len(frames) < len(self.modules) or len({(frame.frame_index, frame.daq_rec) for frame in frames}) > 1:
             return False
         return all(frame.n_recv_packets >= self.expected_packets(image.pulse_id, frame.module) for frame in frames)
 

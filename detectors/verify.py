@@ -1,0 +1,175 @@
+"""Is what lies on disk consistent: the buffer with itself, and an HDF5 file with the buffer.
+
+Checks yield findings. The buffer's own are in ``detectors.buffer.checks``; here are those of an HDF5 file in the layout
+``/data/<detector>/{data,pulse_id,frame_index,daq_rec,is_good_frame}``, metadata shaped [n, 1].
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import h5py
+import hdf5plugin
+import numpy as np
+
+from detectors.buffer.checks import FILE_CHECKS, LAST_PULSE, MODULES_CHECKS, Finding, Tally, check_buffer
+from detectors.buffer.reader import BufferReader, Image
+from detectors.errors import BufferReadError
+
+METADATA: Final = ("pulse_id", "frame_index", "daq_rec", "is_good_frame")
+
+CHECKS: Final = (
+    "readable",
+    "name",
+    "latest",
+    *FILE_CHECKS,
+    *MODULES_CHECKS,
+    "hdf5_layout",
+    "hdf5_order",
+    "hdf5_pulse",
+    "hdf5_metadata",
+    "hdf5_data",
+    "hdf5_missing",
+)
+"""Every check by the name that its findings carry."""
+
+assert hdf5plugin.FILTERS  # imported for the filters that it registers
+
+
+def verify(
+    reader: BufferReader,
+    hdf5: Path | None = None,
+    *,
+    start: int = 0,
+    stop: int = LAST_PULSE,
+    tally: Tally | None = None,
+) -> Iterator[Finding]:
+    """Yield what is inconsistent between ``start`` and ``stop``, in the buffer and then in ``hdf5``; count into ``tally``.
+
+    Raises BufferReadError when the HDF5 file cannot be opened: then nothing can be said of it.
+    """
+    tally = tally if tally is not None else Tally()
+    if hdf5 is None:
+        yield from check_buffer(reader, start, stop, tally)
+        return
+    # Opened first: a wrong path should not show after an hour of reading the buffer.
+    with _open(hdf5) as file:
+        yield from check_buffer(reader, start, stop, tally)
+        for finding in _hdf5(reader, file, start, stop, tally):
+            tally.findings += 1
+            yield finding
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """The datasets of a file, checked to fit each other."""
+
+    file: str
+    data: h5py.Dataset
+    metadata: dict[str, np.ndarray]
+
+    def finding(self, check: str, pulse: int | None, message: str) -> Finding:
+        return Finding(check, "", pulse, f"{self.file}: {message}")
+
+
+def _open(path: Path) -> h5py.File:
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise BufferReadError(f"{path}: cannot be opened as HDF5: {reason}") from None
+
+
+def _hdf5(reader: BufferReader, file: h5py.File, start: int, stop: int, tally: Tally) -> Iterator[Finding]:
+    rows = _layout(reader, file)
+    if isinstance(rows, Finding):
+        yield rows
+        return
+    pulses = rows.metadata["pulse_id"]
+    for i in np.flatnonzero(pulses[1:] <= pulses[:-1]):
+        yield rows.finding(
+            "hdf5_order", int(pulses[i + 1]), f"row {i + 1} follows pulse {pulses[i]}, expected a later one"
+        )
+    for row in np.flatnonzero((pulses >= start) & (pulses <= stop)):
+        tally.images += 1
+        yield from _row(reader, rows, int(row))
+    yield from _missing(reader, rows, start, stop)
+
+
+def _layout(reader: BufferReader, file: h5py.File) -> _Rows | Finding:
+    """Return the datasets, or the finding that they are not of the documented layout."""
+    name = Path(file.filename).name
+
+    def wrong(message: str) -> Finding:
+        return Finding("hdf5_layout", "", None, f"{name}: {message}")
+
+    found: Any = file.get("data")
+    groups = list(found) if isinstance(found, h5py.Group) else []
+    detector = reader.folder.name if reader.folder.name in groups else groups[0] if len(groups) == 1 else None
+    if detector is None:
+        return wrong(f"found {', '.join(groups) or 'nothing'} in /data, expected {reader.folder.name}")
+    group: Any = file[f"data/{detector}"]
+    absent = [key for key in ("data", *METADATA) if not isinstance(group.get(key), h5py.Dataset)]
+    if absent:
+        return wrong(f"found no dataset {', '.join(absent)} in /data/{detector}")
+    data = group["data"]
+    count = data.shape[0] if data.shape else 0
+    shapes = {key: group[key].shape for key in METADATA if group[key].shape != (count, 1)}
+    if shapes:
+        return wrong(f"found shapes {shapes}, expected {(count, 1)} as data has {count} images")
+    rows, *rest = reader.info.shape or (1,)
+    expected = (len(reader.modules) * rows, *rest)
+    if data.shape[1:] != expected or data.dtype != reader.info.numpy_dtype:
+        return wrong(
+            f"found images of {list(data.shape[1:])} {data.dtype}, expected {list(expected)} {reader.info.dtype} "
+            f"({len(reader.modules)} modules)"
+        )
+    return _Rows(name, data, {key: group[key][:, 0] for key in METADATA})
+
+
+def _row(reader: BufferReader, rows: _Rows, row: int) -> Iterator[Finding]:
+    """Check one image against the buffer."""
+    pulse_id = int(rows.metadata["pulse_id"][row])
+    try:
+        image = reader.read_image(pulse_id, allow_missing=True)
+    except BufferReadError as error:
+        if rows.metadata["is_good_frame"][row] or rows.data[row].any():
+            yield rows.finding("hdf5_pulse", pulse_id, f"row {row} has an image that the buffer does not have: {error}")
+        return  # a pulse that was filled in: zeros, and marked bad
+    for name, expected in _expected(reader, image).items():
+        found = int(rows.metadata[name][row])
+        if found != expected:
+            yield rows.finding("hdf5_metadata", pulse_id, f"row {row}: found {name} {found}, the buffer has {expected}")
+    # Compared as bytes: a NaN equals itself.
+    ours, theirs = (np.ascontiguousarray(a).view(np.uint8).reshape(-1) for a in (image.data, rows.data[row]))
+    if not np.array_equal(ours, theirs):
+        first = int(np.flatnonzero(ours != theirs)[0]) // image.data.itemsize
+        place = ", ".join(str(int(n)) for n in np.unravel_index(first, image.data.shape))
+        count = int((ours != theirs).reshape(-1, image.data.itemsize).any(axis=1).sum())
+        yield rows.finding("hdf5_data", pulse_id, f"row {row}: {count} pixels differ from the buffer, first [{place}]")
+
+
+def _expected(reader: BufferReader, image: Image) -> dict[str, int]:
+    """Return the metadata that an image should have: those of the first module that holds it."""
+    first = next(frame for frame in image.frames if frame)
+    return {
+        "frame_index": first.frame_index,
+        "daq_rec": first.daq_rec,
+        "is_good_frame": int(reader.is_good(image)),
+    }
+
+
+def _missing(reader: BufferReader, rows: _Rows, start: int, stop: int) -> Iterator[Finding]:
+    """Check that no image of the file's own range is left out."""
+    pulses = np.unique(rows.metadata["pulse_id"])
+    if len(pulses) < 2:
+        return
+    # The file does not say its step: it is what its closest pulses are apart.
+    first, last, step = int(pulses[0]), int(pulses[-1]), int(np.diff(pulses).min())
+    held = reader.pulses(first, last, step, reader.modules[0])
+    for module in reader.modules[1:]:
+        held = np.intersect1d(held, reader.pulses(first, last, step, module))
+    for pulse_id in np.setdiff1d(held, pulses):
+        if start <= pulse_id <= stop:
+            yield rows.finding("hdf5_missing", int(pulse_id), "the buffer holds this image, the file does not")

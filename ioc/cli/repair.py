@@ -1,0 +1,31 @@
+"""``pebbledaq repair``: make a buffer sound again after a crash."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from detectors.buffer.checks import LAST_PULSE
+from detectors.buffer.reader import BufferReader
+from detectors.buffer.repair import repair_buffer
+from ioc.cli.verify import line
+
+
+@click.command("repair")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--start", default=0, show_default=True, help="First pulse to look at.")
+@click.option("--stop", default=LAST_PULSE, help="Last pulse to look at.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+def command(folder: Path, start: int, stop: int, dry_run: bool) -> None:
+    """Mark the torn records in a detector's FOLDER as holes, and rebuild LATEST.
+
+    Exit code 1 when a file could not be repaired.
+    """
+    done = 0
+    left = 0
+    for finding in repair_buffer(BufferReader(folder), start, stop, dry_run=dry_run):
+        left += finding.check == "readable"
+        done += finding.check != "readable"
+        print(line(finding))
+    print(f"{done} {'to repair' if dry_run else 'repaired'}{f', {left} files left alone' if left else ''}")
+    sys.exit(bool(left))

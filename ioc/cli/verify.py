@@ -1,0 +1,64 @@
+"""``pebbledaq verify``: exit code 0 when everything agrees, 1 with findings, 2 when it cannot run."""
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from detectors.buffer.checks import LAST_PULSE, Finding, Tally
+from detectors.buffer.reader import BufferReader
+from detectors.errors import ConfigError, PebbleDaqError
+from detectors.verify import verify
+
+
+@click.command("verify")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("hdf5", type=click.Path(path_type=Path), required=False)
+@click.option("--start", default=0, show_default=True, help="First pulse to look at.")
+@click.option("--stop", default=LAST_PULSE, help="Last pulse to look at; give one on a buffer that is being written.")
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+def command(folder: Path, hdf5: Path | None, start: int, stop: int, as_json: bool) -> None:
+    """Check the binary buffer in a detector's FOLDER, and an HDF5 file against it.
+
+    Exit code 0: everything agrees; 1: there are findings; 2: it could not run.
+    """
+    tally = Tally()
+    try:
+        findings = list(_shown(verify(BufferReader(folder), hdf5, start=start, stop=stop, tally=tally), as_json))
+    except PebbleDaqError as error:
+        # 1 means findings here, so whatever keeps it from running ends in 2.
+        raise ConfigError(str(error)) from None
+    if as_json:
+        print(json.dumps({**dataclasses.asdict(tally), "list": [dataclasses.asdict(f) for f in findings]}, indent=1))
+    else:
+        print(_summary(tally))
+    sys.exit(bool(findings))
+
+
+def _shown(findings: Any, as_json: bool) -> Any:
+    """Pass findings on, printing each as it is found."""
+    for finding in findings:
+        if not as_json:
+            print(line(finding))
+        yield finding
+
+
+def line(finding: Finding) -> str:
+    """Return a finding as one line."""
+    where = " ".join(filter(None, (finding.module, "" if finding.pulse is None else f"pulse {finding.pulse}")))
+    return f"{finding.check}: {where + ': ' if where else ''}{finding.message}"
+
+
+def _summary(tally: Tally) -> str:
+    text = f"{tally.records} records in {tally.files} files"
+    if tally.images:
+        text += f", {tally.images} HDF5 images"
+    text += f": {tally.findings} findings"
+    if tally.incomplete:
+        text += f"; {tally.incomplete} frames lack packets, as recorded"
+    if tally.unchecked:
+        text += f"; {tally.unchecked} records have no CRC"
+    return text

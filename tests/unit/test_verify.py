@@ -1,0 +1,163 @@
+import re
+
+import h5py
+import hdf5plugin
+import numpy as np
+import pytest
+
+from detectors.buffer.checks import Tally
+from detectors.buffer.reader import BufferReader
+from detectors.errors import BufferReadError
+from detectors.verify import CHECKS, verify
+from tests.unit.buffer.make import RawBuffer
+
+PULSES = (10, 12, 14, 18)
+
+
+@pytest.fixture
+def raw(tmp_path) -> RawBuffer:
+    """Two modules with every second pulse; at 16 one module lacks it, at 18 a packet."""
+    raw = RawBuffer(tmp_path / "JF")
+    for pulse_id in PULSES:
+        for module in raw.modules:
+            raw.put(module, pulse_id)
+    raw.put("M01", 18, packets=127, missing=b"\4")
+    return raw
+
+
+@pytest.fixture
+def file(raw, tmp_path):
+    """The same images in an HDF5 file of the documented layout."""
+    path = tmp_path / "run.h5"
+    with h5py.File(path, "w") as h5:
+        group = h5.create_group("data/JF")
+        images = [np.vstack([raw.frame(m, p) for m in raw.modules]) for p in PULSES]
+        group.create_dataset("data", data=np.stack(images), chunks=(1, 16, 16), **hdf5plugin.Bitshuffle())
+        column = {
+            "pulse_id": np.array(PULSES, np.uint64),
+            "frame_index": np.array(PULSES, np.uint64) + 7,
+            "daq_rec": np.full(4, 3, np.uint32),
+            "is_good_frame": np.array([1, 1, 1, 0], np.uint8),
+        }
+        for name, values in column.items():
+            group[name] = values[:, None]
+    return path
+
+
+def found(raw, path, **limits) -> list[tuple[str, int | None]]:
+    findings = list(verify(BufferReader(raw.folder), path, **limits))
+    assert {f.check for f in findings} <= set(CHECKS)
+    return [(f.check, f.pulse) for f in findings]
+
+
+def change(path, name: str, row: int, value) -> None:
+    with h5py.File(path, "r+") as h5:
+        h5[f"data/JF/{name}"][row] = value
+
+
+def replace(path, name: str, value) -> None:
+    with h5py.File(path, "r+") as h5:
+        del h5[f"data/JF/{name}"]
+        if value is not None:
+            h5[f"data/JF/{name}"] = value
+
+
+def test_a_file_that_agrees_has_no_findings(raw, file):
+    tally = Tally()
+    assert list(verify(BufferReader(raw.folder), file, tally=tally)) == []
+    assert tally == Tally(files=2, records=8, incomplete=1, images=4)
+
+
+def test_the_buffers_own_findings_come_too(raw, file):
+    raw.poke(raw.path("M00", 0), 12 * raw.record_bytes + 50, b"\x12\x34\x56")
+    tally = Tally()
+    findings = list(verify(BufferReader(raw.folder), file, tally=tally))
+    assert [(f.check, f.pulse) for f in findings] == [("crc", 12), ("hdf5_data", 12)]
+    assert tally.findings == 2
+    assert found(raw, None) == [("crc", 12)]
+
+
+def test_a_pixel_that_differs(raw, file):
+    with h5py.File(file, "r+") as h5:
+        image = h5["data/JF/data"][2]
+        image[9, 5] ^= 1
+        h5["data/JF/data"][2] = image
+    findings = list(verify(BufferReader(raw.folder), file))
+    assert [(f.check, f.pulse) for f in findings] == [("hdf5_data", 14)]
+    assert findings[0].message == "run.h5: row 2: 1 pixels differ from the buffer, first [9, 5]"
+
+
+@pytest.mark.parametrize(("name", "value"), [("frame_index", 5), ("daq_rec", 9), ("is_good_frame", 0)])
+def test_metadata_that_differ(raw, file, name, value):
+    change(file, name, 1, value)
+    assert found(raw, file) == [("hdf5_metadata", 12)]
+
+
+def test_a_frame_with_missing_packets_must_not_be_called_good(raw, file):
+    change(file, "is_good_frame", 3, 1)
+    assert found(raw, file) == [("hdf5_metadata", 18)]
+
+
+def test_an_image_that_the_buffer_does_not_have(raw, file):
+    change(file, "pulse_id", 3, 19)
+    assert ("hdf5_pulse", 19) in found(raw, file)
+
+
+def test_a_pulse_that_was_filled_in_is_zeros_and_bad(raw, file):
+    change(file, "pulse_id", 3, 20)
+    change(file, "data", 3, np.zeros((16, 16)))
+    assert found(raw, file) == [("hdf5_missing", 18)]  # the file's own range now reaches past it
+    change(file, "is_good_frame", 3, 1)
+    assert found(raw, file) == [("hdf5_pulse", 20), ("hdf5_missing", 18)]
+
+
+def test_an_image_that_the_file_does_not_have(raw, file):
+    for module in raw.modules:
+        raw.put(module, 16)
+        raw.put(module, 13)  # not in step with the file
+        raw.put(module, 20)  # behind its end
+    assert found(raw, file) == [("hdf5_missing", 16)]
+
+
+def test_rows_out_of_order(raw, file):
+    with h5py.File(file, "r+") as h5:
+        for name in ("data", "pulse_id", "frame_index"):
+            both = h5[f"data/JF/{name}"][:2]
+            h5[f"data/JF/{name}"][:2] = both[::-1]
+    assert found(raw, file) == [("hdf5_order", 10)]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("daq_rec", None, "found no dataset daq_rec in /data/JF"),
+        ("pulse_id", np.zeros(4), r"found shapes \{'pulse_id': \(4,\)\}, expected \(4, 1\)"),
+        ("data", np.zeros((4, 16, 15), np.uint16), r"found images of \[16, 15\] uint16, expected \[16, 16\] uint16"),
+        ("data", np.zeros((4, 16, 16), np.int16), r"found images of \[16, 16\] int16"),
+    ],
+)
+def test_another_layout(raw, file, name, value, message):
+    replace(file, name, value)
+    findings = list(verify(BufferReader(raw.folder), file))
+    assert [f.check for f in findings] == ["hdf5_layout"]
+    assert re.search(message, findings[0].message)
+
+
+def test_a_file_of_another_detector(raw, tmp_path):
+    with h5py.File(tmp_path / "other.h5", "w") as h5:
+        h5.create_group("entry")
+    assert found(raw, tmp_path / "other.h5") == [("hdf5_layout", None)]
+
+
+def test_the_range_limits_what_is_compared(raw, file):
+    for row in range(4):
+        change(file, "frame_index", row, 0)
+    assert found(raw, file, start=12, stop=14) == [("hdf5_metadata", 12), ("hdf5_metadata", 14)]
+
+
+def test_a_file_that_cannot_be_opened(raw, tmp_path):
+    with pytest.raises(BufferReadError, match=r"no\.h5: cannot be opened as HDF5"):
+        list(verify(BufferReader(raw.folder), tmp_path / "no.h5"))
+    (tmp_path / "text.h5").write_text("not HDF5")
+    with pytest.raises(BufferReadError, match=r"text\.h5: cannot be opened as HDF5"):
+        list(verify(BufferReader(raw.folder), tmp_path / "text.h5"))
