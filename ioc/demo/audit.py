@@ -1,0 +1,159 @@
+"""Does everything agree? What was sent, what the PVs count, and what lies on disk, byte by byte."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from detectors.buffer.reader import BufferReader, Frame
+from detectors.errors import BufferReadError
+from detectors.stats import MonitorStatus, ReceiverStatus, balance
+
+FirstMismatch = Callable[[np.ndarray, int, int, bytes], int | None]
+"""``first_mismatch(data, pulse_id, module_id, missing_mask)``: index of the first wrong pixel, or None."""
+
+_WRONG_LINES: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One comparison."""
+
+    what: str
+    found: int
+    expected: int
+
+    @property
+    def agrees(self) -> bool:
+        """Whether both are the same."""
+        return self.found == self.expected
+
+
+@dataclass(slots=True)
+class ReadBack:
+    """What was found on disk of one source."""
+
+    frames: int = 0
+    incomplete: int = 0
+    bytes: int = 0
+    wrong: int = 0
+    problems: list[str] = field(default_factory=list)
+    """The first few wrong frames, in words."""
+
+    def add_problem(self, text: str) -> None:
+        """Count a wrong frame."""
+        self.wrong += 1
+        if self.wrong <= _WRONG_LINES:
+            self.problems.append(text)
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What should lie on disk of one source."""
+
+    detector: Path
+    """Folder of the detector."""
+    module: str
+    pulses: range
+    packets: int
+    """Packets of a complete frame."""
+    first_frame: int | None = None
+    """frame_index of the first pulse; None: not checked."""
+
+
+def read_back(sent: Sent, mismatch: FirstMismatch) -> ReadBack:
+    """Read every frame that the disk holds of the pulses sent, and compare it with its pattern."""
+    found = ReadBack()
+    if not sent.pulses:
+        return found
+    try:
+        reader = BufferReader(sent.detector, sent.module)
+        held = reader.pulses(sent.pulses[0], sent.pulses[-1], sent.pulses.step)
+    except BufferReadError as error:
+        found.add_problem(str(error))
+        return found
+    for pulse_id in map(int, held):
+        try:
+            frame = reader.read_frame(pulse_id)
+        except BufferReadError as error:
+            found.add_problem(str(error))
+            continue
+        found.frames += 1
+        found.bytes += frame.data.nbytes
+        found.incomplete += frame.n_recv_packets < sent.packets
+        if problem := _problem(reader, frame, pulse_id, sent, mismatch):
+            found.add_problem(f"{sent.module}: pulse {pulse_id}: {problem}")
+    return found
+
+
+def _problem(reader: BufferReader, frame: Frame, pulse_id: int, sent: Sent, mismatch: FirstMismatch) -> str:
+    """Return what is wrong with a frame; empty when it is as it was sent."""
+    if frame.pulse_id != pulse_id:
+        return f"found the record of pulse {frame.pulse_id}"
+    if sent.first_frame is not None:
+        index = sent.first_frame + sent.pulses.index(pulse_id)
+        if frame.frame_index != index:
+            return f"found frame_index {frame.frame_index}, expected {index}"
+    mask = b""
+    if frame.n_recv_packets != sent.packets:
+        entry = reader.sidecar(pulse_id)
+        if entry is None:
+            return f"found {frame.n_recv_packets} packets of {sent.packets}, and no word of which are missing"
+        mask = entry["missing"].tobytes()
+        missing = int(np.unpackbits(np.frombuffer(mask, np.uint8)).sum())
+        if frame.n_recv_packets + missing != sent.packets:
+            return f"found {frame.n_recv_packets} packets and {missing} marked as missing, expected {sent.packets} together"
+    at = mismatch(frame.data, pulse_id, frame.module_id, mask)
+    return "" if at is None else f"pixel {at} is wrong"
+
+
+def compare_module(name: str, sent: Mapping[str, Any], status: ReceiverStatus) -> list[Line]:
+    """Return the comparisons of a module's sender with its receiver's counters."""
+    packets, frames = status.packets, status.frames
+    return [
+        Line(
+            f"{name}: packets received or dropped by the kernel",
+            packets.received + packets.kernel_dropped,
+            sent["packets"],
+        ),
+        Line(f"{name}: packets lost", packets.lost, packets.kernel_dropped),
+        Line(f"{name}: frames, complete or not", frames.complete + frames.incomplete + frames.empty, sent["frames"]),
+        Line(
+            f"{name}: frames delivered or dropped",
+            frames.delivered + frames.exhausted,
+            frames.complete + frames.incomplete,
+        ),
+        *_balance(name, status),
+    ]
+
+
+def compare_camera(
+    name: str, sent: Mapping[str, Any], timing: Mapping[str, Any], before: int, status: MonitorStatus
+) -> list[Line]:
+    """Return the comparisons of camera and timing with the monitor's counters.
+
+    ``before``: updates that had come before the camera began.
+    """
+    u = status.updates
+    return [
+        Line(f"{name}: images received or missed", u.updates + u.missed - before, sent["images"]),
+        Line(f"{name}: timing events", u.l1_accepts, timing["l1_accepts"]),
+        Line(f"{name}: images matched or dropped", u.match + u.exhausted + u.missed, sent["images"]),
+        *_balance(name, status),
+    ]
+
+
+def compare_disk(name: str, status: ReceiverStatus | MonitorStatus, removed: int, found: ReadBack) -> list[Line]:
+    """Return the comparisons of the disk output's counters with what lies there; ``removed`` frames were deleted since."""
+    delivered = status.frames.delivered if isinstance(status, ReceiverStatus) else status.updates.match
+    return [
+        Line(f"{name}: frames written or dropped", status.disk.written + status.disk.dropped, delivered),
+        Line(f"{name}: frames on disk", found.frames + removed, status.disk.written),
+        Line(f"{name}: frames that differ from the pattern", found.wrong, 0),
+    ]
+
+
+def _balance(name: str, status: ReceiverStatus | MonitorStatus) -> list[Line]:
+    return [Line(f"{name}: balance of {what}", rest, 0) for what, rest in balance(status).items()]

@@ -1,0 +1,313 @@
+"""The demo from start to end. Every wait has a deadline, and whatever was started is ended."""
+
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from rich.console import Console
+
+from detectors.buffer.layout import relative_path, sidecar_path
+from detectors.config import Config, parse_config
+from detectors.errors import HostError, PebbleDaqError
+from detectors.frame import FILE_MOD
+from detectors.outputs.outputs import worker_name
+from detectors.pools.host_memory import mem_available
+from detectors.runtime import SHM_FOLDER, Runtime
+from detectors.stats import ReceiverStatus
+from detectors.workers.control import is_running, remove_leftovers
+from detectors.workers.preflight import granted_receive_buffer
+from ioc.demo.audit import FirstMismatch, Line, Sent, compare_camera, compare_disk, compare_module, read_back
+from ioc.demo.children import Child, clean_environment, epics_environment, free_ports
+from ioc.demo.client import DemoClient
+from ioc.demo.plan import (
+    CAMERA,
+    CAMERA_DTYPE,
+    CAMERA_SHAPE,
+    FIRST_PULSE,
+    GEOMETRY,
+    MODULES,
+    PULSES_PER_IMAGE,
+    ROLLING_S,
+    Machine,
+    Place,
+    Plan,
+    config_text,
+    make_plan,
+)
+from ioc.demo.screen import Screen, summary
+from ioc.templates import workers
+
+_START_S: Final = 30.0
+_HEAD_START_S: Final = 0.5
+"""From the word to start until event 0, so that all sources have heard it, s."""
+_REFRESH_S: Final = 0.5
+_SOURCES_END_S: Final = 10.0
+_DRAIN_S: Final = 20.0
+_SETTLED_S: Final = 1.0
+"""When no counter has moved for so long everything has been drained, s."""
+
+
+@dataclass(slots=True)
+class Demo:
+    """One run. ``seconds`` None: until Ctrl-C. ``keep``: folder that the data stays in."""
+
+    console: Console
+    seconds: float | None
+    keep: Path | None
+    mismatch: FirstMismatch
+    _removed: dict[str, int] = field(default_factory=dict)
+
+    def run(self) -> int:
+        """Run it; return 0 if everything agreed, else 1. Raises PebbleDaqError when it cannot run."""
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        with ExitStack() as stack:
+            folder = self.keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pebbledaq-demo-")))
+            if self.keep and (self.keep / "data").exists():
+                raise HostError(f"{self.keep}: found data of another run, expected a new folder; choose another")
+            folder.mkdir(parents=True, exist_ok=True)
+            plan = make_plan(_machine(folder), self.seconds)
+            for note in plan.notes:
+                self.console.print(f"[yellow]{note}[/]", soft_wrap=True)
+            return self._run(stack, folder.absolute(), plan)
+
+    def _run(self, stack: ExitStack, folder: Path, plan: Plan) -> int:
+        ca, repeater, pva, search, camera, camera_search, timing, *modules = free_ports(7 + len(MODULES))
+        prefix = _free_prefix()
+        place = Place(prefix, f"{prefix}SIM:image", folder / "data", tuple(modules), timing)
+        (folder / "data").mkdir()
+        path = folder / "demo.toml"
+        path.write_text(config_text(plan, place))
+        config = parse_config(path.read_text(), str(path))
+        variables = epics_environment(ca, repeater, pva, search, camera_search)
+        environment = {**clean_environment(), **variables}
+        stack.enter_context(_nothing_left(config))
+
+        def start(name: str, *arguments: Any) -> Child:
+            child = Child(name, [str(a) for a in arguments], environment)
+            stack.callback(child.end)
+            return child
+
+        began_s = time.monotonic()
+        ioc = start("ioc", "run", path)
+        sources = self._start_sources(start, plan, place, camera, camera_search)
+        for child in (*sources.values(), ioc):
+            child.wait_ready(began_s + _START_S)
+        self.console.print(f"IOC ready after {time.monotonic() - began_s:.1f} s; configuration {path}", soft_wrap=True)
+        self._say_how_to_look(prefix, variables)
+        client = DemoClient(config, environment)
+        stack.callback(client.close)
+        client.wait_for(f"{CAMERA}:Connected_RBV", "Yes", _START_S)
+        for name in MODULES:
+            client.wait_for(f"{name}:Running_RBV", "Yes", _START_S)
+        client.put("Acquire", 1)
+        client.wait_for("RunState_RBV", "Enabled", _START_S)
+        before = client.snapshots()[f"pva.{CAMERA}"].updates.updates
+        self._take_data(client, plan, config, sources, ioc)
+        reports = {name: child.report() for name, child in sources.items()}
+        final = self._drain(client)
+        client.put("Acquire", 0)
+        client.wait_for("RunState_RBV", "Configured", _START_S)
+        client.close()
+        code = ioc.end()
+        return self._judge(config, final, reports, before, code)
+
+    def _start_sources(
+        self, start: Any, plan: Plan, place: Place, camera_port: int, camera_search: int
+    ) -> dict[str, Child]:
+        clock = ["--epoch-ns", "-", "--first-pulse", FIRST_PULSE]
+        if self.seconds is not None:
+            clock += ["--seconds", self.seconds]
+        images = ["--rate", plan.camera_rate_hz, "--pulse-step", PULSES_PER_IMAGE]
+        camera = ["--shape", "x".join(map(str, CAMERA_SHAPE)), "--dtype", CAMERA_DTYPE, "--initial-image"]
+        camera += ["--port", camera_port, "--broadcast-port", camera_search]
+        found = {CAMERA: start("camera", "sim", "pva", place.camera_pv, *clock, *images, *camera)}
+        for i, (name, port) in enumerate(zip(MODULES, place.module_ports, strict=True)):
+            options = ["--rate", plan.module_rate_hz, "--module-id", i, "--burst", plan.burst]
+            found[name] = start(f"module {name}", "sim", "udp", port, *clock, *options)
+        found["timing"] = start("timing", "sim", "timing", place.timing_port, *clock, *images)
+        return found
+
+    def _take_data(
+        self, client: DemoClient, plan: Plan, config: Config, sources: Mapping[str, Child], ioc: Child
+    ) -> None:
+        """Start all sources at one time, watch, and see them end."""
+        epoch_ns = time.time_ns() + round(_HEAD_START_S * 1e9)
+        for child in sources.values():
+            child.tell(str(epoch_ns))
+        period_ns = 1e9 / plan.camera_rate_hz
+        try:
+            with Screen(self.console, live=self.console.is_terminal) as screen:
+                while any(child.running for child in sources.values()):
+                    ioc.check()
+                    elapsed_s = max(0.0, (time.time_ns() - epoch_ns) / 1e9)
+                    if self.seconds is None:
+                        for child in sources.values():
+                            child.check()
+                        self._roll(config, plan, elapsed_s)
+                    elif elapsed_s > self.seconds + _SOURCES_END_S:
+                        raise HostError("the sources did not end in time; is this machine overloaded?")
+                    snapshots = client.snapshots()
+                    total = "" if self.seconds is None else f" of {self.seconds:g}"
+                    screen.show(f"{config.detector.name} {elapsed_s:.0f}{total} s", snapshots)
+                    time.sleep(_REFRESH_S)
+        except KeyboardInterrupt:
+            self.console.print("stopping the sources; Ctrl-C again to give up")
+            # In the middle between two images, so that camera and timing end with the same one.
+            phase_ns = (time.time_ns() - epoch_ns) % period_ns
+            time.sleep(((1.5 * period_ns - phase_ns) % period_ns) / 1e9)
+            for child in sources.values():
+                child.ask_to_end()
+        deadline_s = time.monotonic() + _SOURCES_END_S
+        for child in sources.values():
+            if child.wait(deadline_s - time.monotonic()) is None:
+                raise HostError(f"{child.name} did not end in time")
+
+    def _drain(self, client: DemoClient) -> dict[str, Any]:
+        """Return the snapshots once nothing is queued and no counter moves any more."""
+        deadline_s = time.monotonic() + _DRAIN_S
+        last, since_s = client.snapshots(), time.monotonic()
+        while time.monotonic() < deadline_s:
+            time.sleep(0.1)
+            now = client.snapshots()
+            if _counters(now) != _counters(last):
+                since_s = time.monotonic()
+            last = now
+            if time.monotonic() - since_s > _SETTLED_S and not any(s.disk.queued or s.zmq.queued for s in now.values()):
+                break
+        return last
+
+    def _judge(
+        self, config: Config, final: Mapping[str, Any], reports: Mapping[str, Any], before: int, ioc_code: int
+    ) -> int:
+        lines: list[Line] = []
+        problems: list[str] = []
+        total, began_s = 0, time.monotonic()
+        assert config.disk is not None
+        for source in (*config.udp, *config.pva):
+            name, status, sent = source.name, final[worker_name(source)], reports[source.name]
+            folder, module = config.disk.folder / config.detector_of(source), config.module_of(source)
+            first, last = sent["first_pulse"], sent["last_pulse"]
+            if isinstance(status, ReceiverStatus):
+                lines += compare_module(name, sent, status)
+                pulses = range(first, last + 1)
+                expected = Sent(folder, module, pulses, GEOMETRY.packets_per_frame, sent["first_frame"])
+            else:
+                lines += compare_camera(name, sent, reports["timing"], before, status)
+                expected = Sent(folder, module, range(first, last + 1, PULSES_PER_IMAGE), packets=1)
+            found = read_back(expected, self.mismatch)
+            lines += compare_disk(name, status, self._removed.get(name, 0), found)
+            problems += found.problems
+            total += found.bytes
+        lines.append(Line("exit code of the IOC", ioc_code, 0))
+        self.console.print(summary(lines))
+        took_s = time.monotonic() - began_s
+        self.console.print(
+            f"read back {total / 1e9:.2f} GB in {took_s:.1f} s, every pixel compared with the pattern", highlight=False
+        )
+        for problem in problems:
+            self.console.print(f"[red]{problem}[/]", soft_wrap=True)
+        wrong = [line for line in lines if not line.agrees]
+        for line in wrong:
+            self.console.print(
+                f"[red]{line.what}: found {line.found}, expected {line.expected}[/]", highlight=False, soft_wrap=True
+            )
+        losses = sum(s.packets.lost for s in final.values() if hasattr(s, "packets"))
+        if losses and not wrong:
+            self.console.print(f"[yellow]{losses} packets were lost, and every one of them was counted[/]")
+        self.console.print("[bold red]something does not agree[/]" if wrong else "[bold green]everything agrees[/]")
+        if self.keep:
+            self.console.print(f"the data stays in {self.keep}", soft_wrap=True)
+        return 1 if wrong else 0
+
+    def _roll(self, config: Config, plan: Plan, elapsed_s: float) -> None:
+        """Remove the files that are older than what is kept, and count the frames in them."""
+        assert config.disk is not None
+        oldest = FIRST_PULSE + int((elapsed_s - ROLLING_S) * plan.module_rate_hz)
+        for source in (*config.udp, *config.pva):
+            folder = config.disk.folder / config.detector_of(source) / config.module_of(source)
+            step = 1 if source in config.udp else PULSES_PER_IMAGE
+            first = FIRST_PULSE + self._removed.get(source.name, 0) * step
+            while first + FILE_MOD <= oldest and (folder / relative_path(first)).exists():
+                path = folder / relative_path(first)
+                for file in (path, sidecar_path(path)):
+                    file.unlink(missing_ok=True)
+                self._removed[source.name] = self._removed.get(source.name, 0) + FILE_MOD // step
+                first += FILE_MOD
+
+    def _say_how_to_look(self, prefix: str, variables: Mapping[str, str]) -> None:
+        names = [name for name in variables if not name.startswith(("EPICS_CAS", "EPICS_PVAS"))]
+        words = " ".join(
+            f"{name}='{variables[name]}'" if " " in variables[name] else f"{name}={variables[name]}" for name in names
+        )
+        python = Path(sys.executable)
+        self.console.print("\nIn another terminal:", highlight=False)
+        for line in (
+            f"export {words}",
+            f"{_shown(python.with_name('caproto-get'))} --no-repeater {prefix}M00:FramesComplete_RBV",
+            f"{_shown(python)} -m p4p.client.cli get {prefix}{CAMERA}:Match_RBV {prefix}M00:Pebble:InUse_RBV",
+            f"caget {prefix}M01:PacketsLost_RBV {prefix}M01:State_RBV {prefix}RunState_RBV",
+            f"caput {prefix}M01:Disk:Enable 0",
+        ):
+            self.console.print(f"  {line}", highlight=False, soft_wrap=True)
+        self.console.print()
+
+
+def _shown(path: Path) -> str:
+    """Return a path as one would type it here."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+def _machine(folder: Path) -> Machine:
+    return Machine(
+        disk=shutil.disk_usage(folder).free,
+        shared_memory=shutil.disk_usage(SHM_FOLDER).free,
+        memory=mem_available(),
+        receive_buffer=granted_receive_buffer(64 << 20),
+    )
+
+
+def _free_prefix() -> str:
+    """Return a prefix that no other IOC of ours uses."""
+    return "DEMO:" if is_running(Runtime("DEMO:"), "ioc") is None else f"DEMO{os.getpid()}:"
+
+
+def _counters(snapshots: Mapping[str, Any]) -> list[Any]:
+    return [getattr(s, "packets", None) or s.updates for s in snapshots.values()]
+
+
+@contextmanager
+def _nothing_left(config: Config) -> Iterator[None]:
+    """See to it that no worker outlives the demo, even if its IOC was killed."""
+    try:
+        yield
+    finally:
+        runtime = Runtime(config.detector.prefix)
+        for worker in workers(config):
+            pid = is_running(runtime, worker)
+            if pid:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGTERM)
+            deadline_s = time.monotonic() + 5
+            while is_running(runtime, worker) is not None and time.monotonic() < deadline_s:
+                time.sleep(0.05)
+            remove_leftovers(runtime, worker)
+
+
+def run_demo(console: Console, *, seconds: float | None, keep: Path | None, mismatch: FirstMismatch) -> int:
+    """Run the demo; return its exit code."""
+    try:
+        return Demo(console, seconds, keep, mismatch).run()
+    except KeyboardInterrupt:
+        console.print("given up")
+        return 130
+    except PebbleDaqError as error:
+        console.print(f"[red]{error}[/]", soft_wrap=True)
+        return error.exit_code

@@ -1,0 +1,102 @@
+"""What the demo shows while it runs: a live table on a terminal, plain lines elsewhere."""
+
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any, Final, Self
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from detectors.stats import MonitorStatus, PoolStats, ReceiverStatus
+from ioc.demo.audit import Line
+
+_PLAIN_EVERY_S: Final = 5.0
+
+_COLUMNS: Final = ("source", "state", "rate/s", "MB/s", "frames", "lost", "DMA", "pebble", "transition", "disk", "zmq")
+
+
+class Screen:
+    """Context manager; ``show`` may be called as often as one likes."""
+
+    def __init__(self, console: Console, *, live: bool) -> None:
+        self._console = console
+        self._live = Live(console=console, auto_refresh=False) if live else None
+        self._next_plain_s = 0.0
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        if self._live:
+            self._stack.enter_context(self._live)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, traceback)
+
+    def show(self, title: str, snapshots: Mapping[str, Any]) -> None:
+        """Show the present snapshots."""
+        if self._live:
+            self._live.update(_table(title, snapshots), refresh=True)
+        elif time.monotonic() >= self._next_plain_s:
+            self._next_plain_s = time.monotonic() + _PLAIN_EVERY_S
+            for worker, status in snapshots.items():
+                cells = dict(zip(_COLUMNS[1:], _cells(status), strict=True))
+                facts = ", ".join(f"{name} {value}" for name, value in cells.items() if value != "-")
+                self._console.print(f"{title}  {worker}: {facts}", highlight=False, soft_wrap=True)
+
+
+def _table(title: str, snapshots: Mapping[str, Any]) -> Table:
+    table = Table(title=title, title_justify="left")
+    for column in _COLUMNS:
+        table.add_column(column, justify="left" if column in ("source", "state") else "right", no_wrap=True)
+    for worker, status in snapshots.items():
+        table.add_row(worker.split(".", 1)[1], *_cells(status))
+    table.caption = "pools: in use now / most ever / slots; disk: frames written + queued"
+    return table
+
+
+def _cells(status: ReceiverStatus | MonitorStatus) -> list[str]:
+    if isinstance(status, ReceiverStatus):
+        frames = status.frames.complete + status.frames.incomplete
+        lost = f"{status.packets.lost} packets"
+        transition = "-"
+    else:
+        frames = status.updates.match
+        lost = f"{status.updates.missed + status.updates.exhausted} images"
+        transition = _pool(status.transition)
+    return [
+        status.state,
+        f"{status.rates.frames_hz:.0f}",
+        f"{status.rates.bytes_per_s / 1e6:.1f}",
+        str(frames),
+        lost,
+        f"{status.dma.in_use}/{status.dma.high_water}/{status.dma.count}",
+        _pool(status.pebble),
+        transition,
+        f"{status.disk.written}+{status.disk.queued}"
+        + (f" dropped {status.disk.dropped}" if status.disk.dropped else ""),
+        f"{status.zmq.written}",
+    ]
+
+
+def _pool(pool: PoolStats) -> str:
+    return f"{pool.in_use}/{pool.high_water}/{pool.count}"
+
+
+def summary(lines: Sequence[Line]) -> Table:
+    """Return the comparisons as a table: those that agree in one line for each source, the others in full."""
+    table = Table(title="What was sent, counted and stored", title_justify="left")
+    table.add_column("")
+    table.add_column("found", justify="right")
+    table.add_column("expected", justify="right")
+    table.add_column("")
+    for line in lines:
+        if line.expected or line.found:
+            table.add_row(line.what, str(line.found), str(line.expected), "ok" if line.agrees else "[bold red]WRONG[/]")
+    zeros = sum(not (line.expected or line.found) for line in lines)
+    table.add_row(f"{zeros} more: losses, differences, sums in minus out", "0", "0", "ok")
+    return table
