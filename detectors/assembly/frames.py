@@ -141,6 +141,26 @@ class FrameAssembler:
         """Frames begun and not closed."""
         return self._open
 
+    @property
+    def heard_at(self) -> float:
+        """When the stream last placed a packet, monotonic, s."""
+        return self._heard
+
+    @property
+    def heard_in_run(self) -> bool:
+        """Whether this run has had any packet of the module."""
+        return self._newest is not None
+
+    @property
+    def period_s(self) -> float:
+        """Average time between frames, s; 0 while unknown."""
+        return self._period
+
+    @property
+    def latest_note(self) -> str:
+        """What was last found wrong in this run; empty when nothing was."""
+        return self._notes.latest
+
     def packets(self, kernel_dropped: int = 0) -> PacketStats:
         """Return the fates of packets so far; they balance at any time."""
         return self.fates.packets(sum(f.count for f in self._ring if f.index >= 0), kernel_dropped)

@@ -1,0 +1,183 @@
+"""Receives the packets of one module: many per system call, into one block of memory that stays in the cache.
+
+``recvmmsg`` is called through ctypes with everything it needs built once; the call releases the GIL. The block is
+small (one megabyte for a JUNGFRAU module), so that copying payload from it to the frame's slot costs little more than
+writing the slot, and a wild packet can never be received into a frame.
+"""
+
+import ctypes
+import errno
+import os
+import select
+import socket
+from typing import Final
+
+import numpy as np
+
+from detectors.errors import HostError
+from detectors.geometry import ModuleGeometry
+from detectors.pools.region import Region
+from detectors.pools.socket_ring import SocketRing
+from detectors.wire.packet_block import PacketBlock
+
+LEAST_BATCH: Final = 128
+"""Packets taken by one call, at least."""
+
+MOST_SENDERS: Final = 1024
+"""Different senders counted; a flood of made-up addresses must not grow memory."""
+
+_MSG_DONTWAIT: Final = 0x40
+_MSG_TRUNC: Final = 0x20
+"""Report the true length of a datagram, also when it is longer than its place."""
+
+_MMSGHDR: Final = np.dtype(
+    {
+        "names": ["name", "namelen", "iov", "iovlen", "control", "controllen", "flags", "len"],
+        "formats": ["u8", "u4", "u8", "u8", "u8", "u8", "i4", "u4"],
+        "offsets": [0, 8, 16, 24, 32, 40, 48, 56],
+        "itemsize": 64,
+    }
+)
+"""Linux's ``struct mmsghdr`` on a 64-bit machine."""
+_IOVEC: Final = np.dtype([("base", "u8"), ("len", "u8")])
+_SOCKADDR_IN: Final = np.dtype([("who", "u8"), ("zero", "u8")])
+"""Linux's ``struct sockaddr_in``; ``who`` is family, port and address in one word."""
+assert _SOCKADDR_IN.itemsize == 16
+_NO_DATA: Final = frozenset({errno.EAGAIN, errno.EINTR})
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_recvmmsg = _libc.recvmmsg
+_recvmmsg.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_void_p]
+_recvmmsg.restype = ctypes.c_int
+
+
+class UdpSource:
+    """The socket of one module and the block it is received into. Used by one thread.
+
+    ``source`` is the sender to accept, ``ip`` or ``ip:port``; packets of others are marked in ``block.foreign``.
+    Raises HostError when the port is in use or the address is not this host's.
+    """
+
+    def __init__(
+        self,
+        geometry: ModuleGeometry,
+        address: str,
+        port: int,
+        *,
+        ring_count: int,
+        ring_size: int,
+        source: str = "",
+    ) -> None:
+        self.batch = max(LEAST_BATCH, geometry.packets_per_frame)
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            self._socket.setblocking(False)
+            self.ring = SocketRing(self._socket, ring_count, ring_size)
+            self._region = Region.anonymous(PacketBlock.bytes_of(geometry, self.batch))
+            self._bind(address, port)
+        except BaseException:
+            self._socket.close()
+            raise
+        self.block = PacketBlock(geometry, self.batch, self._region.array)
+        self._messages = self._build_messages()
+        self._arguments = (self._socket.fileno(), self._messages.ctypes.data, self.batch, _MSG_DONTWAIT | _MSG_TRUNC)
+        self._senders: set[int] = set()
+        self._latest_sender = np.uint64(0)
+        self._differs = np.zeros(self.batch, np.bool_)
+        self._mask, self._wanted = _sender_filter(source)
+        if self._mask:
+            self.block.foreign = np.zeros(self.batch, np.bool_)
+            self._masked = np.zeros(self.batch, np.uint64)
+        self._readable = select.poll()
+        self._readable.register(self._socket, select.POLLIN)
+
+    @property
+    def port(self) -> int:
+        """The port listened on."""
+        return self._socket.getsockname()[1]
+
+    @property
+    def senders(self) -> int:
+        """Different senders seen, up to MOST_SENDERS."""
+        return len(self._senders)
+
+    @property
+    def buffer_packets(self) -> int:
+        """Packets that the socket buffer holds, about: the kernel's own overhead per packet is in the grant."""
+        return self.ring.granted_bytes // self.block.packet_bytes
+
+    def poll(self) -> int:
+        """Receive what is there, up to a batch, into the block; return how many packets. Never waits.
+
+        Raises HostError when the socket fails.
+        """
+        n = _recvmmsg(*self._arguments, None)
+        if n <= 0:
+            number = ctypes.get_errno() if n else 0
+            if number and number not in _NO_DATA:
+                raise HostError(f"port {self.port}: receiving failed: {os.strerror(number)}; look at the interface")
+            return 0
+        who, differs = self._who[:n], self._differs[:n]
+        np.not_equal(who, self._latest_sender, out=differs)
+        if differs.any():
+            self._note_senders(who)
+        if self._mask:
+            foreign = self.block.foreign
+            assert foreign is not None
+            masked = self._masked[:n]
+            np.bitwise_and(who, self._mask, out=masked)
+            np.not_equal(masked, self._wanted, out=foreign[:n])
+        return n
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until a packet is there; False when none came in time."""
+        return bool(self._readable.poll(timeout_s * 1000))
+
+    def close(self) -> None:
+        """Close the socket and let go of the block."""
+        self._socket.close()
+
+    def _bind(self, address: str, port: int) -> None:
+        try:
+            self._socket.bind((address, port))
+        except OSError as error:
+            remedy = {
+                errno.EADDRINUSE: "another program listens there; stop it, or give the module another port",
+                errno.EADDRNOTAVAIL: "no interface of this host has that address; give one that has, or 0.0.0.0",
+                errno.EACCES: "ports below 1024 need privileges; give a higher one",
+            }.get(error.errno or 0, "give an IPv4 address of this host")
+            raise HostError(f"udp {address}:{port}: {error.strerror}: {remedy}") from None
+
+    def _build_messages(self) -> np.ndarray:
+        """Return the table that recvmmsg works on: one place of the block and one sender's address for each message."""
+        block, count = self.block, self.batch
+        numbers = np.arange(count, dtype=np.uint64)
+        self._iovecs = np.zeros(count, _IOVEC)
+        self._iovecs["base"] = self._region.address + numbers * block.stride
+        self._iovecs["len"] = block.packet_bytes
+        self._names = np.zeros(count, _SOCKADDR_IN)
+        self._who = self._names["who"]
+        messages = np.zeros(count, _MMSGHDR)
+        # The kernel writes the length of the name back: the same 16 for IPv4, so it never has to be set again.
+        messages["name"] = self._names.ctypes.data + numbers * _SOCKADDR_IN.itemsize
+        messages["namelen"] = _SOCKADDR_IN.itemsize
+        messages["iov"] = self._iovecs.ctypes.data + numbers * _IOVEC.itemsize
+        messages["iovlen"] = 1
+        block.lengths = messages["len"]
+        return messages
+
+    def _note_senders(self, who: np.ndarray) -> None:
+        self._latest_sender = who[-1]
+        if len(self._senders) < MOST_SENDERS:
+            self._senders.update(np.unique(who).tolist())
+
+
+def _sender_filter(source: str) -> tuple[np.uint64, np.uint64]:
+    """Return (mask, value) for the first word of a sender's address; a mask of 0 accepts all."""
+    if not source:
+        return np.uint64(0), np.uint64(0)
+    host, _, port = source.partition(":")
+    family = np.uint16(socket.AF_INET).tobytes()
+    wanted = family + (int(port).to_bytes(2, "big") if port else bytes(2)) + socket.inet_aton(host)
+    mask = b"\xff\xff" + (b"\xff\xff" if port else bytes(2)) + b"\xff\xff\xff\xff"
+    return np.frombuffer(mask, np.uint64)[0], np.frombuffer(wanted, np.uint64)[0]

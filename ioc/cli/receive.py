@@ -1,0 +1,32 @@
+"""``pebbledaq receive``: one UDP module receiver."""
+
+import logging
+import sys
+from pathlib import Path
+
+import click
+
+from detectors.config import load_config
+from detectors.run_state import RunState
+
+
+@click.command("receive")
+@click.argument("config", type=click.Path(path_type=Path))
+@click.argument("module", required=False)
+@click.option(
+    "--state",
+    type=click.Choice([s.name.lower() for s in RunState]),
+    default="enabled",
+    show_default=True,
+    help="Run state to begin in; packets are drained and counted until it is enabled.",
+)
+def command(config: Path, module: str | None, state: str) -> None:
+    """Receive UDP module MODULE of CONFIG, until SIGTERM or SIGINT.
+
+    MODULE may be left out when there is only one.
+    """
+    from detectors.workers.receiver import run
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    loaded = load_config(config)
+    sys.exit(run(loaded, loaded.source("udp", module), RunState[state.upper()]))
