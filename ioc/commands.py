@@ -16,7 +16,7 @@ from detectors.run_state import RunState
 from ioc.records import Handler
 from ioc.run_control import Ask, RunControl, service_by_label
 from ioc.supervisor import Supervisor
-from ioc.templates import STREAM, workers
+from ioc.templates import STREAM, image_streams, workers
 
 log = logging.getLogger(__name__)
 
@@ -36,12 +36,19 @@ class Commands:
         self.enabled = {name: source.enabled for name, source in sources.items()}
         if config.stream is not None:
             self.enabled[STREAM] = config.stream.enabled
-        self._configured = {"zmq": config.zmq.enabled} | ({"disk": config.disk.enabled} if config.disk else {})
-        self._outputs = {(name, output): on for name in sources for output, on in self._configured.items()}
+        outputs = {"zmq": config.zmq.enabled} | ({"disk": config.disk.enabled} if config.disk else {})
+        self._configured = {(name, output): on for name in sources for output, on in outputs.items()}
+        self._configured |= {(STREAM, output): True for output in image_streams(config)}
+        self._outputs = dict(self._configured)
+        self._configured_rate_hz = self._rate_hz = config.stream.reduced_rate_hz if config.stream else 0.0
         self._folder = str(config.disk.folder) if config.disk else None
         self._folders = dict.fromkeys(sources, self._folder) if self._folder else {}
         self.responding: frozenset[str] = frozenset()
         """Workers that can be asked at present."""
+
+    def sources_responding(self) -> list[str]:
+        """Return the workers that a transition goes to: the image assembler has no run."""
+        return [name for name in self._sources if name in self.responding]
 
     def handlers(self) -> dict[str, Handler]:
         """Return every handler by the name that bindings use."""
@@ -52,6 +59,8 @@ class Commands:
             "worker_enable": Handler(self._worker_enable, lambda worker: int(self.enabled[worker])),
             "output_enable": Handler(self._output_enable, self._output_enabled),
         }
+        if (STREAM, "reduced") in self._outputs:
+            found["reduced_rate"] = Handler(self._reduced_rate, lambda: self._rate_hz)
         if self._folders:
             found["output_folder"] = Handler(self._output_folder, self._output_folder_shown)
         return found
@@ -75,7 +84,10 @@ class Commands:
         folder = status.get("disk", {}).get("folder")
         if folder and worker in self._folders and str(Path(folder).parent) != self._folders[worker]:
             await self._ask(worker, "folder", folder=self._folders[worker])
-        await self._run.settle(worker)
+        if worker in self._sources:
+            await self._run.settle(worker)
+        elif self._rate_hz != self._configured_rate_hz:
+            await self._ask(worker, "reduced_rate", hz=self._rate_hz)
 
     def start_state(self, worker: str) -> RunState:
         """Return the run state that a worker is to start in.
@@ -83,9 +95,8 @@ class Commands:
         Where outputs were switched or moved since, it must be told so before data flows: it starts Configured, and is
         taken further when it has settled.
         """
-        outputs = {name: enabled for (of, name), enabled in self._outputs.items() if of == worker}
-        as_configured = all(self._configured[name] == enabled for name, enabled in outputs.items())
-        if as_configured and self._folders.get(worker) == self._folder:
+        as_configured = all(self._configured[key] == on for key, on in self._outputs.items() if key[0] == worker)
+        if as_configured and self._folders.get(worker, self._folder) == self._folder:
             return self._run.state
         return min(self._run.state, RunState.CONFIGURED)
 
@@ -123,6 +134,11 @@ class Commands:
             self._folders[name] = value
 
         await _each(self._named(worker), move)
+
+    async def _reduced_rate(self, value: Any) -> None:
+        if STREAM in self.responding:
+            await self._ask(STREAM, "reduced_rate", hz=float(value))
+        self._rate_hz = float(value)
 
     def _named(self, worker: str) -> list[str]:
         return self._sources if worker == ALL else [worker]

@@ -28,18 +28,17 @@ START_S: Final = 30.0
 """How long a new worker may take to its first snapshot, s: it faults all its memory in before."""
 
 
-_AT_REST: Final[dict[str, Any]] = {
-    "rates.frames_hz": 0.0,
-    "rates.packets_hz": 0.0,
-    "rates.bytes_per_s": 0.0,
-    "connected": False,
-    "dma.in_use": 0,
-    "pebble.in_use": 0,
-    "transition.in_use": 0,
-    "disk.state": "Disabled",
-    "zmq.state": "Disabled",
-}
-"""What holds of a worker that does not run, whatever its last snapshot said. Totals stay as they were."""
+_AT_REST: Final[tuple[tuple[str, Any], ...]] = (
+    ("rates.frames_hz", 0.0),
+    ("rates.packets_hz", 0.0),
+    ("rates.bytes_per_s", 0.0),
+    (".in_use", 0),
+    (".queued", 0),
+    (".subscribers", 0),
+    (".state", "Disabled"),
+    ("connected", False),
+)
+"""What holds of a worker that does not run, by the end of the field's name. Totals stay as they were."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +97,7 @@ class View:
 
     def __init__(self, defaults: Any, shown_fields: Iterable[str]) -> None:
         self._values = flat(defaults)
+        self._at_rest = {name: value for name in self._values for end, value in _AT_REST if name.endswith(end)}
         self._windows = {name: Window() for name in shown_fields if name.startswith(RECENT)}
 
     def look(self, process: ProcessStatus, heard: Heard | None, now_s: float) -> Shown:
@@ -110,7 +110,7 @@ class View:
         state, message, valid = _state(process, own=own, responding=responding, silent_s=silent_s)
         process = replace(process, responding=responding)
         if not process.running:
-            self._values |= {name: value for name, value in _AT_REST.items() if name in self._values}
+            self._values |= self._at_rest
         values = {**self._values, **flat({"process": asdict(process)})}
         if state is not None:
             values |= {"state": state, "message": message}

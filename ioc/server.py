@@ -15,23 +15,24 @@ from typing import Any, Final
 
 import zmq.asyncio
 
-from detectors.config import Config, UdpSection
+from detectors.config import Config
 from detectors.errors import CommandError
 from detectors.run_state import RunState
 from detectors.runtime import Runtime
-from detectors.stats import MonitorStatus, ReceiverStatus, flat
+from detectors.stats import flat
 from detectors.workers.control import check_address, hold_lock, is_running
-from ioc.bindings import DatabaseError, bind, field_types
+from ioc.bindings import Bindings, DatabaseError
 from ioc.commands import Commands
 from ioc.link import ask
+from ioc.loading import load_records
 from ioc.observer import Observer, View
 from ioc.plan import Plan
 from ioc.ports import client_environment, ports_in_use
 from ioc.run_control import RunControl, state_by_label
 from ioc.startup import check_host
-from ioc.status import IocStatus, PlainStatus, ProcessStatus
+from ioc.status import OWNER, IocStatus
 from ioc.supervisor import CommandLine, Supervisor, command_line
-from ioc.templates import Load, loads, workers
+from ioc.templates import Load, defaults, loads, workers
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +44,6 @@ HEALTH_TICKS: Final = 5
 
 CALLBACK_QUEUE: Final = 8000
 """Records that may wait for processing; EPICS's default overflows when all records change in one tick."""
-
-OWNER: Final = "ioc"
 
 
 def serve(config: Config, config_path: Path, build: CommandLine | None = None) -> int:
@@ -81,14 +80,7 @@ class Server:
         self._refused = 0
         self._settled: set[str] = set()
         self._settling: dict[str, asyncio.Task[None]] = {}
-        self._defaults: dict[str, Any] = {
-            worker: PlainStatus()
-            if source is None
-            else ReceiverStatus()
-            if isinstance(source, UdpSection)
-            else MonitorStatus()
-            for worker, source in workers(config).items()
-        }
+        self._defaults = defaults(config)
 
     async def main(self, templates: list[Load]) -> int:
         """Start, serve until a signal, stop everything."""
@@ -97,7 +89,7 @@ class Server:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         self._context = zmq.asyncio.Context()
-        self._run = RunControl(RunState.UNCONFIGURED, self._ask, self._responding)
+        self._run = RunControl(RunState.UNCONFIGURED, self._ask, self._sources_responding)
         self._supervisor = Supervisor(
             self._runtime,
             self._defaults,
@@ -113,7 +105,7 @@ class Server:
                 check_host(self._config)
             for line in ports_in_use():
                 log.warning(line)
-            bindings = self._load(templates)
+            bindings = load_records(templates, self._defaults, self._commands.handlers())
             # The workers start while EPICS initialises.
             await self._start_workers()
             self._start_epics(bindings)
@@ -155,23 +147,13 @@ class Server:
         self._run.state = max(found, default=state)
         return bool(running)
 
-    def _load(self, templates: list[Load]) -> Any:
-        """Load the templates and bind their records."""
-        from ioc import database
-
-        for template in templates:
-            database.load(template.path, template.macros)
-        owners = {worker: {**field_types(defaults), **_process_types()} for worker, defaults in self._defaults.items()}
-        owners[OWNER] = field_types(self._status)
-        return bind(database.records(), owners, self._commands.handlers())
-
     async def _start_workers(self) -> None:
         for worker, enabled in self._commands.enabled.items():
             if enabled:
                 await self._supervisor.enable(worker)
         await asyncio.sleep(0)  # the keepers' first step: start the processes
 
-    def _start_epics(self, bindings: Any) -> None:
+    def _start_epics(self, bindings: Bindings) -> None:
         """Make the records and start EPICS's servers. Raises DatabaseError when EPICS does not start."""
         from epicscorelibs.ioc import dbCore
         from softioc import asyncio_dispatcher, imports, softioc
@@ -247,7 +229,7 @@ class Server:
             uptime_s=float(int(uptime_s)),
             heartbeat=int(uptime_s),
             workers=sum(process.enabled for process in processes),
-            workers_running=len(self._responding()),
+            workers_running=len(self._commands.responding),
             workers_restarted=sum(process.restarts for process in processes),
             plan=self._plan.text,
             alarm=alarm,
@@ -275,15 +257,11 @@ class Server:
     def _start_state(self, worker: str) -> RunState:
         return self._commands.start_state(worker)
 
-    def _responding(self) -> frozenset[str]:
-        return self._commands.responding
+    def _sources_responding(self) -> list[str]:
+        return self._commands.sources_responding()
 
     async def _ask(self, worker: str, command: str, **args: Any) -> Any:
         return await ask(self._context, self._runtime.command(worker), command, **args)
-
-
-def _process_types() -> dict[str, type]:
-    return field_types({"process": dataclasses.asdict(ProcessStatus())})
 
 
 def _version() -> str:

@@ -1,6 +1,10 @@
 """What the IOC itself knows and shows, beside the snapshots of its workers."""
 
 from dataclasses import dataclass
+from typing import Final
+
+OWNER: Final = "ioc"
+"""Stands for the IOC itself in bindings, as workers' names stand for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +47,3 @@ class IocStatus:
     acquiring: bool = False
     message: str = ""
     refused: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class PlainStatus:
-    """What the snapshot of any worker has."""
-
-    worker: str = ""
-    kind: str = ""
-    pid: int = 0
-    version: str = ""
-    state: str = "Starting"
-    message: str = ""

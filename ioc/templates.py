@@ -12,6 +12,7 @@ from pathlib import Path
 from detectors.config import Config, PvaSection, SourceSection, UdpSection
 from detectors.errors import ConfigError
 from detectors.outputs.outputs import worker_name
+from detectors.stats import MonitorStatus, ReceiverStatus, StreamStatus
 
 TEMPLATES = Path(str(files("db")))
 NAME_LIMIT = 60
@@ -49,6 +50,17 @@ def workers(config: Config) -> dict[str, SourceSection | None]:
     return found
 
 
+def image_streams(config: Config) -> list[str]:
+    """Return the image streams that are given an address: ``full``, ``reduced``, ``pulse``."""
+    return [] if config.stream is None else [n for n in ("full", "reduced", "pulse") if getattr(config.stream, n)]
+
+
+def defaults(config: Config) -> dict[str, ReceiverStatus | MonitorStatus | StreamStatus]:
+    """Return the empty snapshot of every worker by name: what its records can show."""
+    kinds = {UdpSection: ReceiverStatus, PvaSection: MonitorStatus, type(None): StreamStatus}
+    return {worker: kinds[type(source)]() for worker, source in workers(config).items()}
+
+
 def loads(config: Config) -> list[Load]:
     """Return the templates of a configuration, in order.
 
@@ -58,6 +70,8 @@ def loads(config: Config) -> list[Load]:
     found = [Load("detector.template", prefix), *_all_sources(config, prefix)]
     for source in (*config.udp, *config.pva):
         found += _source(config, source, prefix)
+    if config.stream is not None:
+        found += _stream(config, prefix)
     _check_names(found)
     return found
 
@@ -72,7 +86,7 @@ def _all_sources(config: Config, prefix: Mapping[str, str]) -> list[Load]:
 
 def _source(config: Config, source: SourceSection, prefix: Mapping[str, str]) -> list[Load]:
     base = {**prefix, "R": f"{source.name}:", "W": worker_name(source)}
-    found = [Load("worker.template", base), Load("source.template", base), Load("dma.template", base)]
+    found = [Load("worker.template", base), Load("rates.template", base), Load("dma.template", base)]
     if isinstance(source, UdpSection):
         found.append(Load("module.template", {**base, "FRAME_PACKETS": str(source.geometry.packets_per_frame)}))
     found.append(Load("pool.template", {**base, "O": "Pebble:", "F": "pebble"}))
@@ -82,8 +96,23 @@ def _source(config: Config, source: SourceSection, prefix: Mapping[str, str]) ->
     if config.disk is not None:
         found.append(Load("output.template", {**base, "O": "Disk:", "F": "disk", "DROP_SEVERITY": "MAJOR"}))
         found.append(Load("disk.template", base))
-    found.append(Load("output.template", {**base, "O": "Zmq:", "F": "zmq", "DROP_SEVERITY": "MINOR"}))
-    found.append(Load("zmq.template", base))
+    zmq = {**base, "O": "Zmq:", "F": "zmq"}
+    found.append(Load("output.template", {**zmq, "DROP_SEVERITY": "MINOR"}))
+    found.append(Load("zmq.template", zmq))
+    return found
+
+
+def _stream(config: Config, prefix: Mapping[str, str]) -> list[Load]:
+    base = {**prefix, "R": "Stream:", "W": STREAM}
+    found = [Load(f"{name}.template", base) for name in ("worker", "rates", "stream")]
+    found.append(Load("pool.template", {**base, "O": "Pool:", "F": "pool"}))
+    for output in image_streams(config):
+        macros = {**base, "O": f"{output.title()}:", "F": output}
+        # The full stream is for a consumer that takes every image; the others may drop.
+        found.append(Load("output.template", {**macros, "DROP_SEVERITY": "MAJOR" if output == "full" else "MINOR"}))
+        found.append(Load("zmq.template", macros))
+    if "reduced" in image_streams(config):
+        found.append(Load("reduced.template", base))
     return found
 
 

@@ -11,8 +11,8 @@ from detectors.config import load_config
 
 @click.command("run")
 @click.argument("config", type=click.Path(path_type=Path))
-@click.option("-v", "--verbose", is_flag=True, help="Log what the workers say and every step.")
-def command(config: Path, verbose: bool) -> None:
+@click.option("-q", "--quiet", is_flag=True, help="Log warnings only, not what the workers say.")
+def command(config: Path, quiet: bool) -> None:
     """Start the soft-IOC of CONFIG, which starts and watches the workers.
 
     Prints READY, the PV prefix and the number of records when all can be read. SIGTERM and SIGINT stop it and every
@@ -21,6 +21,6 @@ def command(config: Path, verbose: bool) -> None:
     from ioc.server import serve
 
     logging.basicConfig(
-        level=logging.INFO if verbose else logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+        level=logging.WARNING if quiet else logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     sys.exit(serve(load_config(config), config.absolute()))

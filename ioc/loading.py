@@ -1,0 +1,24 @@
+"""Templates to bindings: load the records and check that each has its counterpart in the program."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from ioc.bindings import Bindings, bind, field_types
+from ioc.status import OWNER, IocStatus, ProcessStatus
+from ioc.templates import Load
+
+
+def load_records(templates: Iterable[Load], defaults: Mapping[str, Any], handlers: Iterable[str]) -> Bindings:
+    """Load ``templates`` and bind their records.
+
+    ``defaults`` are the empty snapshots of the workers by name. Raises DatabaseError.
+    """
+    from ioc import database  # loads EPICS
+
+    for template in templates:
+        database.load(template.path, template.macros)
+    process = field_types({"process": asdict(ProcessStatus())})
+    owners = {worker: {**field_types(snapshot), **process} for worker, snapshot in defaults.items()}
+    owners[OWNER] = field_types(IocStatus())
+    return bind(database.records(), owners, handlers)

@@ -1,0 +1,151 @@
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from detectors.config import Config, load_config, parse_config
+from detectors.errors import ConfigError
+from ioc.templates import TEMPLATES, loads, workers
+
+ROOT = Path(__file__).parents[3]
+EXAMPLES = sorted((ROOT / "examples").glob("*.toml"))
+
+# Loading ends in state of EPICS that cannot be undone, so it happens in a process of its own.
+DUMP = """
+import dataclasses, json, sys
+from detectors.config import load_config
+from ioc import database
+from ioc.templates import loads
+for load in loads(load_config(sys.argv[1])):
+    database.load(load.path, load.macros)
+print(json.dumps([dataclasses.asdict(r) for r in database.records()]))
+"""
+
+BIND = """
+import sys
+from detectors.config import load_config
+from detectors.run_state import RunState
+from detectors.runtime import Runtime
+from ioc.commands import Commands
+from ioc.loading import load_records
+from ioc.run_control import RunControl
+from ioc.supervisor import Supervisor
+from ioc.templates import defaults, loads, workers
+config = load_config(sys.argv[1])
+run = RunControl(RunState.UNCONFIGURED, None, None)
+supervisor = Supervisor(Runtime(config.detector.prefix), workers(config), None, None, restart=False)
+bound = load_records(loads(config), defaults(config), Commands(config, run, supervisor, None).handlers())
+print(len(bound.status), len(bound.commands))
+"""
+
+
+def config(prefix: str = "DET:", name: str = "M00", more: str = "") -> Config:
+    return parse_config(
+        f'[detector]\nname = "D"\nprefix = "{prefix}"\n[disk]\nfolder = "/tmp/d"\n'
+        f'[[udp]]\nname = "{name}"\nmodule_id = 0\nport = 5000\n{more}'
+    )
+
+
+@pytest.fixture(scope="module", params=EXAMPLES, ids=lambda p: p.stem)
+def records(request: pytest.FixtureRequest) -> list[dict[str, Any]]:
+    done = subprocess.run(
+        [sys.executable, "-c", DUMP, str(request.param)], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return json.loads(done.stdout)
+
+
+def test_the_examples_are_found() -> None:
+    assert len(EXAMPLES) >= 4
+
+
+def test_every_record_is_described(records: list[dict[str, Any]]) -> None:
+    assert records
+    for record in records:
+        description = record["fields"].get("DESC", "")
+        assert 0 < len(description) <= 40, record["name"]
+        assert "$(" not in json.dumps(record), record["name"]
+
+
+def test_every_name_fits(records: list[dict[str, Any]]) -> None:
+    assert [r["name"] for r in records if len(r["name"]) > 60] == []
+
+
+def test_every_number_has_its_unit(records: list[dict[str, Any]]) -> None:
+    kinds = ("ai", "ao", "calc", "longin", "longout", "int64in", "int64out")
+    numbers = [r for r in records if r["kind"] in kinds]
+    assert numbers
+    assert [r["name"] for r in numbers if not 0 < len(r["fields"].get("EGU", "")) <= 15] == []
+
+
+def test_readings_are_told_from_setpoints(records: list[dict[str, Any]]) -> None:
+    for record in records:
+        reads = "pebbledaq:status" in record["tags"] or record["kind"] == "calc"
+        assert record["name"].endswith("_RBV") == reads, record["name"]
+
+
+def test_every_loss_can_alarm(records: list[dict[str, Any]]) -> None:
+    fields = {r["name"]: r["fields"] for r in records}
+    recent = [name for name in fields if name.endswith("Recently_RBV")]
+    assert recent
+    for name in recent:
+        assert fields[name].get("HSV", fields[name].get("HHSV")) in ("MINOR", "MAJOR"), name
+
+
+def test_states_of_trouble_alarm(records: list[dict[str, Any]]) -> None:
+    order = ("ZR", "ON", "TW", "TH", "FR", "FV", "SX", "SV")
+    states = [r for r in records if r["name"].endswith("State_RBV") and "RunState" not in r["name"]]
+    assert states
+    for record in states:
+        severities = {
+            record["fields"][f"{o}ST"]: record["fields"].get(f"{o}SV") for o in order if f"{o}ST" in record["fields"]
+        }
+        for state in {"Stalled", "Failed", "Failing", "Full", "Paused"} & severities.keys():
+            assert severities[state] == "MAJOR", (record["name"], state)
+        assert severities["Idle"] is None
+        assert severities["Disabled"] is None
+
+
+def test_precision_is_written_where_it_counts() -> None:
+    for template in TEMPLATES.glob("*.template"):
+        for body in re.findall(r"record\((?:ai|ao|calc), [^{]*\{(.*?)\n\}", template.read_text(), re.DOTALL):
+            assert "field(PREC" in body, (template.name, body)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda p: p.stem)
+def test_every_record_and_handler_is_bound(example: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", BIND, str(example)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    status, commands = map(int, done.stdout.split())
+    assert status > 50
+    assert commands >= 10
+
+
+def test_every_template_is_loaded_by_some_example() -> None:
+    loaded = {load.file for example in EXAMPLES for load in loads(load_config(example))}
+    assert {path.name for path in TEMPLATES.glob("*.template")} == loaded
+
+
+def test_workers_are_named_after_their_sources() -> None:
+    found = workers(config(more='[[pva]]\nname = "CAM"\npv = "X"\n[stream]\n'))
+    assert list(found) == ["udp.M00", "pva.CAM", "stream"]
+
+
+def test_a_name_too_long_for_epics_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"has \d+ characters, EPICS takes 60; shorten detector.prefix"):
+        loads(config(prefix="P" * 29 + ":", name="M" * 32))
+
+
+def test_a_source_with_the_name_of_an_output_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"record DET:Disk:Enable is made twice; give the source 'Disk' another name"):
+        loads(config(name="Disk"))
+
+
+def test_without_a_disk_there_are_no_disk_records() -> None:
+    bare = parse_config('[detector]\nname = "D"\nprefix = "D:"\n[[pva]]\nname = "CAM"\npv = "X"\n')
+    assert not [name for load in loads(bare) for name in load.names() if ":Disk:" in name]
