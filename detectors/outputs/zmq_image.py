@@ -28,7 +28,10 @@ _PULSE: Final = struct.Struct("<Q")
 
 
 class ImageOutput(Protocol):
-    """One image stream. For one thread, but for ``stats``."""
+    """One image stream. For one thread, but for ``stats`` and ``enabled``."""
+
+    enabled: bool
+    """While False nothing is sent, and every image counts as disabled."""
 
     def wants_pixels(self, now: float) -> bool:
         """Return whether the pixels of the next image would be sent: somebody listens, has room, and it is due."""
@@ -96,13 +99,13 @@ class _Counters:
         self.bytes += nbytes
         self.last_sent = now
 
-    def stats(self, now: float) -> OutputStats:
+    def stats(self, now: float, *, enabled: bool) -> OutputStats:
         """Return a snapshot."""
         written, dropped, unwanted = self.written, self.dropped, self.unwanted
         return OutputStats(
             name=self.name,
-            enabled=True,
-            state="Publishing" if now - self.last_sent < _ACTIVE_S else "Idle",
+            enabled=enabled,
+            state="Disabled" if not enabled else "Publishing" if now - self.last_sent < _ACTIVE_S else "Idle",
             offered=written + dropped + unwanted,
             written=written,
             dropped=dropped,
@@ -121,10 +124,12 @@ def _bind(context: zmq.Context[zmq.Socket[bytes]], kind: int, address: str, high
         socket.bind(address)
     except zmq.ZMQError as error:
         socket.close(linger=0)
-        raise HostError(
-            f"{address}: cannot stream images there: {error.strerror}; free it or choose another"
-        ) from None
+        raise HostError(f"{address}: cannot stream images there: {error.strerror}; free it or choose another") from None
     return socket
+
+
+def _endpoint(socket: zmq.Socket[bytes]) -> str:
+    return socket.get_string(zmq.LAST_ENDPOINT).rstrip("\0")
 
 
 class FullStream:
@@ -135,23 +140,24 @@ class FullStream:
     """
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], address: str, high_water_mark: int) -> None:
+        self.enabled = True
         self._limit = high_water_mark
         self._socket = _bind(context, zmq.PUSH, address, high_water_mark)
-        self.address = self._socket.last_endpoint.decode().rstrip("\0")
+        self.address = _endpoint(self._socket)
         # A PUSH socket does not say whether nobody is there or nobody has room: its monitor does.
-        self._monitor = self._socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
+        self._monitor = self._socket.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
         self._workers: set[int] = set()
         self._in_flight = _InFlight()
         self._count = _Counters("full", self.address)
 
     def wants_pixels(self, now: float) -> bool:  # noqa: ARG002
         """Return whether a worker has room."""
-        return bool(self._workers) and len(self._in_flight) < self._limit and bool(self._socket.events & zmq.POLLOUT)
+        return self._listening and len(self._in_flight) < self._limit and bool(self._socket.poll(0, zmq.POLLOUT))
 
     def send(self, header: ImageHeader, lease: Lease | None, now: float) -> None:
         """Send the image to the next worker; without pixels it is dropped, or was not wanted."""
         if lease is None:
-            if self._workers:
+            if self._listening:
                 self._count.dropped += 1
             else:
                 self._count.unwanted += 1
@@ -170,7 +176,8 @@ class FullStream:
         self._in_flight.reap()
         while self._monitor.poll(0):
             event = recv_monitor_message(self._monitor)
-            if event["event"] == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+            # Both carry the connection's descriptor.
+            if event["event"] == zmq.EVENT_ACCEPTED:
                 self._workers.add(event["value"])
             else:
                 self._workers.discard(event["value"])
@@ -178,7 +185,11 @@ class FullStream:
 
     def stats(self, now: float) -> OutputStats:
         """Return a snapshot."""
-        return self._count.stats(now)
+        return self._count.stats(now, enabled=self.enabled)
+
+    @property
+    def _listening(self) -> bool:
+        return self.enabled and bool(self._workers)
 
     def close(self) -> None:
         """Send what is queued, for LINGER_MS at most, and close."""
@@ -189,13 +200,17 @@ class FullStream:
 
 
 class _Publisher:
-    """An XPUB socket that knows its subscribers, and that tells when one of them loses a message."""
+    """An XPUB socket that knows its subscribers, and that tells when the queue of one is found full.
+
+    That one then loses messages until it has room again; ZMQ tells of the first of them only. A consumer of the reduced
+    stream can count its own: it is sent every header.
+    """
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], address: str, high_water_mark: int) -> None:
         self.socket = _bind(context, zmq.XPUB, address, high_water_mark)
         self.socket.setsockopt(zmq.XPUB_VERBOSER, 1)
         self.socket.setsockopt(zmq.XPUB_NODROP, 1)
-        self.address = self.socket.last_endpoint.decode().rstrip("\0")
+        self.address = _endpoint(self.socket)
         self.subscribers = 0
 
     def poll(self) -> None:
@@ -218,7 +233,7 @@ class _Publisher:
 
 
 class ReducedStream:
-    """Every header, and pixels at ``rate_hz``, PUB. A message that any subscriber loses counts as dropped.
+    """Every header, and pixels at ``rate_hz``, PUB. A message at which a subscriber's queue is found full counts as dropped.
 
     Raises HostError when the address cannot be bound.
     """
@@ -226,8 +241,10 @@ class ReducedStream:
     def __init__(
         self, context: zmq.Context[zmq.Socket[bytes]], address: str, high_water_mark: int, rate_hz: float
     ) -> None:
+        self.enabled = True
         self._limit = high_water_mark
-        self._period_s = 1 / rate_hz
+        self.rate_hz = rate_hz
+        """Messages with pixels a second; may be changed."""
         self._due = float("-inf")
         self._publisher = _Publisher(context, address, high_water_mark)
         self.address = self._publisher.address
@@ -238,18 +255,19 @@ class ReducedStream:
 
     def wants_pixels(self, now: float) -> bool:
         """Return whether the next pixels are due, and somebody subscribes."""
-        return self._publisher.subscribers > 0 and now >= self._due and len(self._in_flight) < self._limit
+        return self._listening and now >= self._due and len(self._in_flight) < self._limit
 
     def send(self, header: ImageHeader, lease: Lease | None, now: float) -> None:
         """Send the header, with pixels when there are any."""
-        if not self._publisher.subscribers:
+        if not self._listening:
             self._count.unwanted += 1
             if lease:
                 lease.close()
             return
         if lease:
             # On the grid, so that the rate is kept on average; but a pause is not made up for by a burst.
-            self._due = (self._due if now - self._due < self._period_s else now) + self._period_s
+            period_s = 1 / self.rate_hz
+            self._due = (self._due if now - self._due < period_s else now) + period_s
         complete = self._publisher.send_first(encode_header(header, with_data=lease is not None), zmq.SNDMORE)
         if lease:
             nbytes = len(lease)
@@ -271,18 +289,23 @@ class ReducedStream:
 
     def stats(self, now: float) -> OutputStats:
         """Return a snapshot."""
-        return self._count.stats(now)
+        return self._count.stats(now, enabled=self.enabled)
 
     def close(self) -> None:
         """Send what is queued, for LINGER_MS at most, and close."""
         self._publisher.socket.close()
         self._in_flight.close()
 
+    @property
+    def _listening(self) -> bool:
+        return self.enabled and self._publisher.subscribers > 0
+
 
 class PulseStream:
     """The bare pulse_id of every image, u64, PUB. Raises HostError when the address cannot be bound."""
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], address: str, high_water_mark: int) -> None:
+        self.enabled = True
         self._publisher = _Publisher(context, address, high_water_mark)
         self.address = self._publisher.address
         self._count = _Counters("pulse", self.address)
@@ -294,7 +317,7 @@ class PulseStream:
     def send(self, header: ImageHeader, lease: Lease | None, now: float) -> None:
         """Send the pulse_id."""
         assert lease is None
-        if not self._publisher.subscribers:
+        if not (self.enabled and self._publisher.subscribers):
             self._count.unwanted += 1
         elif self._publisher.send_first(_PULSE.pack(header.pulse_id)):
             self._count.sent(_PULSE.size, now)
@@ -308,7 +331,7 @@ class PulseStream:
 
     def stats(self, now: float) -> OutputStats:
         """Return a snapshot."""
-        return self._count.stats(now)
+        return self._count.stats(now, enabled=self.enabled)
 
     def close(self) -> None:
         """Send what is queued, for LINGER_MS at most, and close."""

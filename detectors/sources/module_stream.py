@@ -1,0 +1,320 @@
+"""The modules' latest frames, for whoever makes images of them: on this host, or on another.
+
+Local: each module's pebble is mapped read-only, and 8-byte notifications tell of its pulses. Remote: the modules' two-part
+streams fill pebbles of our own. After that both look alike: ``poll`` tells which pulses came, ``readers`` give the frames.
+"""
+
+import struct
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import numpy as np
+import zmq
+
+from detectors.errors import HostError, PoolExhaustedError, WireError
+from detectors.frame import FrameInfo, RecordShape
+from detectors.pools.pebble import Pebble, PebbleLease
+from detectors.pools.pebble_reader import PebbleReader, SlotCopy
+from detectors.wire.module_message import parse_module_message
+
+NOTIFICATION: Final = struct.Struct("<Q")
+"""What a worker publishes of every frame: its pulse_id."""
+
+_BATCH: Final = 32
+"""Messages taken from one module before the next has its turn: fewer than the slots of any pebble in use."""
+
+_NOTIFICATIONS_HWM: Final = 10_000
+"""Notifications that may wait: 10 s at 1 kHz, 80 kB. The frames themselves are overwritten, and counted, long before."""
+
+_RECONNECT_MS: Final = 100
+_RECONNECT_MAX_MS: Final = 1000
+_HEARTBEAT_MS: Final = 1000
+"""A remote host that vanished is noticed after three of these."""
+
+
+class ModuleReader(Protocol):
+    """One module's latest frames."""
+
+    problem: str
+    """Why its frames cannot be read; empty when they can."""
+
+    def read(self, pulse_id: int, out: np.ndarray | None) -> SlotCopy | None:
+        """Copy the pixels of a pulse into ``out`` (uint8[data_bytes]), if given; None when they are not there any more."""
+        ...
+
+
+class ModuleStream(Protocol):
+    """All modules of a detector. For one thread."""
+
+    malformed: int
+    """Messages that were no notification or no frame."""
+    exhausted: int
+    """Frames that found no slot."""
+
+    @property
+    def readers(self) -> Sequence[ModuleReader]:
+        """One per module, in the order of the image."""
+        ...
+
+    def poll(self, timeout_s: float) -> list[tuple[int, int]]:
+        """Return (module, pulse_id) of what has come, waiting up to ``timeout_s`` for the first."""
+        ...
+
+    def info(self) -> dict[str, Any] | None:
+        """Return what a module tells of its frames (``dtype``, ``shape``); None while none has told anything."""
+        ...
+
+    def close(self) -> None:
+        """Let go of all sockets and memory. Idempotent."""
+        ...
+
+
+class _Sockets:
+    """One SUB socket a module, so that it is known whose a message is."""
+
+    def __init__(self, addresses: Sequence[str], high_water_mark: int) -> None:
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._poller = zmq.Poller()
+        self._module_of: dict[zmq.Socket[bytes], int] = {}
+        for module, address in enumerate(addresses):
+            socket = self._context.socket(zmq.SUB)
+            socket.rcvhwm = high_water_mark
+            socket.linger = 0
+            socket.reconnect_ivl, socket.reconnect_ivl_max = _RECONNECT_MS, _RECONNECT_MAX_MS
+            if address.startswith("tcp:"):
+                socket.heartbeat_ivl, socket.heartbeat_timeout = _HEARTBEAT_MS, 3 * _HEARTBEAT_MS
+            socket.subscribe(b"")
+            try:
+                socket.connect(address)
+            except zmq.ZMQError as error:
+                self._context.destroy(linger=0)
+                raise HostError(
+                    f"{address}: cannot subscribe there: {error.strerror}; give tcp://host:port or ipc://path"
+                ) from None
+            self._poller.register(socket, zmq.POLLIN)
+            self._module_of[socket] = module
+
+    def ready(self, timeout_s: float) -> list[tuple[int, zmq.Socket[bytes]]]:
+        """Return the modules with messages, and their sockets, in order."""
+        found = self._poller.poll(int(timeout_s * 1000))
+        return sorted(((self._module_of[socket], socket) for socket, _ in found), key=lambda pair: pair[0])
+
+    def close(self) -> None:
+        self._context.destroy(linger=0)
+
+
+class LocalModule:
+    """One module's pebble on this host: attached when it is there, again when its owner has made another.
+
+    ``data_bytes``, if given, is what a frame must have; else it is taken from the pebble.
+    """
+
+    def __init__(self, segment: Path, data_bytes: int | None) -> None:
+        self._segment = segment
+        self._data_bytes = data_bytes
+        self._reader: PebbleReader | None = None
+        self.problem = ""
+        """Why the pebble cannot be read; empty when it can."""
+
+    def read(self, pulse_id: int, out: np.ndarray | None) -> SlotCopy | None:
+        """Copy the pixels of a pulse; None when they are not there (any more), or not of the expected size."""
+        reader = self._attached()
+        if reader is None or (out is not None and out.nbytes != reader.shape.data_bytes):
+            return None
+        return reader.read(pulse_id, out)
+
+    def info(self) -> dict[str, Any] | None:
+        """Return what the owner tells of the frames; None when there is no pebble."""
+        reader = self._attached()
+        return reader.info if reader else None
+
+    def close(self) -> None:
+        """Unmap. Idempotent."""
+        if self._reader:
+            self._reader.close()
+        self._reader = None
+
+    def _attached(self) -> PebbleReader | None:
+        # A killed owner's pebble stays mapped with its old frames: they must not be taken for those of its successor.
+        if self._reader and not self._reader.replaced():
+            return self._reader
+        self.close()
+        try:
+            reader = PebbleReader(self._segment)
+        except HostError as error:
+            self.problem = str(error)
+            return None
+        if self._data_bytes not in (None, reader.shape.data_bytes):
+            self.problem = (
+                f"{self._segment}: found frames of {reader.shape.data_bytes:,} bytes, expected {self._data_bytes:,}; "
+                "start the module and the stream with the same configuration"
+            )
+            reader.close()
+            return None
+        self.problem = ""
+        self._reader = reader
+        return reader
+
+
+class LocalModules:
+    """The modules on this host: ``notify`` are their notification addresses, ``segments`` their pebbles."""
+
+    def __init__(self, notify: Sequence[str], segments: Sequence[Path], data_bytes: int | None) -> None:
+        self._readers = tuple(LocalModule(segment, data_bytes) for segment in segments)
+        self.malformed = 0
+        self.exhausted = 0
+        self._sockets = _Sockets(notify, _NOTIFICATIONS_HWM)
+
+    @property
+    def readers(self) -> tuple[LocalModule, ...]:
+        """One per module, in the order of the image."""
+        return self._readers
+
+    def poll(self, timeout_s: float) -> list[tuple[int, int]]:
+        """Return (module, pulse_id) of what has come, waiting up to ``timeout_s`` for the first."""
+        found: list[tuple[int, int]] = []
+        for module, socket in self._sockets.ready(timeout_s):
+            for _ in range(_BATCH):
+                try:
+                    message = socket.recv(zmq.DONTWAIT)
+                except zmq.Again:
+                    break
+                if len(message) == NOTIFICATION.size:
+                    found.append((module, NOTIFICATION.unpack(message)[0]))
+                else:
+                    self.malformed += 1
+        return found
+
+    def info(self) -> dict[str, Any] | None:
+        """Return what the first module tells of its frames."""
+        return self.readers[0].info()
+
+    def close(self) -> None:
+        """Let go of all sockets and memory."""
+        self._sockets.close()
+        for reader in self.readers:
+            reader.close()
+
+
+class RemoteModule:
+    """One remote module's frames, kept in a pebble of our own: the newest stay until their slots are needed."""
+
+    def __init__(self, shape: RecordShape, *, count: int, slot_bytes: int, pulse_id_step: int, expected: int) -> None:
+        self._pebble = Pebble(None, shape, count=count, slot_bytes=slot_bytes, pulse_id_step=pulse_id_step)
+        self.problem = ""
+        self._info = FrameInfo(expected_packets=expected)
+        self._frames: OrderedDict[int, PebbleLease] = OrderedDict()  # by slot, oldest first
+
+    @property
+    def data_bytes(self) -> int:
+        """Pixels of one frame, bytes."""
+        return self._pebble.shape.data_bytes
+
+    def put(self, head: np.void, pixels: np.ndarray) -> None:
+        """Take in one frame. Raises PoolExhaustedError."""
+        pulse_id = int(head["pulse_id"])
+        slot = self._pebble.layout.slot_of(pulse_id)
+        if slot in self._frames:
+            self._frames.pop(slot).close()
+        elif len(self._frames) >= self._pebble.count - 1:
+            self._frames.popitem(last=False)[1].close()
+        loan = self._pebble.claim(pulse_id)
+        np.copyto(loan.data, pixels)
+        self._frames[slot] = loan.freeze(
+            frame_index=int(head["frame_index"]),
+            daq_rec=int(head["daq_rec"]),
+            n_recv_packets=int(head["n_recv_packets"]),
+            module_id=int(head["module_id"]),
+            info=self._info,
+        )
+
+    def read(self, pulse_id: int, out: np.ndarray | None) -> SlotCopy | None:
+        """Copy the pixels of a pulse; None when a newer frame has taken its slot."""
+        lease = self._frames.get(self._pebble.layout.slot_of(pulse_id))
+        if lease is None or lease.pulse_id != pulse_id:
+            return None
+        if out is not None:
+            np.copyto(out, np.frombuffer(lease.data, np.uint8))
+        return SlotCopy(pulse_id, lease.frame_index, lease.daq_rec, lease.n_recv_packets, lease.module_id, lease.info)
+
+    def close(self) -> None:
+        """Free the memory. Idempotent."""
+        while self._frames:
+            self._frames.popitem()[1].close()
+        self._pebble.close()
+
+
+class RemoteModules:
+    """The modules' streams at ``addresses``; every frame has ``shape`` and ``expected`` packets.
+
+    Raises HostError when an address cannot be used or there is too little memory.
+    """
+
+    def __init__(
+        self,
+        addresses: Sequence[str],
+        shape: RecordShape,
+        *,
+        count: int,
+        slot_bytes: int,
+        pulse_id_step: int,
+        expected: int,
+        high_water_mark: int,
+        info: dict[str, Any],
+    ) -> None:
+        self.malformed = 0
+        self.exhausted = 0
+        self._info = info
+        self._readers = tuple(
+            RemoteModule(shape, count=count, slot_bytes=slot_bytes, pulse_id_step=pulse_id_step, expected=expected)
+            for _ in addresses
+        )
+        try:
+            self._sockets = _Sockets(addresses, high_water_mark)
+        except HostError:
+            for reader in self.readers:
+                reader.close()
+            raise
+
+    @property
+    def readers(self) -> tuple[RemoteModule, ...]:
+        """One per module, in the order of the image."""
+        return self._readers
+
+    def poll(self, timeout_s: float) -> list[tuple[int, int]]:
+        """Take in what has come and return its (module, pulse_id), waiting up to ``timeout_s`` for the first."""
+        found: list[tuple[int, int]] = []
+        for module, socket in self._sockets.ready(timeout_s):
+            for _ in range(_BATCH):
+                try:
+                    parts = socket.recv_multipart(zmq.DONTWAIT, copy=False)
+                except zmq.Again:
+                    break
+                pulse_id = self._take(self.readers[module], [part.buffer for part in parts])
+                if pulse_id is not None:
+                    found.append((module, pulse_id))
+        return found
+
+    def info(self) -> dict[str, Any]:
+        """Return what the configuration tells of the frames."""
+        return self._info
+
+    def close(self) -> None:
+        """Let go of all sockets and memory."""
+        self._sockets.close()
+        for reader in self.readers:
+            reader.close()
+
+    def _take(self, reader: RemoteModule, parts: list[memoryview]) -> int | None:
+        try:
+            head, pixels = parse_module_message(list(parts), reader.data_bytes)
+            reader.put(head, pixels)
+        except WireError:
+            self.malformed += 1
+            return None
+        except PoolExhaustedError:
+            self.exhausted += 1
+            return None
+        return int(head["pulse_id"])

@@ -1,0 +1,22 @@
+"""``pebbledaq stream``: assemble live images and stream them."""
+
+import logging
+import sys
+from pathlib import Path
+
+import click
+
+from detectors.config import load_config
+
+
+@click.command("stream")
+@click.argument("config", type=click.Path(path_type=Path))
+def command(config: Path) -> None:
+    """Assemble the modules' frames to images and stream them, until SIGTERM or SIGINT.
+
+    The modules are those of this host, or the streams that stream.remote names. They may start in any order.
+    """
+    from detectors.workers.stream import run
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    sys.exit(run(load_config(config)))

@@ -1,0 +1,111 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detectors.assembly.images import FrameLayout, ImageAssembler, ImageNames, is_good
+from detectors.assembly.sync import Matched
+from detectors.frame import FrameInfo, RecordShape
+from detectors.pools.pebble import Pebble
+from detectors.pools.pebble_reader import PebbleReader, SlotCopy
+from detectors.pools.segment import least_slot_bytes
+from sim.pattern import frame_pattern
+
+SHAPE = (6, 8)
+LAYOUT = FrameLayout(SHAPE, "uint16")
+NAMES = ImageNames("JF", "/pede.h5", "/gain.h5")
+
+
+@pytest.fixture
+def modules(tmp_path):
+    """Three modules' pebbles, of 4 slots, and readers of them."""
+    shape = RecordShape(LAYOUT.data_bytes)
+    pebbles = [Pebble(tmp_path / f"m{m}", shape, count=4, slot_bytes=least_slot_bytes(shape)) for m in range(3)]
+    readers = [PebbleReader(tmp_path / f"m{m}") for m in range(3)]
+    yield pebbles, readers
+    for item in (*readers, *pebbles):
+        item.close()
+
+
+def put(pebble: Pebble, pulse_id: int, module: int, *, packets=4, frame_index=None) -> None:
+    loan = pebble.claim(pulse_id)
+    loan.data[:] = frame_pattern(pulse_id, module, SHAPE, "uint16").reshape(-1).view(np.uint8)
+    loan.freeze(
+        frame_index=pulse_id * 10 if frame_index is None else frame_index,
+        daq_rec=3,
+        n_recv_packets=packets,
+        module_id=module,
+        info=FrameInfo(expected_packets=4),
+    ).close()
+
+
+def test_frames_lie_one_below_the_other(modules):
+    pebbles, readers = modules
+    for m, pebble in enumerate(pebbles):
+        put(pebble, 7, m)
+    assembler = ImageAssembler(LAYOUT, readers, NAMES)
+    out = np.full(assembler.image_bytes, 0xEE, np.uint8)
+    header = assembler.assemble(Matched(7, 0b111), out)
+    assert header is not None
+    assert (header.pulse_id, header.frame, header.daq_rec, header.is_good_frame) == (7, 70, 3, True)
+    assert (header.detector_name, header.pedestal_file, header.gain_file) == ("JF", "/pede.h5", "/gain.h5")
+    assert (header.shape, header.dtype) == ((18, 8), "uint16")
+    expected = np.concatenate([frame_pattern(7, m, SHAPE, "uint16") for m in range(3)])
+    np.testing.assert_array_equal(out.view("<u2").reshape(header.shape), expected)
+
+
+def test_a_missing_module_is_zero_and_the_image_not_good(modules):
+    pebbles, readers = modules
+    put(pebbles[0], 7, 0)
+    put(pebbles[2], 7, 2)
+    assembler = ImageAssembler(LAYOUT, readers, NAMES)
+    out = np.full(assembler.image_bytes, 0xEE, np.uint8)
+    header = assembler.assemble(Matched(7, 0b101), out)
+    assert header is not None
+    assert not header.is_good_frame
+    image = out.view("<u2").reshape(header.shape)
+    assert not image[6:12].any()
+    np.testing.assert_array_equal(image[12:], frame_pattern(7, 2, SHAPE, "uint16"))
+
+
+@pytest.mark.parametrize("out", [None, np.zeros(3 * LAYOUT.data_bytes, np.uint8)])
+def test_an_overwritten_frame_gives_no_image(modules, out):
+    pebbles, readers = modules
+    for m, pebble in enumerate(pebbles):
+        put(pebble, 7, m)
+    put(pebbles[1], 11, 1)  # the same slot, four pulses later
+    assembler = ImageAssembler(LAYOUT, readers, NAMES)
+    assert assembler.assemble(Matched(7, 0b111), out) is None
+    assert readers[1].overwritten == 1
+
+
+def test_without_memory_only_the_header_is_made(modules):
+    pebbles, readers = modules
+    for m, pebble in enumerate(pebbles):
+        put(pebble, 7, m, packets=3 if m == 1 else 4)
+    header = ImageAssembler(LAYOUT, readers, NAMES).assemble(Matched(7, 0b111), None)
+    assert header is not None
+    assert not header.is_good_frame
+
+
+copies = st.builds(
+    SlotCopy,
+    pulse_id=st.just(1),
+    frame_index=st.integers(1, 2),
+    daq_rec=st.integers(0, 1),
+    n_recv_packets=st.integers(126, 128),
+    module_id=st.just(0),
+    info=st.just(FrameInfo(expected_packets=128)),
+)
+
+
+@given(st.lists(copies, min_size=1, max_size=4))
+def test_good_is_complete_and_of_one_trigger(frames):
+    complete = min(f.n_recv_packets for f in frames) == 128
+    agree = len({(f.frame_index, f.daq_rec) for f in frames}) == 1
+    assert is_good(frames) == (complete and agree)
+
+
+@pytest.mark.parametrize(("shape", "image"), [((512, 1024), (2048, 1024)), ((3, 4, 5), (12, 4, 5)), ((), (4,))])
+def test_modules_are_joined_along_the_slowest_dimension(shape, image):
+    assert FrameLayout(shape, "uint16").image_shape(4) == image
