@@ -1,0 +1,103 @@
+"""The replay itself: which pulses, in which order, how fast. Where they go is a ``Target``."""
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from detectors.buffer.reader import BufferReader, Image
+from detectors.errors import BufferReadError
+
+log = logging.getLogger(__name__)
+
+
+class Target(Protocol):
+    """Where a replay goes."""
+
+    def ready(self) -> None:
+        """Wait for whoever is to receive. Raises HostError when nobody comes."""
+        ...
+
+    def send(self, image: Image, period_s: float) -> int:
+        """Send all that is recorded of one pulse, spread over ``period_s`` at most; return the messages or packets sent.
+
+        Raises HostError when it cannot be sent.
+        """
+        ...
+
+    def close(self) -> None:
+        """Send what is queued and let go."""
+        ...
+
+
+@dataclass(slots=True)
+class ReplayReport:
+    """What was sent."""
+
+    pulses: int = 0
+    frames: int = 0
+    messages: int = 0
+    """Packets, or ZMQ or PV messages."""
+    unreadable: int = 0
+    """Pulses passed over because their records are torn."""
+    late: int = 0
+    """Pulses sent later than their time: the rate was too high."""
+    elapsed_s: float = 0.0
+
+
+def replay(
+    reader: BufferReader,
+    target: Target,
+    *,
+    start: int,
+    stop: int,
+    step: int = 1,
+    rate_hz: float = 0.0,
+    ended: threading.Event | None = None,
+) -> ReplayReport:
+    """Send every recorded pulse of ``start, start + step, ... <= stop`` that any module holds, ``rate_hz`` a second.
+
+    Rate 0: as fast as the target takes them. ``ended`` stops it between two pulses.
+    """
+    ended = ended or threading.Event()
+    report = ReplayReport()
+    pulses = recorded(reader, start, stop, step)
+    period_s = 1 / rate_hz if rate_hz else 0.0
+    target.ready()
+    begun = time.monotonic()
+    for n, pulse_id in enumerate(pulses):
+        due_s = begun + n * period_s - time.monotonic()
+        if ended.wait(due_s) if due_s > 0 else ended.is_set():
+            break
+        report.late += bool(period_s) and -due_s > period_s
+        try:
+            image = reader.read_image(int(pulse_id), allow_missing=True)
+        except BufferReadError as error:
+            log.warning("%s", error)
+            report.unreadable += 1
+            continue
+        report.messages += target.send(image, period_s)
+        report.pulses += 1
+        report.frames += sum(frame is not None for frame in image.frames)
+    report.elapsed_s = time.monotonic() - begun
+    return report
+
+
+def recorded(reader: BufferReader, start: int, stop: int, step: int) -> np.ndarray:
+    """Return the pulses that any module holds, uint64, in order. Raises BufferReadError when there are none."""
+    held: Iterator[np.ndarray] = (reader.pulses(start, stop, step, module) for module in reader.modules)
+    pulses = np.unique(np.concatenate(list(held)))
+    if not len(pulses):
+        raise BufferReadError(
+            f"{reader.folder}: found no pulse from {start} to {stop}, expected at least one; "
+            + "; ".join(f"{m} holds {_text(reader.extent(m))}" for m in reader.modules)
+        )
+    return pulses
+
+
+def _text(extent: tuple[int, int] | None) -> str:
+    return f"{extent[0]} to {extent[1]}" if extent else "nothing"

@@ -1,0 +1,93 @@
+"""Replay as an NTNDArray PV: each image as its source had posted it, with its uniqueId and time stamp."""
+
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+from p4p import Value
+from p4p.nt import NTNDArray
+from p4p.server import Server
+from p4p.server.raw import Handler, SharedPV
+
+from detectors.buffer.reader import BufferReader, Image
+from detectors.errors import HostError
+from detectors.wire.ntndarray import PIXEL_DTYPES
+
+WAIT_S: Final = 30.0
+"""How long to wait for a monitor, s."""
+
+_TYPE: Final = NTNDArray.buildType()
+
+_MEMBERS: Final = {dtype.name: member for member, dtype in PIXEL_DTYPES.items()}
+"""Member of NTNDArray's union for each pixel type (``booleanValue`` shares its type with ``ubyteValue``, which wins)."""
+
+
+class _Connected(Handler):
+    """Notes that somebody monitors the PV."""
+
+    def __init__(self) -> None:
+        self.event = threading.Event()
+
+    def onFirstConnect(self, pv: SharedPV) -> None:  # noqa: N802, ARG002
+        self.event.set()
+
+
+class PvTarget:
+    """Serves one PV. ``conf`` holds EPICS_PVAS_* for the server; None: those of the environment.
+
+    Raises HostError when it cannot be served.
+    """
+
+    def __init__(
+        self, reader: BufferReader, name: str, conf: Mapping[str, str] | None = None, wait_s: float = WAIT_S
+    ) -> None:
+        self._reader = reader
+        self._name = name
+        self._wait_s = wait_s
+        self._member = _MEMBERS[reader.info.dtype]
+        self._connected = _Connected()
+        self._pv = SharedPV(handler=self._connected, initial=Value(_TYPE, {}))
+        try:
+            self._server = Server([{name: self._pv}], conf=dict(conf) if conf else None, useenv=conf is None)
+        except RuntimeError as error:
+            raise HostError(f"{name}: cannot serve PVA: {error}; choose other ports or interfaces") from None
+
+    @property
+    def client_conf(self) -> dict[str, str]:
+        """EPICS_PVA_* with which a client finds this server."""
+        return {k: v for k, v in self._server.conf().items() if k.startswith("EPICS_PVA_")}
+
+    def ready(self) -> None:
+        """Wait for a monitor: what is posted before it comes is lost to it."""
+        if not self._connected.event.wait(self._wait_s):
+            raise HostError(f"{self._name}: found no client within {self._wait_s:g} s; start it and try again")
+
+    def send(self, image: Image, period_s: float) -> int:  # noqa: ARG002
+        """Post one image. A monitor that cannot keep up loses images, as it would of the source."""
+        first = next(frame for frame in image.frames if frame)
+        entry = self._reader.sidecar(image.pulse_id, first.module)
+        time_ns = int(entry["timestamp_ns"]) if entry is not None else 0
+        time_ns = time_ns or time.time_ns()
+        stamp = {"secondsPastEpoch": time_ns // 10**9, "nanoseconds": time_ns % 10**9}
+        pixels = np.ascontiguousarray(image.data).reshape(-1)
+        value: Any = Value(
+            _TYPE,
+            {
+                "value": (self._member, pixels),
+                "compressedSize": pixels.nbytes,
+                "uncompressedSize": pixels.nbytes,
+                # int32 on PVA; it wraps.
+                "uniqueId": (first.frame_index + 2**31) % 2**32 - 2**31,
+                "timeStamp": stamp,
+                "dataTimeStamp": stamp,
+                "dimension": [{"size": n, "fullSize": n, "binning": 1} for n in reversed(image.data.shape)],
+            },
+        )
+        self._pv.post(value)
+        return 1
+
+    def close(self) -> None:
+        """Stop serving."""
+        self._server.stop()

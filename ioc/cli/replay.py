@@ -1,0 +1,137 @@
+"""``pebbledaq replay``: send recorded data again."""
+
+import re
+from pathlib import Path
+
+import click
+
+from detectors.buffer.reader import BufferReader
+from detectors.errors import ConfigError
+from detectors.replay.play import ReplayReport, Target, replay
+
+
+@click.command("replay")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--start", type=click.IntRange(min=0), help="First pulse; left out: the first recorded.")
+@click.option("--stop", type=click.IntRange(min=0), help="Last pulse; left out: the last recorded.")
+@click.option("--step", type=click.IntRange(min=1), default=1, show_default=True, help="Take every so many pulses.")
+@click.option(
+    "--rate",
+    "rate_hz",
+    type=click.FloatRange(min=0),
+    default=100.0,
+    show_default=True,
+    help="Pulses a second; 0: all at once.",
+)
+@click.option("--module", help="Only this module; left out: all.")
+@click.option(
+    "--udp",
+    multiple=True,
+    metavar="HOST:PORT",
+    help="As UDP packets. One address a module; given once: ports counting up.",
+)
+@click.option(
+    "--zmq",
+    multiple=True,
+    metavar="ADDRESS",
+    help="As module streams (PUB). One address a module, or once: ports counting up.",
+)
+@click.option("--images", metavar="ADDRESS", help="As assembled images, Array-1.0 (PUSH).")
+@click.option("--pv", metavar="NAME", help="As an NTNDArray PV, on the ports of EPICS_PVAS_*.")
+@click.option(
+    "--geometry",
+    metavar="NAME|HEADER:PACKETS",
+    help="Packets of a known module (jungfrau), or of any (sls:64); left out: the known one that fits.",
+)
+def command(
+    *,
+    folder: Path,
+    start: int | None,
+    stop: int | None,
+    step: int,
+    rate_hz: float,
+    module: str | None,
+    udp: tuple[str, ...],
+    zmq: tuple[str, ...],
+    images: str | None,
+    pv: str | None,
+    geometry: str | None,
+) -> None:
+    """Send what a detector's FOLDER holds again, to exactly one of --udp, --zmq, --images, --pv."""
+    if sum(map(bool, (udp, zmq, images, pv))) != 1:
+        raise ConfigError("found none or several of --udp, --zmq, --images, --pv; give exactly one")
+    reader = BufferReader(folder, module)
+    first, last = _extent(reader)
+    target = _target(reader, udp=udp, zmq=zmq, images=images, pv=pv, geometry=geometry)
+    try:
+        report = replay(
+            reader,
+            target,
+            start=first if start is None else start,
+            stop=last if stop is None else stop,
+            step=step,
+            rate_hz=rate_hz,
+        )
+    finally:
+        target.close()
+    print(_text(report))
+
+
+def _target(
+    reader: BufferReader,
+    *,
+    udp: tuple[str, ...],
+    zmq: tuple[str, ...],
+    images: str | None,
+    pv: str | None,
+    geometry: str | None,
+) -> Target:
+    # Each kind is imported when it is asked for: p4p alone takes half a second.
+    if udp:
+        from detectors.replay.udp import UdpTarget, find_geometry
+
+        addresses = [_host_port(a) for a in _per_module(udp, reader.modules)]
+        return UdpTarget(reader, find_geometry(reader, geometry), addresses)
+    if pv:
+        from detectors.replay.pv import PvTarget
+
+        return PvTarget(reader, pv)
+    from detectors.replay.streams import ImageStreamTarget, ModuleStreamTarget
+
+    if images:
+        return ImageStreamTarget(reader, images)
+    return ModuleStreamTarget(reader, _per_module(zmq, reader.modules))
+
+
+def _per_module(addresses: tuple[str, ...], modules: tuple[str, ...]) -> list[str]:
+    """Return one address a module: a single one stands for ports that count up from its own."""
+    if len(addresses) != 1 or len(modules) == 1:
+        return list(addresses)
+    found = re.fullmatch(r"(.*:)(\d+)", addresses[0])
+    if not found:
+        raise ConfigError(
+            f"{addresses[0]}: found no port to count up from, expected one address for each of {', '.join(modules)}"
+        )
+    return [f"{found[1]}{int(found[2]) + i}" for i in range(len(modules))]
+
+
+def _host_port(address: str) -> tuple[str, int]:
+    found = re.fullmatch(r"([^:]+):(\d{1,5})", address)
+    if not found or not 1 <= int(found[2]) <= 65535:
+        raise ConfigError(f"--udp: found {address!r}, expected HOST:PORT with a port from 1 to 65535")
+    return found[1], int(found[2])
+
+
+def _extent(reader: BufferReader) -> tuple[int, int]:
+    """Return the first and last pulse of any module; (0, 0) when there is none, which the replay then says."""
+    extents = [e for e in map(reader.extent, reader.modules) if e]
+    return min((e[0] for e in extents), default=0), max((e[1] for e in extents), default=0)
+
+
+def _text(report: ReplayReport) -> str:
+    text = f"{report.pulses} pulses, {report.frames} frames, {report.messages} messages in {report.elapsed_s:.1f} s"
+    if report.unreadable:
+        text += f"; {report.unreadable} pulses cannot be read"
+    if report.late:
+        text += f"; {report.late} pulses late: the rate is too high"
+    return text
