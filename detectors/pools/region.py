@@ -13,6 +13,7 @@ from typing import Final, Self
 import numpy as np
 
 from detectors.errors import HostError, UseAfterReleaseError
+from detectors.pools.available import mem_available
 
 PAGE: Final = mmap.PAGESIZE
 
@@ -46,6 +47,7 @@ class Region:
     @classmethod
     def anonymous(cls, nbytes: int, *, hugepages: bool = True) -> Self:
         """Return memory of this process alone. Raises HostError when the host has too little."""
+        _check_room("memory", nbytes, mem_available())
         try:
             memory = mmap.mmap(-1, round_to_page(max(nbytes, 1)), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         except (OSError, OverflowError) as error:
@@ -70,6 +72,9 @@ class Region:
         except OSError as error:
             raise HostError(f"{path}: cannot create shared memory: {error.strerror}; check its folder") from None
         try:
+            room = os.fstatvfs(fd)
+            _check_room(str(path.parent), size, room.f_bavail * room.f_frsize)
+            _check_room("memory", size, mem_available())
             _allocate(fd, size)
             memory = mmap.mmap(fd, size, flags=mmap.MAP_SHARED, prot=mmap.PROT_READ | mmap.PROT_WRITE)
             _populate(memory, str(path.parent))
@@ -143,6 +148,14 @@ class Region:
     def _check(self) -> None:
         if self._map is None:
             raise UseAfterReleaseError("the region is closed; its memory may be used only before")
+
+
+def _check_room(what: str, nbytes: int, room: int) -> None:
+    """Raise HostError before pages are taken: past this point the kernel ends processes instead of saying no."""
+    if nbytes > room:
+        raise HostError(
+            f"{what}: cannot allocate {nbytes:,} bytes: {room:,} are free; lower the buffer counts or free some memory"
+        )
 
 
 def _allocate(fd: int, size: int) -> None:

@@ -1,0 +1,329 @@
+import asyncio
+import gc
+import logging
+import threading
+import time
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from detectors.errors import DoubleReleaseError, PoolError, SizingError, UseAfterReleaseError
+from detectors.pools.ledger import Hold, Ledger
+
+COUNT = 4
+
+
+def wait_until(condition, timeout_s: float = 10.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline
+        threading.Event().wait(0.001)
+
+
+class LedgerMachine(RuleBasedStateMachine):
+    """A ledger by slot against a dict of holds in the order of their claims."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ledger = Ledger("test", COUNT, size_bytes=10, by_slot=True, limit=COUNT - 1)
+        self.claims: dict[int, list[Hold]] = {}
+        self.acquires = self.misses = self.out_of_order = self.high_water = 0
+
+    @rule(slot=st.integers(0, COUNT - 1))
+    def take(self, slot: int) -> None:
+        granted = self.ledger.take(slot)
+        if slot in self.claims or len(self.claims) == COUNT - 1:
+            assert granted is None
+            self.misses += 1
+            return
+        assert granted == slot
+        self.claims[slot] = [Hold(self.ledger, slot)]
+        self.acquires += 1
+        self.high_water = max(self.high_water, len(self.claims))
+
+    @precondition(lambda self: self.claims)
+    @rule(data=st.data())
+    def share(self, data) -> None:
+        slot = data.draw(st.sampled_from(sorted(self.claims)))
+        self.ledger.share(self.claims[slot][0])
+        self.claims[slot].append(Hold(self.ledger, slot))
+
+    @precondition(lambda self: self.claims)
+    @rule(data=st.data(), event=st.booleans())
+    def release(self, data, event: bool) -> None:
+        slot = data.draw(st.sampled_from(sorted(self.claims)))
+        hold = self.claims[slot].pop()
+        self.ledger.release(hold, event=event)
+        with pytest.raises(DoubleReleaseError):
+            self.ledger.release(hold)
+        with pytest.raises(UseAfterReleaseError):
+            self.ledger.share(hold)
+        self.forget(slot, event=event)
+
+    @precondition(lambda self: self.claims)
+    @rule(data=st.data())
+    def lose(self, data) -> None:
+        slot = data.draw(st.sampled_from(sorted(self.claims)))
+        self.claims[slot].pop()
+        self.forget(slot, event=False)
+
+    @precondition(lambda self: self.claims)
+    @rule(data=st.data())
+    def hand_over(self, data) -> None:
+        slot = data.draw(st.sampled_from(sorted(self.claims)))
+        old = self.claims[slot].pop()
+        self.ledger.hand_over(old)
+        self.claims[slot].append(Hold(self.ledger, slot))
+
+    def forget(self, slot: int, *, event: bool) -> None:
+        if not self.claims[slot]:
+            self.out_of_order += event and next(iter(self.claims)) != slot
+            del self.claims[slot]
+
+    @invariant()
+    def the_counters_agree(self) -> None:
+        stats = self.ledger.stats()
+        assert stats.in_use == self.ledger.in_use == len(self.claims)
+        assert stats.acquires == stats.returns + stats.in_use == self.acquires
+        assert stats.misses == stats.exhausted == self.misses
+        assert stats.out_of_order == self.out_of_order
+        assert stats.high_water == self.high_water
+        assert [self.ledger.holds(i) for i in range(COUNT)] == [len(self.claims.get(i, ())) for i in range(COUNT)]
+
+    def teardown(self) -> None:
+        for holds in self.claims.values():
+            for hold in holds:
+                self.ledger.release(hold)
+        assert self.ledger.in_use == 0
+
+
+TestLedgerMachine = LedgerMachine.TestCase
+TestLedgerMachine.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+
+
+def test_a_ledger_needs_a_slot():
+    with pytest.raises(SizingError, match="count of 0"):
+        Ledger("test", 0)
+
+
+def test_the_slot_returned_last_is_given_first():
+    ledger = Ledger("test", 3)
+    holds = [Hold(ledger, ledger.take() or 0) for _ in range(3)]
+    ledger.release(holds[1])
+    ledger.release(holds[0])
+    assert [ledger.take(), ledger.take(), ledger.take()] == [0, 1, None]
+
+
+def test_waiting_threads_are_served_in_their_order():
+    ledger = Ledger("test", 1)
+    hold = Hold(ledger, ledger.take() or 0)
+    served: list[int] = []
+
+    def wait(number: int) -> None:
+        slot = ledger.take(timeout_s=None)
+        served.append(number)
+        ledger.release(Hold(ledger, slot or 0))
+
+    threads = []
+    for number in range(5):
+        threads.append(threading.Thread(target=wait, args=(number,)))
+        threads[-1].start()
+        wait_until(lambda n=number: len(ledger._waiters) == n + 1)
+    ledger.release(hold)
+    for thread in threads:
+        thread.join(10)
+    assert served == [0, 1, 2, 3, 4]
+    stats = ledger.stats()
+    assert (stats.acquires, stats.in_use, stats.misses, stats.exhausted) == (6, 0, 5, 0)
+    assert stats.wait_s > 0
+
+
+def test_a_wait_for_one_slot_is_not_served_by_another():
+    ledger = Ledger("test", 4, by_slot=True)
+    first, second = (Hold(ledger, ledger.take(i) or 0) for i in (0, 1))
+    got: list[int | None] = []
+    thread = threading.Thread(target=lambda: got.append(ledger.take(1, None)))
+    thread.start()
+    wait_until(lambda: ledger._waiters)
+    ledger.release(first)
+    assert ledger._waiters
+    ledger.release(second)
+    thread.join(10)
+    assert got == [1]
+
+
+def test_a_wait_that_ends_is_counted_and_leaves_nothing_behind():
+    ledger = Ledger("test", 1)
+    hold = Hold(ledger, ledger.take() or 0)
+    assert ledger.take(timeout_s=0.01) is None
+    stats = ledger.stats()
+    assert (stats.misses, stats.exhausted) == (1, 1)
+    assert stats.wait_s >= 0.009
+    ledger.release(hold)
+    assert ledger.take() == 0
+
+
+def test_many_threads_lose_nothing():
+    ledger = Ledger("test", 3)
+    owners = [0, 0, 0]
+    clashes: list[int] = []
+
+    def work() -> None:
+        for _ in range(300):
+            slot = ledger.take(timeout_s=None)
+            assert slot is not None
+            owners[slot] += 1
+            if owners[slot] != 1:
+                clashes.append(slot)
+            owners[slot] -= 1
+            ledger.release(Hold(ledger, slot))
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    stats = ledger.stats()
+    assert clashes == []
+    assert (stats.acquires, stats.returns, stats.in_use) == (2400, 2400, 0)
+    assert stats.high_water <= 3
+
+
+def test_a_slot_that_the_collector_finds_comes_back_with_a_warning(caplog):
+    ledger = Ledger("test", 1)
+    hold: list[object] = [Hold(ledger, ledger.take() or 0)]
+    hold.append(hold)  # a cycle: only the collector finds it
+    with caplog.at_level(logging.WARNING):
+        del hold
+        gc.collect()
+    assert "slot 0 was not released" in caplog.text
+    assert ledger.stats().in_use == 0
+
+
+def test_the_collector_may_come_while_its_own_thread_holds_the_lock():
+    ledger = Ledger("test", 1)
+    hold = Hold(ledger, ledger.take() or 0)
+    with ledger._lock:
+        del hold  # must not wait for the lock
+        assert ledger.in_use == 1
+    assert ledger.stats().in_use == 1  # seen on the way out of stats
+    assert ledger.stats().in_use == 0
+
+
+def test_a_waiter_gets_the_slot_of_a_lost_hold():
+    ledger = Ledger("test", 1)
+    holds = [Hold(ledger, ledger.take() or 0)]
+    got: list[int | None] = []
+    thread = threading.Thread(target=lambda: got.append(ledger.take(timeout_s=10)))
+    thread.start()
+    wait_until(lambda: ledger._waiters)
+    holds.clear()
+    thread.join(10)
+    assert got == [0]
+
+
+def test_what_a_clean_up_raises_frees_the_slot_first():
+    ledger = Ledger("test", 1)
+
+    def fail() -> None:
+        raise RuntimeError("reset")
+
+    hold = Hold(ledger, ledger.take() or 0)
+    with pytest.raises(RuntimeError, match="reset"):
+        ledger.release(hold, cleanup=fail)
+    assert ledger.take() == 0
+
+
+def test_an_overwritten_slot_is_an_overrun():
+    ledger = Ledger("test", 3, intact=lambda slot: slot != 1)
+    for hold in [Hold(ledger, ledger.take() or 0) for _ in range(3)]:
+        ledger.release(hold)
+    stats = ledger.stats()
+    assert (stats.overruns, stats.returns) == (1, 3)
+
+
+def test_growth_serves_those_who_wait():
+    ledger = Ledger("test", 1)
+    hold = Hold(ledger, ledger.take() or 0)
+    got: list[int | None] = []
+    thread = threading.Thread(target=lambda: got.append(ledger.take(timeout_s=10)))
+    thread.start()
+    wait_until(lambda: ledger._waiters)
+    ledger.grow(2)
+    thread.join(10)
+    assert got[0] in (1, 2)
+    assert ledger.count == 3
+    ledger.release(hold)
+    with pytest.raises(PoolError, match="cannot grow"):
+        Ledger("test", 2, by_slot=True).grow(1)
+
+
+def test_tasks_and_threads_wait_in_one_queue():
+    async def main() -> None:
+        ledger = Ledger("test", 1)
+        hold = Hold(ledger, ledger.take() or 0)
+        task = asyncio.create_task(ledger.take_async())
+        while not ledger._waiters:
+            await asyncio.sleep(0)
+        release = threading.Thread(target=ledger.release, args=(hold,))
+        release.start()
+        assert await asyncio.wait_for(task, 10) == 0
+        release.join()
+        assert await ledger.take_async(0.01) is None
+        assert ledger.stats().exhausted == 1
+
+    asyncio.run(main())
+
+
+def test_a_cancelled_task_leaves_the_queue():
+    async def main() -> None:
+        ledger = Ledger("test", 1)
+        hold = Hold(ledger, ledger.take() or 0)
+        task = asyncio.create_task(ledger.take_async())
+        while not ledger._waiters:
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert not ledger._waiters
+        ledger.release(hold)
+        assert ledger.in_use == 0
+
+    asyncio.run(main())
+
+
+def test_a_task_cancelled_after_it_was_given_a_slot_gives_it_back():
+    async def main() -> None:
+        ledger = Ledger("test", 1)
+        hold = Hold(ledger, ledger.take() or 0)
+        task = asyncio.create_task(ledger.take_async())
+        while not ledger._waiters:
+            await asyncio.sleep(0)
+        ledger.release(hold)  # given, but the task has not run yet
+        assert ledger.in_use == 1
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        stats = ledger.stats()
+        assert (stats.in_use, stats.acquires, stats.returns) == (0, 2, 2)
+
+    asyncio.run(main())
+
+
+def test_a_task_whose_loop_is_closed_is_passed_over():
+    ledger = Ledger("test", 1)
+    hold = Hold(ledger, ledger.take() or 0)
+    loop = asyncio.new_event_loop()
+    coroutine = ledger.take_async()
+    task = loop.create_task(coroutine)
+    loop.run_until_complete(asyncio.sleep(0))
+    assert ledger._waiters
+    loop.close()
+    ledger.release(hold)
+    stats = ledger.stats()
+    assert (stats.acquires, stats.returns, stats.in_use) == (1, 1, 0)
+    assert ledger.take() == 0
+    # Silences what asyncio says of a task that never ended.
+    task._log_destroy_pending = False  # type: ignore[attr-defined]
