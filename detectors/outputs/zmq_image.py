@@ -261,15 +261,15 @@ class ReducedStream:
         """Send the header, with pixels when there are any."""
         if not self._listening:
             self._count.unwanted += 1
-            if lease:
+            if lease is not None:
                 lease.close()
             return
-        if lease:
+        if lease is not None:
             # On the grid, so that the rate is kept on average; but a pause is not made up for by a burst.
             period_s = 1 / self.rate_hz
             self._due = (self._due if now - self._due < period_s else now) + period_s
         complete = self._publisher.send_first(encode_header(header, with_data=lease is not None), zmq.SNDMORE)
-        if lease:
+        if lease is not None:
             nbytes = len(lease)
             self._in_flight.send(self._publisher.socket, lease)
         else:

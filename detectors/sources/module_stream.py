@@ -6,7 +6,7 @@ streams fill pebbles of our own. After that both look alike: ``poll`` tells whic
 
 import struct
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -23,7 +23,7 @@ NOTIFICATION: Final = struct.Struct("<Q")
 """What a worker publishes of every frame: its pulse_id."""
 
 _BATCH: Final = 32
-"""Messages taken from one module before the next has its turn: fewer than the slots of any pebble in use."""
+"""Most messages of a module taken at a time: consumers that come or go are noticed in between."""
 
 _NOTIFICATIONS_HWM: Final = 10_000
 """Notifications that may wait: 10 s at 1 kHz, 80 kB. The frames themselves are overwritten, and counted, long before."""
@@ -96,10 +96,18 @@ class _Sockets:
             self._poller.register(socket, zmq.POLLIN)
             self._module_of[socket] = module
 
-    def ready(self, timeout_s: float) -> list[tuple[int, zmq.Socket[bytes]]]:
-        """Return the modules with messages, and their sockets, in order."""
-        found = self._poller.poll(int(timeout_s * 1000))
-        return sorted(((self._module_of[socket], socket) for socket, _ in found), key=lambda pair: pair[0])
+    def receive(self, timeout_s: float) -> Iterator[tuple[int, list[zmq.Frame]]]:
+        """Yield (module, message) of what has come, waiting up to ``timeout_s`` for the first.
+
+        One message of each module in turn, so that none seems ahead of the others, and at most _BATCH of each.
+        """
+        ready = [(self._module_of[socket], socket) for socket, _ in self._poller.poll(int(timeout_s * 1000))]
+        for _ in range(_BATCH):
+            for module, socket in tuple(ready):
+                try:
+                    yield module, socket.recv_multipart(zmq.DONTWAIT, copy=False)
+                except zmq.Again:
+                    ready.remove((module, socket))
 
     def close(self) -> None:
         self._context.destroy(linger=0)
@@ -175,16 +183,11 @@ class LocalModules:
     def poll(self, timeout_s: float) -> list[tuple[int, int]]:
         """Return (module, pulse_id) of what has come, waiting up to ``timeout_s`` for the first."""
         found: list[tuple[int, int]] = []
-        for module, socket in self._sockets.ready(timeout_s):
-            for _ in range(_BATCH):
-                try:
-                    message = socket.recv(zmq.DONTWAIT)
-                except zmq.Again:
-                    break
-                if len(message) == NOTIFICATION.size:
-                    found.append((module, NOTIFICATION.unpack(message)[0]))
-                else:
-                    self.malformed += 1
+        for module, parts in self._sockets.receive(timeout_s):
+            if len(parts) == 1 and len(parts[0]) == NOTIFICATION.size:
+                found.append((module, NOTIFICATION.unpack(parts[0].buffer)[0]))
+            else:
+                self.malformed += 1
         return found
 
     def info(self) -> dict[str, Any] | None:
@@ -286,15 +289,10 @@ class RemoteModules:
     def poll(self, timeout_s: float) -> list[tuple[int, int]]:
         """Take in what has come and return its (module, pulse_id), waiting up to ``timeout_s`` for the first."""
         found: list[tuple[int, int]] = []
-        for module, socket in self._sockets.ready(timeout_s):
-            for _ in range(_BATCH):
-                try:
-                    parts = socket.recv_multipart(zmq.DONTWAIT, copy=False)
-                except zmq.Again:
-                    break
-                pulse_id = self._take(self.readers[module], [part.buffer for part in parts])
-                if pulse_id is not None:
-                    found.append((module, pulse_id))
+        for module, parts in self._sockets.receive(timeout_s):
+            pulse_id = self._take(self.readers[module], [part.buffer for part in parts])
+            if pulse_id is not None:
+                found.append((module, pulse_id))
         return found
 
     def info(self) -> dict[str, Any]:

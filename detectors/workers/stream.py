@@ -232,20 +232,22 @@ class Streamer:
         now = time.monotonic()
         wanting = {name for name, output in self._outputs.items() if output.wants_pixels(now)}
         buffer = self._pool.try_acquire() if wanting and self._pool else None
-        header = self._assembler.assemble(matched, buffer.array if buffer else None) if self._assembler else None
+        header = (
+            self._assembler.assemble(matched, None if buffer is None else buffer.array) if self._assembler else None
+        )
         if header is None:
             self._overwritten += 1
-            if buffer:
+            if buffer is not None:
                 buffer.release()
             return
         lease = None
-        if buffer:
+        if buffer is not None:
             buffer.set_len(header.data_bytes)
             lease = buffer.freeze()
             self._gathered += 1
         for name, output in self._outputs.items():
-            output.send(header, lease.clone() if lease and name in wanting else None, now)
-        if lease:
+            output.send(header, lease.clone() if lease is not None and name in wanting else None, now)
+        if lease is not None:
             lease.close()
         self._assembled += 1
         self._good += header.is_good_frame

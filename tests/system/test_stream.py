@@ -1,0 +1,396 @@
+"""The assembler as a process of its own, between modules that this test plays and real consumers."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zmq
+
+from detectors.config import parse_config
+from detectors.frame import MODULE_FRAME, FrameInfo, RecordShape
+from detectors.pools.pebble import Pebble
+from detectors.pools.segment import least_slot_bytes
+from detectors.runtime import Runtime
+from detectors.stats import ImageStats, OutputStats, PoolStats, StreamStatus, SyncStats, balance
+from detectors.wire.array10 import decode_image
+from detectors.workers.control import request
+from sim.pattern import frame_pattern
+
+ROWS, COLS = 64, 128
+SLOTS = 16
+CONFIG = """
+[detector]
+name = "JF"
+prefix = "{prefix}"
+[dma]
+cfgRxCount = 8
+[[udp]]
+name = "M00"
+module_id = 0
+port = 50020
+geometry = {{ header = "jungfrau", rows = 64, cols = 128, dtype = "uint16", packets_per_frame = 4 }}
+[[udp]]
+name = "M01"
+module_id = 1
+port = 50021
+geometry = {{ header = "jungfrau", rows = 64, cols = 128, dtype = "uint16", packets_per_frame = 4 }}
+[stream]
+full = "ipc://{folder}/full"
+reduced = "ipc://{folder}/reduced"
+pulse = "ipc://{folder}/pulse"
+reduced_rate_hz = 5
+missing_after_s = 0.3
+high_water_mark = 4
+{more}
+"""
+
+
+class Module:
+    """A module's worker, as the assembler sees it: a pebble and notifications, or a stream."""
+
+    def __init__(self, runtime: Runtime, number: int, context: zmq.Context) -> None:
+        self.number = number
+        name = f"udp.M{number:02}"
+        shape = RecordShape(ROWS * COLS * 2)
+        runtime.make_folder()
+        self.pebble = Pebble(runtime.shm(name), shape, count=SLOTS, slot_bytes=least_slot_bytes(shape))
+        self.notify = context.socket(zmq.XPUB)
+        self.notify.bind(runtime.notify(name))
+        self.frames = context.socket(zmq.XPUB)
+        self.frames.bind(runtime.frames(name))
+
+    def wait_for_subscriber(self, socket: zmq.Socket) -> None:
+        assert socket.poll(5000)
+        assert socket.recv()[:1] == b"\1"
+
+    def send(self, pulse_id: int, *, notify: bool = True) -> None:
+        pixels = frame_pattern(pulse_id, self.number, (ROWS, COLS), "uint16")
+        loan = self.pebble.claim(pulse_id)
+        loan.data[:] = pixels.reshape(-1).view(np.uint8)
+        loan.freeze(
+            frame_index=pulse_id + 5,
+            daq_rec=1,
+            n_recv_packets=4,
+            module_id=self.number,
+            info=FrameInfo(expected_packets=4),
+        ).close()
+        if notify:
+            self.notify.send(pulse_id.to_bytes(8, "little"))
+
+    def publish(self, pulse_id: int) -> None:
+        head = np.array([(pulse_id, pulse_id + 5, 1, 4, self.number)], MODULE_FRAME)
+        self.frames.send_multipart([head.tobytes(), frame_pattern(pulse_id, self.number, (ROWS, COLS), "uint16")])
+
+    def close(self) -> None:
+        self.pebble.close()
+        self.notify.close(linger=0)
+        self.frames.close(linger=0)
+
+
+class Bench:
+    """A running assembler and everything around it."""
+
+    def __init__(self, folder: Path, stack: ExitStack, more: str = "") -> None:
+        self.folder = folder
+        self.stack = stack
+        self.prefix = f"T{os.getpid()}:"
+        self.text = CONFIG.format(prefix=self.prefix, folder=folder, more=more)
+        parse_config(self.text)
+        self.path = folder / "config.toml"
+        self.path.write_text(self.text)
+        self.runtime = Runtime(self.prefix)
+        self.context = zmq.Context()
+        stack.callback(self.context.destroy, linger=0)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "ioc", "stream", str(self.path)], stdout=subprocess.PIPE, text=True
+        )
+        stack.callback(self.end)
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline().startswith("READY stream")
+
+    def end(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+    def module(self, number: int, stack: ExitStack) -> Module:
+        module = Module(self.runtime, number, self.context)
+        stack.callback(module.close)
+        return module
+
+    def consumer(self, kind: int, name: str, **options: int) -> zmq.Socket:
+        socket = self.context.socket(kind)
+        self.stack.callback(socket.close, linger=0)
+        for option, value in options.items():
+            setattr(socket, option, value)
+        if kind == zmq.SUB:
+            socket.subscribe(b"")
+        before = self.status()[name]["subscribers"]
+        socket.connect(f"ipc://{self.folder}/{name}")
+        self.until(lambda s: s[name]["subscribers"] == before + 1)
+        return socket
+
+    def status(self) -> dict:
+        return request(self.runtime.command("stream"), "status", timeout_s=5)
+
+    def until(self, condition, timeout_s: float = 10.0) -> dict:
+        deadline = time.monotonic() + timeout_s
+        while not condition(status := self.status()):
+            assert time.monotonic() < deadline, json.dumps(status, indent=1)
+        return status
+
+    def check_balance(self) -> dict:
+        tree = self.until(lambda s: s["sync"]["queued"] == 0)
+        status = StreamStatus(
+            sync=SyncStats(**tree["sync"]),
+            images=ImageStats(**tree["images"]),
+            full=OutputStats(**tree["full"]),
+            reduced=OutputStats(**tree["reduced"]),
+            pulse=OutputStats(**tree["pulse"]),
+            pool=PoolStats(**tree["pool"]),
+        )
+        assert not any(balance(status).values()), balance(status)
+        return tree
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        assert self.process.wait(5) == 0
+        assert not self.runtime.lock("stream").exists()
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+def receive(socket: zmq.Socket) -> list[bytes]:
+    assert socket.poll(5000)
+    return socket.recv_multipart()
+
+
+def expected(pulse_id: int, modules=(0, 1)) -> np.ndarray:
+    parts = [frame_pattern(pulse_id, m, (ROWS, COLS), "uint16") for m in (0, 1)]
+    for m in (0, 1):
+        if m not in modules:
+            parts[m][:] = 0
+    return np.concatenate(parts)
+
+
+def test_images_of_local_modules(short_runtime_dir, stack):
+    bench = Bench(short_runtime_dir, stack)
+    full, reduced, pulse = (
+        bench.consumer(kind, name) for kind, name in ((zmq.PULL, "full"), (zmq.SUB, "reduced"), (zmq.SUB, "pulse"))
+    )
+    # Initial start in any order: the assembler is there before its modules, and they start one after the other.
+    modules = []
+    for m in (1, 0):
+        modules.append(bench.module(m, stack))
+        modules[-1].wait_for_subscriber(modules[-1].notify)
+    for pulse_id in range(100, 150):
+        for module in modules:
+            module.send(pulse_id)
+        header, pixels = decode_image(receive(full))
+        assert (header.pulse_id, header.frame, header.is_good_frame) == (pulse_id, pulse_id + 5, True)
+        assert (header.detector_name, header.dtype, header.shape) == ("JF", "uint16", (2 * ROWS, COLS))
+        np.testing.assert_array_equal(pixels, expected(pulse_id))
+        assert receive(pulse) == [pulse_id.to_bytes(8, "little")]
+        header, pixels = decode_image(receive(reduced))
+        assert header.pulse_id == pulse_id
+        if pixels is not None:
+            np.testing.assert_array_equal(pixels, expected(pulse_id))
+    tree = bench.check_balance()
+    assert tree["images"] == {
+        "matched": 50, "assembled": 50, "overwritten": 0, "good": 50, "filled": 0, "gathered": 50
+    }  # fmt: skip
+    assert 1 <= tree["reduced_pixels"] <= 50
+    assert tree["state"] == "Assembling"
+    bench.stop()
+
+
+def test_nobody_listens_and_nothing_is_copied(short_runtime_dir, stack):
+    bench = Bench(short_runtime_dir, stack)
+    modules = [bench.module(m, stack) for m in (0, 1)]
+    for module in modules:
+        module.wait_for_subscriber(module.notify)
+    for pulse_id in range(1, 8):
+        for module in modules:
+            module.send(pulse_id)
+        bench.until(lambda s, pulse_id=pulse_id: s["pulse_id"] == pulse_id)
+    tree = bench.check_balance()
+    assert (tree["images"]["gathered"], tree["full"]["disabled"], tree["pool"]["acquires"]) == (0, 7, 0)
+    bench.stop()
+
+
+def test_a_slow_consumer_of_one_stream_holds_up_nobody(short_runtime_dir, stack):
+    bench = Bench(short_runtime_dir, stack)
+    slow = bench.consumer(zmq.PULL, "full", rcvhwm=1)
+    pulse = bench.consumer(zmq.SUB, "pulse")
+    modules = [bench.module(m, stack) for m in (0, 1)]
+    for module in modules:
+        module.wait_for_subscriber(module.notify)
+    for pulse_id in range(1, 301):
+        for module in modules:
+            module.send(pulse_id)
+        assert receive(pulse) == [pulse_id.to_bytes(8, "little")]  # in step with the modules, whatever full does
+    tree = bench.check_balance()
+    assert tree["pulse"]["written"] == 300
+    assert tree["full"]["dropped"] > 100
+    got = [decode_image(receive(slow)) for _ in range(tree["full"]["written"])]
+    for header, pixels in got:
+        np.testing.assert_array_equal(pixels, expected(header.pulse_id))
+    bench.until(lambda s: s["pool"]["in_use"] == 0)
+    bench.stop()
+
+
+def test_overwritten_frames_are_counted_and_never_sent(short_runtime_dir, stack):
+    bench = Bench(short_runtime_dir, stack)
+    full = bench.consumer(zmq.PULL, "full")
+    modules = [bench.module(m, stack) for m in (0, 1)]
+    for module in modules:
+        module.wait_for_subscriber(module.notify)
+    for pulse_id in range(1, 41):  # the second module's ring of 16 goes round before anybody is told of its pulses
+        modules[1].send(pulse_id, notify=False)
+    for pulse_id in range(25, 41):
+        modules[0].send(pulse_id)
+    for pulse_id in (20, *range(25, 41)):
+        modules[1].notify.send(pulse_id.to_bytes(8, "little"))
+    modules[0].send(57)  # the slot of 41 and 25 in the first module
+    modules[1].send(57)
+    bench.until(lambda s: s["images"]["assembled"] >= 1 and s["pulse_id"] == 57)
+    tree = bench.check_balance()
+    assert tree["images"]["matched"] == tree["images"]["assembled"] + tree["images"]["overwritten"]
+    for _ in range(tree["full"]["written"]):
+        header, pixels = decode_image(receive(full))
+        np.testing.assert_array_equal(pixels, expected(header.pulse_id))
+    bench.stop()
+
+
+def test_a_dead_module_is_filled_and_taken_back(short_runtime_dir, stack):
+    bench = Bench(short_runtime_dir, stack)
+    full = bench.consumer(zmq.PULL, "full")
+    modules = [bench.module(m, stack) for m in (0, 1)]
+    for module in modules:
+        module.wait_for_subscriber(module.notify)
+    for module in modules:
+        module.send(1)
+    assert decode_image(receive(full))[0].is_good_frame
+    modules[0].send(2)
+    header, pixels = decode_image(receive(full))  # after missing_after_s
+    assert (header.pulse_id, header.is_good_frame) == (2, False)
+    np.testing.assert_array_equal(pixels, expected(2, modules=(0,)))
+    tree = bench.until(lambda s: s["state"] == "Incomplete")
+    assert (tree["sync"]["missing_mask"], tree["sync"]["missing"], tree["message"]) == (2, 1, "no frames from M01")
+    for module in reversed(modules):
+        module.send(3)
+    header, pixels = decode_image(receive(full))
+    assert (header.pulse_id, header.is_good_frame) == (3, True)
+    tree = bench.check_balance()
+    assert tree["images"]["filled"] == 1
+    bench.stop()
+
+
+def test_a_module_that_restarts_is_found_again(short_runtime_dir, stack):
+    bench = Bench(short_runtime_dir, stack)
+    full = bench.consumer(zmq.PULL, "full")
+    modules = [bench.module(m, stack) for m in (0, 1)]
+    for module in modules:
+        module.wait_for_subscriber(module.notify)
+        module.send(1)
+    assert decode_image(receive(full))[0].pulse_id == 1
+    modules[1].close()
+    modules[1] = bench.module(1, stack)
+    modules[1].wait_for_subscriber(modules[1].notify)
+    for module in modules:
+        module.send(2)
+    header, pixels = decode_image(receive(full))
+    assert header.pulse_id == 2
+    np.testing.assert_array_equal(pixels, expected(2))
+    bench.stop()
+
+
+def test_losing_step_is_an_alarm_and_not_the_end(short_runtime_dir, stack):
+    bench = Bench(short_runtime_dir, stack)
+    full = bench.consumer(zmq.PULL, "full")
+    modules = [bench.module(m, stack) for m in (0, 1)]
+    for module in modules:
+        module.wait_for_subscriber(module.notify)
+        module.send(1)
+    assert decode_image(receive(full))[0].pulse_id == 1
+    modules[0].send(2)
+    modules[1].send(5000)
+    tree = bench.until(lambda s: s["sync"]["losses"] == 1)
+    assert (tree["state"], "4998 pulses apart" in tree["message"]) == ("OutOfStep", True)
+    for module in modules:
+        module.send(5001)
+    assert decode_image(receive(full))[0].pulse_id == 5001
+    assert bench.check_balance()["state"] == "Assembling"
+    bench.stop()
+
+
+def test_images_of_remote_modules(short_runtime_dir, stack):
+    runtime = Runtime(f"T{os.getpid()}:")
+    remote = [runtime.frames(f"udp.M{m:02}") for m in (0, 1)]
+    bench = Bench(short_runtime_dir, stack, more=f"remote = {json.dumps(remote)}")
+    full = bench.consumer(zmq.PULL, "full")
+    modules = [bench.module(m, stack) for m in (0, 1)]
+    for module in modules:
+        module.wait_for_subscriber(module.frames)
+    for pulse_id in range(100, 150):
+        for module in modules:
+            module.publish(pulse_id)
+        header, pixels = decode_image(receive(full))
+        assert (header.pulse_id, header.frame, header.is_good_frame) == (pulse_id, pulse_id + 5, True)
+        np.testing.assert_array_equal(pixels, expected(pulse_id))
+    modules[0].frames.send(b"no frame")
+    bench.until(lambda s: s["sync"]["malformed"] == 1)
+    bench.check_balance()
+    bench.stop()
+
+
+def test_streams_are_switched_and_paced_by_commands(short_runtime_dir, stack):
+    bench = Bench(short_runtime_dir, stack)
+    command = bench.runtime.command("stream")
+    request(command, "output", output="full", enabled=False)
+    request(command, "reduced_rate", hz=50.0)
+    assert bench.status()["full"]["state"] == "Disabled"
+    with pytest.raises(Exception, match="expected one of full, reduced, pulse"):
+        request(command, "output", output="disk", enabled=True)
+    with pytest.raises(Exception, match="expected a number above 0"):
+        request(command, "reduced_rate", hz=0)
+    bench.stop()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("[stream]", "[zmq]\n[stream]"), None),
+        (('full = "ipc', 'full = "nonsense'), "cannot stream images there"),
+        (("high_water_mark", 'remote = ["tcp://127.0.0.1:1"]\nhigh_water_mark'), "found 1 addresses, expected 2"),
+    ],
+)
+def test_a_wrong_configuration_is_one_line(short_runtime_dir, change, message):
+    if message is None:
+        text = CONFIG.format(prefix="T:", folder=short_runtime_dir, more="").split("[stream]")[0]
+        message = "stream: missing"
+    else:
+        text = CONFIG.format(prefix="T:", folder=short_runtime_dir, more="").replace(*change)
+    path = short_runtime_dir / "config.toml"
+    path.write_text(text)
+    done = subprocess.run(
+        [sys.executable, "-m", "ioc", "stream", str(path)], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode in (1, 2)
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("\n") == 1
