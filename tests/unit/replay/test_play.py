@@ -1,0 +1,79 @@
+import threading
+
+import pytest
+
+from detectors.buffer.reader import BufferReader, Image
+from detectors.errors import BufferReadError
+from detectors.replay.play import replay
+from tests.unit.buffer.make import RawBuffer
+
+
+class Recorder:
+    """A target that keeps what it was given."""
+
+    def __init__(self, ended: threading.Event | None = None, after: int = 0) -> None:
+        self.sent: list[tuple[int, list[bool]]] = []
+        self.was_ready = False
+        self._ended, self._after = ended, after
+
+    def ready(self) -> None:
+        self.was_ready = True
+
+    def send(self, image: Image, period_s: float) -> int:
+        assert self.was_ready
+        self.sent.append((image.pulse_id, [frame is not None for frame in image.frames]))
+        if self._ended and len(self.sent) == self._after:
+            self._ended.set()
+        return 10
+
+    def close(self) -> None: ...
+
+
+@pytest.fixture
+def raw(tmp_path) -> RawBuffer:
+    raw = RawBuffer(tmp_path / "JF")
+    for pulse_id in (998, 999, 1000, 1004, 1005):
+        for module in raw.modules:
+            if (module, pulse_id) != ("M00", 1004):
+                raw.put(module, pulse_id)
+    return raw
+
+
+def test_every_recorded_pulse_is_sent_in_order(raw):
+    target = Recorder()
+    report = replay(BufferReader(raw.folder), target, start=0, stop=5000)
+    both = [True, True]
+    assert target.sent == [(998, both), (999, both), (1000, both), (1004, [False, True]), (1005, both)]
+    assert (report.pulses, report.frames, report.messages) == (5, 9, 50)
+    assert (report.unreadable, report.late) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("start", "stop", "step", "expected"),
+    [(999, 1004, 1, [999, 1000, 1004]), (998, 1005, 2, [998, 1000, 1004]), (1005, 1005, 1, [1005])],
+)
+def test_only_the_range(raw, start, stop, step, expected):
+    target = Recorder()
+    replay(BufferReader(raw.folder), target, start=start, stop=stop, step=step, rate_hz=1e6)
+    assert [pulse for pulse, _ in target.sent] == expected
+
+
+def test_a_torn_pulse_is_passed_over_and_counted(raw):
+    for module in raw.modules:
+        raw.poke(raw.path(module, 1000), 1, b"\x77")
+    target = Recorder()
+    report = replay(BufferReader(raw.folder), target, start=999, stop=1004)
+    assert [pulse for pulse, _ in target.sent] == [999, 1004]
+    assert (report.pulses, report.unreadable) == (2, 1)
+
+
+def test_it_ends_between_two_pulses(raw):
+    ended = threading.Event()
+    target = Recorder(ended, after=2)
+    report = replay(BufferReader(raw.folder), target, start=0, stop=5000, rate_hz=1000, ended=ended)
+    assert report.pulses == len(target.sent) == 2
+
+
+def test_a_range_without_pulses_says_what_there_is(raw):
+    with pytest.raises(BufferReadError, match=r"found no pulse from 5 to 9, .* M00 holds 998 to 1005; M01 holds 998 to"):
+        replay(BufferReader(raw.folder), Recorder(), start=5, stop=9)
