@@ -49,15 +49,17 @@ class Outputs:
         dtype: str,
         frame_shape: tuple[int, ...],
         slots: int,
+        folder: Path | None = None,
     ) -> Self:
         """Start the stages. ``slots`` is the pebble's count: the disk stage may hold all but one of them.
 
-        Raises HostError when the folder cannot be written or the address cannot be bound.
+        ``folder`` is another folder for the detector than the configuration says. Raises HostError when the folder
+        cannot be written or the address cannot be bound.
         """
         writer = None
         if config.disk:
             writer = BufferWriter(
-                config.disk.folder / config.detector_of(source),
+                folder or config.disk.folder / config.detector_of(source),
                 config.module_of(source),
                 shape,
                 dtype=dtype,

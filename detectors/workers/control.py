@@ -11,6 +11,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -103,8 +104,8 @@ class Control:
     """Context manager around a worker's life: lock, signals, snapshots and commands.
 
     ``snapshot`` returns the present snapshot (a dataclass of ``detectors.stats``) and is called on the control thread;
-    ``handlers`` are called there too, with the command's arguments as keywords. Entering it raises HostError when the
-    worker runs already.
+    ``handlers`` are called there too, with the command's arguments as keywords; one that returns a Future is answered
+    when that is done, and snapshots go on meanwhile. Entering it raises HostError when the worker runs already.
     """
 
     def __init__(
@@ -173,7 +174,7 @@ class Control:
         poller.register(self._command_socket, zmq.POLLIN)
         try:
             while not self._finish.is_set():
-                if poller.poll(SNAPSHOT_PERIOD_S * 1000):
+                if poller.poll(round(SNAPSHOT_PERIOD_S * 1000)):
                     self._command_socket.send(self._answer(self._command_socket.recv()))
                 else:
                     self._publish()
@@ -197,12 +198,20 @@ class Control:
             known = ", ".join(sorted(self._handlers))
             return _reply(ok=False, message=f"found {message[:80]!r}, expected a command of: {known}")
         try:
-            return _reply(ok=True, result=handler(**arguments))
+            result = handler(**arguments)
+            return _reply(ok=True, result=self._await(result) if isinstance(result, Future) else result)
         except (PebbleDaqError, TypeError, ValueError, OSError) as error:
             return _reply(ok=False, message=str(error))
         except Exception as error:
             log.exception("command %s failed", name)
             return _reply(ok=False, message=f"{type(error).__name__}: {error}")
+
+    def _await(self, answer: "Future[Any]") -> Any:
+        while not wait((answer,), SNAPSHOT_PERIOD_S).done:
+            if self._finish.is_set():
+                raise CommandError("the worker is stopping")
+            self._publish()
+        return answer.result()
 
 
 def check_address(address: str) -> str:
@@ -225,7 +234,7 @@ def request(address: str, command: str, timeout_s: float = 1.0, **args: Any) -> 
         socket.linger = 0
         socket.connect(address)
         socket.send(json.dumps({"command": command, "args": args}).encode())
-        if not socket.poll(timeout_s * 1000):
+        if not socket.poll(round(timeout_s * 1000)):
             raise CommandError(f"{command}: no answer from {address} within {timeout_s:g} s; is the worker running?")
         reply = json.loads(socket.recv())
     if not reply["ok"]:

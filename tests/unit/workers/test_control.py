@@ -5,6 +5,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 
@@ -92,6 +93,27 @@ def test_a_snapshot_that_fails_does_not_end_the_commands(runtime: Runtime, caplo
         assert calls
         assert request(runtime.command(WORKER), "ping") == "pong"
     assert "snapshot failed" in caplog.text
+
+
+def test_snapshots_go_on_while_an_answer_takes_its_time(runtime: Runtime) -> None:
+    answer: Future[str] = Future()
+    published = []
+
+    def snapshot() -> ReceiverStatus:
+        published.append(1)
+        if len(published) == 4:
+            answer.set_result("at last")
+        return ReceiverStatus()
+
+    with Control(runtime, WORKER, snapshot, {"slow": lambda: answer}):
+        assert request(runtime.command(WORKER), "slow", timeout_s=5) == "at last"
+    refused: Future[str] = Future()
+    refused.set_exception(CommandError("not today"))
+    with (
+        Control(runtime, WORKER, Worker().snapshot, {"slow": lambda: refused}),
+        pytest.raises(CommandError, match="not today"),
+    ):
+        request(runtime.command(WORKER), "slow", timeout_s=5)
 
 
 def test_garbage_on_the_command_socket_is_answered(runtime: Runtime) -> None:

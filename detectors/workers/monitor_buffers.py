@@ -1,0 +1,160 @@
+"""The memory and the outputs of a configured PvMonitor, and how an event gets into them."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from detectors.assembly.datagram import DatagramLayout, missing_mask
+from detectors.buffer.detector_json import read_detector_json
+from detectors.config import Config, PvaSection
+from detectors.errors import BufferReadError
+from detectors.frame import Damage, FrameInfo
+from detectors.outputs.outputs import Outputs, worker_name
+from detectors.pools.host_memory import Machine, check_memory
+from detectors.pools.pebble import Pebble, PebbleLease
+from detectors.pools.sizing import BufferPlan
+from detectors.pools.transition import TransitionPool
+from detectors.runtime import Runtime
+from detectors.workers.intake import Staged
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What an event's record says beside its pixels."""
+
+    pulse_id: int
+    frame_index: int
+    daq_rec: int
+    timestamp_ns: int
+    damage: Damage
+
+
+def detector_folder(root: Path, name: str, layout: DatagramLayout) -> Path:
+    """Return the folder of a detector: its name, and when that holds other frames already, its name and what it sends.
+
+    A detector folder holds one kind of frames (``detector.json``); a camera that comes back with another shape goes on
+    beside it, in a folder that depends on nothing but the shape.
+    """
+    plain = root / name
+    try:
+        there = read_detector_json(plain)
+    except BufferReadError:
+        return plain
+    if (there.dtype, there.shape, there.data_bytes) == (layout.dtype, layout.shape, layout.payload_bytes):
+        return plain
+    return root / f"{name}-{layout.dtype}-{'x'.join(map(str, layout.shape))}"
+
+
+class MonitorBuffers:
+    """One transition pool for each PV, the pebble, and the outputs, all in memory when the constructor returns.
+
+    Raises HostError when there is too little memory or an output cannot be opened.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        source: PvaSection,
+        runtime: Runtime,
+        plan: BufferPlan,
+        layout: DatagramLayout,
+        *,
+        root: Path | None,
+        enabled: Mapping[str, bool],
+    ) -> None:
+        """``root`` and ``enabled`` are what commands have set, over the configuration."""
+        pools = config.pools_of(source)
+        self.plan = plan
+        self.layout = layout
+        self._checked = pools.checked
+        self._wait_s = pools.exhausted_wait_s
+        # The ring is there already.
+        check_memory([replace(plan, dma=replace(plan.dma, memory_bytes=0))], Machine.read())
+        with ExitStack() as undo:
+            self.pebble = Pebble(
+                runtime.shm(worker_name(source)),
+                plan.record_shape,
+                count=plan.pebble.count,
+                slot_bytes=plan.pebble.size_bytes,
+                pulse_id_step=config.detector.pulse_id_step,
+                checked=pools.checked,
+                info={
+                    "detector": config.detector_of(source),
+                    "module": config.module_of(source),
+                    "dtype": layout.dtype,
+                    "shape": list(layout.shape),
+                    "packets_per_frame": len(layout.fields),
+                    "fields": [f.as_dict() for f in layout.fields],
+                },
+            )
+            undo.callback(self.pebble.close)
+            self.transitions = self._make_transitions(layout)
+            folder = None
+            if config.disk:
+                folder = detector_folder(root or config.disk.folder, config.detector_of(source), layout)
+                if folder.name != config.detector_of(source):
+                    log.warning("%s: the detector's own folder holds other frames, writing here", folder)
+            self.outputs = Outputs.build(
+                config,
+                source,
+                runtime,
+                shape=plan.record_shape,
+                dtype=layout.dtype,
+                frame_shape=layout.shape,
+                slots=plan.pebble.count,
+                folder=folder,
+            )
+            undo.pop_all()
+        for output, on in enabled.items():
+            self.outputs.set_enabled(output, on)
+
+    def restage(self, layout: DatagramLayout) -> None:
+        """Stage larger arrays from now on; the pebble and its records stay as they are, and events are truncated."""
+        self.transitions = self._make_transitions(layout)
+        self.layout = layout
+
+    @property
+    def truncates(self) -> bool:
+        """Whether events are larger than their records."""
+        return self.layout.payload_bytes > self.pebble.shape.data_bytes
+
+    def place(self, label: Label, updates: Sequence[Staged | None]) -> PebbleLease:
+        """Copy the updates of one event into its pebble slot; what lacks is zero.
+
+        Raises PoolExhaustedError when the slot does not come free in time.
+        """
+        damage = label.damage | (Damage.TRUNCATED if self.truncates else Damage.NONE)
+        with self.pebble.claim(label.pulse_id, self._wait_s) as loan:
+            for field, update in zip(self.layout.fields, updates, strict=True):
+                place = loan.data[field.offset : field.offset + field.nbytes]
+                if update is None:
+                    place[:] = 0
+                else:
+                    # the GIL is free during this copy
+                    np.copyto(place, update.buffer.array[: place.size])
+            present = [update is not None for update in updates]
+            return loan.freeze(
+                frame_index=label.frame_index,
+                daq_rec=label.daq_rec,
+                n_recv_packets=sum(present),
+                module_id=0,
+                info=FrameInfo(label.timestamp_ns, damage, len(present), missing_mask(present)),
+            )
+
+    def close(self, drain_s: float) -> bool:
+        """Let the outputs finish and free everything; False when they took longer than ``drain_s``."""
+        drained = self.outputs.drain(drain_s)
+        self.outputs.close()
+        self.pebble.close()
+        self.transitions = []
+        return drained
+
+    def _make_transitions(self, layout: DatagramLayout) -> list[TransitionPool]:
+        count = self.plan.pebble.count
+        return [TransitionPool(count, f.nbytes, checked=self._checked) for f in layout.fields]
