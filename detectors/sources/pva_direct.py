@@ -204,7 +204,8 @@ class _Session:
             raise _LostError(f"the server did not greet us within {self._timing.connect:g} s")
         if silent_s > self._silence_s:
             raise _LostError(f"the server has been silent for {silent_s:.1f} s, and does not answer an echo")
-        self._keep_alive()
+        if not self._connection.mid_message:
+            self._keep_alive()
 
     def _keep_alive(self) -> None:
         """Send an echo now and then: servers give up silent clients, and its answer shows that the server is there."""

@@ -1,0 +1,167 @@
+"""An IOC in a process of its own, and clients that meet it and nobody else."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from p4p.client.thread import Context
+
+from detectors.runtime import Runtime
+from detectors.workers.control import request
+from tests.support.epics_env import epics_variables
+
+ROOT = Path(__file__).parents[2]
+DEADLINE_S = 20.0
+
+T = TypeVar("T")
+
+
+def until(get: Callable[[], T], good: Callable[[T], bool], deadline_s: float = DEADLINE_S) -> T:
+    """The first value that is good; a failure that shows the last one when none comes in time."""
+    end = time.monotonic() + deadline_s
+    while not good(value := get()):
+        assert time.monotonic() < end, f"still {value!r}"
+        time.sleep(0.05)
+    return value
+
+
+class IocProcess:
+    """Context manager. ``command`` is run with EPICS on ports of its own and must print READY."""
+
+    def __init__(self, prefix: str, *command: str, variables: Mapping[str, str] | None = None) -> None:
+        self.prefix = prefix
+        self.runtime = Runtime(prefix)
+        self.variables = dict(variables or epics_variables())
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("EPICS_", "CAPROTO_"))}
+        self.environment = inherited | self.variables
+        self.lines: list[str] = []
+        self._ready = threading.Event()
+        self.process = subprocess.Popen(
+            [sys.executable, *command],
+            cwd=ROOT,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+        self._pva: Context | None = None
+
+    def __enter__(self) -> Self:
+        while not self._ready.wait(0.05):
+            if self.process.poll() is not None:
+                self._reader.join()
+                raise AssertionError("the IOC ended:\n" + "\n".join(self.lines))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close_clients()
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(DEADLINE_S)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+                raise
+        self._reader.join()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.lines.append(line.rstrip())
+            if line.startswith("READY " + self.prefix):
+                self._ready.set()
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal and return the exit code."""
+        self.close_clients()
+        self.process.send_signal(number)
+        code = self.process.wait(DEADLINE_S)
+        self._reader.join()
+        return code
+
+    def close_clients(self) -> None:
+        if self._pva is not None:
+            self._pva.close()
+            self._pva = None
+
+    @property
+    def pva(self) -> Context:
+        if self._pva is None:
+            self._pva = Context("pva", conf=self.variables, useenv=False, nt=False)
+        return self._pva
+
+    def value(self, name: str) -> Any:
+        """The value of a record over PVA; an enum as its text."""
+        value = self.pva.get(self.prefix + name, timeout=10.0).value
+        return value.choices[value.index] if hasattr(value, "choices") and value.index < len(value.choices) else value
+
+    def severity(self, name: str) -> int:
+        return self.pva.get(self.prefix + name, timeout=10.0).alarm.severity
+
+    def put(self, name: str, value: Any, *, wait: bool = True) -> None:
+        self.pva.put(self.prefix + name, value, wait=wait, timeout=20.0)
+
+    def until(self, name: str, good: Any) -> Any:
+        """Wait until a record has a value, or one that a predicate takes."""
+        return until(lambda: self.value(name), good if callable(good) else lambda v: v == good)
+
+    def ask(self, worker: str, command: str, **arguments: Any) -> Any:
+        """Command a worker past the IOC."""
+        return request(self.runtime.command(worker), command, timeout_s=5.0, **arguments)
+
+    def python(self, script: str) -> str:
+        """What a client script prints that runs with this IOC's environment; ``P`` is the prefix."""
+        done = subprocess.run(
+            [sys.executable, "-c", f"P = {self.prefix!r}\n{script}"],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def caproto(self, verb: str, *words: str) -> str:
+        """What caproto's command line tool prints; it must leave no repeater behind."""
+        done = subprocess.run(
+            [sys.executable, "-m", f"caproto.commandline.{verb}", "--no-repeater", "--terse", *words],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def leftovers(self) -> list[str]:
+        """What of this prefix is left in the system: sockets, locks, shared memory, processes."""
+        shared = [str(path) for path in self.runtime.shm("x").parent.glob(f"*{self.runtime.key}*")]
+        files = [str(path) for path in self.runtime.folder.glob("*")]
+        return shared + files + [f"process {pid}" for pid in self.processes()]
+
+    def processes(self) -> list[int]:
+        """Processes whose command line names this prefix; zombies count."""
+        found = []
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                text = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            except OSError:
+                continue
+            if re.search(rf"(^| ){re.escape(self.prefix)}( |$)", text):
+                found.append(int(path.parent.name))
+        return found

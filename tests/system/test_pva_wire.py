@@ -1,0 +1,209 @@
+"""Both PVA clients against servers that segment, speak big-endian, get stuck, or lie."""
+
+import getpass
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+
+from detectors.sources.pva_direct import DirectClient, Timing
+from detectors.sources.pva_p4p import P4pClient
+from detectors.sources.pvspec import parse_pv_spec
+from detectors.sources.threaded import ThreadedSource
+from tests.support.epics_env import free_ports, isolate
+from tests.support.images import UNION_MEMBERS, image, memory
+from tests.support.pva_encode import NTNDARRAY, ntndarray
+from tests.support.pva_server import PvaServer
+from tests.support.recording_sink import RecordingSink
+
+PV = "CAM:Image"
+QUICK = Timing(connect=1.0, stall=0.5, silence=1.0, first_retry=0.01, last_retry=0.1)
+
+
+@pytest.fixture(autouse=True)
+def own_epics(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    return isolate(monkeypatch)
+
+
+@contextmanager
+def watching(client: str = "direct", *, room: int | None = None, when_full: str = "drop") -> Iterator[RecordingSink]:
+    sink, spec = RecordingSink(room), parse_pv_spec(PV, "cam")
+    served = (
+        DirectClient(spec, when_full=when_full, timing=QUICK)
+        if client == "direct"
+        else P4pClient(spec, when_full=when_full)
+    )
+    source = ThreadedSource(served)
+    source.start(sink)
+    try:
+        yield sink
+    finally:
+        source.close()
+    assert sink.faults == []
+
+
+@pytest.mark.parametrize("client", ["direct", "p4p"])
+@pytest.mark.parametrize("big", [False, True], ids=["little", "big"])
+@pytest.mark.parametrize("segment", [0, 7, 4096])
+def test_byte_orders_and_segments(
+    client: str, big: bool, segment: int, own_epics: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # pvxs keeps the UDP port to itself; it asks name servers as well
+    monkeypatch.setenv("EPICS_PVA_NAME_SERVERS", f"127.0.0.1:{own_epics['EPICS_PVA_SERVER_PORT']}")
+    with PvaServer(PV, big=big, segment=segment, udp=False) as server, watching(client) as sink:
+        server.wait_subscribed()
+        for number, dtype in enumerate(UNION_MEMBERS):
+            for again in range(2):  # the first of a kind goes through memory of the client's own, the second does not
+                server.post(ntndarray(image(dtype, (60, 77), number), 2 * number + again, {"n": number}))
+                sink.wait_for("update", 2 * number + again + 1)  # p4p's queue is short
+    for at, (update, data) in enumerate(sink.of("update")):
+        expected = memory(image(list(UNION_MEMBERS)[at // 2], (60, 77), at // 2))
+        assert (update.unique_id, update.dtype, update.attributes) == (at, expected.dtype.name, {"n": at // 2})
+        np.testing.assert_array_equal(data, expected)
+
+
+@pytest.mark.parametrize("big", [False, True], ids=["little", "big"])
+def test_unmarked_fields_keep_their_values(big: bool) -> None:
+    first, second = (ntndarray(image("int16", (4, 5), n), n, {"n": n}) for n in (1, 2))
+    with PvaServer(PV, big=big) as server, watching() as sink:
+        server.wait_subscribed()
+        server.post(first)
+        server.post(second, ["value", "uniqueId"])
+        server.post(second, ["attribute"])
+        server.post(first, ["value"])
+        sink.wait_for("update", 3)
+    assert sink.ids() == [1, 2, 2]
+    assert [u.attributes for u, _ in sink.of("update")] == [{"n": 1}, {"n": 1}, {"n": 2}]
+    assert [e for e in sink.kinds() if e == "empty"] == ["empty"]
+
+
+def test_dropped_images_are_read_past() -> None:
+    with PvaServer(PV) as server, watching(room=2) as sink:
+        server.wait_subscribed()
+        for number in range(5):
+            server.post(ntndarray(image("uint16", (700, 600), number), number))
+        sink.wait_for("dropped", 3)
+        sink.room = 1
+        server.post(ntndarray(image("uint16", (700, 600), 5), 5))
+        sink.wait_for("update", 3)
+    assert sink.ids() == [0, 1, 5]
+    np.testing.assert_array_equal(sink.of("update")[-1][1], image("uint16", (700, 600), 5))
+
+
+def test_a_server_stuck_in_a_message_is_left() -> None:
+    pixels = ntndarray(image("uint16", (300, 400), 1), 1)
+    with PvaServer(PV) as server, watching() as sink:
+        server.wait_subscribed()
+        server.post(pixels)
+        sink.wait_for("update")
+        server.post(pixels, cut=100_000)
+        sink.wait_for("disconnected")
+        assert "middle of a message" in sink.of("disconnected")[0][0]
+        server.wait_subscribed(2)
+        server.post(pixels)
+        sink.wait_for("update", 2)
+    assert sink.kinds() == ["connected", "update", "abandon", "disconnected", "connected", "update"]
+
+
+def test_an_idle_server_is_asked_and_believed_while_it_answers() -> None:
+    with PvaServer(PV) as server, watching() as sink:
+        server.wait_subscribed()
+        server.wait_for(lambda: server.echoes >= 3)
+        assert sink.events == []
+        server.mute_echo = True
+        sink.wait_for("disconnected")
+    assert "does not answer" in sink.of("disconnected")[0][0]
+
+
+def test_a_held_source_goes_on_answering() -> None:
+    with PvaServer(PV) as server, watching(room=1, when_full="hold") as sink:
+        server.wait_subscribed()
+        for number in range(3):
+            server.post(ntndarray(image("uint8", (30, 40), number), number))
+        sink.wait_for("update")
+        heard = server.echoes
+        server.wait_for(lambda: server.echoes >= heard + 3)
+        sink.room = 5
+        sink.wait_for("update", 3)
+    assert sink.ids() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"\xca\x02\x50\x0d\x10\x00\x00\x00" + bytes(16) + b"\xca\x02\x40\x0d\x00\x00\x00\x00",
+        b"\xca\x02\x40\x0d\x0a\x00\x00\x00" + b"\x01\0\0\0" + b"\x00\x01\x02" + b"\x06\xfe\xff",
+        b"\xca\x02\x40\x0d\xff\xff\xff\xff" + b"\x01\0\0\0" + b"\x00\x01\x04" + bytes(4096),
+    ],
+    ids=["http", "restart", "truncated", "endless"],
+)
+def test_a_lying_server_is_left_and_tried_again(lie: bytes) -> None:
+    with PvaServer(PV) as server, watching() as sink:
+        server.wait_subscribed()
+        server.send_raw(lie)
+        sink.wait_for("disconnected")
+        server.wait_subscribed(2)
+        server.post(ntndarray(image("uint8", (3, 4), 1), 1))
+        sink.wait_for("update")
+
+
+def test_a_refused_channel_is_tried_again() -> None:
+    with PvaServer(PV) as server:
+        server.refuse = "not today"
+        with watching() as sink:
+            sink.wait_for("disconnected")
+            assert "not today" in sink.of("disconnected")[0][0]
+            server.refuse = ""
+            server.wait_subscribed()
+            server.post(ntndarray(image("uint8", (3, 4), 1), 1))
+            sink.wait_for("update")
+
+
+def test_we_give_our_name_and_say_goodbye() -> None:
+    with PvaServer(PV) as server:
+        with watching() as sink:
+            server.wait_subscribed()
+            server.post(ntndarray(image("uint8", (3, 4), 1), 1))
+            sink.wait_for("update")
+        server.wait_for(lambda: server.goodbyes == 2)
+        assert server.users == [("ca", getpass.getuser())]
+
+
+def test_name_servers_are_asked_over_tcp(monkeypatch: pytest.MonkeyPatch) -> None:
+    (port,) = free_ports(1)
+    monkeypatch.setenv("EPICS_PVA_ADDR_LIST", "")
+    monkeypatch.setenv("EPICS_PVA_NAME_SERVERS", f"127.0.0.1:{port}")
+    with PvaServer(PV, udp=False, port=port) as server, watching() as sink:
+        server.wait_subscribed()
+        server.post(ntndarray(image("uint8", (3, 4), 1), 1))
+        sink.wait_for("update")
+
+
+def test_another_type_after_a_restart() -> None:
+    arrays = ("struct", "epics:nt/NTScalarArray:1.0", {"value": "double[]", "timeStamp": NTNDARRAY[2]["timeStamp"]})
+    with watching() as sink:
+        with PvaServer(PV) as server:
+            server.wait_subscribed()
+            server.post(ntndarray(image("uint8", (3, 4), 1), 1))
+            sink.wait_for("update")
+        with PvaServer(PV, arrays) as server:
+            server.wait_subscribed()
+            stamp = {"secondsPastEpoch": 12, "nanoseconds": 5, "userTag": 0}
+            server.post({"value": [1.0, 2.0, 3.0], "timeStamp": stamp})
+            sink.wait_for("update", 2)
+    update, data = sink.of("update")[-1]
+    assert (update.dtype, update.shape, update.timestamp_ns) == ("float64", (3,), 12_000_000_005)
+    assert data.tolist() == [1.0, 2.0, 3.0]
+
+
+def test_closing_ends_a_held_read() -> None:
+    with PvaServer(PV) as server:
+        before = threading.active_count()
+        with watching(room=0, when_full="hold") as sink:
+            server.wait_subscribed()
+            server.post(ntndarray(image("uint8", (3, 4), 1), 1))
+            sink.wait_for("connected")
+        assert threading.active_count() <= before + 1  # the server's thread for the client may still end
