@@ -139,15 +139,15 @@ def compare_camera(
     u = status.updates
     return [
         Line(f"{name}: images received or missed", u.updates + u.missed - before, sent["images"]),
-        Line(f"{name}: timing events", u.l1_accepts, timing["l1_accepts"]),
-        Line(f"{name}: images matched or dropped", u.match + u.exhausted + u.missed, sent["images"]),
+        Line(f"{name}: timing events received or missed", u.l1_accepts + u.l1_missed, timing["l1_accepts"]),
+        Line(f"{name}: images matched or dropped", u.match + u.expired + u.exhausted + u.missed, sent["images"]),
         *_balance(name, status),
     ]
 
 
 def compare_disk(name: str, status: ReceiverStatus | MonitorStatus, removed: int, found: ReadBack) -> list[Line]:
     """Return the comparisons of the disk output's counters with what lies there; ``removed`` frames were deleted since."""
-    delivered = status.frames.delivered if isinstance(status, ReceiverStatus) else status.updates.match
+    delivered = status.frames.delivered if isinstance(status, ReceiverStatus) else status.updates.placed
     return [
         Line(f"{name}: frames written or dropped", status.disk.written + status.disk.dropped, delivered),
         Line(f"{name}: frames on disk", found.frames + removed, status.disk.written),

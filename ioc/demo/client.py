@@ -14,6 +14,7 @@ from detectors.stats import MonitorStatus, ReceiverStatus, flat
 from ioc.templates import Load, loads
 
 _TIMEOUT_S: Final = 5.0
+_POLL_S: Final = 0.1
 _RECORD: Final = re.compile(r'^record\(\w+, "([^"]+)"\)\s*\{(.*?)^\}', re.MULTILINE | re.DOTALL)
 _STATUS: Final = re.compile(r'info\(pebbledaq:status,\s*"(\S+) (\S+)"\)')
 
@@ -92,11 +93,13 @@ class DemoClient:
         deadline = time.monotonic() + timeout_s
         while (found := self.get(record)) != value:
             if time.monotonic() > deadline:
-                reason = self.get("Message_RBV")
+                source, _, _ = record.rpartition(":")
+                reason = self.get(f"{source}:Message_RBV" if source else "Message_RBV")
                 raise HostError(
-                    f"{self._prefix}{record}: found {found!r}, expected {value!r} within {timeout_s:g} s; {reason}"
+                    f"{self._prefix}{record}: found {found}, expected {value} within {timeout_s:g} s"
+                    + (f"; {reason}" if reason else "")
                 )
-            time.sleep(0.1)
+            time.sleep(_POLL_S)
 
     def close(self) -> None:
         """Disconnect."""
