@@ -105,13 +105,13 @@ class Setpoint:
         self._handler = handler
         self._done = done
         tags = binding.record.tags
-        self._blocking = tags.get("pebbledaq:blocking", "yes") != "no"
+        self._follows = tags.get("pebbledaq:always") == "yes"
         self._shown = self._present()
         self._device = _create(
             binding.record,
             on_update=self._on_update,
-            always_update=tags.get("pebbledaq:always") == "yes",
-            blocking=self._blocking,
+            always_update=self._follows,
+            blocking=tags.get("pebbledaq:blocking", "yes") != "no",
             initial_value=self._shown,
         )
         self._running = 0
@@ -139,7 +139,8 @@ class Setpoint:
         finally:
             self._running -= 1
             # Before the put completes, so that who waited for it reads what holds and why.
-            self._done(self.binding.record.name, refusal)
+            if refusal or not self._follows:  # one that only waits for another's end has nothing to say of it
+                self._done(self.binding.record.name, refusal)
             self.refresh()
 
     def refresh(self) -> None:
