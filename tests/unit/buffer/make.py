@@ -56,7 +56,9 @@ class RawBuffer:
         modules: Iterable[str] = ("M00", "M01"),
         shape: tuple[int, ...] = (8, 16),
         dtype: str = "uint16",
+        packets: int = 128,
     ) -> None:
+        self.packets = packets
         self.folder = folder
         self.modules = tuple(modules)
         self.shape = shape
@@ -79,7 +81,7 @@ class RawBuffer:
         pulse_id: int,
         *,
         data: bytes | None = None,
-        packets: int = 128,
+        packets: int | None = None,
         missing: bytes = b"",
         sidecar: bool = True,
     ) -> bytes:
@@ -87,14 +89,17 @@ class RawBuffer:
         path = self.path(module, pulse_id)
         path.parent.mkdir(parents=True, exist_ok=True)
         module_id = self.modules.index(module)
-        whole = record(pulse_id, module_id, self.nbytes, packets=packets, data=data)
+        received = self.packets if packets is None else packets
+        whole = record(pulse_id, module_id, self.nbytes, packets=received, data=data)
         if not path.exists():
             with path.open("wb") as file:
                 file.seek(1000 * self.record_bytes)
                 file.write(b"\xff")
         self.poke(path, pulse_id % 1000 * self.record_bytes, whole)
         if sidecar:
-            entry = struct.pack("<QQIIII32s", pulse_id, 1_000 + pulse_id, 0, crc32c(whole[41:]), 128, 3, missing)
+            entry = struct.pack(
+                "<QQIIII32s", pulse_id, 1_000 + pulse_id, 0, crc32c(whole[41:]), self.packets, 3, missing
+            )
             meta = self.meta(module, pulse_id)
             meta.touch()
             self.poke(meta, pulse_id % 1000 * 64, entry)
