@@ -32,6 +32,9 @@ class Hold:
         self.slot = slot
         self._ledger = ledger
 
+    def __bool__(self) -> bool:
+        return True  # whatever its length: ``if buffer := pool.try_acquire()`` must see an empty buffer
+
     def __enter__(self) -> Self:
         self.check()
         return self

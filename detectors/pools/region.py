@@ -24,9 +24,9 @@ _MADV_POPULATE_WRITE: Final = 23
 """Linux 5.14 and later; Python's mmap has no name for it."""
 
 
-def round_to_page(nbytes: int, page: int = PAGE) -> int:
-    """Return ``nbytes`` rounded up to a multiple of ``page``."""
-    return -(-nbytes // page) * page
+def round_to_page(nbytes: int) -> int:
+    """Return ``nbytes`` rounded up to whole pages."""
+    return -(-nbytes // PAGE) * PAGE
 
 
 class Region:

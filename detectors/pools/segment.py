@@ -69,8 +69,8 @@ WORDS_PER_ENTRY: Final = SLOT_ENTRY.itemsize // 8
 
 
 def least_slot_bytes(shape: RecordShape) -> int:
-    """Return the smallest slot for a record: its sectors and the sentinel, in whole pages (and sectors)."""
-    return round_to_page(shape.span_bytes + SENTINEL_BYTES, max(PAGE, shape.align))
+    """Return the smallest slot for a record: its sectors and the sentinel, in whole pages."""
+    return round_to_page(shape.span_bytes + SENTINEL_BYTES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class SegmentLayout:
     """Where everything lies in a pebble's memory.
 
     Raises SizingError for a count that is no power of two or below 2, a slot that does not hold the record's sectors and
-    the sentinel, or one that is not in whole pages.
+    the sentinel, or one that is not in whole pages, and for sectors larger than a page.
     """
 
     shape: RecordShape
@@ -92,16 +92,15 @@ class SegmentLayout:
             raise SizingError(f"pebble: found a count of {self.count}, expected a power of two of at least 2")
         if self.pulse_id_step < 1:
             raise SizingError(f"pebble: found a pulse_id_step of {self.pulse_id_step}, expected at least 1")
-        if self.slot_bytes < least_slot_bytes(self.shape) or self.slot_bytes % self.page:
+        align = self.shape.align
+        if not 1 <= align <= PAGE or align & (align - 1):
+            # Memory can be asked for on pages, not on larger sectors.
+            raise SizingError(f"pebble: found an align of {align}, expected a power of two of at most {PAGE}")
+        if self.slot_bytes < least_slot_bytes(self.shape) or self.slot_bytes % PAGE:
             raise SizingError(
                 f"pebble: found slots of {self.slot_bytes:,} bytes, expected at least {least_slot_bytes(self.shape):,} "
-                f"for {self.shape.data_bytes:,} bytes of data, in whole pages of {self.page}"
+                f"for {self.shape.data_bytes:,} bytes of data, in whole pages of {PAGE}"
             )
-
-    @property
-    def page(self) -> int:
-        """Slots begin on multiples of this: a page, or a sector where that is larger."""
-        return max(PAGE, self.shape.align)
 
     @property
     def info_json(self) -> bytes:
@@ -111,12 +110,12 @@ class SegmentLayout:
     @property
     def table_offset(self) -> int:
         """Where the slot table begins."""
-        return round_to_page(SEGMENT_HEADER.itemsize + len(self.info_json), self.page)
+        return round_to_page(SEGMENT_HEADER.itemsize + len(self.info_json))
 
     @property
     def slots_offset(self) -> int:
         """Where slot 0 begins."""
-        return self.table_offset + round_to_page(self.count * SLOT_ENTRY.itemsize, self.page)
+        return self.table_offset + round_to_page(self.count * SLOT_ENTRY.itemsize)
 
     @property
     def nbytes(self) -> int:

@@ -243,7 +243,7 @@ def _pebble_slot(
         )
         return needed, reason, ""
     given = int(given)
-    rounded = round_to_page(given, max(PAGE, shape.align))
+    rounded = round_to_page(given)
     if payload_bytes is not None and rounded < needed:
         problems.append(
             f"pebbleBufSize: found {given:,} bytes, expected at least {needed:,}: "

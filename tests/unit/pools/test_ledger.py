@@ -265,8 +265,8 @@ def test_tasks_and_threads_wait_in_one_queue():
         ledger = Ledger("test", 1)
         hold = Hold(ledger, ledger.take() or 0)
         task = asyncio.create_task(ledger.take_async())
-        while not ledger._waiters:
-            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert ledger._waiters
         release = threading.Thread(target=ledger.release, args=(hold,))
         release.start()
         assert await asyncio.wait_for(task, 10) == 0
@@ -282,8 +282,8 @@ def test_a_cancelled_task_leaves_the_queue():
         ledger = Ledger("test", 1)
         hold = Hold(ledger, ledger.take() or 0)
         task = asyncio.create_task(ledger.take_async())
-        while not ledger._waiters:
-            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert ledger._waiters
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -299,8 +299,8 @@ def test_a_task_cancelled_after_it_was_given_a_slot_gives_it_back():
         ledger = Ledger("test", 1)
         hold = Hold(ledger, ledger.take() or 0)
         task = asyncio.create_task(ledger.take_async())
-        while not ledger._waiters:
-            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert ledger._waiters
         ledger.release(hold)  # given, but the task has not run yet
         assert ledger.in_use == 1
         task.cancel()
