@@ -1,7 +1,6 @@
 """An IOC in a process of its own, and clients that meet it and nobody else."""
 
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -149,19 +148,26 @@ class IocProcess:
         return done.stdout
 
     def leftovers(self) -> list[str]:
-        """What of this prefix is left in the system: sockets, locks, shared memory, processes."""
-        shared = [str(path) for path in self.runtime.shm("x").parent.glob(f"*{self.runtime.key}*")]
-        files = [str(path) for path in self.runtime.folder.glob("*")]
-        return shared + files + [f"process {pid}" for pid in self.processes()]
+        """What of this prefix is left in the system."""
+        return leftovers(self.prefix)
 
-    def processes(self) -> list[int]:
-        """Processes whose command line names this prefix; zombies count."""
-        found = []
-        for path in Path("/proc").glob("[0-9]*/cmdline"):
-            try:
-                text = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            except OSError:
-                continue
-            if re.search(rf"(^| ){re.escape(self.prefix)}( |$)", text):
-                found.append(int(path.parent.name))
-        return found
+
+def leftovers(prefix: str) -> list[str]:
+    """Sockets, locks, shared memory and processes of a prefix; what is being looked for must be gone."""
+    runtime = Runtime(prefix)
+    shared = [str(path) for path in runtime.shm("x").parent.glob(f"*{runtime.key}*")]
+    files = [str(path) for path in runtime.folder.glob("*")]
+    return shared + files + [f"process {pid}" for pid in worker_processes(prefix)]
+
+
+def worker_processes(prefix: str) -> list[int]:
+    """Processes whose command line names a prefix, as the fake workers' do; zombies have none."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_bytes().decode(errors="replace").split("\0")
+        except OSError:
+            continue
+        if prefix in words:
+            found.append(int(path.parent.name))
+    return found

@@ -1,0 +1,199 @@
+"""How the soft-IOC starts and ends, and what it leaves: nothing."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.ioc_process import ROOT, IocProcess, leftovers, until, worker_processes
+from tests.support.ioc_setup import M00, M01, SOURCES, prefix_of, start, write_config
+
+pytestmark = pytest.mark.usefixtures("runtime_dir")
+
+
+def receiving(ioc: IocProcess) -> None:
+    for name in SOURCES:
+        ioc.until(f"{name}:State_RBV", "Receiving")
+
+
+def failed_start(config: Path) -> tuple[int, list[str]]:
+    """Exit code and error lines of an IOC that cannot start."""
+    done = subprocess.run(
+        [sys.executable, "-m", "ioc", "run", "--quiet", str(config)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "READY" not in done.stdout
+    return done.returncode, [line for line in done.stderr.splitlines() if line.startswith("pebbledaq: ")]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_with_all_its_workers(tmp_path: Path, number: int) -> None:
+    with start(write_config(tmp_path)) as ioc:
+        receiving(ioc)
+        assert len(worker_processes(ioc.prefix)) == 3
+        ioc.runtime.shm(M00).write_bytes(b"a pebble")
+        assert ioc.stop(number) == 0
+        ioc.runtime.shm(M00).unlink(missing_ok=True)
+        assert ioc.leftovers() == []
+        assert not ioc.runtime.folder.exists()
+
+
+def test_a_deaf_worker_is_killed_and_cleared_away(tmp_path: Path) -> None:
+    with start(write_config(tmp_path), "udp.M00=--deaf") as ioc:
+        receiving(ioc)
+        ioc.runtime.shm(M00).write_bytes(b"a pebble")
+        assert ioc.stop() == 0
+        assert ioc.leftovers() == []
+
+
+def test_a_worker_that_refuses_its_configuration_stays_down(tmp_path: Path) -> None:
+    with start(write_config(tmp_path), "udp.M01=--exit-code=2") as ioc:
+        ioc.until("M01:State_RBV", "Failed")
+        assert ioc.value("M01:Message_RBV") == "ended with exit code 2: it cannot be done"
+        assert ioc.value("M01:Restarts_RBV") == 0
+        assert any(line.endswith("udp.M01: pebbledaq: it cannot be done") for line in ioc.lines)
+        assert any(line.endswith("it cannot be done; stays down") for line in ioc.lines)
+        ioc.until("M00:State_RBV", "Receiving")
+        ioc.until("Health_RBV", "M01:State_RBV: Failed (ended with exit code 2: it cannot be done)")
+        assert ioc.stop() == 0
+
+
+def test_a_worker_that_fails_otherwise_is_tried_again(tmp_path: Path) -> None:
+    with start(write_config(tmp_path), "udp.M01=--exit-code=1") as ioc:
+        ioc.until("M01:Restarts_RBV", lambda n: n >= 2)
+        assert any("will be started again" in line for line in ioc.lines)
+
+
+def test_without_restarts_a_killed_worker_stays_down(tmp_path: Path) -> None:
+    with start(write_config(tmp_path, "[run]\nrestart_workers = false\n")) as ioc:
+        receiving(ioc)
+        os.kill(ioc.value("M00:Pid_RBV"), signal.SIGKILL)
+        ioc.until("M00:State_RBV", "Failed")
+        until(lambda: ioc.lines[-1], lambda line: line.endswith("stays down"))
+        ioc.put("M00:Enable", 0)
+        ioc.until("M00:State_RBV", "Disabled")
+        ioc.put("M00:Enable", 1)
+        ioc.until("M00:State_RBV", "Receiving")
+
+
+def test_without_autostart_the_run_waits(tmp_path: Path) -> None:
+    with start(write_config(tmp_path, "[run]\nautostart = false\n")) as ioc:
+        receiving(ioc)
+        assert ioc.value("RunState_RBV") == "Unconfigured"
+        assert ioc.value("Acquire") == "Done"
+        assert ioc.ask(M00, "status")["run_state"] == "Unconfigured"
+        ioc.put("Acquire", 1, wait=False)
+        ioc.until("RunState_RBV", "Enabled")
+        assert ioc.ask(M00, "status")["run_state"] == "Enabled"
+
+
+def test_a_source_that_is_off_is_not_started(tmp_path: Path) -> None:
+    config = write_config(tmp_path)
+    config.write_text(config.read_text().replace('name = "M01"', 'name = "M01"\nenabled = false'))
+    with start(config) as ioc:
+        ioc.until("M00:State_RBV", "Receiving")
+        assert ioc.value("M01:State_RBV") == "Disabled"
+        assert ioc.value("M01:Enable") == "Disable"
+        assert ioc.value("Workers_RBV") == 2
+        ioc.put("M01:Enable", 1)
+        ioc.until("M01:State_RBV", "Receiving")
+
+
+def test_workers_outlive_a_killed_ioc_and_are_adopted_as_they_are(tmp_path: Path) -> None:
+    config = write_config(tmp_path)
+    with start(config) as first:
+        receiving(first)
+        first.put("Disable", 1)
+        first.put("M00:Disk:Enable", 0)
+        first.put("Disk:Folder", "/tmp/moved")
+        first.ask(M00, "set", **{"packets.received": 77})
+        pids = {name: first.value(f"{name}:Pid_RBV") for name in SOURCES}
+        first.stop(signal.SIGKILL)
+    assert first.ask(M00, "status")["packets"]["received"] == 77
+    with start(config) as second:
+        receiving(second)
+        assert {name: second.value(f"{name}:Pid_RBV") for name in SOURCES} == pids
+        assert second.value("M00:Adopted_RBV") == "Yes"
+        assert second.value("M00:PacketsReceived_RBV") == 77
+        assert second.value("M00:Restarts_RBV") == 0
+        assert second.value("RunState_RBV") == "Running"
+        assert second.value("Acquire") == "Done"
+        assert second.value("M00:Disk:Enable") == "Disable"
+        assert second.value("M01:Disk:Enable") == "Enable"
+        assert second.value("M01:Disk:Folder") == "/tmp/moved"
+        os.kill(pids["M01"], signal.SIGKILL)  # no child of this IOC, and noticed all the same
+        second.until("M01:State_RBV", "Failed")
+        second.until("M01:Disk:Folder_RBV", "/tmp/moved/DET")
+        second.until("M01:RunState_RBV", "Running")  # once its outputs are as they were
+        assert second.stop() == 0
+        assert second.leftovers() == []
+
+
+def test_a_second_ioc_of_the_same_prefix_is_refused(tmp_path: Path) -> None:
+    config = write_config(tmp_path)
+    with start(config) as ioc:
+        code, lines = failed_start(config)
+        assert code == 1
+        assert lines == [
+            f"pebbledaq: ioc: already running as process {ioc.process.pid} for prefix {ioc.prefix}; stop that first"
+        ]
+        receiving(ioc)
+
+
+def test_a_port_in_use_stops_the_start(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        config = write_config(tmp_path, ports=(port, 50999))
+        code, lines = failed_start(config)
+    assert code == 1
+    assert len(lines) == 1
+    assert lines[0].startswith("pebbledaq: ports: ")
+    assert str(port) in lines[0]
+    assert leftovers(prefix_of(config)) == []
+
+
+def test_a_folder_that_cannot_be_written_stops_the_start(tmp_path: Path) -> None:
+    config = write_config(tmp_path)
+    config.write_text(config.read_text().replace(f"{tmp_path}/data", "/proc/data"))
+    code, lines = failed_start(config)
+    assert code == 1
+    assert len(lines) == 1
+    assert lines[0].startswith("pebbledaq: disk.folder: /proc/data cannot be written")
+    assert leftovers(prefix_of(config)) == []
+
+
+def test_too_little_memory_stops_the_start(tmp_path: Path) -> None:
+    config = write_config(tmp_path, "[pools]\npebbleBufCount = 16777216\n")
+    code, lines = failed_start(config)
+    assert code == 1
+    assert lines
+    assert all("memory" in line for line in lines)
+    assert leftovers(prefix_of(config)) == []
+
+
+def test_a_wrong_configuration_stops_the_start_with_every_mistake(tmp_path: Path) -> None:
+    config = write_config(tmp_path, "[pools]\npebbleBufCount = 100\ntransitionBufCount = 3\n")
+    code, lines = failed_start(config)
+    assert code == 2
+    assert len(lines) >= 1
+    config = write_config(tmp_path, "[zqm]\nenabled = true\n")
+    code, lines = failed_start(config)
+    assert code == 2
+    assert "zqm: unknown key" in lines[0]
+
+
+def test_a_source_that_collides_with_an_output_stops_the_start(tmp_path: Path) -> None:
+    config = write_config(tmp_path)
+    config.write_text(config.read_text().replace('name = "M00"', 'name = "Disk"'))
+    code, lines = failed_start(config)
+    assert code == 2
+    assert "is made twice; give the source 'Disk' another name" in lines[0]
