@@ -1,6 +1,9 @@
 """One data file, memory-mapped for reading."""
 
+import errno
 import mmap
+import os
+import weakref
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,8 +24,10 @@ class Torn:
 class BinFile:
     """A ``.bin`` file mapped read-only: nothing is read before it is looked at, and nothing is copied.
 
-    Views outlive ``close``. Raises BufferReadError when the file cannot be mapped or is larger than a file of this
-    detector; one that is shorter was cut off, and the records that remain can be read.
+    Pixels are views of the map, which outlive this object. Holes are never touched through it: on a memory file system a
+    look at a hole takes a page, and kills the process with SIGBUS when there is none left.
+    Raises BufferReadError when the file cannot be mapped or is larger than a file of this detector; one that is shorter
+    was cut off, and the records that remain can be read.
     """
 
     def __init__(self, path: Path, shape: RecordShape) -> None:
@@ -30,10 +35,11 @@ class BinFile:
         self.first_pulse = _number(path)
         self._shape = shape
         try:
-            with path.open("rb") as file:
-                self.size = file.seek(0, 2)
-                # An empty file cannot be mapped: it was just made, or its creation was interrupted.
-                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if self.size else b""
+            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            weakref.finalize(self, os.close, self._fd)
+            self.size = os.fstat(self._fd).st_size
+            # An empty file cannot be mapped: it was just made, or its creation was interrupted.
+            mapped = mmap.mmap(self._fd, self.size, access=mmap.ACCESS_READ) if self.size else b""
         except OSError as error:
             raise BufferReadError(f"{path}: cannot be read: {error.strerror}") from None
         if self.size > file_bytes(shape):
@@ -41,7 +47,7 @@ class BinFile:
                 f"{path}: found {self.size} bytes, expected {file_bytes(shape)} ({FILE_MOD} records of "
                 f"{shape.record_bytes} and a closing byte); this is no file of this detector"
             )
-        self._bytes = np.frombuffer(self._map, np.uint8) if self.size else np.zeros(0, np.uint8)
+        self._bytes = np.frombuffer(mapped, np.uint8)
 
     @property
     def whole_records(self) -> int:
@@ -54,21 +60,21 @@ class BinFile:
         return self.size == file_bytes(self._shape)
 
     def headers(self) -> np.ndarray:
-        """Return all headers, RECORD_HEADER[FILE_MOD], copied in one pass; zeros, as in holes, where the file is cut off."""
+        """Return all headers, RECORD_HEADER[FILE_MOD], copied in one pass; zeros in holes and where the file is cut off."""
         out = np.zeros(FILE_MOD, RECORD_HEADER)
         n = self.whole_records
         if n:
-            _advise_random(self._map)
-            # One page per record is looked at: without the view the whole file would have to be read.
-            out[:n] = np.ndarray((n,), RECORD_HEADER, self._bytes, 0, (self._shape.record_bytes,))
+            places = np.flatnonzero(self._in_data(np.arange(n) * self._shape.record_bytes))
+            # One page a record is read; a plain array over the file would have to read all of it.
+            out[places] = np.ndarray((n,), RECORD_HEADER, self._bytes, 0, (self._shape.record_bytes,))[places]
         return out
 
     def header(self, index: int) -> np.void:
-        """Return the header of one place, copied. Raises IndexError behind the end of a file that was cut off."""
-        start = index * self._shape.record_bytes
-        if start + RECORD_HEADER.itemsize > self.size:
+        """Return the header of one place. Raises IndexError behind the end of a file that was cut off."""
+        found = os.pread(self._fd, RECORD_HEADER.itemsize, self.offset(index))
+        if len(found) < RECORD_HEADER.itemsize:
             raise IndexError(index)
-        return np.frombuffer(self._bytes, RECORD_HEADER, 1, start)[0].copy()
+        return np.frombuffer(found, RECORD_HEADER)[0]
 
     def data(self, index: int) -> np.ndarray:
         """Return the pixels in one place, uint8[data_bytes], a read-only view. Whether they are any is not checked."""
@@ -77,16 +83,14 @@ class BinFile:
 
     def torn(self, index: int) -> Torn | None:
         """Return what is wrong with one place by itself; None for a sound record and for a hole."""
-        start = index * self._shape.record_bytes
-        if start >= self.size or not self._bytes[start]:
+        marker = self._marker(index)
+        if not marker:
             return None
-        marker = int(self._bytes[start])
         if marker != FORMAT_MARKER:
             return Torn(f"found marker {marker:#04x}, expected {FORMAT_MARKER:#04x}")
         if index >= self.whole_records:
-            return Torn(
-                f"the file ends {self.size - start} bytes into the record, expected {self._shape.record_bytes} bytes"
-            )
+            there = self.size - self.offset(index)
+            return Torn(f"the file ends {there} bytes into the record, expected {self._shape.record_bytes} bytes")
         found = int(self.header(index)["frame"]["pulse_id"])
         if found != self.first_pulse + index:
             return Torn(f"found pulse_id {found}, expected {self.first_pulse + index} at this place")
@@ -94,8 +98,7 @@ class BinFile:
 
     def holds(self, index: int) -> bool:
         """Return whether a place holds a record: its marker is there."""
-        start = index * self._shape.record_bytes
-        return start < self.size and int(self._bytes[start]) == FORMAT_MARKER
+        return self._marker(index) == FORMAT_MARKER
 
     def offset(self, index: int) -> int:
         """Return where the record of a place starts, bytes."""
@@ -104,7 +107,29 @@ class BinFile:
     @property
     def closing_byte(self) -> int | None:
         """The byte behind the last record; None when the file is too short to have it."""
-        return int(self._bytes[-1]) if self.is_full_size else None
+        return os.pread(self._fd, 1, self.size - 1)[0] if self.is_full_size else None
+
+    def _marker(self, index: int) -> int:
+        """Return the first byte of a place; 0 behind the end of a file that was cut off."""
+        return int.from_bytes(os.pread(self._fd, 1, self.offset(index)))
+
+    def _in_data(self, offsets: np.ndarray) -> np.ndarray:
+        """Return for each offset whether it lies in a part of the file that is not a hole."""
+        edges: list[int] = []
+        end = 0
+        while (start := self._seek(end, os.SEEK_DATA)) is not None:
+            end = self._seek(start, os.SEEK_HOLE) or self.size
+            edges += [start, end]
+        # Between a start and its end an odd number of edges is not above the offset.
+        return np.searchsorted(np.array(edges, np.int64), offsets, side="right") % 2 == 1
+
+    def _seek(self, offset: int, whence: int) -> int | None:
+        try:
+            return os.lseek(self._fd, offset, whence)
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                return None  # nothing but holes, or the end, from here on
+            raise
 
 
 def _number(path: Path) -> int:
@@ -112,8 +137,3 @@ def _number(path: Path) -> int:
         return int(path.stem)
     except ValueError:
         raise BufferReadError(f"{path}: found a name that is no number, expected the first pulse of the file") from None
-
-
-def _advise_random(mapped: mmap.mmap | bytes) -> None:
-    if isinstance(mapped, mmap.mmap):
-        mapped.madvise(mmap.MADV_RANDOM)

@@ -61,7 +61,12 @@ class DataFile:
         self._known = bytearray([_UNKNOWN if size else _ABSENT]) * FILE_MOD
         if size < self._size:
             # Gives the file its size at once: direct writes that extend a file are serialised by the kernel.
-            os.pwrite(self._fd, bytes([CLOSING_BYTE]), self._size - 1)
+            try:
+                os.pwrite(self._fd, bytes([CLOSING_BYTE]), self._size - 1)
+            except OSError:
+                if not size:
+                    self.path.unlink()
+                raise
         if self.direct:
             try:
                 self._direct_fd = os.open(self.path, os.O_WRONLY | os.O_DIRECT | os.O_CLOEXEC)

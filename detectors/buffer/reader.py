@@ -24,8 +24,8 @@ from detectors.buffer.sidecar import read_sidecar
 from detectors.errors import BufferReadError
 from detectors.frame import FILE_MOD, FORMAT_MARKER, SIDECAR_PRESENT
 
-MAPPED_FILES: Final = 256
-"""Files kept mapped at a time; a mapping costs address space, not memory."""
+MAPPED_PER_MODULE: Final = 2
+"""Files of each module kept mapped at a time: space of a deleted file is not free before its map is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +221,7 @@ class BufferReader:
         if file is None or not file.is_full_size:
             file = self._files[path] = BinFile(path, self.info.record)
         self._files.move_to_end(path)
-        while len(self._files) > MAPPED_FILES:
+        while len(self._files) > MAPPED_PER_MODULE * len(self.modules):
             self._files.popitem(last=False)
         return file
 

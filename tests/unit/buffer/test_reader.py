@@ -1,3 +1,9 @@
+import gc
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -209,6 +215,34 @@ def test_a_damaged_detector_json_is_one_line(raw, text, message):
 def test_a_folder_that_is_no_detectors_is_one_line(tmp_path):
     with pytest.raises(BufferReadError, match=r"detector.json: cannot be read: No such file .* give the folder of a"):
         BufferReader(tmp_path)
+
+
+def test_looking_at_holes_takes_no_memory():
+    """On a memory file system a page that is looked at through a map is taken, and there may be none left."""
+    folder = Path(tempfile.mkdtemp(dir="/dev/shm"))
+    raw = RawBuffer(folder / "JF", ["M00"], shape=(64, 64))
+    for pulse_id in (0, 500, 501, 999):
+        raw.put("M00", pulse_id)
+    before = raw.path("M00", 0).stat().st_blocks
+    reader = BufferReader(raw.folder)
+    assert reader.pulses(0, 999).tolist() == [0, 500, 501, 999]
+    assert [f.pulse_id for f in reader.frames(0, 999)] == [0, 500, 501, 999]
+    fails(reader, 250, "M00")
+    assert raw.path("M00", 0).stat().st_blocks == before
+    shutil.rmtree(folder)
+
+
+def test_few_files_stay_mapped(tmp_path):
+    raw = RawBuffer(tmp_path / "JF", ["M00"])
+    for pulse_id in range(0, 20_000, 1000):
+        raw.put("M00", pulse_id)
+    before = len(os.listdir("/proc/self/fd"))
+    reader = BufferReader(raw.folder)
+    frames = list(reader.frames(0, 20_000))
+    del frames[1:]
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) - before <= 2 * 2 + 1
+    np.testing.assert_array_equal(frames[0].data, raw.frame("M00", 0))
 
 
 @pytest.mark.parametrize("direct", [True, False])

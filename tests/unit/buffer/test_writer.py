@@ -415,6 +415,24 @@ def test_a_file_that_is_too_large_is_left_alone(tmp_path):
     assert path.read_bytes() == bytes(51_002)
 
 
+def test_a_file_for_which_there_is_no_room_is_not_left_empty(tmp_path, monkeypatch):
+    frames = FrameMaker(10)
+    sink = writer(tmp_path, frames)
+
+    def full(fd: int, data: memoryview, offset: int) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with frames.lease(1) as lease, pytest.raises(OSError, match="No space"):
+        sink.write(lease)
+    monkeypatch.undo()
+    assert not list(tmp_path.rglob("*.bin"))
+    write(sink, frames, 1)
+    sink.close()
+    frames.close()
+    assert stored(tmp_path, 1, 10) == record(1, 3, 10)
+
+
 def test_a_folder_removed_under_the_writer_is_made_anew(tmp_path, monkeypatch):
     frames = FrameMaker(NBYTES)
     sink = writer(tmp_path, frames)
