@@ -14,10 +14,8 @@ from typing import Any, Final
 
 from rich.console import Console
 
-from detectors.buffer.layout import relative_path, sidecar_path
 from detectors.config import Config, parse_config
 from detectors.errors import HostError, PebbleDaqError
-from detectors.frame import FILE_MOD
 from detectors.outputs.outputs import worker_name
 from detectors.pools.host_memory import mem_available
 from detectors.runtime import SHM_FOLDER, Runtime
@@ -42,6 +40,7 @@ from ioc.demo.plan import (
     config_text,
     make_plan,
 )
+from ioc.demo.rolling import Rolling
 from ioc.demo.screen import Screen, summary
 from ioc.templates import workers
 
@@ -50,6 +49,8 @@ _HEAD_START_S: Final = 0.5
 """From the word to start until event 0, so that all sources have heard it, s."""
 _REFRESH_S: Final = 0.5
 _SOURCES_END_S: Final = 10.0
+_EARLY_S: Final = 0.5
+"""A source that has ended so long before its time has failed, s."""
 _DRAIN_S: Final = 20.0
 _SETTLED_S: Final = 1.0
 """When no counter has moved for so long everything has been drained, s."""
@@ -63,7 +64,7 @@ class Demo:
     seconds: float | None
     keep: Path | None
     mismatch: FirstMismatch
-    _removed: dict[str, int] = field(default_factory=dict)
+    _rolling: dict[str, Rolling] = field(default_factory=dict)
 
     def run(self) -> int:
         """Run it; return 0 if everything agreed, else 1. Raises PebbleDaqError when it cannot run."""
@@ -148,9 +149,10 @@ class Demo:
                 while any(child.running for child in sources.values()):
                     ioc.check()
                     elapsed_s = max(0.0, (time.time_ns() - epoch_ns) / 1e9)
-                    if self.seconds is None:
+                    if self.seconds is None or elapsed_s < self.seconds - _EARLY_S:
                         for child in sources.values():
                             child.check()
+                    if self.seconds is None:
                         self._roll(config, plan, elapsed_s)
                     elif elapsed_s > self.seconds + _SOURCES_END_S:
                         raise HostError("the sources did not end in time; is this machine overloaded?")
@@ -203,7 +205,8 @@ class Demo:
                 lines += compare_camera(name, sent, reports["timing"], before, status)
                 expected = Sent(folder, module, range(first, last + 1, PULSES_PER_IMAGE), packets=1)
             found = read_back(expected, self.mismatch)
-            lines += compare_disk(name, status, self._removed.get(name, 0), found)
+            removed = self._rolling[name].removed if name in self._rolling else 0
+            lines += compare_disk(name, status, removed, found)
             problems += found.problems
             total += found.bytes
         lines.append(Line("exit code of the IOC", ioc_code, 0))
@@ -228,19 +231,14 @@ class Demo:
         return 1 if wrong else 0
 
     def _roll(self, config: Config, plan: Plan, elapsed_s: float) -> None:
-        """Remove the files that are older than what is kept, and count the frames in them."""
-        assert config.disk is not None
+        """With no end in sight, keep the newest data only."""
         oldest = FIRST_PULSE + int((elapsed_s - ROLLING_S) * plan.module_rate_hz)
+        assert config.disk is not None
         for source in (*config.udp, *config.pva):
-            folder = config.disk.folder / config.detector_of(source) / config.module_of(source)
-            step = 1 if source in config.udp else PULSES_PER_IMAGE
-            first = FIRST_PULSE + self._removed.get(source.name, 0) * step
-            while first + FILE_MOD <= oldest and (folder / relative_path(first)).exists():
-                path = folder / relative_path(first)
-                for file in (path, sidecar_path(path)):
-                    file.unlink(missing_ok=True)
-                self._removed[source.name] = self._removed.get(source.name, 0) + FILE_MOD // step
-                first += FILE_MOD
+            if source.name not in self._rolling:
+                folder = config.disk.folder / config.detector_of(source)
+                self._rolling[source.name] = Rolling(folder, config.module_of(source), FIRST_PULSE)
+            self._rolling[source.name].keep_from(oldest)
 
     def _say_how_to_look(self, prefix: str, variables: Mapping[str, str]) -> None:
         names = [name for name in variables if not name.startswith(("EPICS_CAS", "EPICS_PVAS"))]

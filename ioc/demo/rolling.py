@@ -1,0 +1,30 @@
+"""A demo without an end must not fill the disk: its oldest files go, and the frames in them are counted."""
+
+from pathlib import Path
+
+from detectors.buffer.layout import relative_path, sidecar_path
+from detectors.buffer.reader import BufferReader
+from detectors.frame import FILE_MOD
+
+
+class Rolling:
+    """The files of one module that are kept. ``first_pulse`` must be the first of a file."""
+
+    def __init__(self, detector: Path, module: str, first_pulse: int) -> None:
+        self.removed = 0
+        """Frames in the files that were removed."""
+        self._detector = detector
+        self._module = module
+        self._first = first_pulse
+
+    def keep_from(self, pulse_id: int) -> None:
+        """Remove the files that hold nothing but pulses before this one; a file that has not begun yet is waited for."""
+        while self._first + FILE_MOD <= pulse_id:
+            path = self._detector / self._module / relative_path(self._first)
+            if not path.exists():
+                return
+            reader = BufferReader(self._detector, self._module)
+            self.removed += reader.pulses(self._first, self._first + FILE_MOD - 1).size
+            for file in (path, sidecar_path(path)):
+                file.unlink(missing_ok=True)
+            self._first += FILE_MOD

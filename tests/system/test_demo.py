@@ -1,0 +1,139 @@
+"""The demo, as a user runs it: it must agree, notice when something does not, and leave nothing behind."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from detectors.buffer.reader import BufferReader
+from sim.pattern import check_frame
+
+END_S = 100
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(150)]
+
+
+class Running:
+    """A demo process whose lines can be waited for."""
+
+    def __init__(self, *arguments: str) -> None:
+        self.lines: list[str] = []
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "ioc", "demo", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, "COLUMNS": "200"},
+        )
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        for line in self.process.stdout:
+            self.lines.append(line.rstrip())
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.lines)
+
+    def wait_for(self, pattern: str) -> re.Match[str]:
+        deadline = time.monotonic() + END_S
+        while not (found := re.search(pattern, self.text)):
+            assert time.monotonic() < deadline, self.text
+            assert self.process.poll() is None, self.text
+            time.sleep(0.05)
+        return found
+
+    def wait(self) -> int:
+        code = self.process.wait(END_S)
+        self._reader.join()
+        return code
+
+
+@pytest.fixture
+def demo():
+    running = []
+
+    def start(*arguments):
+        running.append(Running(*arguments))
+        return running[-1]
+
+    yield start
+    for one in running:
+        if one.process.poll() is None:
+            one.process.terminate()
+        one.wait()
+        one.process.stdout.close()
+
+
+def left_behind(prefix: str) -> list[str]:
+    """Processes, shared memory and sockets of a demo's IOC."""
+    slug = prefix.strip(":")
+    runtime = Path(os.environ.get("XDG_RUNTIME_DIR") or os.environ.get("TMPDIR") or "/tmp") / f"pebbledaq-{os.getuid()}"
+    found = [str(p) for p in Path("/dev/shm").glob(f"pebbledaq-{os.getuid()}-{slug}-*")]
+    found += [str(p) for p in runtime.glob(f"{slug}-*/*")]
+    found += [str(p) for p in psutil.Process().children(recursive=True)]
+    return found
+
+
+def prefix_of(one: Running) -> str:
+    return one.wait_for(r"p4p\.client\.cli get (\S+?:)CAM")[1]
+
+
+def test_everything_agrees_and_the_data_stays_where_asked(demo, tmp_path):
+    one = demo("--seconds", "2", "--keep", str(tmp_path / "kept"))
+    prefix = prefix_of(one)
+    assert one.wait() == 0, one.text
+    assert "everything agrees" in one.text
+    assert "M00: frames on disk" in one.text
+    data = tmp_path / "kept" / "data"
+    for module_id, name in enumerate(("M00", "M01")):
+        frames = list(BufferReader(data / "DEMO", name).frames(12_345_000, 12_345_999))
+        assert len(frames) > 10
+        assert all(check_frame(f.data, f.pulse_id, module_id, f.data.shape, f.data.dtype) for f in frames)
+    images = list(BufferReader(data / "DEMO-CAM").frames(12_345_000, 12_345_999))
+    assert images
+    assert all(image.data.shape == (2048, 2048) for image in images)
+    assert left_behind(prefix) == []
+    again = demo("--seconds", "2", "--keep", str(tmp_path / "kept"))
+    assert again.wait() == 1
+    assert "found data of another run" in again.text
+
+
+def test_ctrl_c_ends_the_data_taking_and_the_check_is_done(demo):
+    one = demo("--forever")
+    prefix = prefix_of(one)
+    one.wait_for(r"DEMO [1-9]\d* s .*pva\.CAM")
+    one.process.send_signal(signal.SIGINT)
+    assert one.wait() == 0, one.text
+    assert "everything agrees" in one.text
+    assert left_behind(prefix) == []
+
+
+def test_a_source_that_dies_is_noticed_and_all_is_cleaned_up(demo):
+    one = demo("--seconds", "60")
+    prefix = prefix_of(one)
+    one.wait_for(r"DEMO \d+ of 60 s .*udp\.M01")
+    sender = next(p for p in psutil.Process(one.process.pid).children() if "udp" in p.cmdline())
+    sender.kill()
+    assert one.wait() == 1, one.text
+    assert "module M0" in one.text
+    assert "everything agrees" not in one.text
+    assert left_behind(prefix) == []
+
+
+def test_given_up_during_the_start_nothing_is_left(demo):
+    one = demo("--seconds", "60")
+    deadline = time.monotonic() + END_S
+    while len(psutil.Process(one.process.pid).children()) < 5:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    one.process.send_signal(signal.SIGTERM)
+    assert one.wait() == 130, one.text
+    assert left_behind("DEMO:") == []
