@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.ioc_process import ROOT, IocProcess, leftovers, until, worker_processes
-from tests.support.ioc_setup import M00, M01, SOURCES, prefix_of, start, write_config
+from tests.support.ioc_setup import M00, SOURCES, prefix_of, start, write_config
 
 pytestmark = pytest.mark.usefixtures("runtime_dir")
 

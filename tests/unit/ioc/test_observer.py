@@ -1,0 +1,85 @@
+from dataclasses import asdict, replace
+from typing import Any
+
+import pytest
+
+from detectors.stats import PacketStats, Rates, ReceiverStatus
+from ioc.observer import SILENCE_S, START_S, Heard, View
+from ioc.status import ProcessStatus
+
+RUNS = ProcessStatus(enabled=True, running=True, pid=7, started_s=100.0)
+
+
+def heard(time_s: float, **fields: Any) -> Heard:
+    return Heard(time_s, asdict(ReceiverStatus(**{"pid": 7, "state": "Receiving", "message": "", **fields})))
+
+
+def view() -> View:
+    return View(ReceiverStatus(), ["state", "packets.lost", "recent.packets.lost", "recent.process.restarts"])
+
+
+def test_a_worker_that_reports_shows_its_own_state() -> None:
+    shown = view().look(RUNS, heard(101.0, message="fine", packets=PacketStats(lost=3)), 101.0)
+    assert (shown.values["state"], shown.values["message"], shown.values["packets.lost"]) == ("Receiving", "fine", 3)
+    assert shown.valid
+    assert shown.responding
+    assert shown.values["process.responding"]
+    assert shown.values["process.pid"] == 7
+
+
+@pytest.mark.parametrize(
+    ("process", "last", "now_s", "expected"),
+    [
+        (ProcessStatus(), None, 0.0, ("Disabled", "", True)),
+        (ProcessStatus(enabled=True), None, 0.0, ("Starting", "", True)),
+        (RUNS, None, 100.0 + START_S, ("Starting", "", True)),
+        (RUNS, None, 100.1 + START_S, ("Failed", "process 7 sent no snapshot since its start", False)),
+        (RUNS, heard(101.0), 101.0 + SILENCE_S, ("Receiving", "", True)),
+        (RUNS, heard(101.0), 101.1 + SILENCE_S, ("Failed", "process 7 sent no snapshot for more than 2 s", False)),
+        (RUNS, heard(99.0, pid=6), 101.0, ("Starting", "", True)),
+        (replace(RUNS, running=False, pid=0, message="killed"), heard(101.0), 101.0, ("Failed", "killed", False)),
+        (replace(RUNS, enabled=False), heard(101.0), 101.0, ("Receiving", "", True)),
+        (ProcessStatus(message="ended"), heard(101.0), 101.0, ("Disabled", "", True)),
+    ],
+    ids=[
+        "off",
+        "about to start",
+        "starting",
+        "never came",
+        "quiet",
+        "silent",
+        "of another pid",
+        "died",
+        "stopping",
+        "off again",
+    ],
+)
+def test_the_process_decides_when_the_worker_cannot(
+    process: ProcessStatus, last: Heard | None, now_s: float, expected: tuple[str, str, bool]
+) -> None:
+    shown = view().look(process, last, now_s)
+    assert (shown.values["state"], shown.values["message"], shown.valid) == expected
+
+
+def test_a_worker_that_does_not_run_is_at_rest_and_keeps_its_totals() -> None:
+    seen = view()
+    snapshot = heard(101.0, rates=Rates(100.0, 12800.0, 1e8), packets=PacketStats(received=9))
+    snapshot.snapshot["disk"]["state"] = "Failing"
+    snapshot.snapshot["pebble"]["in_use"] = 4
+    seen.look(RUNS, snapshot, 101.0)
+    values = seen.look(ProcessStatus(), snapshot, 102.0).values
+    assert values["rates.frames_hz"] == values["rates.packets_hz"] == values["rates.bytes_per_s"] == 0
+    assert values["pebble.in_use"] == 0
+    assert values["disk.state"] == "Disabled"
+    assert values["packets.received"] == 9
+
+
+def test_what_was_gained_of_late_outlives_the_worker() -> None:
+    seen = view()
+    seen.look(RUNS, heard(101.0), 101.0)
+    assert seen.look(RUNS, heard(102.0, packets=PacketStats(lost=5)), 102.0).values["recent.packets.lost"] == 5
+    again = replace(RUNS, pid=8, restarts=1)
+    values = seen.look(again, heard(103.0, pid=8, packets=PacketStats(lost=1)), 103.0).values
+    assert values["recent.packets.lost"] == 6
+    assert values["recent.process.restarts"] == 1
+    assert seen.look(again, heard(112.5, pid=8, packets=PacketStats(lost=1)), 112.5).values["recent.packets.lost"] == 1

@@ -1,0 +1,140 @@
+import asyncio
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from detectors.errors import CommandError, TransitionRefusedError
+from detectors.run_state import RunState, Service, next_state, path_to
+from ioc.run_control import RunControl, service_by_label, state_by_label
+
+NAMES = ("a", "b", "c")
+DRIVEN = [Service.CONFIGURE, Service.BEGIN_RUN, Service.ENABLE, Service.DISABLE, Service.END_RUN, Service.UNCONFIGURE]
+
+
+class Workers:
+    """Workers that keep a run state each, may be away, and may refuse a transition."""
+
+    def __init__(self) -> None:
+        self.states = dict.fromkeys(NAMES, RunState.UNCONFIGURED)
+        self.here = set(NAMES)
+        self.refuses: dict[str, Service] = {}
+
+    async def ask(self, worker: str, command: str, timeout_s: float = 1.0, **args: Any) -> Any:
+        await asyncio.sleep(0)
+        if command == "status":
+            return {"run_state": self.states[worker].label}
+        service = service_by_label(args["service"])
+        if self.refuses.get(worker) is service:
+            raise CommandError("not now")
+        try:
+            self.states[worker] = next_state(self.states[worker], service)
+        except TransitionRefusedError as error:
+            raise CommandError(str(error)) from None
+        return None
+
+
+class Machine(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.workers = Workers()
+        self.run = RunControl(RunState.UNCONFIGURED, self.workers.ask, lambda: sorted(self.workers.here))
+
+    @rule(service=st.sampled_from(DRIVEN))
+    def transition(self, service: Service) -> None:
+        before = self.run.state
+        try:
+            expected = next_state(before, service)
+        except TransitionRefusedError:
+            with pytest.raises(TransitionRefusedError):
+                asyncio.run(self.run.transition(service))
+            assert self.run.state is before
+            return
+        if any(self.workers.refuses.get(name) is service for name in self.workers.here):
+            # Back as well may be refused: only those that can come back are expected to.
+            with pytest.raises(CommandError, match=f"{service.label} refused by "):
+                asyncio.run(self.run.transition(service))
+            assert self.run.state is before
+        else:
+            asyncio.run(self.run.transition(service))
+            assert self.run.state is expected
+
+    @rule(on=st.booleans())
+    def acquire(self, on: bool) -> None:
+        before = self.run.state
+        target = RunState.ENABLED if on else min(before, RunState.CONFIGURED)
+        steps = path_to(before, target)
+        refused = any(self.workers.refuses.get(name) in steps for name in self.workers.here)
+        if refused:
+            with pytest.raises(CommandError):
+                asyncio.run(self.run.acquire(on))
+        else:
+            asyncio.run(self.run.acquire(on))
+            assert self.run.state is target
+
+    @rule(name=st.sampled_from(NAMES))
+    def go_away(self, name: str) -> None:
+        self.workers.here.discard(name)
+
+    @rule(name=st.sampled_from(NAMES), state=st.sampled_from(RunState))
+    def come_back(self, name: str, state: RunState) -> None:
+        self.workers.states[name] = state
+        self.workers.refuses.pop(name, None)
+        asyncio.run(self.run.settle(name))
+        self.workers.here.add(name)
+
+    @rule(name=st.sampled_from(NAMES), service=st.sampled_from([Service.CONFIGURE, Service.BEGIN_RUN, Service.ENABLE]))
+    def begin_to_refuse(self, name: str, service: Service) -> None:
+        self.workers.refuses = {name: service}
+
+    @invariant()
+    def who_is_here_agrees(self) -> None:
+        for name in self.workers.here:
+            assert self.workers.states[name] is self.run.state, name
+
+
+TestMachine = Machine.TestCase
+TestMachine.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+
+
+def test_the_end_of_an_acquisition_is_waited_for() -> None:
+    async def story() -> list[str]:
+        workers = Workers()
+        run = RunControl(RunState.UNCONFIGURED, workers.ask, lambda: NAMES)
+        told: list[str] = []
+
+        async def wait() -> None:
+            await run.acquire_end(1)
+            told.append(f"ended {run.state.label}")
+
+        start = asyncio.create_task(run.acquire(1))  # as Acquire and AcquireBusy are processed: one after the other
+        waiting = asyncio.create_task(wait())
+        await start
+        told.append("started")
+        await run.acquire(0)
+        await waiting
+        return told
+
+    assert asyncio.run(story()) == ["started", "ended Configured"]
+
+
+def test_an_end_is_not_waited_for_when_the_start_is_refused() -> None:
+    async def story() -> None:
+        workers = Workers()
+        workers.refuses["b"] = Service.BEGIN_RUN
+        run = RunControl(RunState.UNCONFIGURED, workers.ask, lambda: NAMES)
+        start = asyncio.create_task(run.acquire(1))
+        waiting = asyncio.create_task(run.acquire_end(1))
+        with pytest.raises(CommandError, match="BeginRun refused by b: not now"):
+            await start
+        await waiting
+        assert run.state is RunState.CONFIGURED
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("state", RunState)
+def test_states_are_known_by_their_labels(state: RunState) -> None:
+    assert state_by_label(state.label) is state
