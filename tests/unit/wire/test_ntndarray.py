@@ -1,0 +1,118 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detectors.errors import WireError
+from detectors.wire.ntndarray import (
+    CODEC_DTYPES,
+    ColorMode,
+    alarm_severity,
+    array_shape,
+    attributes,
+    ca_timestamp_ns,
+    color_axis,
+    color_mode,
+    image_head,
+    timestamp_ns,
+)
+
+U16 = np.dtype(np.uint16)
+
+
+def dims(*sizes: int) -> list[dict]:
+    return [{"size": n} for n in sizes]
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=4))
+def test_the_fastest_dimension_comes_first_on_the_wire(sizes: list[int]) -> None:
+    nbytes = 2 * math.prod(sizes)
+    assert array_shape(dims(*sizes), nbytes, U16) == tuple(reversed(sizes))
+    with pytest.raises(WireError, match="dimensions"):
+        array_shape(dims(*sizes), nbytes + 2, U16)
+
+
+def test_without_dimensions_an_array_is_flat() -> None:
+    assert array_shape([], 10, U16) == (5,)
+    with pytest.raises(WireError):
+        array_shape([], 11, U16)
+
+
+@pytest.mark.parametrize("bad", [[None], [{"size": None}], [{}], dims(-2, -3), dims(*[1] * 11)])
+def test_bad_dimensions(bad: list) -> None:
+    with pytest.raises(WireError):
+        array_shape(bad, 12, U16)
+
+
+@pytest.mark.parametrize("number", range(11))
+def test_codec_parameters_name_the_type(number: int) -> None:
+    dtype = CODEC_DTYPES[number]
+    meta = {
+        "codec": {"name": "lz4", "parameters": number},
+        "uncompressedSize": 6 * dtype.itemsize,
+        "dimension": dims(3, 2),
+        "uniqueId": 4,
+    }
+    head = image_head(meta, np.dtype(np.uint8), 17)
+    assert (head.dtype, head.shape, head.nbytes, head.codec, head.unique_id) == (
+        dtype,
+        (2, 3),
+        6 * dtype.itemsize,
+        "lz4",
+        4,
+    )
+
+
+@pytest.mark.parametrize("parameters", [None, -1, 11, "x", 5.0])
+def test_unknown_codec_parameters(parameters: object) -> None:
+    with pytest.raises(WireError, match=r"codec.parameters"):
+        image_head({"codec": {"name": "lz4", "parameters": parameters}, "uncompressedSize": 4}, U16, 4)
+
+
+@pytest.mark.parametrize("size", [None, -4, 1 << 50, "12"])
+def test_a_wild_uncompressed_size(size: object) -> None:
+    with pytest.raises(WireError):
+        image_head({"codec": {"name": "lz4", "parameters": 6}, "uncompressedSize": size, "dimension": dims(2)}, U16, 4)
+
+
+def test_pva_time_is_posix_and_ca_time_is_not() -> None:
+    assert timestamp_ns({"secondsPastEpoch": 1_700_000_000, "nanoseconds": 7}) == 1_700_000_000_000_000_007
+    assert ca_timestamp_ns(1_700_000_000 - 631_152_000, 7) == 1_700_000_000_000_000_007
+    assert timestamp_ns({}) == timestamp_ns(None) == ca_timestamp_ns(0, 0) == 0
+    assert timestamp_ns({"secondsPastEpoch": -5, "nanoseconds": 0}) == 0
+
+
+@pytest.mark.parametrize(
+    ("alarm", "severity"), [(None, 0), ({"severity": 2}, 2), ({"severity": 9}, 3), ({"severity": "x"}, 3)]
+)
+def test_alarms(alarm: dict | None, severity: int) -> None:
+    assert alarm_severity(alarm) == severity
+
+
+def test_attributes_by_name() -> None:
+    found = attributes(
+        [{"name": "a", "value": 1}, None, {"name": "b", "value": {"value": 2.5, "alarm": {}}}, {"name": "c"}]
+    )
+    assert found == {"a": 1, "b": 2.5, "c": None}
+
+
+@pytest.mark.parametrize(
+    ("mode", "shape", "axis"),
+    [
+        (0, (4, 5), None),
+        (2, (4, 5, 3), -1),
+        (3, (4, 3, 5), -2),
+        (4, (3, 4, 5), -3),
+        (2, (4, 3), None),
+        (2, (4, 5, 4), None),
+    ],
+)
+def test_colour(mode: int, shape: tuple[int, ...], axis: int | None) -> None:
+    assert color_axis(color_mode({"ColorMode": mode}), shape) == axis
+
+
+@pytest.mark.parametrize("found", [{}, {"ColorMode": "x"}, {"ColorMode": 99}, {"ColorMode": None}])
+def test_no_colour(found: dict) -> None:
+    assert color_mode(found) is ColorMode.MONO
