@@ -20,7 +20,6 @@ class Notifier:
 
     def __init__(self, address: str) -> None:
         check_address(address)
-        self._address = address
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.XPUB)
         self._socket.linger = 0
@@ -32,6 +31,7 @@ class Notifier:
         except zmq.ZMQError as error:
             self._context.destroy(linger=0)
             raise HostError(f"{address}: cannot notify there: {error.strerror}; remove what is in its place") from None
+        self.address = self._socket.last_endpoint.decode().rstrip("\0")
 
     def look(self) -> None:
         """Learn who listens; call it now and then."""
@@ -49,4 +49,4 @@ class Notifier:
         self._socket.close()
         self._context.term()
         with suppress(FileNotFoundError):
-            Path(self._address.removeprefix("ipc://")).unlink()
+            Path(self.address.removeprefix("ipc://")).unlink()

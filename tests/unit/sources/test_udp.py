@@ -1,0 +1,129 @@
+import socket
+
+import numpy as np
+import pytest
+
+from detectors.errors import HostError
+from detectors.geometry import ModuleGeometry
+from detectors.sources.udp import UdpSource
+from tests.unit.assembly.packets import MODULE, Packet
+
+GEOMETRY = ModuleGeometry("small", "jungfrau", 16, 32, "uint16", 16)
+
+
+@pytest.fixture
+def sender():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        yield sock
+
+
+def listen(**options) -> UdpSource:
+    return UdpSource(GEOMETRY, "127.0.0.1", 0, ring_count=4, ring_size=1 << 18, **options)
+
+
+def receive(source: UdpSource, count: int) -> int:
+    """Receive until ``count`` packets are in one block; loopback delivers before sendto returns."""
+    assert source.wait(5)
+    n = source.poll()
+    assert n == count
+    return n
+
+
+def test_packets_land_in_the_block(sender: socket.socket):
+    source = listen()
+    packets = [Packet(7, n, 1234.0, fill=n + 1, daq_rec=9) for n in range(16)]
+    for p in packets:
+        sender.sendto(p.datagram(GEOMETRY), ("127.0.0.1", source.port))
+    n = receive(source, 16)
+    block = source.block
+    assert block.framenum[:n].tolist() == [7] * 16
+    assert block.packetnum[:n].tolist() == list(range(16))
+    assert block.pulse[:n].tolist() == [1234.0] * 16
+    assert block.module[:n].tolist() == [MODULE] * 16
+    assert block.daq_rec[:n].tolist() == [9] * 16
+    assert block.lengths[:n].tolist() == [48 + GEOMETRY.packet_data_bytes] * 16
+    assert (block.pixels[:n] == np.arange(1, 17)[:, None]).all()
+    source.close()
+
+
+def test_nothing_there_is_no_packet():
+    source = listen()
+    assert source.poll() == 0
+    assert not source.wait(0)
+    source.close()
+
+
+def test_true_lengths_of_odd_packets(sender: socket.socket):
+    source = listen()
+    for length in (0, 1, 48, source.block.packet_bytes, source.block.packet_bytes + 1, 60000):
+        sender.sendto(bytes(length), ("127.0.0.1", source.port))
+    n = receive(source, 6)
+    size = source.block.packet_bytes
+    assert source.block.lengths[:n].tolist() == [0, 1, 48, size, size + 1, 60000]
+    source.close()
+
+
+def test_long_packet_does_not_reach_its_neighbour(sender: socket.socket):
+    source = listen()
+    source.block.memory[:] = 0xEE
+    sender.sendto(bytes(60000), ("127.0.0.1", source.port))
+    receive(source, 1)
+    stride, size = source.block.stride, source.block.packet_bytes
+    assert not source.block.memory[:size].any()
+    assert (source.block.memory[size : 2 * stride] == 0xEE).all()
+    source.close()
+
+
+def test_senders_are_counted_and_told_apart(sender: socket.socket):
+    source = listen(source=f"127.0.0.1:{sender.getsockname()[1]}")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        for sock in (sender, other, sender, other, other):
+            sock.sendto(Packet(1, 0, 1.0).datagram(GEOMETRY), ("127.0.0.1", source.port))
+        n = receive(source, 5)
+    assert source.block.foreign is not None
+    assert source.block.foreign[:n].tolist() == [False, True, False, True, True]
+    assert source.senders == 2
+    source.close()
+
+
+def test_source_without_port_accepts_any_port_of_that_host(sender: socket.socket):
+    source = listen(source="127.0.0.1")
+    sender.sendto(b"x", ("127.0.0.1", source.port))
+    receive(source, 1)
+    assert source.block.foreign is not None
+    assert not source.block.foreign[0]
+    source.close()
+
+
+def test_foreign_host(sender: socket.socket):
+    source = listen(source="10.9.8.7")
+    sender.sendto(b"x", ("127.0.0.1", source.port))
+    receive(source, 1)
+    assert source.block.foreign is not None
+    assert source.block.foreign[0]
+    source.close()
+
+
+def test_kernel_drops_are_counted(sender: socket.socket):
+    source = UdpSource(GEOMETRY, "127.0.0.1", 0, ring_count=1, ring_size=1 << 14)
+    sent = 300
+    for i in range(sent):
+        sender.sendto(Packet(i, 0, 1.0).datagram(GEOMETRY), ("127.0.0.1", source.port))
+    got = 0
+    while n := source.poll():
+        got += n
+    assert 0 < got < sent
+    assert source.ring.stats().overruns == sent - got
+    source.close()
+
+
+def test_port_in_use_is_one_line(sender: socket.socket):
+    port = sender.getsockname()[1]
+    with pytest.raises(HostError, match=rf"127\.0\.0\.1:{port}: Address already in use: another program"):
+        UdpSource(GEOMETRY, "127.0.0.1", port, ring_count=4, ring_size=1 << 18)
+
+
+def test_address_of_another_host():
+    with pytest.raises(HostError, match="no interface of this host"):
+        UdpSource(GEOMETRY, "192.0.2.1", 50001, ring_count=4, ring_size=1 << 18)

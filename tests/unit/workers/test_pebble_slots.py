@@ -1,0 +1,77 @@
+import numpy as np
+
+from detectors.assembly.frame_slots import AssemblyRules
+from detectors.assembly.frames import FrameAssembler
+from detectors.frame import Damage, RecordShape
+from detectors.pools.pebble import Pebble, PebbleLease
+from detectors.wire.packet_block import PacketBlock
+from detectors.workers.pebble_slots import PebbleSlots
+from tests.unit.assembly.packets import MODULE, Packet, fill_block, frame_of, small
+
+GEOMETRY = small(8)
+
+
+class Rig:
+    def __init__(self, wait_s: float = 0.0) -> None:
+        self.leases: list[PebbleLease] = []
+        self.pebble = Pebble(None, RecordShape(GEOMETRY.frame_bytes), count=4, slot_bytes=12288)
+        slots = PebbleSlots(
+            self.pebble, module_id=MODULE, expected_packets=8, wait_s=wait_s, deliver=self.leases.append
+        )
+        self.assembler = FrameAssembler(GEOMETRY, AssemblyRules(MODULE), slots, batch=16)
+        self.assembler.open_gate()
+        self.block = PacketBlock(GEOMETRY, 16)
+
+    def feed(self, packets: list[Packet]) -> None:
+        self.assembler.feed(self.block, fill_block(self.block, GEOMETRY, packets), 1.0)
+
+
+def test_frame_becomes_a_record():
+    rig = Rig()
+    rig.feed([p.but(daq_rec=3) for p in frame_of(9, 8)])
+    (lease,) = rig.leases
+    assert (lease.pulse_id, lease.frame_index, lease.daq_rec, lease.n_recv_packets, lease.module_id) == (
+        1009, 9, 3, 8, MODULE,
+    )  # fmt: skip
+    assert lease.record[0] == 0xBE
+    assert np.frombuffer(lease.data, np.uint8).reshape(8, -1)[:, 0].tolist() == [p.fill for p in frame_of(9, 8)]
+    assert (lease.info.damage, lease.info.missing, lease.info.expected_packets) == (Damage.NONE, b"", 8)
+    assert lease.info.timestamp_ns > 1_600_000_000 * 10**9
+    lease.close()
+
+
+def test_missing_packets_travel_with_the_frame():
+    rig = Rig()
+    rig.feed([p for p in frame_of(9, 8) if p.number not in (0, 5)])
+    rig.assembler.flush()
+    (lease,) = rig.leases
+    assert lease.info.missing == bytes([0b00100001]) + bytes(31)
+    assert lease.info.damage == Damage.MISSING_DATA
+    assert lease.n_recv_packets == 6
+    lease.close()
+
+
+def test_leased_slot_exhausts_the_frame_that_needs_it():
+    rig = Rig()
+    rig.feed(frame_of(1, 8))
+    rig.feed(frame_of(2, 8))
+    rig.feed(frame_of(5, 8, pulse=1005))  # the slot of 1001, still leased
+    frames = rig.assembler.frames()
+    assert (frames.exhausted, frames.delivered) == (1, 2)
+    rig.leases[0].close()
+    rig.feed(frame_of(9, 8, pulse=1009))
+    assert rig.assembler.frames().delivered == 3
+    for lease in rig.leases[1:]:
+        lease.close()
+    stats = rig.pebble.stats()
+    assert (stats.in_use, stats.acquires, stats.returns, stats.exhausted) == (0, 3, 3, 1)
+
+
+def test_a_slot_of_our_own_open_frame_is_not_waited_for():
+    rig = Rig(wait_s=3600)
+    rig.feed(frame_of(1, 8)[:4])
+    rig.feed(frame_of(2, 8, pulse=1005)[:4])  # the same slot: a jump within the limit
+    rig.assembler.flush()
+    assert rig.assembler.frames().exhausted == 1
+    assert rig.assembler.open_frames == 0
+    rig.leases[0].close()
