@@ -58,6 +58,7 @@ class BufferWriter:
 
     name = "disk"
     busy_state = "Writing"
+    wanted = True
 
     def __init__(
         self,

@@ -18,7 +18,7 @@ from detectors.stats import OutputStats
 log = logging.getLogger(__name__)
 
 IDLE_S: Final = 0.1
-"""A sink is told that no frame came for this long, s: time to flush what it holds back."""
+"""A sink is told, again and again, that no frame came for this long, s."""
 
 RETRY_S: Final = 1.0
 """When a sink keeps failing, frames are dropped for this long before it is tried again, s: a dead disk is not asked at 1 kHz."""
@@ -34,6 +34,11 @@ class Sink(Protocol):
     busy_state: str
     """What the state is called while frames pass: ``Writing``, ``Publishing``."""
 
+    @property
+    def wanted(self) -> bool:
+        """Whether anybody wants frames now; while False none is queued. Called by the producer for every frame."""
+        ...
+
     def write(self, lease: PebbleLease) -> bool:
         """Put one frame away; False when nobody wanted it.
 
@@ -42,7 +47,7 @@ class Sink(Protocol):
         ...
 
     def idle(self) -> None:
-        """Flush what is held back; no frame came for a while. Raises OSError."""
+        """Flush what is held back, look who listens: called every IDLE_S while no frame comes. Raises OSError."""
         ...
 
     def fill(self, stats: OutputStats) -> OutputStats:
@@ -83,7 +88,7 @@ class Stage:
     def offer(self, lease: PebbleLease) -> None:
         """Take over a lease; never blocks. Dropped and counted when the queue is full."""
         self._offered += 1
-        if not self._enabled:
+        if not (self._enabled and self._sink.wanted):
             self._disabled_in += 1
         elif self._offered - self._dropped_full - self._disabled_in - self._taken > self._limit:
             self._dropped_full += 1
@@ -156,21 +161,17 @@ class Stage:
         self._sink.close()
 
     def _run(self) -> None:
-        idle = False
         while True:
             try:
                 item = self._queue.get(timeout=IDLE_S)
             except queue.Empty:
-                if not idle:
-                    self._try_idle()
-                idle = True
+                self._try_idle()
                 continue
             if item is None:
                 break
             if isinstance(item, tuple):
                 self._act(*item)
                 continue
-            idle = False
             self._taken += 1
             with item:
                 self._write(item)

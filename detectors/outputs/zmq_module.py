@@ -20,8 +20,9 @@ _LINGER_MS: Final = 500
 class ModulePublisher:
     """Sink that publishes every frame while somebody subscribes, and costs nothing while nobody does.
 
-    PUB drops silently; an XPUB socket with ``XPUB_NODROP`` tells of a subscriber whose queue is full, so that the loss
-    can be counted before the frame is sent to those who have room.
+    PUB drops silently; an XPUB socket with ``XPUB_NODROP`` tells when a subscriber's queue fills up, so that it can be
+    counted before the frame is sent to those who have room. ZMQ then leaves that subscriber out until it has read, and
+    does not say how many frames it missed: it sees them itself as gaps in pulse_id.
     Raises HostError when the address cannot be bound.
     """
 
@@ -41,8 +42,13 @@ class ModulePublisher:
             self._socket.bind(address)
         except zmq.ZMQError as error:
             self._context.destroy(linger=0)
-            raise HostError(f"{address}: cannot publish there: {error.strerror}; free it or choose another") from None
+            raise HostError(f"{address}: cannot publish there: {zmq.strerror(error.errno)}; free it or choose another") from None
         self.address = self._socket.last_endpoint.decode().rstrip("\0")
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anybody subscribes."""
+        return self._subscribers > 0
 
     def write(self, lease: PebbleLease) -> bool:
         """Send one frame; False when nobody subscribes.

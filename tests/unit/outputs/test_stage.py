@@ -3,6 +3,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Self
 
 import pytest
 
@@ -17,7 +18,7 @@ class Lease:
     def close(self) -> None:
         self.closed += 1
 
-    def __enter__(self) -> "Lease":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *args: object) -> None:
@@ -33,7 +34,7 @@ class FakeSink:
         self.errors: list[OSError] = []
         self.gate = threading.Event()
         self.gate.set()
-        self.wanted = True
+        self.wanted = self.takes = True
         self.idles = 0
         self.closed = False
 
@@ -43,7 +44,7 @@ class FakeSink:
         if self.errors:
             raise self.errors.pop(0)
         self.written.append(lease)
-        return self.wanted
+        return self.takes
 
     def idle(self) -> None:
         self.idles += 1
@@ -126,12 +127,21 @@ def test_a_disabled_stage_counts_what_passes_it_by(stage: Stage, sink: FakeSink)
     assert check(stage).written == 1
 
 
-def test_unwanted_frames_count_as_disabled(stage: Stage, sink: FakeSink) -> None:
-    sink.wanted = False
+def test_frames_that_the_sink_does_not_take_count_as_disabled(stage: Stage, sink: FakeSink) -> None:
+    sink.takes = False
     offer(stage, 2)
     assert stage.drain(5)
     s = check(stage)
     assert (s.disabled, s.written, s.state) == (2, 0, "Idle")
+
+
+def test_nothing_is_queued_while_nobody_wants_it(stage: Stage, sink: FakeSink) -> None:
+    sink.wanted = False
+    sink.gate.clear()
+    leases = offer(stage, 20)
+    assert all(lease.closed for lease in leases)
+    s = check(stage)
+    assert (s.disabled, s.dropped, s.queued) == (20, 0, 0)
 
 
 def test_one_failure_loses_one_frame(stage: Stage, sink: FakeSink) -> None:
@@ -188,9 +198,5 @@ def test_an_action_runs_on_the_stage_thread_behind_the_queue(stage: Stage, sink:
     assert stage.drain(5)
 
 
-def test_idle_is_told_once(stage: Stage, sink: FakeSink) -> None:
-    wait_for(lambda: sink.idles > 0)
-    offer(stage)
-    assert stage.drain(5)
-    before = sink.idles
-    wait_for(lambda: sink.idles == before + 1)
+def test_idle_is_told_again_and_again(stage: Stage, sink: FakeSink) -> None:
+    wait_for(lambda: sink.idles > 2)
