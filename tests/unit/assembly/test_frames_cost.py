@@ -1,0 +1,105 @@
+"""What a frame costs, counted and not timed: no allocation that stays, no loop over packets on the good path."""
+
+import gc
+import sys
+import tracemalloc
+
+import numpy as np
+
+from detectors.assembly.frame_slots import AssemblyRules, Frame
+from detectors.assembly.frames import FrameAssembler
+from detectors.geometry import ModuleGeometry
+from detectors.wire.packet_block import PacketBlock
+
+MODULE = 5
+
+
+class OneSlot:
+    def __init__(self, nbytes: int) -> None:
+        self.data = np.zeros(nbytes, np.uint8)
+        self.frames = 0
+
+    def claim(self, pulse_id: int) -> "OneSlot":
+        return self
+
+    def finish(self, slot: "OneSlot", frame: Frame) -> None:
+        self.frames += 1
+
+
+class Stream:
+    """Frames in order, in blocks of one frame's packets that begin in the middle of a frame."""
+
+    def __init__(self, packets: int) -> None:
+        geometry = ModuleGeometry("g", "jungfrau", packets, 8, "uint16", packets)
+        self.slots = OneSlot(geometry.frame_bytes)
+        self.assembler = FrameAssembler(geometry, AssemblyRules(MODULE), self.slots, batch=packets)
+        self.block = PacketBlock(geometry, packets)
+        self.block.module[:] = MODULE
+        self.block.lengths[:] = self.block.packet_bytes
+        self.numbers = np.arange(packets) + packets // 2
+        self.block.packetnum[:] = self.numbers % packets
+        self.frame = 1
+        self.assembler.open_gate()
+
+    def next_block(self) -> None:
+        self.block.framenum[:] = self.frame + self.numbers // self.block.count
+        self.block.pulse[:] = self.block.framenum
+        self.frame += 1
+
+    def run(self, blocks: int) -> None:
+        for _ in range(blocks):
+            self.next_block()
+            self.assembler.feed(self.block, self.block.count, self.frame * 1e-3)
+            self.assembler.tick(self.frame * 1e-3)
+
+
+def calls_of_one_block(packets: int) -> int:
+    """Count the calls, of Python and of C functions, that one block takes."""
+    stream = Stream(packets)
+    stream.run(5)
+    stream.next_block()
+    calls = 0
+
+    def count(frame, event: str, argument) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    sys.setprofile(count)
+    try:
+        stream.assembler.feed(stream.block, packets, 1.0)
+    finally:
+        sys.setprofile(None)
+    assert stream.slots.frames == 6
+    return calls
+
+
+def test_no_loop_over_packets_on_the_good_path():
+    assert calls_of_one_block(8) == calls_of_one_block(256) < 120
+
+
+def test_memory_stays_flat():
+    stream = Stream(64)
+    stream.run(200)
+    tracemalloc.start()
+    try:
+        stream.run(100)
+        gc.collect()
+        before, _ = tracemalloc.get_traced_memory()
+        stream.run(2000)
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert stream.slots.frames >= 2200
+    assert after - before < 4096
+
+
+def test_nothing_is_left_for_the_garbage_collector():
+    stream = Stream(64)
+    stream.run(100)
+    gc.collect()
+    gc.disable()
+    try:
+        stream.run(1000)
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
