@@ -54,6 +54,7 @@ class WorkerProcess:
             self._leave.clear()
             self.status = replace(self.status, enabled=True, message="")
             self._keeper = asyncio.create_task(self._keep(), name=f"keep {self.worker}")
+            self._keeper.add_done_callback(self._kept)
 
     async def disable(self) -> None:
         """End the worker, and return when it has ended and nothing of it is left."""
@@ -63,6 +64,12 @@ class WorkerProcess:
             if self._keeper is not None:
                 await self._keeper
             self.status = replace(self.status, message="")
+
+    def _kept(self, keeper: asyncio.Task[None]) -> None:
+        """Tell at once of a mistake of ours that ended the keeping, not when somebody asks for its result."""
+        if not keeper.cancelled() and (error := keeper.exception()) is not None:
+            log.error("%s: is no longer watched", self.worker, exc_info=error)
+            self.status = replace(self.status, running=False, message=f"no longer watched: {error}")
 
     async def _keep(self) -> None:
         loop = asyncio.get_running_loop()
@@ -172,4 +179,13 @@ class WorkerProcess:
             if line and not line.startswith("READY"):
                 self._last_line = line.removeprefix("pebbledaq: ")
             if line:
-                log.info("%s: %s", self.worker, line)
+                log.log(_level(line), "%s: %s", self.worker, line)
+
+
+def _level(line: str) -> int:
+    """Return the level at which a worker logged a line; what Python itself prints of an error is one."""
+    words = line.split(maxsplit=4)
+    named = next((word for word in words if word in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")), None)
+    if named:
+        return getattr(logging, named)
+    return logging.ERROR if line.startswith(("pebbledaq: ", "Traceback")) else logging.INFO

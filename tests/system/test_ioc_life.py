@@ -1,6 +1,7 @@
 """How the soft-IOC starts and ends, and what it leaves: nothing."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -197,3 +198,42 @@ def test_a_source_that_collides_with_an_output_stops_the_start(tmp_path: Path) -
     code, lines = failed_start(config)
     assert code == 2
     assert "is made twice; give the source 'Disk' another name" in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("template", "old", "new", "expected"),
+    [
+        (
+            "module.template",
+            '"packets.late $(W)"',
+            '"packets.lots $(W)"',
+            "bound to 'packets.lots', which udp.M00 does not have",
+        ),
+        ("detector.template", '"acquire_end"', '"acquire"', "handler 'acquire_end' is bound to no record"),
+        ("dma.template", "field(CALC,", "field(CLAC,", "dma.template: EPICS refused it"),
+    ],
+)
+def test_records_that_do_not_fit_the_program_stop_the_start(
+    tmp_path: Path, template: str, old: str, new: str, expected: str
+) -> None:
+    config, changed = write_config(tmp_path), tmp_path / "db"
+    shutil.copytree(ROOT / "db", changed)
+    text = (changed / template).read_text()
+    assert old in text
+    (changed / template).write_text(text.replace(old, new))
+    script = (
+        "import sys; from pathlib import Path; import ioc.templates; from tests.support import fake_ioc\n"
+        "ioc.templates.TEMPLATES = Path(sys.argv.pop(1)); sys.exit(fake_ioc.main())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(changed), str(config)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    lines = [line for line in done.stderr.splitlines() if "Traceback" in line or line.startswith("pebbledaq: ")]
+    assert expected in lines[0]
+    assert leftovers(prefix_of(config)) == []

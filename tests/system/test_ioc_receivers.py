@@ -1,0 +1,62 @@
+"""The soft-IOC with its own receivers: packets in, records and files out."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from detectors.buffer.layout import relative_path
+from tests.support.epics_env import free_ports
+from tests.support.ioc_process import ROOT, IocProcess, leftovers
+from tests.support.ioc_setup import prefix_of, write_config
+
+pytestmark = pytest.mark.usefixtures("runtime_dir")
+
+FRAMES = 40
+
+
+def without_camera(config: Path) -> Path:
+    config.write_text(config.read_text().split("[[pva]]")[0])
+    return config
+
+
+def send(port: int, module: int, first: int) -> None:
+    """One module's frames, numbered from ``first``."""
+    numbers = ["--first-frame", str(first), "--first-pulse", str(first), "--module-id", str(module)]
+    pace = ["--rate", "50", "--frames", str(FRAMES)]
+    subprocess.run(
+        [sys.executable, "-m", "ioc", "sim", "udp", f"127.0.0.1:{port}", *pace, *numbers],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        timeout=60,
+        check=True,
+    )
+
+
+def test_two_modules_are_received_shown_and_switched(tmp_path: Path) -> None:
+    first, second = free_ports(2)
+    config = without_camera(write_config(tmp_path, ports=(first, second)))
+    with IocProcess(prefix_of(config), "-m", "ioc", "run", str(config)) as ioc:
+        for name in ("M00", "M01"):
+            ioc.until(f"{name}:State_RBV", "Idle")
+        send(first, 0, 1)
+        send(second, 1, 1)
+        for name in ("M00", "M01"):
+            ioc.until(f"{name}:Disk:Written_RBV", FRAMES)
+            assert ioc.value(f"{name}:FramesComplete_RBV") == FRAMES
+            assert ioc.value(f"{name}:PacketsReceived_RBV") == FRAMES * 128
+            assert ioc.value(f"{name}:PacketsLost_RBV") == 0
+            assert ioc.value(f"{name}:PulseId_RBV") == FRAMES
+            assert (tmp_path / "data" / "DET" / name / relative_path(1)).stat().st_size > FRAMES * 2**20
+        ioc.put("M00:Disk:Enable", 0)
+        send(first, 0, FRAMES + 1)
+        ioc.until("M00:Disk:Discarded_RBV", FRAMES)
+        assert ioc.value("M00:Disk:Written_RBV") == FRAMES
+        ioc.put("Acquire", 0)
+        ioc.until("M01:RunState_RBV", "Configured")
+        send(second, 1, FRAMES + 1)
+        ioc.until("M01:PacketsDisabled_RBV", FRAMES * 128)
+        assert ioc.value("M01:FramesComplete_RBV") == FRAMES
+        assert ioc.stop() == 0
+        assert leftovers(ioc.prefix) == []
