@@ -1,0 +1,80 @@
+"""``pebbledaq write``: a pulse range of the binary buffer to HDF5."""
+
+import time
+from contextlib import nullcontext
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+from detectors.buffer.reader import BufferReader
+from detectors.errors import ConfigError
+
+
+@click.command("write")
+@click.argument("detector_folder", type=click.Path(path_type=Path))
+@click.option("--start", type=int, required=True, help="First pulse_id.")
+@click.option("--stop", type=int, required=True, help="Last pulse_id, included if the steps reach it.")
+@click.option("--step", type=int, default=1, show_default=True, help="Every N-th pulse_id from the first.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="File to make.")
+@click.option("--view", is_flag=True, help="Copy no pixels: describe where they lie in the buffer.")
+@click.option(
+    "--compression", type=click.Choice(["none", "bslz4", "blosc"]), default="none", show_default=True, help="Filter."
+)
+@click.option(
+    "--missing",
+    type=click.Choice(["skip", "fill"]),
+    default="skip",
+    show_default=True,
+    help="Leave pulses out that no module has, or write zeros.",
+)
+@click.option("--scheduler", metavar="ADDRESS", help="Write on the workers of this Dask scheduler.")
+def command(  # noqa: PLR0917  click passes every option by name
+    detector_folder: Path,
+    start: int,
+    stop: int,
+    step: int,
+    output: Path,
+    view: bool,
+    compression: str,
+    missing: str,
+    scheduler: str | None,
+) -> None:
+    """Write the images START, START + STEP, ... up to STOP of a detector's buffer to an HDF5 file.
+
+    The file appears when it is complete. Needs no configuration and no running detector.
+    """
+    from detectors.outputs.hdf5.cluster import write_on_cluster
+    from detectors.outputs.hdf5.copy import write_file
+    from detectors.outputs.hdf5.selection import PulseRange
+    from detectors.outputs.hdf5.view import write_view
+
+    pulses = PulseRange(start, stop, step)
+    if view and (compression != "none" or scheduler):
+        raise ConfigError("--view: copies nothing, so there is nothing to compress or to spread; drop the other option")
+    policy = "fill" if missing == "fill" else "skip"
+    reader = BufferReader(detector_folder)
+    began = time.monotonic()
+    console = Console(stderr=True)
+    bar = Progress(
+        *Progress.get_default_columns()[:1], BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console
+    )
+    with bar if console.is_terminal and not view else nullcontext():
+        task = bar.add_task(output.name, total=None)
+
+        def progress(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        if view:
+            count = write_view(reader, pulses, output, missing=policy)
+        elif scheduler:
+            count = write_on_cluster(
+                reader, pulses, output, scheduler, compress=compression, missing=policy, progress=progress
+            )
+        else:
+            count = write_file(reader, pulses, output, compress=compression, missing=policy, progress=progress)
+    took = time.monotonic() - began
+    nbytes = count * len(reader.modules) * reader.info.pixel_bytes
+    rate = "no pixel copied" if view else f"{nbytes / 1e6 / took:.0f} MB/s"
+    print(f"{output}: {count} images of {len(reader.modules)} modules, {nbytes / 1e6:.1f} MB, {took:.2f} s, {rate}")
