@@ -1,0 +1,156 @@
+"""Channel Access through caproto: a waveform as an image, a record as a scalar.
+
+CA has no shape, no uniqueId and no unsigned 16 or 32 bit integers (they travel as wider ones). Its time counts from 1990.
+Arrays larger than EPICS_CA_MAX_ARRAY_BYTES are the server's limit, not caproto's.
+"""
+
+import logging
+import threading
+from collections import deque
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+
+from detectors.errors import WireError
+from detectors.sources.delivery import Delivery, update_of
+from detectors.sources.image_source import ImageSink
+from detectors.sources.pvspec import PvSpec
+from detectors.sources.values import plain_value
+from detectors.wire.ntndarray import ImageHead, ca_timestamp_ns
+
+log = logging.getLogger(__name__)
+
+_QUEUE: Final = 8
+"""Updates that wait with their data; what comes on top is dropped and counted."""
+
+_SILENCE_S: Final = 3.0
+"""Time after which a PV that never connected is reported."""
+
+_ENUM: Final = 3  # DBF_ENUM; DBR_TIME_ENUM and the like are 7 apart
+_TYPES: Final = 7
+
+
+class _Inbox:
+    """What caproto's thread told, until ours takes it: never more than _QUEUE updates with data."""
+
+    def __init__(self, wake: threading.Event) -> None:
+        self._wake = wake
+        self._lock = threading.Lock()
+        self._waiting: deque[tuple[str, Any]] = deque()
+        self._with_data = 0
+        self._dropped = 0
+
+    def put_update(self, update: tuple[Any, bool]) -> None:
+        """Take an update, and whether its channel is a scalar; or count it when too many wait."""
+        with self._lock:
+            if self._with_data == _QUEUE:
+                self._dropped += 1
+            else:
+                self._waiting.append(("update", update))
+                self._with_data += 1
+        self._wake.set()
+
+    def put_state(self, state: str) -> None:
+        """Take a change of the connection."""
+        with self._lock:
+            self._waiting.append(("state", state))
+        self._wake.set()
+
+    def take(self) -> tuple[str, Any] | None:
+        """Return what came first; None when nothing waits."""
+        with self._lock:
+            if not self._waiting:
+                dropped, self._dropped = self._dropped, 0
+                return ("dropped", dropped) if dropped else None
+            kind, what = self._waiting.popleft()
+            self._with_data -= kind == "update"
+            return kind, what
+
+
+class CaClient:
+    """Serves one PV on the caller's thread."""
+
+    name = "ca"
+
+    def __init__(self, spec: PvSpec, *, when_full: str) -> None:
+        self._spec = spec
+        self._when_full = when_full
+        self._pv_name = spec.pv if spec.field == "value" else f"{spec.pv}.{spec.field}"
+        self._last: ImageHead | None = None
+
+    def serve(self, sink: ImageSink, stop: threading.Event, wake: threading.Event) -> None:
+        """Deliver updates until ``stop`` is set."""
+        from caproto.threading.client import Context, SharedBroadcaster
+
+        delivery, inbox = Delivery(sink, self._spec, self._when_full, stop), _Inbox(wake)
+
+        # caproto holds callbacks weakly: these two names keep them alive
+        def on_state(_pv: Any, state: str) -> None:
+            inbox.put_state(state)
+
+        def on_update(subscription: Any, response: Any) -> None:
+            channel = subscription.pv.channel
+            inbox.put_update((response, channel is None or channel.native_data_count == 1))
+
+        broadcaster = SharedBroadcaster()
+        context = Context(broadcaster=broadcaster)
+        try:
+            (pv,) = context.get_pvs(self._pv_name, connection_state_callback=on_state)
+            subscription = pv.subscribe(data_type="time", data_count=0)
+            subscription.add_callback(on_update)
+            heard = False
+            while not stop.is_set():
+                news = inbox.take()
+                if news is not None:
+                    heard = True
+                    self._on_news(delivery, *news)
+                elif wake.wait(None if heard else _SILENCE_S):
+                    wake.clear()
+                elif not heard:
+                    delivery.disconnected(f"{self._pv_name}: no server answered for it in {_SILENCE_S:g} s")
+        finally:
+            context.disconnect()
+            broadcaster.disconnect()
+
+    def _on_news(self, delivery: Delivery, kind: str, what: Any) -> None:
+        if kind == "state":
+            if what != "connected":
+                delivery.disconnected(f"{self._pv_name}: {what}")
+        elif kind == "dropped":
+            for _ in range(what):
+                if self._last is not None:
+                    delivery.sink.dropped(update_of(self._last))
+        else:
+            self._on_update(delivery, *what)
+
+    def _on_update(self, delivery: Delivery, response: Any, scalar: bool) -> None:  # noqa: FBT001 - from a tuple
+        try:
+            data, head = self._read(response, scalar=scalar)
+        except WireError as error:
+            delivery.sink.bad(str(error))
+            return
+        if data is None or head is None:
+            delivery.empty()
+            return
+        self._last = head
+        delivery.array(data, head)
+
+    def _read(self, response: Any, *, scalar: bool) -> tuple[Any, ImageHead | None]:
+        """Return the value's bytes and its head; None when it is empty. Raises WireError."""
+        value: Any = response.data
+        if len(value) == 0:
+            return None, None
+        if isinstance(value[0], bytes):
+            if not scalar:
+                raise WireError(f"{self._pv_name}: found an array of texts, expected numbers")
+            value = value[0].decode("utf-8", "replace")
+        else:
+            value = np.asarray(value, np.int32 if response.data_type % _TYPES == _ENUM else None)
+            value = value.reshape(()) if scalar and value.size == 1 else value
+        data, head = plain_value(value, {}, self._pv_name)
+        if head is None:
+            return None, None
+        stamp, severity = response.metadata.stamp, int(response.metadata.severity)
+        timestamp_ns = ca_timestamp_ns(int(stamp.secondsSinceEpoch), int(stamp.nanoSeconds))
+        return data, replace(head, timestamp_ns=timestamp_ns, alarm_severity=severity)

@@ -1,0 +1,97 @@
+"""The CA source against a caproto server."""
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+
+from detectors.sources.pva import open_source
+from detectors.sources.pvspec import parse_pv_spec
+from tests.support.child import Child
+from tests.support.epics_env import isolate
+from tests.support.images import image
+from tests.support.recording_sink import RecordingSink
+
+SERVER = "tests.support.ca_server"
+
+
+@pytest.fixture(autouse=True)
+def own_epics(monkeypatch: pytest.MonkeyPatch) -> None:
+    isolate(monkeypatch)
+    logging.getLogger("caproto").setLevel(logging.CRITICAL)
+
+
+@contextmanager
+def watching(text: str, *, room: int | None = None) -> Iterator[RecordingSink]:
+    sink = RecordingSink(room)
+    source = open_source(parse_pv_spec(text, "cam"), client="auto", direct_above=1, when_full="drop")
+    assert source.name == "ca"
+    source.start(sink)
+    try:
+        yield sink
+    finally:
+        source.close()
+    assert sink.faults == []
+
+
+def test_a_waveform_as_an_image() -> None:
+    with Child(SERVER, "X:") as server, watching("ca/X:Wave,30") as sink:
+        sink.wait_for("bad")  # one element is no multiple of 30
+        for seed in (1, 2):
+            server.ask("write", record="wave", dtype="int32", count=1200, seed=seed)
+            sink.wait_for("update", seed)
+    assert [d.shape for (d,) in sink.of("connected")] == [(30, 40)]
+    for seed, (update, data) in enumerate(sink.of("update"), 1):
+        np.testing.assert_array_equal(data, image("int32", (1200,), seed).reshape(30, 40))
+        assert update.unique_id is None
+
+
+def test_time_is_posix() -> None:
+    with Child(SERVER, "X:") as server, watching("ca/X:Number") as sink:
+        sink.wait_for("update")
+        before = time.time_ns()
+        server.ask("write", record="number", value=2.5)
+        sink.wait_for("update", 2)
+    update, data = sink.of("update")[-1]
+    assert data == np.float64(2.5)
+    assert update.shape == ()
+    assert before - 2e9 < update.timestamp_ns < time.time_ns() + 2e9
+
+
+@pytest.mark.parametrize(
+    ("record", "expected"),
+    [
+        ("Choice", np.int32(1)),
+        ("Text", np.frombuffer(b"ready".ljust(256, b"\0"), np.uint8)),
+        ("Shorts", np.zeros(1, np.int16)),
+    ],
+)
+def test_other_values(record: str, expected: np.ndarray) -> None:
+    with Child(SERVER, "X:"), watching(f"ca/X:{record}") as sink:
+        sink.wait_for("update")
+    update, data = sink.of("update")[0]
+    np.testing.assert_array_equal(data, expected)
+    assert (update.dtype, update.shape) == (expected.dtype.name, expected.shape)
+
+
+def test_a_killed_server_is_found_again() -> None:
+    with watching("ca/X:Number") as sink:
+        for life in range(2):
+            with Child(SERVER, "X:") as server:
+                sink.wait_for("update", life + 1, timeout_s=30)
+                server.kill()
+            sink.wait_for("disconnected", life + 1)
+    told = [kind for kind in sink.kinds() if kind != "disconnected"]
+    assert told == ["connected", "update"] * 2
+
+
+def test_without_room_updates_are_dropped_and_counted() -> None:
+    with Child(SERVER, "X:") as server, watching("ca/X:Number", room=1) as sink:
+        sink.wait_for("update")
+        for value in range(3):
+            server.ask("write", record="number", value=float(value))
+            sink.wait_for("dropped", value + 1)
+    assert len(sink.of("update")) == 1
