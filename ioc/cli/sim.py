@@ -239,6 +239,9 @@ def timing(
     "--restart-after", type=click.IntRange(min=1), help="Disconnect all clients after so many images, then go on ..."
 )
 @click.option("--restart-shape", type=Shape(), help="... with images of this shape.")
+@click.option(
+    "--linger", default=1.0, show_default=True, help="Keep serving so long, s, so that clients get the last image."
+)
 @click.option("--interface", default="127.0.0.1", show_default=True, help="Address to serve on.")
 @click.option("--port", default=0, show_default=True, help="TCP port; 0: any free one.")
 @click.option("--broadcast-port", default=0, show_default=True, help="UDP port of searches; 0: any free one.")
@@ -256,6 +259,7 @@ def pva(
     initial_image: bool,
     restart_after: int | None,
     restart_shape: tuple[int, ...] | None,
+    linger: float,
     interface: str,
     port: int,
     broadcast_port: int,
@@ -287,6 +291,8 @@ def pva(
                     camera.run(stop, frames=restart_after)
                     camera.restart(restart_shape or shape, dtype)
                 camera.run(stop, frames=frames, seconds=seconds)
+            with Stop() as again:
+                again.wait(linger)
         finally:
             camera.close()
             _report(camera.report)
