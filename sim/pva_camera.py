@@ -62,7 +62,8 @@ class CameraReport:
 class PvaCamera:
     """Serves one PV. Event n of the schedule is the image of its pulse, stamped with exactly its time.
 
-    ``uniqueId`` counts images: ``schedule.first_pulse + n`` in 32 bits. Until the first image the PV holds none, as a
+    ``uniqueId`` counts images: ``schedule.first_pulse + n`` in 32 bits; with ``count_afresh`` those of this process from
+    1, as a camera's does that was started anew. Until the first image the PV holds none, as a
     camera's does that has not acquired yet. ``codec`` is empty or one of ``sim.encode.ENCODERS``. ``interface`` and the
     ports (0: any free one) hold unless ``environment``: then EPICS_PVAS_* decide.
     Raises HostError when the ports cannot be had.
@@ -77,6 +78,7 @@ class PvaCamera:
         *,
         module_id: int = 0,
         codec: str = "",
+        count_afresh: bool = False,
         environment: bool = False,
         interface: str = "127.0.0.1",
         server_port: int = 0,
@@ -86,6 +88,7 @@ class PvaCamera:
         self.schedule = schedule
         self.module_id = module_id
         self.codec = codec
+        self.count_afresh = count_afresh
         self.report = CameraReport()
         self._pv = SharedPV(initial=Value(_TYPE, {}))
         self._configure(shape, dtype)
@@ -109,7 +112,8 @@ class PvaCamera:
     def post(self, n: int) -> None:
         """Post the image of event n."""
         pulse_id, time_ns = self.schedule.pulse_id(n), self.schedule.time_ns(n)
-        unique_id = (self.schedule.first_pulse + n + 2**31) % 2**32 - 2**31
+        count = self.report.images + 1 if self.count_afresh else self.schedule.first_pulse + n
+        unique_id = (count + 2**31) % 2**32 - 2**31
         fill_pattern(self._image, pulse_id, self.module_id)
         data = encode(self.codec, self._image) if self.codec else self._image.reshape(-1)
         value = self._value

@@ -235,6 +235,7 @@ def timing(
 )
 @click.option("--module-id", default=0, show_default=True, help="Module of the pattern.")
 @click.option("--initial-image", is_flag=True, help="Hold the image of event -1 from the start, as if from before.")
+@click.option("--count-afresh", is_flag=True, help="uniqueId counts this process's images from 1, not by the clock.")
 @click.option(
     "--restart-after", type=click.IntRange(min=1), help="Disconnect all clients after so many images, then go on ..."
 )
@@ -257,6 +258,7 @@ def pva(
     codec: str,
     module_id: int,
     initial_image: bool,
+    count_afresh: bool,
     restart_after: int | None,
     restart_shape: tuple[int, ...] | None,
     linger: float,
@@ -276,6 +278,7 @@ def pva(
         start.schedule,
         module_id=module_id,
         codec="" if codec == "none" else codec,
+        count_afresh=count_afresh,
         environment=environment,
         interface=interface,
         server_port=port,

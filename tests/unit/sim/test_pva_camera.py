@@ -114,6 +114,15 @@ def test_unique_id_wraps_at_32_bits():
     assert (camera.report.first_unique_id, camera.report.last_unique_id) == (2**31 - 1, -(2**31))
 
 
+def test_a_camera_started_anew_counts_from_1():
+    camera = PvaCamera("SIM:CAM:image", (2, 2), "uint8", SCHEDULE, count_afresh=True)
+    camera.post(70)
+    camera.post(72)
+    camera.close()
+    assert (camera.report.first_unique_id, camera.report.last_unique_id) == (1, 2)
+    assert camera.report.last_pulse == 1000 + 10 * 72
+
+
 def test_a_restart_disconnects_and_comes_back_with_the_new_shape(serve):
     camera, client = serve()
     camera.post(0)
