@@ -39,6 +39,8 @@ class ReadBack:
     incomplete: int = 0
     bytes: int = 0
     wrong: int = 0
+    good: set[int] = field(default_factory=set)
+    """Pulses whose frame is complete, and as it was sent."""
     problems: list[str] = field(default_factory=list)
     """The first few wrong frames, in words."""
 
@@ -85,6 +87,8 @@ def read_back(sent: Sent, mismatch: FirstMismatch) -> ReadBack:
         found.incomplete += frame.n_recv_packets < sent.packets
         if problem := _problem(reader, frame, pulse_id, sent, mismatch):
             found.add_problem(f"{sent.module}: pulse {pulse_id}: {problem}")
+        elif frame.n_recv_packets == sent.packets:
+            found.good.add(pulse_id)
     return found
 
 

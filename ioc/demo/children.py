@@ -43,6 +43,11 @@ class Child:
         self._listener.start()
 
     @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    @property
     def running(self) -> bool:
         """Whether it has not ended."""
         return self._process.poll() is None
@@ -75,6 +80,11 @@ class Child:
         """Send SIGTERM."""
         with suppress(ProcessLookupError):
             self._process.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it at once, as a crash would, and see it gone."""
+        self._process.kill()
+        self.end()
 
     def wait(self, timeout_s: float) -> int | None:
         """Return its exit code, or None when it still runs after so long."""

@@ -15,6 +15,8 @@ from ioc.templates import Load, loads
 
 _TIMEOUT_S: Final = 5.0
 _POLL_S: Final = 0.1
+_SETTLED_S: Final = 1.0
+"""When no counter has moved for so long everything has been drained, s."""
 _RECORD: Final = re.compile(r'^record\(\w+, "([^"]+)"\)\s*\{(.*?)^\}', re.MULTILINE | re.DOTALL)
 _STATUS: Final = re.compile(r'info\(pebbledaq:status,\s*"(\S+) (\S+)"\)')
 
@@ -77,6 +79,20 @@ class DemoClient:
             found[worker][field] = value
         return {worker: _named(put_together(self._kinds[worker], found[worker])) for worker in found}
 
+    def drained(self, timeout_s: float) -> dict[str, Any]:
+        """Return the snapshots once nothing is queued and no counter moves any more, or when the time is over."""
+        deadline_s = time.monotonic() + timeout_s
+        last, since_s = self.snapshots(), time.monotonic()
+        while time.monotonic() < deadline_s:
+            time.sleep(_POLL_S)
+            now = self.snapshots()
+            if _counters(now) != _counters(last):
+                since_s = time.monotonic()
+            last = now
+            if time.monotonic() - since_s > _SETTLED_S and not any(s.disk.queued or s.zmq.queued for s in now.values()):
+                break
+        return last
+
     def get(self, record: str) -> Any:
         """Return the value of one record, by its name without the prefix; a choice as its text."""
         return self._get([self._prefix + record])[0]
@@ -111,6 +127,10 @@ class DemoClient:
             if isinstance(value, Exception):
                 raise HostError(f"{name}: no answer within {_TIMEOUT_S:g} s: {value!r}")
         return [_plain(value.value) for value in values]
+
+
+def _counters(snapshots: Mapping[str, Any]) -> list[Any]:
+    return [getattr(s, "packets", None) or s.updates for s in snapshots.values()]
 
 
 def _plain(value: Any) -> Any:

@@ -52,8 +52,6 @@ _SOURCES_END_S: Final = 10.0
 _EARLY_S: Final = 0.5
 """A source that has ended so long before its time has failed, s."""
 _DRAIN_S: Final = 20.0
-_SETTLED_S: Final = 1.0
-"""When no counter has moved for so long everything has been drained, s."""
 
 
 @dataclass(slots=True)
@@ -113,7 +111,7 @@ class Demo:
         before = client.snapshots()[f"pva.{CAMERA}"].updates.updates
         self._take_data(client, plan, config, sources, ioc)
         reports = {name: child.report() for name, child in sources.items()}
-        final = self._drain(client)
+        final = client.drained(_DRAIN_S)
         client.put("Acquire", 0)
         client.wait_for("RunState_RBV", "Configured", _START_S)
         client.close()
@@ -123,17 +121,22 @@ class Demo:
     def _start_sources(
         self, start: Any, plan: Plan, place: Place, camera_port: int, camera_search: int
     ) -> dict[str, Child]:
-        clock = ["--epoch-ns", "-", "--first-pulse", FIRST_PULSE]
-        if self.seconds is not None:
-            clock += ["--seconds", self.seconds]
-        images = ["--rate", plan.camera_rate_hz, "--pulse-step", PULSES_PER_IMAGE]
+        def clock(rate_hz: float, step: int) -> list[Any]:
+            options = ["--epoch-ns", "-", "--first-pulse", FIRST_PULSE, "--rate", rate_hz, "--pulse-step", step]
+            if self.seconds is None:
+                return options
+            # A source that falls behind still sends all, but not for ever.
+            frames = max(1, round(self.seconds * rate_hz))
+            return [*options, "--frames", frames, "--seconds", self.seconds + _SOURCES_END_S / 2]
+
+        images = clock(plan.camera_rate_hz, PULSES_PER_IMAGE)
         camera = ["--shape", "x".join(map(str, CAMERA_SHAPE)), "--dtype", CAMERA_DTYPE, "--initial-image"]
         camera += ["--port", camera_port, "--broadcast-port", camera_search]
-        found = {CAMERA: start("camera", "sim", "pva", place.camera_pv, *clock, *images, *camera)}
+        found = {CAMERA: start("camera", "sim", "pva", place.camera_pv, *images, *camera)}
+        pulses = clock(plan.module_rate_hz, 1)
         for i, (name, port) in enumerate(zip(MODULES, place.module_ports, strict=True)):
-            options = ["--rate", plan.module_rate_hz, "--module-id", i, "--burst", plan.burst]
-            found[name] = start(f"module {name}", "sim", "udp", port, *clock, *options)
-        found["timing"] = start("timing", "sim", "timing", place.timing_port, *clock, *images)
+            found[name] = start(f"module {name}", "sim", "udp", port, *pulses, "--module-id", i, "--burst", plan.burst)
+        found["timing"] = start("timing", "sim", "timing", place.timing_port, *images)
         return found
 
     def _take_data(
@@ -171,20 +174,6 @@ class Demo:
         for child in sources.values():
             if child.wait(deadline_s - time.monotonic()) is None:
                 raise HostError(f"{child.name} did not end in time")
-
-    def _drain(self, client: DemoClient) -> dict[str, Any]:
-        """Return the snapshots once nothing is queued and no counter moves any more."""
-        deadline_s = time.monotonic() + _DRAIN_S
-        last, since_s = client.snapshots(), time.monotonic()
-        while time.monotonic() < deadline_s:
-            time.sleep(0.1)
-            now = client.snapshots()
-            if _counters(now) != _counters(last):
-                since_s = time.monotonic()
-            last = now
-            if time.monotonic() - since_s > _SETTLED_S and not any(s.disk.queued or s.zmq.queued for s in now.values()):
-                break
-        return last
 
     def _judge(
         self, config: Config, final: Mapping[str, Any], reports: Mapping[str, Any], before: int, ioc_code: int
@@ -275,10 +264,6 @@ def _machine(folder: Path) -> Machine:
 def _free_prefix() -> str:
     """Return a prefix that no other IOC of ours uses."""
     return "DEMO:" if is_running(Runtime("DEMO:"), "ioc") is None else f"DEMO{os.getpid()}:"
-
-
-def _counters(snapshots: Mapping[str, Any]) -> list[Any]:
-    return [getattr(s, "packets", None) or s.updates for s in snapshots.values()]
 
 
 @contextmanager

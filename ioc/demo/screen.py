@@ -15,8 +15,6 @@ from ioc.demo.audit import Line
 
 _PLAIN_EVERY_S: Final = 5.0
 
-_COLUMNS: Final = ("source", "state", "rate/s", "MB/s", "frames", "lost", "DMA", "pebble", "transition", "disk", "zmq")
-
 
 class Screen:
     """Context manager; ``show`` may be called as often as one likes."""
@@ -44,47 +42,48 @@ class Screen:
         elif time.monotonic() >= self._next_plain_s:
             self._next_plain_s = time.monotonic() + _PLAIN_EVERY_S
             for worker, status in snapshots.items():
-                cells = dict(zip(_COLUMNS[1:], _cells(status), strict=True))
-                facts = ", ".join(f"{name} {value}" for name, value in cells.items() if value != "-")
+                facts = ", ".join(f"{name} {value}" for name, value in _facts(status).items())
                 self._console.print(f"{title}  {worker}: {facts}", highlight=False, soft_wrap=True)
 
 
 def _table(title: str, snapshots: Mapping[str, Any]) -> Table:
-    table = Table(title=title, title_justify="left")
-    for column in _COLUMNS:
-        table.add_column(column, justify="left" if column in ("source", "state") else "right", no_wrap=True)
-    for worker, status in snapshots.items():
-        table.add_row(worker.split(".", 1)[1], *_cells(status))
-    table.caption = "pools: in use now / most ever / slots; disk: frames written + queued"
+    """Return a table of one column a source: so it fits a terminal of 80 columns."""
+    table = Table(title=title, title_justify="left", caption="pools: in use now / most ever / slots", min_width=72)
+    facts = {worker: _facts(status) for worker, status in snapshots.items()}
+    table.add_column("")
+    for worker in facts:
+        table.add_column(worker.split(".", 1)[1], justify="right", ratio=1)
+    for name in dict.fromkeys(name for cells in facts.values() for name in cells):
+        table.add_row(name, *(cells.get(name, "") for cells in facts.values()))
     return table
 
 
-def _cells(status: ReceiverStatus | MonitorStatus) -> list[str]:
+def _facts(status: ReceiverStatus | MonitorStatus) -> dict[str, str]:
     if isinstance(status, ReceiverStatus):
         frames = status.frames.complete + status.frames.incomplete
         lost = f"{status.packets.lost} packets"
-        transition = "-"
+        transition = {}
     else:
-        frames = status.updates.match
+        frames = status.updates.placed
         lost = f"{status.updates.missed + status.updates.exhausted} images"
-        transition = _pool(status.transition)
-    return [
-        status.state,
-        f"{status.rates.frames_hz:.0f}",
-        f"{status.rates.bytes_per_s / 1e6:.1f}",
-        str(frames),
-        lost,
-        f"{status.dma.in_use}/{status.dma.high_water}/{status.dma.count}",
-        _pool(status.pebble),
-        transition,
-        f"{status.disk.written}+{status.disk.queued}"
-        + (f" dropped {status.disk.dropped}" if status.disk.dropped else ""),
-        f"{status.zmq.written}",
-    ]
+        transition = {"transition": _pool(status.transition)}
+    disk = status.disk
+    return {
+        "state": status.state,
+        "rate": f"{status.rates.frames_hz:.0f}/s",
+        "data": f"{status.rates.bytes_per_s / 1e6:.1f} MB/s",
+        "frames": str(frames),
+        "lost": lost,
+        "DMA ring": f"{status.dma.in_use} / {status.dma.high_water} / {status.dma.count}",
+        "pebble": _pool(status.pebble),
+        **transition,
+        "written to disk": f"{disk.written}" + (f", {disk.dropped} dropped" if disk.dropped else ""),
+        "sent by ZMQ": f"{status.zmq.written}",
+    }
 
 
 def _pool(pool: PoolStats) -> str:
-    return f"{pool.in_use}/{pool.high_water}/{pool.count}"
+    return f"{pool.in_use} / {pool.high_water} / {pool.count}"
 
 
 def summary(lines: Sequence[Line]) -> Table:
