@@ -14,7 +14,7 @@ import numpy as np
 from detectors.errors import HostError
 from detectors.geometry import ModuleGeometry
 from detectors.wire.headers import HEADERS
-from sim.clock import Schedule, Stop, events
+from sim.clock import CATCH_UP, Schedule, Stop, events
 from sim.faults import FaultRates, PacketPlan, plan_frame
 from sim.pattern import fill_pattern
 
@@ -129,14 +129,15 @@ class UdpModuleSender:
         packets = self.geometry.packets_per_frame
         plan = plan_frame(self.faults, packets, seed=self.seed, stream=self.module_id, frame=frame)
         messages = self._messages[plan.order]
-        start_ns = time.time_ns()
-        spacing_ns = self.schedule.period_ns * SPREAD * self.burst / max(1, messages.size)
+        due_ns = self.schedule.time_ns(n)
+        spacing_ns = self.schedule.period_ns * SPREAD * self.burst / max(1, messages.size) if stop else 0
+        sent_ns = time.time_ns()
         for i, first in enumerate(range(0, messages.size, self.burst)):
-            # A frame once begun is sent whole, stop or not: the report counts whole frames.
-            if stop and i and spacing_ns:
-                wait_s = (start_ns + i * spacing_ns - time.time_ns()) / 1e9
-                if wait_s > 0:
-                    time.sleep(wait_s)
+            # A frame once begun is sent whole, stop or not: the report counts whole frames. A late one comes faster.
+            if i and spacing_ns:
+                next_ns = max(due_ns + i * spacing_ns, sent_ns + spacing_ns / CATCH_UP)
+                time.sleep(max(0.0, (next_ns - time.time_ns()) / 1e9))
+                sent_ns = time.time_ns()
             self._send(messages[first : first + self.burst])
         self._count(plan, pulse_id, frame)
         return plan

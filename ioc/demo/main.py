@@ -160,8 +160,9 @@ class Demo:
                     elif elapsed_s > self.seconds + _SOURCES_END_S:
                         raise HostError("the sources did not end in time; is this machine overloaded?")
                     snapshots = client.snapshots()
-                    total = "" if self.seconds is None else f" of {self.seconds:g}"
-                    screen.show(f"{config.detector.name} {elapsed_s:.0f}{total} s", snapshots)
+                    of = "" if self.seconds is None else f" of {self.seconds:g}"
+                    shown_s = elapsed_s if self.seconds is None else min(elapsed_s, self.seconds)
+                    screen.show(f"{config.detector.name} {shown_s:.0f}{of} s", snapshots)
                     time.sleep(_REFRESH_S)
         except KeyboardInterrupt:
             self.console.print("stopping the sources; Ctrl-C again to give up")

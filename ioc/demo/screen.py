@@ -42,7 +42,7 @@ class Screen:
         elif time.monotonic() >= self._next_plain_s:
             self._next_plain_s = time.monotonic() + _PLAIN_EVERY_S
             for worker, status in snapshots.items():
-                facts = ", ".join(f"{name} {value}" for name, value in _facts(status).items())
+                facts = ", ".join(f"{name} {value}" for name, value in _facts(status).items() if value)
                 self._console.print(f"{title}  {worker}: {facts}", highlight=False, soft_wrap=True)
 
 
@@ -53,8 +53,8 @@ def _table(title: str, snapshots: Mapping[str, Any]) -> Table:
     table.add_column("")
     for worker in facts:
         table.add_column(worker.split(".", 1)[1], justify="right", ratio=1)
-    for name in dict.fromkeys(name for cells in facts.values() for name in cells):
-        table.add_row(name, *(cells.get(name, "") for cells in facts.values()))
+    for name in next(iter(facts.values()), {}):
+        table.add_row(name, *(cells[name] for cells in facts.values()))
     return table
 
 
@@ -62,11 +62,11 @@ def _facts(status: ReceiverStatus | MonitorStatus) -> dict[str, str]:
     if isinstance(status, ReceiverStatus):
         frames = status.frames.complete + status.frames.incomplete
         lost = f"{status.packets.lost} packets"
-        transition = {}
+        transition = ""
     else:
         frames = status.updates.placed
         lost = f"{status.updates.missed + status.updates.exhausted} images"
-        transition = {"transition": _pool(status.transition)}
+        transition = _pool(status.transition)
     disk = status.disk
     return {
         "state": status.state,
@@ -76,7 +76,7 @@ def _facts(status: ReceiverStatus | MonitorStatus) -> dict[str, str]:
         "lost": lost,
         "DMA ring": f"{status.dma.in_use} / {status.dma.high_water} / {status.dma.count}",
         "pebble": _pool(status.pebble),
-        **transition,
+        "transition": transition,
         "written to disk": f"{disk.written}" + (f", {disk.dropped} dropped" if disk.dropped else ""),
         "sent by ZMQ": f"{status.zmq.written}",
     }
