@@ -1,0 +1,104 @@
+/* Sends JUNGFRAU modules with sendmmsg, evenly paced; prints one line of JSON at its end.
+ *
+ * usage: sender PORT MODULES FRAMES RATE CPU
+ *   module m is sent to port PORT + m, with moduleID m and pulse_id = framenum = 1, 2, ...; RATE in frames a second of each
+ *   module, 0: as fast as it goes; CPU -1: any.
+ */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <sched.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+
+enum { PER_FRAME = 128, HEADER = 48, DATA = 8192, BURST = 8, MOST_MODULES = 64 };
+
+struct __attribute__((packed)) header {
+  uint64_t framenum;
+  uint32_t exptime, packetnum;
+  double bunchid;
+  uint64_t timestamp;
+  uint16_t module, x, y, z;
+  uint32_t debug;
+  uint16_t round_robin;
+  uint8_t type, version;
+};
+
+static double now(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return t.tv_sec + 1e-9 * t.tv_nsec;
+}
+
+static void sleep_until(double when) {
+  double left = when - now();
+  if (left < 100e-6) return;
+  struct timespec t = {(time_t)left, (long)((left - (time_t)left) * 1e9)};
+  nanosleep(&t, NULL);
+}
+
+int main(int argc, char **argv) {
+  if (argc != 6) {
+    fprintf(stderr, "usage: sender PORT MODULES FRAMES RATE CPU\n");
+    return 2;
+  }
+  int port = atoi(argv[1]), modules = atoi(argv[2]), core = atoi(argv[5]);
+  long frames = atol(argv[3]);
+  double rate = atof(argv[4]);
+  if (modules < 1 || modules > MOST_MODULES) return 2;
+  if (core >= 0) {
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    CPU_SET(core, &set);
+    sched_setaffinity(0, sizeof set, &set);
+  }
+  int fd = socket(AF_INET, SOCK_DGRAM, 0), sndbuf = 8 << 20;
+  if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &sndbuf, sizeof sndbuf))
+    setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &sndbuf, sizeof sndbuf);
+  static struct sockaddr_in to[MOST_MODULES];
+  static struct header head[PER_FRAME];
+  static char data[PER_FRAME][DATA];
+  static struct iovec part[PER_FRAME][2];
+  static struct mmsghdr message[PER_FRAME];
+  for (int m = 0; m < modules; m++)
+    to[m] = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(port + m), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+  for (int p = 0; p < PER_FRAME; p++) {
+    head[p].packetnum = p;
+    head[p].version = 2;
+    memset(data[p], p + 1, DATA);
+    part[p][0] = (struct iovec){&head[p], HEADER};
+    part[p][1] = (struct iovec){data[p], DATA};
+    message[p].msg_hdr.msg_iov = part[p];
+    message[p].msg_hdr.msg_iovlen = 2;
+    message[p].msg_hdr.msg_namelen = sizeof to[0];
+  }
+  double begun = now();
+  for (long f = 0; f < frames; f++) {
+    for (int first = 0; first < PER_FRAME; first += BURST) {
+      if (rate > 0) sleep_until(begun + (f + (double)first / PER_FRAME) / rate);
+      for (int m = 0; m < modules; m++) {
+        for (int p = first; p < first + BURST; p++) {
+          head[p].framenum = f + 1;
+          head[p].bunchid = f + 1;
+          head[p].module = m;
+          message[p].msg_hdr.msg_name = &to[m];
+        }
+        for (int sent = 0; sent < BURST;) {
+          int n = sendmmsg(fd, message + first + sent, BURST - sent, 0);
+          if (n < 0 && errno != ENOBUFS && errno != EAGAIN && errno != EINTR) {
+            perror("sendmmsg");
+            return 1;
+          }
+          if (n > 0) sent += n;
+        }
+      }
+    }
+  }
+  printf("{\"frames\": %ld, \"wall_s\": %.6f}\n", frames, now() - begun);
+  return 0;
+}
