@@ -172,6 +172,7 @@ class Matcher(Generic[T]):
                 yield Passed(head.event)
                 continue
             if not self.accepting:
+                yield from self._give_up(head)
                 self._events.popleft()
                 yield Refused(head.event)
                 continue
@@ -185,7 +186,9 @@ class Matcher(Generic[T]):
         yield from self._expire(now_ns)
 
     def release(self) -> Iterator[Discarded[T]]:
-        """Yield every update that waits for an event, as expired."""
+        """Yield every update, as expired; events that had got one lack it then."""
+        for waiting in self._events:
+            yield from self._give_up(waiting)
         for source, updates in enumerate(self._updates):
             while updates:
                 yield Discarded(source, updates.popleft().token, Fate.EXPIRED)
@@ -195,6 +198,14 @@ class Matcher(Generic[T]):
         latest = max((w.arrived_ns for w in self._events), default=0)
         yield from self.settle(latest + self.timeout_ns)
         yield from self.release()
+
+    def _give_up(self, waiting: _Waiting[T]) -> Iterator[Discarded[T]]:
+        """Take an event's updates away."""
+        for source, token in enumerate(waiting.tokens):
+            if token is not None:
+                waiting.tokens[source] = None
+                waiting.damage |= Damage.MISSING_DATA
+                yield Discarded(source, token, Fate.EXPIRED)
 
     def _meet(self, head: _Waiting[T]) -> Iterator[Discarded[T]]:
         """Decide what can be decided of one event; yield the updates that are too old for it."""

@@ -114,8 +114,9 @@ class Control:
         worker: str,
         snapshot: Callable[[], Any],
         handlers: Mapping[str, Callable[..., Any]],
+        stop: threading.Event | None = None,
     ) -> None:
-        self.stop = threading.Event()
+        self.stop = stop or threading.Event()
         """Set by SIGTERM, SIGINT and the command ``stop``."""
         self._runtime = runtime
         self._worker = worker

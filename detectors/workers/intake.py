@@ -100,7 +100,6 @@ class Intake:
         """Take its slots away; what is staged stays staged."""
         self._pool = self._planned = None
         self.mismatch = False
-        self.leave()
 
     def leave(self) -> None:
         """Let a source that waits go on with the slots that there are."""
@@ -111,6 +110,7 @@ class Intake:
         """Let the source's thread go wherever it waits, so that it can be joined."""
         self._closing = True
         self.detach()
+        self.leave()
 
     # --- source thread: ImageSink
 

@@ -194,6 +194,28 @@ def test_events_behind_a_disable_are_refused_and_its_updates_released() -> None:
     assert seen == [(Service.DISABLE,), ("pv", Fate.EXPIRED), ("refused", 100)]
 
 
+@pytest.mark.parametrize("released", [True, False])
+def test_an_event_that_is_refused_gives_its_updates_back(released: bool) -> None:
+    m = matcher(sources=2)
+    m.event(l1(100), 0)
+    m.update(0, 100, "a", 0)
+    assert told(m.settle(0)) == []
+    m.accepting = False
+    seen = told(m.release()) if released else []
+    assert seen + told(m.settle(1)) == [("a", Fate.EXPIRED), ("refused", 100)]
+    assert (m.pending, m.held) == (0, 0)
+
+
+def test_an_event_whose_update_was_released_lacks_it() -> None:
+    m = matcher(sources=2)
+    m.event(l1(100), 0)
+    m.update(0, 100, "a", 0)
+    assert told(m.settle(0)) == []
+    assert told(m.release()) == [("a", Fate.EXPIRED)]
+    m.update(1, 100, "b", 0)
+    assert told(m.settle(1)) == [(100, None, "b", Damage.MISSING_DATA)]
+
+
 def test_finish_leaves_nothing() -> None:
     m = matcher(sources=2)
     m.event(l1(100), 0)

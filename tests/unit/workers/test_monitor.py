@@ -1,0 +1,672 @@
+"""The whole monitor but for its threads: the test is the source, the timing system and the event thread."""
+
+import itertools
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from detectors.buffer.reader import BufferReader
+from detectors.config import Config, parse_config
+from detectors.errors import CommandError, ConfigError, HostError, SizingError, TransitionRefusedError
+from detectors.run_state import RunState, Service
+from detectors.stats import MonitorStatus, balance
+from detectors.wire.timing import TimingEvent, encode_timing
+from detectors.workers.monitor import MonitorWorker
+from tests.support.epics_env import free_ports
+from tests.support.fake_source import FakeSource
+
+numbers = itertools.count()
+
+
+class Rig:
+    """A monitor, its sources and its timing system."""
+
+    def __init__(self, config: Config, state: RunState, sources: list[FakeSource], stack: ExitStack) -> None:
+        self.config, self.sources = config, sources
+        waiting = iter(sources)
+        self.worker = MonitorWorker(config, config.pva[0], lambda _: next(waiting), aim=state)
+        self.worker._runtime.make_folder()  # as the control does, which is not running here
+        self.worker.open(stack)
+        self.monitor, self.run = self.worker.monitor, self.worker.run
+        self._counter = 0
+
+    @property
+    def source(self) -> FakeSource:
+        return self.sources[0]
+
+    @property
+    def status(self) -> MonitorStatus:
+        status = self.monitor.snapshot()
+        assert {line: off for line, off in balance(status).items() if off} == {}
+        return status
+
+    def step(self, times: int = 1) -> MonitorStatus:
+        for _ in range(times):
+            self.monitor.step()
+        return self.status
+
+    def up(self) -> MonitorStatus:
+        """Connect all, and let the run reach its aim."""
+        for source in self.sources:
+            assert source.connect() == ""
+        status = self.step(3)
+        assert status.run_state == "Enabled", status.message
+        return status
+
+    def event(self, service: Service, n: int = 0, timestamp_ns: int | None = None) -> None:
+        ring = self.worker._ring
+        assert ring is not None
+        self._counter += 1
+        stamp = n * 1000 if timestamp_ns is None else timestamp_ns
+        ring.push(encode_timing(TimingEvent(service, n, stamp, self._counter, env=77)))
+
+    def l1(self, *pulses: int) -> None:
+        for n in pulses:
+            self.event(Service.L1_ACCEPT, n)
+
+    def ask(self, *services: str) -> MonitorStatus:
+        for service in services:
+            answer = self.run.ask(service)
+            self.monitor.step()
+            answer.result(0)
+        return self.status
+
+    def written(self, count: int) -> MonitorStatus:
+        """Wait until so many frames are on disk."""
+        deadline = time.monotonic() + 5
+        while (status := self.status).disk.written < count:
+            assert time.monotonic() < deadline, status.disk
+            time.sleep(0.005)
+        return status
+
+    def frame(self, pulse_id: int, folder: str = "DET-CAM") -> Any:
+        assert self.config.disk is not None
+        return BufferReader(self.config.disk.folder / folder).read_frame(pulse_id)
+
+
+@pytest.fixture
+def rig(tmp_path: Path, short_runtime_dir: Path) -> Iterator[Callable[..., Rig]]:
+    with ExitStack() as stack:
+
+        def make(
+            source: str = "",
+            *,
+            top: str = "",
+            timing: bool = False,
+            state: RunState = RunState.ENABLED,
+            pvs: int = 1,
+            sources: list[FakeSource] | None = None,
+        ) -> Rig:
+            names = ", ".join(f'"F{i}=SIM:CAM{i}"' for i in range(pvs))
+            section = f"[timing]\nport = {free_ports(1)[0]}" if timing else ""
+            text = f"""
+            [detector]
+            name = "DET"
+            prefix = "T:MON{next(numbers)}:"
+            {section}
+            [dma]
+            cfgRxCount = 3
+            cfgSize = "64 KiB"
+            {top}
+            [[pva]]
+            name = "CAM"
+            pv = [{names}]
+            connect_timeout_s = 0.05
+            {source}
+            [disk]
+            folder = "{tmp_path}"
+            direct = false
+            min_free = 1
+            """
+            rig = Rig(parse_config(text), state, sources or [FakeSource() for _ in range(pvs)], stack)
+            rigs.append(rig)
+            return rig
+
+        rigs: list[Rig] = []
+        yield make
+    for rig in rigs:
+        assert rig.status.state == "Stopped"
+        assert all(source.closed for source in rig.sources)
+        assert not rig.worker._runtime.shm(rig.worker.name).exists()
+
+
+# --- running free
+
+
+def test_every_update_is_an_event_and_lands_on_disk(rig: Callable[..., Rig]) -> None:
+    r = rig()
+    assert r.status.state == "Connecting"
+    status = r.up()
+    assert (status.payload_bytes, status.shape, status.dtype, status.client) == (64, "4 x 8", "uint16", "fake")
+    assert (status.pebble.count, status.transition.count, status.transition.size_bytes) == (4, 4, 64)
+    for n in (5, 6, 9):
+        assert r.source.send(n)
+        r.step()
+    status = r.written(3)
+    assert (status.updates.match, status.updates.missed, status.pulse_id, status.state) == (3, 2, 9, "Receiving")
+    frame = r.frame(6)
+    np.testing.assert_array_equal(frame.data, r.source.pixels(6))
+    assert (frame.pulse_id, frame.frame_index, frame.n_recv_packets) == (6, 6, 1)
+
+
+def test_updates_before_the_run_is_enabled_are_counted(rig: Callable[..., Rig]) -> None:
+    r = rig(state=RunState.UNCONFIGURED)
+    r.source.connect()
+    assert not r.source.send(1)
+    status = r.ask("Configure")
+    assert (status.run_state, status.state) == ("Configured", "Idle")
+    assert not r.source.send(2)
+    r.ask("BeginRun")
+    assert not r.source.send(3)
+    r.ask("Enable")
+    assert r.source.send(4)
+    status = r.step()
+    assert (status.updates.updates, status.updates.discarded_disabled, status.updates.match) == (4, 3, 1)
+    r.ask("Disable")
+    assert not r.source.send(5)
+    assert r.status.updates.discarded_disabled == 4
+
+
+def test_a_source_that_starts_afresh_goes_on_in_pulses(rig: Callable[..., Rig]) -> None:
+    r = rig(top="[run]\nautostart = true")
+    r.up()
+    for n in (100, 101):
+        r.source.send(n)
+    r.step()
+    r.source.disconnect()
+    assert r.step().state == "Connecting"
+    r.source.connect()
+    for n in (1, 2):
+        r.source.send(n, timestamp_ns=10_000_000 + n)
+    status = r.step()
+    assert (status.pulse_id, status.updates.restarts, status.updates.reconnects) == (103, 1, 1)
+    r.source.disconnect()
+    r.source.connect()
+    r.source.send(2, timestamp_ns=10_000_002)  # servers send the last image again
+    assert r.step().updates.too_old == 1
+
+
+def test_pulses_by_time_stamp(rig: Callable[..., Rig]) -> None:
+    r = rig('pulse_from = "timestamp"\npulse_period_ns = 1000')
+    r.up()
+    for stamp in (5_000, 5_999, 8_000):
+        r.source.send(1, timestamp_ns=stamp)
+    status = r.step()
+    assert (status.pulse_id, status.updates.match, status.updates.too_old) == (8, 2, 1)
+
+
+def test_a_full_transition_pool_drops_and_counts(rig: Callable[..., Rig]) -> None:
+    r = rig()
+    r.up()
+    assert [r.source.send(n) for n in range(6)] == [True, True, True, True, False, False]
+    assert r.status.updates.held == 4
+    status = r.step()
+    assert (status.updates.exhausted, status.updates.match, status.updates.held) == (2, 4, 0)
+
+
+def test_a_full_pebble_drops_and_counts(rig: Callable[..., Rig]) -> None:
+    r = rig(top="[pools]\nexhausted_wait_s = 0.0")
+    r.up()
+    buffers = r.worker._store.present
+    assert buffers is not None
+    held = [buffers.pebble.claim(n) for n in range(3)]
+    r.source.send(1)
+    status = r.step()
+    assert (status.updates.exhausted, status.updates.l1_exhausted, status.updates.match) == (1, 1, 0)
+    for loan in held:
+        loan.discard()
+    r.source.send(2)
+    assert r.step().updates.match == 1
+
+
+def test_what_cannot_be_decoded_and_what_is_empty_is_counted(rig: Callable[..., Rig]) -> None:
+    r = rig()
+    r.up()
+    assert r.source.sink is not None
+    r.source.sink.bad("SIM:CAM0: a codec from Mars")
+    r.source.sink.empty()
+    slot = r.source.sink.slot(64)
+    assert slot is not None
+    r.source.sink.abandon()
+    status = r.step()
+    assert (status.updates.updates, status.updates.decode_errors, status.updates.empty_updates) == (2, 1, 1)
+    assert "from Mars" in status.message
+    assert status.transition.in_use == 0
+
+
+# --- timing
+
+
+def test_events_and_updates_meet_in_either_order(rig: Callable[..., Rig]) -> None:
+    r = rig(timing=True)
+    r.up()
+    r.l1(1)
+    assert r.step().updates.l1_pending == 1
+    r.source.send(1)
+    r.step()
+    r.source.send(2)
+    assert r.step().updates.held == 1
+    r.l1(2)
+    status = r.step()
+    assert (status.updates.match, status.updates.l1_accepts, status.pulse_id) == (2, 2, 2)
+    r.written(2)
+    frame = r.frame(2)
+    np.testing.assert_array_equal(frame.data, r.source.pixels(2))
+    assert frame.daq_rec == 77
+
+
+def test_the_outcomes_of_lcls_are_counted(rig: Callable[..., Rig]) -> None:
+    r = rig("match_tmo_ms = 60", timing=True)
+    r.up()
+    r.source.send(3)
+    r.l1(1, 2, 3)  # two empty, one match
+    status = r.step()
+    assert (status.updates.empty, status.updates.match) == (2, 1)
+    r.source.send(4)
+    r.source.send(5)
+    r.l1(6)  # two too old
+    assert r.step().updates.too_old == 2
+    deadline = time.monotonic() + 5
+    while r.step().updates.timed_out == 0:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    r.source.send(7)
+    while r.step().updates.expired == 0:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_time_difference_and_latency(rig: Callable[..., Rig]) -> None:
+    r = rig('match = "fuzzy"', timing=True)
+    r.up()
+    now = time.time_ns() // 1_000_000_000 * 1_000_000_000
+    r.source.send(1, timestamp_ns=now)
+    r.event(Service.L1_ACCEPT, 1, timestamp_ns=now + 4_194_304)
+    status = r.step()
+    assert (status.time_diff_ns, status.updates.match) == (4_194_304, 1)
+    assert 0 < status.latency_us < 10_000_000
+
+
+def test_garbage_gaps_and_overruns_of_the_timing_stream_are_counted(rig: Callable[..., Rig]) -> None:
+    r = rig(timing=True)
+    r.up()
+    assert r.worker._ring is not None
+    r.worker._ring.push(b"garbage")
+    r.l1(1)
+    r._counter += 3
+    r.l1(2)
+    r.l1(3, 4)  # the ring holds three
+    status = r.step()
+    assert (status.updates.timing_errors, status.updates.l1_missed, status.updates.l1_accepts) == (1, 3, 2)
+    assert status.dma.overruns == 2
+    assert (status.dma.count, status.dma.size_bytes) == (3, 65536)
+    r.l1(5)
+    assert r.step().updates.l1_missed == 5
+
+
+def test_events_wait_in_the_ring_when_there_are_as_many_as_slots(rig: Callable[..., Rig]) -> None:
+    r = rig(timing=True)
+    r.up()
+    for n in range(10):
+        r.l1(n)
+        r.step()
+    status = r.status
+    assert (status.updates.l1_pending, status.dma.in_use, status.dma.overruns) == (4, 3, 3)
+
+
+# --- transitions
+
+
+def test_the_timing_stream_drives_the_run_in_its_order(rig: Callable[..., Rig]) -> None:
+    r = rig(timing=True, state=RunState.UNCONFIGURED)
+    r.source.connect()
+    for service in (Service.CONFIGURE, Service.BEGIN_RUN, Service.ENABLE):
+        r.event(service)
+    assert r.step().run_state == "Enabled"
+    r.l1(1)
+    r.event(Service.SLOW_UPDATE)
+    r.event(Service.DISABLE)
+    assert r.step().run_state == "Enabled"  # the event before it has not met its update yet
+    r.source.send(1)
+    status = r.step()
+    assert (status.run_state, status.updates.match, status.updates.transitions) == ("Running", 1, 5)
+    r.l1(2)
+    assert r.step().updates.l1_refused == 1
+    for service in (Service.END_RUN, Service.UNCONFIGURE):
+        r.event(service)
+    status = r.step()
+    assert (status.run_state, status.pebble.count, status.updates.transitions_refused) == ("Unconfigured", 0, 0)
+
+
+def test_an_illegal_transition_changes_nothing(rig: Callable[..., Rig]) -> None:
+    r = rig(timing=True)
+    r.up()
+    before = r.status
+    with pytest.raises(TransitionRefusedError, match="Configure refused: the run is Enabled; legal now: Disable"):
+        r.ask("Configure")
+    r.event(Service.END_RUN)
+    status = r.step()
+    assert (status.run_state, status.updates.transitions_refused) == ("Enabled", 2)
+    assert "EndRun refused" in status.message
+    assert status.pebble.count == before.pebble.count
+    with pytest.raises(CommandError, match="expected one of Configure"):
+        r.run.ask("Explode")
+    with pytest.raises(CommandError):
+        r.run.ask("L1Accept")
+
+
+def test_configure_and_beginrun_can_be_repeated(rig: Callable[..., Rig]) -> None:
+    r = rig(state=RunState.UNCONFIGURED)
+    r.source.connect()
+    r.ask("Configure", "Configure", "BeginRun", "BeginRun", "Enable")
+    r.source.send(1)
+    assert r.step().updates.match == 1
+
+
+def test_configure_without_the_pv_is_refused_and_succeeds_later(rig: Callable[..., Rig]) -> None:
+    r = rig(state=RunState.UNCONFIGURED)
+    r.source.disconnect("SIM:CAM0: no server answered")
+    with pytest.raises(HostError, match=r"has not connected within 0.05 s \(SIM:CAM0: no server answered\)"):
+        r.ask("Configure")
+    status = r.status
+    assert (status.state, status.run_state) == ("Connecting", "Unconfigured")
+    r.source.connect()
+    assert r.ask("Configure").run_state == "Configured"
+
+
+def test_a_declared_payload_is_configured_without_the_pv(rig: Callable[..., Rig]) -> None:
+    r = rig('dtype = "uint16"\nshape = [4, 8]', state=RunState.UNCONFIGURED)
+    status = r.ask("Configure", "BeginRun", "Enable")
+    assert (status.state, status.run_state, status.transition.size_bytes) == ("Connecting", "Enabled", 64)
+    assert r.source.connect() == ""
+    assert r.source.send(1)
+    assert r.step().updates.match == 1
+
+
+def test_a_pv_that_disagrees_with_the_configuration_is_refused(rig: Callable[..., Rig]) -> None:
+    r = rig('dtype = "uint16"\nshape = [4, 9]')
+    assert "found [4, 8] uint16, expected [4, 9] uint16 as configured" in r.source.connect()
+    assert not r.source.send(1)
+    status = r.step()
+    assert (status.state, status.run_state) == ("Failed", "Unconfigured")
+    assert "expected [4, 9] uint16" in status.message
+    with pytest.raises(ConfigError, match="expected \\[4, 9\\]"):
+        r.ask("Configure")
+    assert r.source.connect(shape=(36,)) == ""  # flat, but of that size
+    assert r.ask("Configure").run_state == "Configured"
+
+
+def test_unconfigure_frees_and_keeps_the_counts(rig: Callable[..., Rig]) -> None:
+    r = rig()
+    r.up()
+    r.source.send(1)
+    r.step()
+    status = r.ask("Disable", "EndRun", "Unconfigure")
+    assert (status.run_state, status.state) == ("Unconfigured", "Idle")
+    assert (status.pebble.count, status.pebble.acquires, status.disk.written, status.updates.placed) == (0, 1, 1, 1)
+    assert not r.worker._runtime.shm(r.worker.name).exists()
+    r.ask("Configure", "BeginRun", "Enable")
+    r.source.send(2)
+    r.step()
+    assert r.written(2).disk.offered == 2
+
+
+def test_the_aim_follows_a_command_down(rig: Callable[..., Rig]) -> None:
+    r = rig()
+    r.up()
+    r.ask("Disable")
+    r.run._aim_at = 0.0
+    assert r.step(3).run_state == "Running"
+
+
+# --- outputs
+
+
+def test_outputs_are_switched_and_stay_so(rig: Callable[..., Rig], tmp_path: Path) -> None:
+    r = rig()
+    r.worker._store.set_output("disk", enabled=False)
+    assert r.status.disk.enabled is False
+    r.up()
+    r.source.send(1)
+    status = r.step()
+    assert (status.disk.disabled, status.disk.enabled, status.zmq.enabled) == (1, False, True)
+    r.worker._store.set_output("disk", enabled=True)
+    r.worker._store.set_folder(str(tmp_path / "other"))
+    r.source.send(2)
+    r.step()
+    r.written(1)
+    assert r.status.disk.folder == str(tmp_path / "other" / "DET-CAM")
+    assert (tmp_path / "other" / "DET-CAM" / "M00" / "0" / "0.bin").exists()
+    with pytest.raises(CommandError, match="expected one of disk, zmq"):
+        r.worker._store.set_output("tape", enabled=True)
+    with pytest.raises(CommandError, match="expected an absolute path"):
+        r.worker._store.set_folder("relative")
+
+
+# --- payloads that change
+
+
+def meanwhile(r: Rig, action: Callable[[], Any]) -> Any:
+    """Return what ``action`` returns, which a source does on its thread while the event thread goes on."""
+    results: list[Any] = []
+    thread = threading.Thread(target=lambda: results.append(action()))
+    thread.start()
+    deadline = time.monotonic() + 5
+    while thread.is_alive():
+        assert time.monotonic() < deadline
+        r.step()
+    return results[0]
+
+
+def test_another_payload_is_planned_anew_and_no_image_is_lost(rig: Callable[..., Rig]) -> None:
+    r = rig()
+    r.up()
+    r.source.send(1)  # staged, not yet taken
+
+    def come_back() -> list[Any]:
+        r.source.disconnect()
+        return [r.source.connect("uint8", (2, 3, 5)), r.source.send(2), r.source.send(3)]
+
+    old = r.source.pixels(1)
+    assert meanwhile(r, come_back) == ["", True, True]
+    status = r.step()
+    assert (status.updates.match, status.shape, status.payload_bytes) == (3, "2 x 3 x 5", 30)
+    assert (status.transition.size_bytes, status.run_state, status.state) == (30, "Enabled", "Receiving")
+    r.written(3)
+    np.testing.assert_array_equal(r.frame(1).data, old)
+    assert r.status.disk.folder.endswith("DET-CAM-uint8-2x3x5")
+    np.testing.assert_array_equal(r.frame(3, "DET-CAM-uint8-2x3x5").data, r.source.pixels(3))
+    # and back: the first folder is used again
+    assert meanwhile(r, lambda: [r.source.connect("uint16", (4, 8)), r.source.send(4)]) == ["", True]
+    r.step()
+    r.written(4)
+    np.testing.assert_array_equal(r.frame(4).data, r.source.pixels(4))
+
+
+def test_another_payload_pauses_where_that_is_wanted(rig: Callable[..., Rig]) -> None:
+    r = rig('on_payload_change = "pause"')
+    r.up()
+    assert meanwhile(r, lambda: [r.source.connect("uint8", (2, 2)), r.source.send(1)]) == ["", False]
+    status = r.step()
+    assert "the payload changed" in status.message
+    assert (status.updates.discarded_disabled, status.run_state) == (1, "Enabled")
+    assert r.source.connect("uint16", (4, 8)) == ""
+    r.step()
+    assert r.source.send(2)
+    assert r.step().state == "Receiving"
+    meanwhile(r, lambda: r.source.connect("uint8", (2, 2)))
+    assert r.status.state == "Paused"
+    r.ask("Disable", "EndRun", "Configure", "BeginRun", "Enable")
+    assert r.source.send(3)
+    assert r.step().updates.match == 2
+
+
+def test_a_payload_that_cannot_be_planned_pauses_until_it_changes(rig: Callable[..., Rig]) -> None:
+    r = rig()
+    r.up()
+    meanwhile(r, lambda: r.source.connect("uint16", (1000, 1000)))  # more than the DMA ring holds
+    assert r.status.state == "Paused"
+    assert "the DMA engine would overrun" in r.status.message
+    assert not r.source.send(1)
+    r.step()
+    assert meanwhile(r, lambda: [r.source.connect("uint16", (5, 5)), r.source.send(2)]) == ["", True]
+    status = r.step()
+    assert (status.state, status.updates.match) == ("Receiving", 1)
+
+
+def test_a_payload_larger_than_a_slot_given_by_hand_is_truncated(rig: Callable[..., Rig]) -> None:
+    r = rig(top='[pools]\npebbleBufSize = "12 KiB"')
+    r.up()
+    assert meanwhile(r, lambda: [r.source.connect("uint16", (200, 100)), r.source.send(1)]) == ["", True]
+    status = r.step()
+    assert (status.updates.truncated, status.updates.match, status.transition.size_bytes) == (1, 1, 40_000)
+    r.written(1)
+    np.testing.assert_array_equal(r.frame(1).data.ravel(), r.source.pixels(1).ravel()[:32])
+
+
+def test_sizes_against_the_rules_are_refused_at_configure(rig: Callable[..., Rig]) -> None:
+    r = rig(sources=[FakeSource("uint16", (1000, 1000))], state=RunState.UNCONFIGURED)
+    r.source.connect()
+    with pytest.raises(SizingError, match="DMA engine would overrun"):
+        r.ask("Configure")
+    assert r.status.state == "Failed"
+
+
+def test_a_source_that_waits_for_a_decision_does_not_hold_up_the_end(rig: Callable[..., Rig]) -> None:
+    r = rig()
+    r.up()
+    thread = threading.Thread(target=r.source.connect, args=("uint8", (2, 2)))
+    thread.start()
+    r.worker.close()
+    thread.join(5)
+    assert not thread.is_alive()
+
+
+def test_a_held_source_gets_slots_while_disabled_and_they_are_counted(rig: Callable[..., Rig]) -> None:
+    r = rig('when_full = "hold"', state=RunState.UNCONFIGURED)
+    r.source.connect()
+    assert r.source.sink is not None
+    assert r.source.sink.slot(64) is None
+    r.ask("Configure")
+    assert r.source.send(1)
+    assert r.status.updates.discarded_disabled == 1
+
+
+# --- several PVs
+
+
+def test_several_pvs_make_one_event(rig: Callable[..., Rig]) -> None:
+    sources = [FakeSource("uint16", (2, 3)), FakeSource("uint8", (5,)), FakeSource("float64", ())]
+    r = rig(timing=True, pvs=3, sources=sources)
+    assert r.up().payload_bytes == 12 + 5 + 8
+    r.l1(1)
+    for source in sources:
+        source.send(1)
+    status = r.step()
+    assert (status.updates.match, status.updates.placed, status.updates.partial) == (3, 1, 0)
+    r.written(1)
+    frame = r.frame(1)
+    expected = b"".join(s.pixels(1).tobytes() for s in sources)
+    assert (frame.data.tobytes(), frame.n_recv_packets) == (expected, 3)
+    # one that lacks leaves its place empty, and says so
+    r.l1(2)
+    sources[0].send(2)
+    sources[1].send(3)
+    sources[2].send(2)
+    status = r.step()
+    assert (status.updates.placed, status.updates.partial) == (2, 1)
+    r.written(2)
+    frame = r.frame(2)
+    expected = sources[0].pixels(2).tobytes() + bytes(5) + sources[2].pixels(2).tobytes()
+    assert (frame.data.tobytes(), frame.n_recv_packets) == (expected, 2)
+
+
+def test_several_pvs_run_free_after_the_first(rig: Callable[..., Rig]) -> None:
+    r = rig(pvs=2)
+    r.up()
+    r.sources[0].send(1)
+    r.sources[1].send(1)
+    r.sources[1].send(2)
+    r.sources[0].send(2)
+    status = r.step()
+    assert (status.updates.placed, status.updates.match, status.updates.l1_accepts) == (2, 4, 2)
+
+
+# --- the balance, whatever happens
+
+
+actions = st.lists(
+    st.one_of(
+        st.tuples(st.just("send"), st.integers(0, 1), st.integers(0, 12)),
+        st.tuples(st.just("l1"), st.integers(0, 12), st.just(0)),
+        st.tuples(st.just("ask"), st.sampled_from([s.label for s in Service][:7]), st.just(0)),
+        st.tuples(st.just("event"), st.sampled_from(list(Service)), st.just(0)),
+        st.tuples(st.sampled_from(["step", "bad", "empty", "drop", "connect"]), st.integers(0, 1), st.just(0)),
+    ),
+    max_size=40,
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.booleans(), st.sampled_from(["exact", "none"]), actions)
+def test_the_balance_holds_at_every_moment(timing: bool, mode: str, script: list[tuple[Any, Any, Any]]) -> None:
+    import tempfile
+
+    with (
+        tempfile.TemporaryDirectory(prefix="pd", dir="/tmp") as folder,
+        ExitStack() as stack,
+        pytest.MonkeyPatch.context() as m,
+    ):
+        m.setenv("XDG_RUNTIME_DIR", folder)
+        text = f"""
+        [detector]
+        name = "DET"
+        prefix = "T:BAL:"
+        {f"[timing]{chr(10)}port = {free_ports(1)[0]}" if timing else ""}
+        [dma]
+        cfgRxCount = 3
+        cfgSize = "4 KiB"
+        [[pva]]
+        name = "CAM"
+        pv = ["A=SIM:A", "B=SIM:B"]
+        match = "{mode}"
+        match_tmo_ms = 5
+        connect_timeout_s = 0.001
+        [zmq]
+        enabled = true
+        """
+        r = Rig(parse_config(text), RunState.ENABLED, [FakeSource(), FakeSource()], stack)
+        r.up()
+        for kind, what, n in script:
+            if kind == "send":
+                r.sources[what].send(n)
+            elif kind == "l1" and timing:
+                r.l1(what)
+            elif kind == "ask":
+                r.run.ask(what)
+            elif kind == "event" and timing:
+                r.event(what)
+            elif kind == "bad":
+                r.sources[what].sink.bad("bad")  # type: ignore[union-attr]
+            elif kind == "empty":
+                r.sources[what].sink.empty()  # type: ignore[union-attr]
+            elif kind == "drop":
+                r.sources[what].disconnect()
+            elif kind == "connect":
+                r.sources[what].connect()
+            else:
+                r.monitor.step()
+            assert r.status
+        r.worker.close()
+        status = r.status
+        assert (status.updates.held, status.updates.l1_pending, status.state) == (0, 0, "Stopped")
+        assert (status.pebble.in_use, status.transition.in_use) == (0, 0)
