@@ -92,7 +92,7 @@ def _gather(client: Any, jobs: list[Any], progress: Progress | None) -> list[int
     from distributed import as_completed  # pyright: ignore[reportMissingImports]
 
     try:
-        for done, job in enumerate(as_completed(jobs), 1):
+        for done, job in enumerate(as_completed(jobs, loop=client.loop), 1):
             job.result()
             if progress:
                 progress(done, len(jobs))

@@ -6,16 +6,20 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import h5py
 import numpy as np
 
 from detectors.buffer.reader import BufferReader
 from detectors.errors import BufferReadError, HostError
-from detectors.outputs.hdf5.filters import Chunk, Compression, Encode, compression
+from detectors.outputs.hdf5.filters import Compression, Encode, compression
 from detectors.outputs.hdf5.layout import DATA, FileLayout, atomic_file, link_images, write_metadata
 from detectors.outputs.hdf5.selection import Missing, PulseRange, Selection, frame_file, select
+
+_ALIGN: Final = 4096
+_ALIGN_ABOVE: Final = 16 * _ALIGN
+"""Chunks start on pages: writing them is a quarter faster than across the edges of pages."""
 
 Progress = Callable[[int, int], None]
 """Called with images done and images in all."""
@@ -41,7 +45,7 @@ def write_file(
         _check_space(path, layout, len(pulses), how)
     selection = select(reader, pulses, missing)
     _check_space(path, layout, len(selection), how)
-    with atomic_file(path) as (file, beside):
+    with atomic_file(path, alignment_threshold=_ALIGN_ABOVE, alignment_interval=_ALIGN) as (file, beside):
         group = write_metadata(file, layout, selection)
         data = _create_images(group, layout, len(selection), how)
         link_images(file, data)
@@ -145,7 +149,7 @@ def _write_places(path: Path, addresses: list[int], images: _Images, progress: P
 
 
 def _write_chunks(data: h5py.Dataset, images: _Images, encode: Encode, progress: Progress | None) -> None:
-    def chunk(row: int) -> tuple[int, Chunk]:
+    def chunk(row: int) -> tuple[int, memoryview]:
         return row, encode(images.read(row))
 
     corner = (0,) * (len(data.shape) - 1)

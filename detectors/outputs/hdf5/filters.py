@@ -16,13 +16,14 @@ import numpy as np
 
 from detectors.errors import ConfigError
 
-Chunk = bytes | bytearray | memoryview
-Encode = Callable[[np.ndarray], Chunk]
+Encode = Callable[[np.ndarray], memoryview]
 
 _BSLZ4_HEADER: Final = struct.Struct(">QI")
 """In front of a bitshuffle chunk: bytes decompressed, bytes in a block."""
 
 _BLOSC_LEVEL: Final = 5
+_BLOSC_SHUFFLE: Final = 1
+_BLOSC_OVERHEAD: Final = 16
 _BLOSC_MAX_BYTES: Final = 2**31 - 33
 """Largest chunk that Blosc takes: INT_MAX less its header and one."""
 
@@ -74,26 +75,20 @@ def encode_bslz4(image: np.ndarray) -> memoryview:
     return out.data[: _BSLZ4_HEADER.size + count]
 
 
-def encode_blosc(image: np.ndarray) -> bytes | bytearray:
+def encode_blosc(image: np.ndarray) -> memoryview:
     """Return the Blosc (LZ4, shuffled) chunk of an image (contiguous)."""
-    import imagecodecs
-
-    return imagecodecs.blosc_encode(
-        image.reshape(-1).view(np.uint8).data,  # type: ignore[arg-type]  any buffer will do
-        level=_BLOSC_LEVEL,
-        compressor="lz4",
-        shuffle="shuffle",
-        typesize=image.itemsize,
-        numthreads=1,
-    )
+    out = np.empty(image.nbytes + _BLOSC_OVERHEAD, np.uint8)
+    count = _blosc().blosc_compress_ctx(
+        _BLOSC_LEVEL, _BLOSC_SHUFFLE, image.itemsize, image.nbytes, image.ctypes.data, out.ctypes.data, out.nbytes,
+        b"lz4", 0, 1,
+    )  # fmt: skip
+    assert count > 0, f"Blosc returned {count}"
+    return out.data[:count]
 
 
 @functools.cache
 def _bitshuffle() -> Any:
-    """Load bitshuffle from hdf5plugin; calls through ctypes release the GIL."""
-    import hdf5plugin
-
-    library = ctypes.CDLL(str(next(Path(hdf5plugin.PLUGIN_PATH).glob("libh5bshuf*"))))
+    library = _plugin("libh5bshuf")
     size = ctypes.c_size_t
     library.bshuf_default_block_size.argtypes = [size]
     library.bshuf_default_block_size.restype = size
@@ -102,3 +97,21 @@ def _bitshuffle() -> Any:
     library.bshuf_compress_lz4.argtypes = [ctypes.c_void_p, ctypes.c_void_p, size, size, size]
     library.bshuf_compress_lz4.restype = ctypes.c_int64
     return library
+
+
+@functools.cache
+def _blosc() -> Any:
+    library = _plugin("libh5blosc")
+    number, size, pointer = ctypes.c_int, ctypes.c_size_t, ctypes.c_void_p
+    # level, shuffle, type size, bytes, source, target, its bytes, compressor, block size (0: its own choice), threads
+    library.blosc_compress_ctx.argtypes = [
+        number, number, size, size, pointer, pointer, size, ctypes.c_char_p, size, number,
+    ]  # fmt: skip
+    return library
+
+
+def _plugin(name: str) -> Any:
+    """Load the library inside one of hdf5plugin's filters; calls through ctypes release the GIL."""
+    import hdf5plugin
+
+    return ctypes.CDLL(str(next(Path(hdf5plugin.PLUGIN_PATH).glob(f"{name}.*"))))

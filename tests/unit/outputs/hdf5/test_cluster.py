@@ -1,4 +1,5 @@
 import h5py
+import hdf5plugin
 import pytest
 
 from detectors.errors import ConfigError, HostError
@@ -8,6 +9,8 @@ from detectors.outputs.hdf5.selection import PulseRange
 from tests.unit.outputs.hdf5.conftest import START
 
 RANGE = PulseRange(START, START + 29)
+
+assert hdf5plugin.FILTERS  # imported for the filters that it registers
 
 
 def test_without_dask_it_is_said_how_to_get_it(reader, tmp_path, monkeypatch):

@@ -36,9 +36,10 @@ def test_plain_hdf5_reads_our_chunks(tmp_path, name, dtype, shape, content):
         assert data[0].tobytes() == image.tobytes()
 
 
-def test_the_chunk_is_that_of_the_filter_itself(tmp_path):
+@pytest.mark.parametrize("name", ["bslz4", "blosc"])
+def test_the_chunk_is_that_of_the_filter_itself(tmp_path, name):
     image = np.random.default_rng(2).poisson(30, (64, 128)).astype("<u2")
-    how = compression("bslz4", image.nbytes)
+    how = compression(name, image.nbytes)
     assert how.encode is not None
     with h5py.File(tmp_path / "a.h5", "w") as file:
         data = file.create_dataset("data", (1, 64, 128), "<u2", chunks=(1, 64, 128), **how.options)
