@@ -91,10 +91,9 @@ class Intake:
     # --- event thread
 
     def attach(self, pool: TransitionPool, planned: Description) -> None:
-        """Give it slots for arrays like ``planned``; a source that waits for them goes on."""
+        """Give it slots for arrays like ``planned``; a source that waits goes on when told to ``leave``."""
         self._planned, self._pool = planned, pool
         self.mismatch = self.description is not None and not _alike(self.description, planned)
-        self.leave()
 
     def detach(self) -> None:
         """Take its slots away; what is staged stays staged."""

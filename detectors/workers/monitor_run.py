@@ -240,9 +240,9 @@ class MonitorRun:
         replan = asking and self._store.present and self._source.on_payload_change == "replan"
         if replan or (self._stuck and self._stuck[1] != self._pvs.seen()):
             self._replan()
-        for intake in asking:
-            intake.leave()
         self._open_or_close(settle=True)
+        for intake in asking:  # with the gate open, or its first image would be lost
+            intake.leave()
 
     def _replan(self) -> None:
         """Settle what was staged, and make buffers for what the PVs send now; on failure the run is paused."""

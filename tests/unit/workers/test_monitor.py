@@ -619,7 +619,6 @@ actions = st.lists(
 @settings(max_examples=25, deadline=None)
 @given(st.booleans(), st.sampled_from(["exact", "none"]), actions)
 def test_the_balance_holds_at_every_moment(timing: bool, mode: str, script: list[tuple[Any, Any, Any]]) -> None:
-    import tempfile
 
     with (
         tempfile.TemporaryDirectory(prefix="pd", dir="/tmp") as folder,
