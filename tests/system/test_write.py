@@ -9,7 +9,6 @@ import pytest
 
 from tests.unit.buffer.make import RawBuffer
 
-
 assert hdf5plugin.FILTERS  # imported for the filters that it registers
 
 
