@@ -114,23 +114,18 @@ def _problem(reader: BufferReader, frame: Frame, pulse_id: int, sent: Sent, mism
 
 
 def compare_module(name: str, sent: Mapping[str, Any], status: ReceiverStatus) -> list[Line]:
-    """Return the comparisons of a module's sender with its receiver's counters."""
+    """Return the comparisons of a module's sender with its receiver's counters.
+
+    Frames are compared only when the run was never switched off: else some were not taken, and some cut in two.
+    """
     packets, frames = status.packets, status.frames
-    return [
-        Line(
-            f"{name}: packets received or dropped by the kernel",
-            packets.received + packets.kernel_dropped,
-            sent["packets"],
-        ),
-        Line(f"{name}: packets lost", packets.lost, packets.kernel_dropped),
-        Line(f"{name}: frames, complete or not", frames.complete + frames.incomplete + frames.empty, sent["frames"]),
-        Line(
-            f"{name}: frames delivered or dropped",
-            frames.delivered + frames.exhausted,
-            frames.complete + frames.incomplete,
-        ),
-        *_balance(name, status),
-    ]
+    seen, taken = packets.received + packets.kernel_dropped, frames.complete + frames.incomplete
+    lines = [Line(f"{name}: packets received or dropped by the kernel", seen, sent["packets"])]
+    if not packets.disabled:
+        lines.append(Line(f"{name}: packets lost", packets.lost, packets.kernel_dropped))
+        lines.append(Line(f"{name}: frames, complete or not", taken + frames.empty, sent["frames"]))
+    lines.append(Line(f"{name}: frames delivered or dropped", frames.delivered + frames.exhausted, taken))
+    return lines + _balance(name, status)
 
 
 def compare_camera(
@@ -141,10 +136,11 @@ def compare_camera(
     ``before``: updates that had come before the camera began.
     """
     u = status.updates
+    unmatched = u.expired + u.exhausted + u.missed + u.discarded_disabled - before
     return [
         Line(f"{name}: images received or missed", u.updates + u.missed - before, sent["images"]),
+        Line(f"{name}: images matched or dropped", u.match + unmatched, sent["images"]),
         Line(f"{name}: timing events received or missed", u.l1_accepts + u.l1_missed, timing["l1_accepts"]),
-        Line(f"{name}: images matched or dropped", u.match + u.expired + u.exhausted + u.missed, sent["images"]),
         *_balance(name, status),
     ]
 
@@ -152,11 +148,24 @@ def compare_camera(
 def compare_disk(name: str, status: ReceiverStatus | MonitorStatus, removed: int, found: ReadBack) -> list[Line]:
     """Return the comparisons of the disk output's counters with what lies there; ``removed`` frames were deleted since."""
     delivered = status.frames.delivered if isinstance(status, ReceiverStatus) else status.updates.placed
+    disk = status.disk
     return [
-        Line(f"{name}: frames written or dropped", status.disk.written + status.disk.dropped, delivered),
-        Line(f"{name}: frames on disk", found.frames + removed, status.disk.written),
+        Line(f"{name}: frames written, dropped or not wanted", disk.written + disk.dropped + disk.disabled, delivered),
+        Line(f"{name}: frames on disk", found.frames + removed, disk.written),
         Line(f"{name}: frames that differ from the pattern", found.wrong, 0),
     ]
+
+
+def compare_restarted(name: str, status: ReceiverStatus | MonitorStatus, found: ReadBack) -> list[Line]:
+    """Return what can be compared when the worker was started again meanwhile: its counters began anew."""
+    return [*_balance(name, status), Line(f"{name}: frames that differ from the pattern", found.wrong, 0)]
+
+
+def switched_off(status: ReceiverStatus | MonitorStatus, before: int) -> bool:
+    """Return whether data came while the run or the disk output was switched off."""
+    if isinstance(status, ReceiverStatus):
+        return bool(status.packets.disabled or status.disk.disabled)
+    return bool(status.updates.discarded_disabled > before or status.disk.disabled)
 
 
 def _balance(name: str, status: ReceiverStatus | MonitorStatus) -> list[Line]:

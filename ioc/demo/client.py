@@ -79,6 +79,11 @@ class DemoClient:
             found[worker][field] = value
         return {worker: _named(put_together(self._kinds[worker], found[worker])) for worker in found}
 
+    def pids(self) -> dict[str, int]:
+        """Return the process of each source's worker, by the source's name."""
+        names = [worker.split(".", 1)[1] for worker in self._kinds]
+        return dict(zip(names, self._get([f"{self._prefix}{name}:Pid_RBV" for name in names]), strict=True))
+
     def drained(self, timeout_s: float) -> dict[str, Any]:
         """Return the snapshots once nothing is queued and no counter moves any more, or when the time is over."""
         deadline_s = time.monotonic() + timeout_s

@@ -22,7 +22,17 @@ from detectors.runtime import SHM_FOLDER, Runtime
 from detectors.stats import ReceiverStatus
 from detectors.workers.control import is_running, remove_leftovers
 from detectors.workers.preflight import granted_receive_buffer
-from ioc.demo.audit import FirstMismatch, Line, Sent, compare_camera, compare_disk, compare_module, read_back
+from ioc.demo.audit import (
+    FirstMismatch,
+    Line,
+    Sent,
+    compare_camera,
+    compare_disk,
+    compare_module,
+    compare_restarted,
+    read_back,
+    switched_off,
+)
 from ioc.demo.children import Child, clean_environment, epics_environment, free_ports
 from ioc.demo.client import DemoClient
 from ioc.demo.plan import (
@@ -48,6 +58,9 @@ _START_S: Final = 30.0
 _HEAD_START_S: Final = 0.5
 """From the word to start until event 0, so that all sources have heard it, s."""
 _REFRESH_S: Final = 0.5
+OLD_IMAGES: Final = 1
+"""Images that the camera holds from before the run; they come while the run is not enabled."""
+
 _SOURCES_END_S: Final = 10.0
 _EARLY_S: Final = 0.5
 """A source that has ended so long before its time has failed, s."""
@@ -74,7 +87,7 @@ class Demo:
             folder.mkdir(parents=True, exist_ok=True)
             plan = make_plan(_machine(folder), self.seconds)
             for note in plan.notes:
-                self.console.print(f"[yellow]{note}[/]", soft_wrap=True)
+                self._note(note)
             return self._run(stack, folder.absolute(), plan)
 
     def _run(self, stack: ExitStack, folder: Path, plan: Plan) -> int:
@@ -108,15 +121,18 @@ class Demo:
             client.wait_for(f"{name}:Running_RBV", "Yes", _START_S)
         client.put("Acquire", 1)
         client.wait_for("RunState_RBV", "Enabled", _START_S)
-        before = client.snapshots()[f"pva.{CAMERA}"].updates.updates
+        pids = client.pids()
         self._take_data(client, plan, config, sources, ioc)
         reports = {name: child.report() for name, child in sources.items()}
         final = client.drained(_DRAIN_S)
-        client.put("Acquire", 0)
-        client.wait_for("RunState_RBV", "Configured", _START_S)
+        restarted = {name for name, pid in client.pids().items() if pid != pids[name]}
+        if client.get("Acquire_RBV") == "Acquire":
+            client.put("Acquire", 0)
+            client.wait_for("RunState_RBV", "Configured", _START_S)
         client.close()
         code = ioc.end()
-        return self._judge(config, final, reports, before, code)
+        lines = self._judge(config, final, reports, restarted)
+        return self._conclude([*lines, Line("exit code of the IOC", code, 0)])
 
     def _start_sources(
         self, start: Any, plan: Plan, place: Place, camera_port: int, camera_search: int
@@ -177,8 +193,9 @@ class Demo:
                 raise HostError(f"{child.name} did not end in time")
 
     def _judge(
-        self, config: Config, final: Mapping[str, Any], reports: Mapping[str, Any], before: int, ioc_code: int
-    ) -> int:
+        self, config: Config, final: Mapping[str, Any], reports: Mapping[str, Any], restarted: set[str]
+    ) -> list[Line]:
+        """Read everything back, compare and show the result; return the comparisons."""
         lines: list[Line] = []
         problems: list[str] = []
         total, began_s = 0, time.monotonic()
@@ -188,37 +205,53 @@ class Demo:
             folder, module = config.disk.folder / config.detector_of(source), config.module_of(source)
             first, last = sent["first_pulse"], sent["last_pulse"]
             if isinstance(status, ReceiverStatus):
-                lines += compare_module(name, sent, status)
+                compared = compare_module(name, sent, status)
                 pulses = range(first, last + 1)
                 expected = Sent(folder, module, pulses, GEOMETRY.packets_per_frame, sent["first_frame"])
             else:
-                lines += compare_camera(name, sent, reports["timing"], before, status)
+                compared = compare_camera(name, sent, reports["timing"], OLD_IMAGES, status)
                 expected = Sent(folder, module, range(first, last + 1, PULSES_PER_IMAGE), packets=1)
             found = read_back(expected, self.mismatch)
-            removed = self._rolling[name].removed if name in self._rolling else 0
-            lines += compare_disk(name, status, removed, found)
             problems += found.problems
             total += found.bytes
-        lines.append(Line("exit code of the IOC", ioc_code, 0))
+            if name in restarted:
+                self._note(
+                    f"{name} was started again meanwhile: its counters began anew, and only its pixels are compared"
+                )
+                lines += compare_restarted(name, status, found)
+                continue
+            if switched_off(status, OLD_IMAGES):
+                self._note(
+                    f"{name}: data came while the run or the output was switched off; it is counted and not on disk"
+                )
+            removed = self._rolling[name].removed if name in self._rolling else 0
+            lines += [*compared, *compare_disk(name, status, removed, found)]
         self.console.print(summary(lines))
         took_s = time.monotonic() - began_s
         self.console.print(
             f"read back {total / 1e9:.2f} GB in {took_s:.1f} s, every pixel compared with the pattern", highlight=False
         )
         for problem in problems:
-            self.console.print(f"[red]{problem}[/]", soft_wrap=True)
+            self.console.print(f"[red]{problem}[/]", highlight=False, soft_wrap=True)
+        losses = sum(s.packets.lost for s in final.values() if isinstance(s, ReceiverStatus))
+        if losses:
+            self._note(f"{losses} packets were lost, and every one of them was counted")
+        return lines
+
+    def _conclude(self, lines: list[Line]) -> int:
+        """Say whether all agrees; return the exit code."""
         wrong = [line for line in lines if not line.agrees]
         for line in wrong:
             self.console.print(
                 f"[red]{line.what}: found {line.found}, expected {line.expected}[/]", highlight=False, soft_wrap=True
             )
-        losses = sum(s.packets.lost for s in final.values() if hasattr(s, "packets"))
-        if losses and not wrong:
-            self.console.print(f"[yellow]{losses} packets were lost, and every one of them was counted[/]")
         self.console.print("[bold red]something does not agree[/]" if wrong else "[bold green]everything agrees[/]")
         if self.keep:
             self.console.print(f"the data stays in {self.keep}", soft_wrap=True)
         return 1 if wrong else 0
+
+    def _note(self, text: str) -> None:
+        self.console.print(f"[yellow]{text}[/]", highlight=False, soft_wrap=True)
 
     def _roll(self, config: Config, plan: Plan, elapsed_s: float) -> None:
         """With no end in sight, keep the newest data only."""

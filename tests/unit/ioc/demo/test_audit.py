@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 
 from detectors.stats import FrameStats, MonitorStatus, OutputStats, PacketStats, ReceiverStatus, UpdateStats
-from ioc.demo.audit import ReadBack, Sent, compare_camera, compare_disk, compare_module, read_back
+from ioc.demo.audit import (
+    ReadBack,
+    Sent,
+    compare_camera,
+    compare_disk,
+    compare_module,
+    compare_restarted,
+    read_back,
+    switched_off,
+)
 from sim.pattern import first_mismatch, frame_pattern, missing_flags
 from tests.unit.buffer.make import RawBuffer
 
@@ -122,3 +131,22 @@ def test_camera_timing_and_disk_are_compared():
     assert not all(line.agrees for line in compare_disk("CAM", status, 0, found))
     found.add_problem("one")
     assert not all(line.agrees for line in compare_disk("CAM", status, 3, found))
+
+
+def test_what_a_user_switched_off_still_agrees():
+    status = receiver()
+    cut = replace(
+        status,
+        packets=PacketStats(received=80, placed=50, disabled=30, expected=56, lost=6),
+        frames=FrameStats(complete=6, incomplete=1, delivered=7),
+        disk=OutputStats(name="disk", offered=7, written=4, disabled=3),
+    )
+    assert not switched_off(status, 0)
+    assert switched_off(cut, 0)
+    assert all(line.agrees for line in compare_module("M00", {"packets": 80, "frames": 10}, cut))
+    assert all(line.agrees for line in compare_disk("M00", cut, 0, ReadBack(frames=4)))
+
+
+def test_of_a_restarted_worker_the_balance_and_the_pixels_are_compared():
+    assert all(line.agrees for line in compare_restarted("M00", receiver(), ReadBack(frames=3)))
+    assert not all(line.agrees for line in compare_restarted("M00", receiver(), ReadBack(frames=3, wrong=1)))
