@@ -24,7 +24,7 @@ import numpy as np
 
 from detectors.wire.headers import HEADERS
 from detectors.wire.packet_block import PacketBlock
-from tests.unit.assembly.packets import MODULE, STALE, GuardedSlot, Slots, small
+from tests.unit.assembly.packets import MODULE, STALE, GuardedSlot, Slots, put_datagram, small
 
 logging.disable(logging.CRITICAL)
 
@@ -67,7 +67,7 @@ class Session:
         )
         self.assembler = FrameAssembler(self.geometry, rules, self.slots, batch=BATCH)
         self.block = PacketBlock(self.geometry, BATCH)
-        self.places = self.block.memory.reshape(BATCH, self.block.stride)
+        self.land = data.ConsumeBool()
         self.now = 1.0
         self.frame = data.PickValueInList([0, 1, 1000, (1 << 64) - 3])
         self.pulse = 1000
@@ -122,14 +122,14 @@ class Session:
         self.raw(header.tobytes() + bytes([pixel(frame, number)]) * self.geometry.packet_data_bytes)
 
     def raw(self, datagram: bytes) -> None:
-        """Put a datagram where recvmmsg would, with its true length."""
-        kept = datagram[: self.block.packet_bytes]
-        self.places[self.n, : len(kept)] = np.frombuffer(kept, np.uint8)
-        self.block.lengths[self.n] = len(datagram)
+        if not self.n:
+            self.block.landings = self.assembler.landing() if self.land else ()
         if len(datagram) == self.block.packet_bytes:
             # Raw bytes that happen to be a packet: its pixels must be those that its header stands for.
-            header = self.block.headers[self.n]
-            self.block.pixels[self.n] = pixel(int(header["framenum"]), int(header["packetnum"]))
+            header = np.frombuffer(datagram[: self.block.header_bytes], self.layout.dtype)[0]
+            value = pixel(int(header["framenum"]), int(header["packetnum"]))
+            datagram = datagram[: self.block.header_bytes] + bytes([value]) * self.geometry.packet_data_bytes
+        put_datagram(self.block, self.n, datagram)
         if self.block.foreign is not None:
             self.block.foreign[self.n] = self.data.ConsumeIntInRange(0, 7) == 0
         self.n += 1
