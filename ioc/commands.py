@@ -96,9 +96,9 @@ class Commands:
         taken further when it has settled.
         """
         as_configured = all(self._configured[key] == on for key, on in self._outputs.items() if key[0] == worker)
-        if as_configured and self._folders.get(worker, self._folder) == self._folder:
-            return self._run.state
-        return min(self._run.state, RunState.CONFIGURED)
+        if not as_configured or self._folders.get(worker, self._folder) != self._folder:
+            return min(self._run.state, RunState.CONFIGURED)
+        return self._run.state
 
     async def _transition(self, label: str) -> None:
         await self._run.transition(service_by_label(label))

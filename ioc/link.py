@@ -10,10 +10,14 @@ import zmq.asyncio
 from detectors.errors import CommandError
 
 
+class NoAnswerError(CommandError):
+    """A worker did not answer in time: it may have died, or hang."""
+
+
 async def ask(context: zmq.asyncio.Context, address: str, command: str, timeout_s: float = 2.0, **args: Any) -> Any:
     """Send a command to the worker at ``address`` and return its result.
 
-    Raises CommandError when it refuses, or does not answer within ``timeout_s``.
+    Raises CommandError when it refuses, NoAnswerError when it does not answer within ``timeout_s``.
     """
     with context.socket(zmq.REQ) as socket:
         socket.linger = 0
@@ -23,7 +27,7 @@ async def ask(context: zmq.asyncio.Context, address: str, command: str, timeout_
                 await socket.send(json.dumps({"command": command, "args": args}).encode())
                 reply = json.loads(await socket.recv())
         except TimeoutError:
-            raise CommandError(f"{command}: no answer within {timeout_s:g} s") from None
+            raise NoAnswerError(f"{command}: no answer within {timeout_s:g} s") from None
     if not reply["ok"]:
         raise CommandError(reply["message"])
     return reply["result"]

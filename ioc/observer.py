@@ -74,6 +74,11 @@ class Observer:
             if worker in self._workers:
                 self.latest[worker] = Heard(clock(), snapshot)
 
+    def answered(self, worker: str, now_s: float) -> None:
+        """Take an answer of a worker for the sign of life that it is."""
+        if worker in self.latest:
+            self.latest[worker] = Heard(now_s, self.latest[worker].snapshot)
+
     def close(self) -> None:
         """Close the subscription."""
         self._socket.close()
@@ -100,11 +105,11 @@ class View:
         self._at_rest = {name: value for name in self._values for end, value in _AT_REST if name.endswith(end)}
         self._windows = {name: Window() for name in shown_fields if name.startswith(RECENT)}
 
-    def look(self, process: ProcessStatus, heard: Heard | None, now_s: float) -> Shown:
-        """Return what to show now."""
+    def look(self, process: ProcessStatus, heard: Heard | None, now_s: float, *, asked: bool = False) -> Shown:
+        """Return what to show now. A worker that is being ``asked`` something may be silent: it is at work on it."""
         own = heard is not None and process.running and heard.snapshot.get("pid") == process.pid
         silent_s = now_s - (heard.time_s if heard is not None and own else process.started_s)
-        responding = own and silent_s <= SILENCE_S
+        responding = own and (asked or silent_s <= SILENCE_S)
         if heard is not None and own:
             self._values |= flat(heard.snapshot)
         state, message, valid = _state(process, own=own, responding=responding, silent_s=silent_s)

@@ -13,8 +13,7 @@ from detectors.run_state import RunState, Service, next_state, path_to
 
 log = logging.getLogger(__name__)
 
-TRANSITION_TIMEOUT_S: Final = 5.0
-"""How long a worker may take for a transition, s: Configure waits for a PV to connect."""
+_DOWN: Final = (Service.DISABLE, Service.END_RUN, Service.UNCONFIGURE)
 
 Ask = Callable[..., Awaitable[Any]]
 """``ask(worker, command, timeout_s=..., **args)``; raises CommandError."""
@@ -33,13 +32,19 @@ def state_by_label(label: str) -> RunState:
 class RunControl:
     """Runs transitions over the workers that respond.
 
-    A transition is done by all of them or by none: when one refuses, those that had accepted are brought back.
+    A transition is done by all of them or by none: when one refuses, those that had accepted are brought back. A worker
+    that is behind, or ahead, is led from where it is; one that goes to the wished state by itself, as a PvMonitor does
+    whose camera is not there yet, is left to it.
     """
 
-    def __init__(self, state: RunState, ask: Ask, responding: Callable[[], Iterable[str]]) -> None:
+    def __init__(
+        self, state: RunState, ask: Ask, responding: Callable[[], Iterable[str]], *, timeout_s: float = 5.0
+    ) -> None:
         self.state = state
         self._ask = ask
         self._responding = responding
+        self._timeout_s = timeout_s
+        self._aims: dict[str, RunState] = {}
         self._turn = asyncio.Lock()
         self._changed = asyncio.Condition()
 
@@ -71,22 +76,37 @@ class RunControl:
         async with self._turn:  # what ended it may go on to EndRun
             pass
 
+    def started(self, worker: str, state: RunState) -> None:
+        """Take note that a worker was started with ``state`` to go to."""
+        self._aims[worker] = state
+
+    def seen(self, worker: str, own: RunState) -> None:
+        """Take note of where a worker is: one that has come to where it was to go goes no further by itself."""
+        if own >= self._aims.get(worker, RunState.ENABLED):
+            self._aims.pop(worker, None)
+
+    def comes_by_itself(self, worker: str, own: RunState) -> bool:
+        """Whether a worker in state ``own`` is on its way to the wished state."""
+        return own < self.state and self._aims.get(worker) is self.state
+
     async def settle(self, worker: str) -> None:
-        """Bring a worker that has just come to the wished state. Raises CommandError when it refuses."""
+        """Bring one worker to the wished state. Raises CommandError when it refuses."""
         async with self._turn:
-            status = await self._ask(worker, "status")
-            for service in path_to(state_by_label(status["run_state"]), self.state):
-                await self._send(worker, service)
+            own = await self._own(worker)
+            if not self.comes_by_itself(worker, own):
+                await self._send(worker, path_to(own, self.state))
 
     async def _transition(self, service: Service) -> None:
         target = next_state(self.state, service)
+        before: dict[str, RunState] = {}
         workers = list(self._responding())
-        answers = await asyncio.gather(*(self._send(worker, service) for worker in workers), return_exceptions=True)
+        answers = await asyncio.gather(
+            *(self._lead(worker, service, target, before) for worker in workers), return_exceptions=True
+        )
         refusals = [f"{w}: {a}" for w, a in zip(workers, answers, strict=True) if isinstance(a, CommandError)]
         unexpected = [a for a in answers if isinstance(a, BaseException) and not isinstance(a, CommandError)]
         if refusals or unexpected:
-            accepted = [w for w, a in zip(workers, answers, strict=True) if not isinstance(a, BaseException)]
-            await asyncio.gather(*(self._bring_back(worker, target) for worker in accepted))
+            await asyncio.gather(*(self._bring_back(worker, own) for worker, own in before.items()))
             if unexpected:
                 raise unexpected[0]
             raise CommandError(f"{service.label} refused by {'; '.join(refusals)}")
@@ -95,12 +115,39 @@ class RunControl:
             self.state = target
             self._changed.notify_all()
 
-    async def _bring_back(self, worker: str, state: RunState) -> None:
-        try:
-            for service in path_to(state, self.state):
-                await self._send(worker, service)
-        except CommandError as error:
-            log.error("%s: could not be brought back to %s: %s", worker, self.state.label, error)  # noqa: TRY400
+    async def _lead(self, worker: str, service: Service, target: RunState, before: dict[str, RunState]) -> None:
+        """Take one worker along, and note where it was before."""
+        own = before[worker] = await self._own(worker)
+        if own is self.state:
+            await self._send(worker, [service])
+        elif service in _DOWN:
+            if own > target:
+                await self._send(worker, path_to(own, target))
+        elif own < target and self._aims.get(worker) is not target:
+            await self._send(worker, path_to(own, target))
 
-    async def _send(self, worker: str, service: Service) -> None:
-        await self._ask(worker, "transition", timeout_s=TRANSITION_TIMEOUT_S, service=service.label)
+    async def _bring_back(self, worker: str, own: RunState) -> None:
+        try:
+            await self._send(worker, path_to(await self._own(worker), own))
+        except CommandError as error:
+            log.error("%s: could not be brought back to %s: %s", worker, own.label, error)  # noqa: TRY400
+
+    async def _own(self, worker: str) -> RunState:
+        return state_by_label((await self._ask(worker, "status"))["run_state"])
+
+    async def _send(self, worker: str, services: Iterable[Service]) -> None:
+        for service in services:
+            await self._ask(worker, "transition", timeout_s=self._timeout_s, service=service.label)
+            if service in _DOWN:  # who leads it down wants it to stay there
+                self._aims.pop(worker, None)
+            self.seen(worker, _LEADS_TO[service])
+
+
+_LEADS_TO: Final = {
+    Service.CONFIGURE: RunState.CONFIGURED,
+    Service.BEGIN_RUN: RunState.RUNNING,
+    Service.ENABLE: RunState.ENABLED,
+    Service.DISABLE: RunState.RUNNING,
+    Service.END_RUN: RunState.CONFIGURED,
+    Service.UNCONFIGURE: RunState.UNCONFIGURED,
+}

@@ -7,6 +7,8 @@ import logging
 import os
 import signal
 import time
+from collections import Counter
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -23,7 +25,7 @@ from detectors.stats import flat
 from detectors.workers.control import check_address, hold_lock, is_running
 from ioc.bindings import Bindings, DatabaseError
 from ioc.commands import Commands
-from ioc.link import ask
+from ioc.link import NoAnswerError, ask
 from ioc.loading import load_records
 from ioc.observer import Observer, View
 from ioc.plan import Plan
@@ -31,6 +33,7 @@ from ioc.ports import client_environment, ports_in_use
 from ioc.run_control import RunControl, state_by_label
 from ioc.startup import check_host
 from ioc.status import OWNER, IocStatus
+from ioc.stragglers import Stragglers
 from ioc.supervisor import CommandLine, Supervisor, command_line
 from ioc.templates import Load, defaults, loads, workers
 
@@ -75,21 +78,29 @@ class Server:
             start_time=datetime.now().astimezone().isoformat(" ", "seconds"),
             pid=os.getpid(),
         )
+        self._stop = asyncio.Event()
         self._plan = plan
         self._message = ""
         self._refused = 0
         self._settled: set[str] = set()
         self._settling: dict[str, asyncio.Task[None]] = {}
+        self._stragglers = Stragglers()
+        self._complaints: dict[str, str] = {}
+        self._asking: Counter[str] = Counter()
         self._defaults = defaults(config)
 
     async def main(self, templates: list[Load]) -> int:
         """Start, serve until a signal, stop everything."""
         loop = asyncio.get_running_loop()
-        stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
+            loop.add_signal_handler(number, self._stop.set)
         self._context = zmq.asyncio.Context()
-        self._run = RunControl(RunState.UNCONFIGURED, self._ask, self._sources_responding)
+        self._run = RunControl(
+            RunState.UNCONFIGURED,
+            self._ask,
+            self._sources_responding,
+            timeout_s=max([3.0, *(source.connect_timeout_s for source in self._config.pva)]) + 2.0,  # of Configure
+        )
         self._supervisor = Supervisor(
             self._runtime,
             self._defaults,
@@ -116,7 +127,7 @@ class Server:
                 asyncio.create_task(self._tick(), name="tick"),
             ]
             self._say_ready()
-            stopped = asyncio.create_task(stop.wait(), name="stop")
+            stopped = asyncio.create_task(self._stop.wait(), name="stop")
             done, _ = await asyncio.wait((stopped, *tasks), return_when=asyncio.FIRST_COMPLETED)
             for task in done - {stopped}:
                 task.result()  # neither ends but by an error of ours
@@ -167,8 +178,14 @@ class Server:
         self._views = {
             worker: View(defaults, self._records.fields(worker)) for worker, defaults in self._defaults.items()
         }
+        to_loop = asyncio_dispatcher.AsyncioDispatcher(asyncio.get_running_loop())
+
+        def dispatch(*args: Any, **kwargs: Any) -> None:
+            if not self._stop.is_set():  # the loop is about to close, and would leave the call unheard
+                to_loop(*args, **kwargs)
+
         try:
-            softioc.iocInit(asyncio_dispatcher.AsyncioDispatcher(asyncio.get_running_loop()))
+            softioc.iocInit(dispatch)
         except AssertionError as error:
             raise DatabaseError(f"EPICS did not start: {error}; its reason stands above") from None
 
@@ -193,32 +210,58 @@ class Server:
     def _show_workers(self) -> None:
         now_s = time.monotonic()
         responding: set[str] = set()
+        states: dict[str, RunState] = {}
         for worker, view in self._views.items():
             process = self._supervisor.processes[worker].status
-            shown = view.look(process, self._observer.latest.get(worker), now_s)
+            shown = view.look(process, self._observer.latest.get(worker), now_s, asked=self._asking[worker] > 0)
             self._records.show(worker, shown.values, valid=shown.valid)
             self._plan.connected(worker.partition(".")[2], shown.values.get("payload_bytes", 0))
             if shown.responding:
                 responding.add(worker)
+                if shown.values.get("run_state"):
+                    states[worker] = state_by_label(shown.values["run_state"])
         self._commands.responding = frozenset(responding)
         self._settle(responding)
+        self._follow(states, now_s)
         self._records.refresh()
 
     def _settle(self, responding: set[str]) -> None:
         """Bring every worker that has just begun to respond to what is wished."""
         self._settled &= responding
-        for worker in responding - self._settled - self._settling.keys():
-            task = asyncio.create_task(self._settle_one(worker), name=f"settle {worker}")
-            self._settling[worker] = task
-            task.add_done_callback(lambda _, worker=worker: self._settling.pop(worker, None))
+        for worker in responding - self._settled:
+            self._start_settling(worker)
+
+    def _follow(self, states: Mapping[str, RunState], now_s: float) -> None:
+        """Bring along again who has fallen out of step, unless it comes by itself or timing leads it."""
+        for worker, state in states.items():
+            self._run.seen(worker, state)
+        led = {
+            worker: state
+            for worker, state in states.items()
+            if worker in self._settled
+            and not self._run.comes_by_itself(worker, state)
+            and not (self._config.timing and worker.startswith("pva."))
+        }
+        for worker in self._stragglers.due(led, self._run.state, now_s):
+            self._start_settling(worker)
+
+    def _start_settling(self, worker: str) -> None:
+        if worker not in self._settling:
+            self._settling[worker] = asyncio.create_task(self._settle_one(worker), name=f"settle {worker}")
 
     async def _settle_one(self, worker: str) -> None:
         try:
             await self._commands.settle(worker)
         except CommandError as error:
-            self._message = f"{worker}: {error}"
-            log.warning("%s does not follow: %s", worker, error)
-        self._settled.add(worker)
+            if self._complaints.get(worker) != str(error):  # it is tried again and again, and told once
+                self._message = f"{worker}: {error}"
+                log.warning("%s does not follow: %s", worker, error)
+            self._complaints[worker] = str(error)
+        else:
+            self._complaints.pop(worker, None)
+        finally:
+            self._settled.add(worker)
+            self._settling.pop(worker, None)
 
     def _show_ioc(self) -> None:
         processes = [process.status for process in self._supervisor.processes.values()]
@@ -255,13 +298,25 @@ class Server:
         self._records.refresh()
 
     def _start_state(self, worker: str) -> RunState:
-        return self._commands.start_state(worker)
+        state = self._commands.start_state(worker)
+        self._run.started(worker, state)
+        return state
 
     def _sources_responding(self) -> list[str]:
         return self._commands.sources_responding()
 
     async def _ask(self, worker: str, command: str, **args: Any) -> Any:
-        return await ask(self._context, self._runtime.command(worker), command, **args)
+        self._asking[worker] += 1
+        answered = True
+        try:
+            return await ask(self._context, self._runtime.command(worker), command, **args)
+        except NoAnswerError:
+            answered = False
+            raise
+        finally:
+            self._asking[worker] -= 1
+            if answered:
+                self._observer.answered(worker, time.monotonic())
 
 
 def _version() -> str:

@@ -264,3 +264,18 @@ def test_values_of_a_disabled_worker_do_not_look_alive(ioc: IocProcess) -> None:
     assert ioc.value("M01:PacketsReceived_RBV") == 9
     ioc.put("M01:Enable", 1)
     ioc.until("M01:State_RBV", "Receiving")
+
+
+def test_a_worker_that_fell_out_of_step_is_brought_along(ioc: IocProcess) -> None:
+    ioc.ask(M01, "transition", service="Disable")
+    ioc.until("M01:RunState_RBV", "Running")
+    ioc.until("M01:RunState_RBV", "Enabled")
+
+
+def test_a_worker_behind_does_not_hold_up_the_others(ioc: IocProcess) -> None:
+    ioc.ask(CAM, "refuse", services=["Enable"])
+    ioc.ask(CAM, "transition", service="Disable")
+    ioc.put("Disable", 1)
+    ioc.put("EndRun", 1)
+    assert ioc.value("RunState_RBV") == "Configured"
+    assert [ioc.ask(w, "status")["run_state"] for w in (M00, M01, CAM)] == ["Configured"] * 3

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from detectors.errors import CommandError, TransitionRefusedError
-from detectors.run_state import RunState, Service, next_state, path_to
+from detectors.run_state import RunState, Service, next_state
 from ioc.run_control import RunControl, service_by_label, state_by_label
 
 NAMES = ("a", "b", "c")
@@ -37,42 +37,50 @@ class Workers:
 
 
 class Machine(RuleBasedStateMachine):
+    """Against the rule itself: all who are here follow, or nothing has changed."""
+
     def __init__(self) -> None:
         super().__init__()
         self.workers = Workers()
         self.run = RunControl(RunState.UNCONFIGURED, self.workers.ask, lambda: sorted(self.workers.here))
+        self.astray: set[str] = set()
+
+    def here(self) -> dict[str, RunState]:
+        return {name: self.workers.states[name] for name in self.workers.here}
 
     @rule(service=st.sampled_from(DRIVEN))
     def transition(self, service: Service) -> None:
-        before = self.run.state
+        before, states = self.run.state, self.here()
         try:
-            expected = next_state(before, service)
+            target = next_state(before, service)
         except TransitionRefusedError:
             with pytest.raises(TransitionRefusedError):
                 asyncio.run(self.run.transition(service))
-            assert self.run.state is before
+            assert (self.run.state, self.here()) == (before, states)
             return
-        if any(self.workers.refuses.get(name) is service for name in self.workers.here):
-            # Back as well may be refused: only those that can come back are expected to.
-            with pytest.raises(CommandError, match=f"{service.label} refused by "):
-                asyncio.run(self.run.transition(service))
-            assert self.run.state is before
-        else:
+        try:
             asyncio.run(self.run.transition(service))
-            assert self.run.state is expected
+        except CommandError:
+            assert self.workers.refuses.keys() & self.workers.here
+            assert (self.run.state, self.here()) == (before, states)
+            return
+        assert self.run.state is target
+        down = service in (Service.DISABLE, Service.END_RUN, Service.UNCONFIGURE)
+        for name, state in self.here().items():
+            assert state <= target if down else state >= target, name
 
     @rule(on=st.booleans())
     def acquire(self, on: bool) -> None:
-        before = self.run.state
-        target = RunState.ENABLED if on else min(before, RunState.CONFIGURED)
-        steps = path_to(before, target)
-        refused = any(self.workers.refuses.get(name) in steps for name in self.workers.here)
-        if refused:
-            with pytest.raises(CommandError):
-                asyncio.run(self.run.acquire(on))
-        else:
+        before, states = self.run.state, self.here()
+        try:
             asyncio.run(self.run.acquire(on))
-            assert self.run.state is target
+        except CommandError:
+            assert on
+            assert self.workers.refuses.keys() & self.workers.here
+        else:
+            assert self.run.state is (RunState.ENABLED if on else min(before, RunState.CONFIGURED))
+            if not on and before > RunState.CONFIGURED:
+                assert all(self.here()[name] <= RunState.CONFIGURED for name in states)
 
     @rule(name=st.sampled_from(NAMES))
     def go_away(self, name: str) -> None:
@@ -82,8 +90,15 @@ class Machine(RuleBasedStateMachine):
     def come_back(self, name: str, state: RunState) -> None:
         self.workers.states[name] = state
         self.workers.refuses.pop(name, None)
+        self.run.started(name, state)
         asyncio.run(self.run.settle(name))
         self.workers.here.add(name)
+        self.astray.discard(name)
+
+    @rule(name=st.sampled_from(NAMES), state=st.sampled_from(RunState))
+    def change_by_itself(self, name: str, state: RunState) -> None:
+        self.workers.states[name] = state
+        self.astray.add(name)
 
     @rule(name=st.sampled_from(NAMES), service=st.sampled_from([Service.CONFIGURE, Service.BEGIN_RUN, Service.ENABLE]))
     def begin_to_refuse(self, name: str, service: Service) -> None:
@@ -91,7 +106,7 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def who_is_here_agrees(self) -> None:
-        for name in self.workers.here:
+        for name in self.workers.here - self.astray:
             assert self.workers.states[name] is self.run.state, name
 
 
@@ -138,3 +153,35 @@ def test_an_end_is_not_waited_for_when_the_start_is_refused() -> None:
 @pytest.mark.parametrize("state", RunState)
 def test_states_are_known_by_their_labels(state: RunState) -> None:
     assert state_by_label(state.label) is state
+
+
+def test_who_comes_by_itself_is_left_to_it() -> None:
+    async def story() -> None:
+        workers = Workers()
+        workers.refuses["c"] = Service.CONFIGURE  # its camera is not there
+        run = RunControl(RunState.ENABLED, workers.ask, lambda: NAMES)
+        for name in NAMES:
+            run.started(name, RunState.ENABLED)
+            if name != "c":
+                workers.states[name] = RunState.ENABLED
+        await run.settle("c")
+        assert run.comes_by_itself("c", RunState.UNCONFIGURED)
+        await run.transition(Service.DISABLE)
+        await run.transition(Service.ENABLE)
+        assert workers.states == {"a": RunState.ENABLED, "b": RunState.ENABLED, "c": RunState.UNCONFIGURED}
+        await run.acquire(0)
+        assert workers.states["a"] is RunState.CONFIGURED
+        assert not run.comes_by_itself("c", RunState.UNCONFIGURED)
+        with pytest.raises(CommandError, match="not now"):
+            await run.settle("c")
+
+    asyncio.run(story())
+
+
+def test_who_has_arrived_does_not_come_by_itself_again() -> None:
+    run = RunControl(RunState.ENABLED, Workers().ask, lambda: NAMES)
+    run.started("a", RunState.ENABLED)
+    run.seen("a", RunState.RUNNING)
+    assert run.comes_by_itself("a", RunState.RUNNING)
+    run.seen("a", RunState.ENABLED)
+    assert not run.comes_by_itself("a", RunState.RUNNING)
