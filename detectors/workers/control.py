@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import signal
+import struct
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, wait
@@ -28,6 +29,9 @@ log = logging.getLogger(__name__)
 SNAPSHOT_PERIOD_S = 0.1
 """Snapshots are published this often, s: screens are no faster."""
 
+_FLOCK = struct.Struct("hhqqi4x")
+"""``struct flock``: type, whence, start, length, pid. Locks belong to the open file, so threads cannot fool each other."""
+
 _FINAL_SNAPSHOT_LINGER_MS = 200
 _SOCKET_PATH_LIMIT = 107
 """Longest path of a Unix socket, bytes (sun_path less its terminator)."""
@@ -36,18 +40,23 @@ _SOCKET_PATH_LIMIT = 107
 def is_running(runtime: Runtime, worker: str) -> int | None:
     """Return the pid of the worker that holds the lock, or None."""
     try:
-        descriptor = os.open(runtime.lock(worker), os.O_RDWR)
+        descriptor = os.open(runtime.lock(worker), os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        # Asked, not tried: a lock held for a moment would make a worker that starts just then refuse.
+        held = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, _flock(fcntl.F_WRLCK))
+        if _FLOCK.unpack(held)[0] == fcntl.F_UNLCK:
+            return None
         text = os.pread(descriptor, 20, 0).strip()
         return int(text) if text.isdigit() else 0
-    else:
-        return None
     finally:
         os.close(descriptor)
+
+
+def _flock(kind: int) -> bytes:
+    """Return a ``struct flock`` for the whole file. Source: fcntl(2)."""
+    return _FLOCK.pack(kind, os.SEEK_SET, 0, 0, 0)
 
 
 def remove_leftovers(runtime: Runtime, worker: str) -> list[Path]:
@@ -74,7 +83,7 @@ def hold_lock(runtime: Runtime, worker: str) -> Iterator[None]:
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _flock(fcntl.F_WRLCK))
         except BlockingIOError:
             pid = os.pread(descriptor, 20, 0).decode(errors="replace").strip()
             os.close(descriptor)

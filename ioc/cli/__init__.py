@@ -45,7 +45,7 @@ class _LazyGroup(click.Group):
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="pebbledaq")
 def cli() -> None:
-    """A detector server for EPICS."""
+    """Take detector data into pools, to disk, ZMQ and HDF5, watched and driven as an EPICS IOC."""
 
 
 def main() -> None:
