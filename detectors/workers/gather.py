@@ -1,0 +1,232 @@
+"""Images from modules, for every worker that wants some: find the modules, put them in step, assemble, count."""
+
+import logging
+import time
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+
+from detectors.assembly.images import FrameLayout, ImageAssembler, ImageNames
+from detectors.assembly.sync import MAX_MODULES, Matched, Rules, Synchroniser
+from detectors.config import Config, PvaSection, SourceSection, StreamSection, UdpSection
+from detectors.errors import ConfigError
+from detectors.frame import RecordShape
+from detectors.outputs.outputs import worker_name
+from detectors.pools.sizing import plan_buffers
+from detectors.runtime import Runtime
+from detectors.sources.module_stream import LocalModules, ModuleStream, RemoteModules
+from detectors.stats import ImageStats, SyncStats
+from detectors.wire.array10 import ImageHeader
+
+log = logging.getLogger(__name__)
+
+IDLE_S: Final = 1.0
+"""Without an image for this long the state is Idle, s."""
+
+
+class Gatherer:
+    """The modules of one detector and the images in them. For one thread, but for the properties and the stats.
+
+    Raises ConfigError when ``rules`` do not fit the sources.
+    """
+
+    def __init__(self, config: Config, runtime: Runtime, rules: StreamSection) -> None:
+        self.sources = _sources(config, rules)
+        self._config = config
+        self._runtime = runtime
+        self._rules = rules
+        self._names = ImageNames(config.detector_of(self.sources[0]), rules.pedestal_file, rules.gain_file)
+        self.layout = _configured_layout(self.sources[0])
+        """What a frame is made of; None while a camera has not told."""
+        self.assembler: ImageAssembler | None = None
+        """Another one whenever the layout changes; None while it is not known."""
+        self._plan = plan_buffers(config, self.sources[0]).pebble
+        self._sync = Synchroniser(
+            Rules(
+                modules=len(self.sources),
+                depth=self._plan.count,
+                pulse_id_step=config.detector.pulse_id_step,
+                offset_limit=rules.pulse_offset_limit,
+                retry_limit=rules.sync_retry_limit,
+                missing_after_s=rules.missing_after_s,
+                fill=rules.missing_module == "fill",
+            )
+        )
+        self._modules: ModuleStream | None = None
+        self._matched = self._assembled = self._overwritten = self._good = self._filled = 0
+        self._last_image = self._last_frame = float("-inf")
+        self._losses_seen = 0
+        self._loss_logged_at = float("-inf")
+
+    @property
+    def detector(self) -> str:
+        """Name of the detector that the images are of."""
+        return self._names.detector_name
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """Names of the modules, in the order of the image."""
+        return tuple(self._config.module_of(source) for source in self.sources)
+
+    @property
+    def assembled(self) -> int:
+        """Images assembled so far."""
+        return self._assembled
+
+    def open(self) -> None:
+        """Find the modules. Raises HostError."""
+        self._modules = self._find_modules()
+        if self.layout:
+            self._use(self.layout)
+
+    def step(self, timeout_s: float) -> Iterator[Matched]:
+        """Yield the pulses that are in step, waiting up to ``timeout_s`` for the first frame of a module.
+
+        Assemble each before the next is asked for: the frames do not wait.
+        """
+        assert self._modules
+        arrived = self._modules.poll(timeout_s)
+        now = time.monotonic()
+        if arrived:
+            self._last_frame = now
+        for module, pulse_id in arrived:
+            self._sync.push(module, pulse_id, now)
+            yield from self._in_step(now)
+        yield from self._in_step(now)  # without those that have been silent for too long
+        self._tell_losses(now)
+
+    def assemble(self, matched: Matched, out: np.ndarray | None) -> ImageHeader | None:
+        """Gather one image; see ``ImageAssembler.assemble``. None is counted as overwritten."""
+        header = self.assembler.assemble(matched, out) if self.assembler else None
+        if header is None:
+            self._overwritten += 1
+            return None
+        self._assembled += 1
+        self._good += header.is_good_frame
+        self._filled += matched.present.bit_count() < len(self.sources)
+        self._last_image = time.monotonic()
+        return header
+
+    def state(self) -> tuple[str, str]:
+        """Return state and message, as in ``StreamStatus``."""
+        now, sync = time.monotonic(), self._sync
+        if now - self._last_frame > IDLE_S:
+            problems = [reader.problem for reader in self._modules.readers] if self._modules else []
+            return ("Idle" if self._matched else "Starting"), "; ".join(filter(None, problems))
+        if not sync.in_step:
+            return ("OutOfStep", sync.reason) if sync.losses else ("Starting", "waiting for all modules")
+        if sync.missing:
+            names = ", ".join(name for m, name in enumerate(self.modules) if sync.missing >> m & 1)
+            return "Incomplete", f"no frames from {names}"
+        return ("Assembling" if now - self._last_image < IDLE_S else "Idle"), ""
+
+    def sync_stats(self) -> SyncStats:
+        """Return the fate of the frames."""
+        sync, modules = self._sync, self._modules
+        return SyncStats(
+            received=sum(sync.received),
+            matched=sum(sync.matched),
+            skipped=sum(sync.skipped),
+            queued=sync.queued,
+            losses=sync.losses,
+            malformed=modules.malformed if modules else 0,
+            exhausted=modules.exhausted if modules else 0,
+            missing_mask=sync.missing,
+            missing=sync.missing.bit_count(),
+            skipped_of=tuple(sync.skipped),
+        )
+
+    def image_stats(self, gathered: int) -> ImageStats:
+        """Return the fate of the pulses; ``gathered`` of the images were assembled with pixels."""
+        return ImageStats(
+            matched=self._matched,
+            assembled=self._assembled,
+            overwritten=self._overwritten,
+            good=self._good,
+            filled=self._filled,
+            gathered=gathered,
+        )
+
+    def close(self) -> None:
+        """Let go of the modules."""
+        if self._modules:
+            self._modules.close()
+
+    def _in_step(self, now: float) -> Iterator[Matched]:
+        for matched in self._sync.poll(now):
+            self._matched += 1
+            self._follow_layout()
+            yield matched
+
+    def _find_modules(self) -> ModuleStream:
+        config, first = self._config, self.sources[0]
+        if not self._rules.remote:
+            workers = [worker_name(source) for source in self.sources]
+            return LocalModules(
+                [self._runtime.notify(w) for w in workers],
+                [self._runtime.shm(w) for w in workers],
+                # A camera may come back with other frames; the modules of a detector may not.
+                self.layout.data_bytes if self.layout and isinstance(first, UdpSection) else None,
+            )
+        assert self.layout
+        return RemoteModules(
+            self._rules.remote,
+            RecordShape(self.layout.data_bytes),
+            count=self._plan.count,
+            slot_bytes=self._plan.size_bytes,
+            pulse_id_step=config.detector.pulse_id_step,
+            expected=first.geometry.packets_per_frame if isinstance(first, UdpSection) else 1,
+            high_water_mark=config.zmq.high_water_mark,
+            info={"dtype": self.layout.dtype, "shape": self.layout.shape},
+        )
+
+    def _use(self, layout: FrameLayout) -> None:
+        assert self._modules
+        self.layout = layout
+        self.assembler = ImageAssembler(layout, self._modules.readers, self._names)
+
+    def _follow_layout(self) -> None:
+        """Take over the frames of a camera that came back with another shape or type: its pebble tells."""
+        if isinstance(self.sources[0], UdpSection) or self._rules.remote:
+            return
+        assert self._modules
+        info = self._modules.info()
+        if info and "dtype" in info and "shape" in info:
+            layout = FrameLayout(tuple(info["shape"]), info["dtype"])
+            if layout != self.layout or self.assembler is None:
+                self._use(layout)
+
+    def _tell_losses(self, now: float) -> None:
+        """Log losses of step, one line a second at most."""
+        if self._sync.losses > self._losses_seen and now - self._loss_logged_at >= 1:
+            log.warning("out of step: %s; started afresh (%d times so far)", self._sync.reason, self._sync.losses)
+            self._losses_seen, self._loss_logged_at = self._sync.losses, now
+
+
+def _sources(config: Config, rules: StreamSection) -> tuple[SourceSection, ...]:
+    """Return the modules of the image. Raises ConfigError with every mistake."""
+    sources: tuple[SourceSection, ...] = config.udp or config.pva
+    found: list[str] = []
+    if not config.udp and len(config.pva) > 1:
+        found.append(f"stream: found {len(config.pva)} [[pva]] sources, expected one, or the modules of a detector")
+    if len(sources) > MAX_MODULES:
+        found.append(f"stream: found {len(sources)} modules, expected at most {MAX_MODULES}")
+    if rules.remote and len(rules.remote) != len(sources):
+        found.append(
+            f"stream.remote: found {len(rules.remote)} addresses, expected {len(sources)}: one for each module, in order"
+        )
+    if rules.remote and _configured_layout(sources[0]) is None:
+        found.append("stream.remote: a remote camera's frames are not known; give its pva.dtype and pva.shape")
+    if found:
+        raise ConfigError(*found)
+    return sources
+
+
+def _configured_layout(source: SourceSection) -> FrameLayout | None:
+    """Return what the configuration says of a frame; None for a camera that is only known by its PV."""
+    if isinstance(source, UdpSection):
+        return FrameLayout(source.geometry.shape, source.geometry.dtype)
+    if isinstance(source, PvaSection) and source.dtype and source.shape:
+        return FrameLayout(source.shape, source.dtype)
+    return None
