@@ -3,9 +3,10 @@
 Source: sf-buffer's ``ModuleFrame`` and ``BufferBinaryFormat``; LCLS-II's ``Damage``.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import IntFlag
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -116,3 +117,6 @@ class FrameInfo:
     expected_packets: int = 1
     missing: bytes = b""
     """Missing-packet mask (see MISSING_MASK_BYTES); empty when nothing is missing."""
+
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    """Attributes that the source sent along (NDAttributes), by name; for outputs in the same process."""

@@ -5,8 +5,9 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any, Final
 
 from detectors.errors import ConfigError
 from detectors.pools.buffer_pool import PooledBuffer
@@ -17,7 +18,7 @@ from detectors.workers.tally import Tally
 
 log = logging.getLogger(__name__)
 
-_DECISION_S = 0.1
+_DECISION_S: Final = 0.1
 """Interval at which a source that waits for a decision looks whether there is one."""
 
 
@@ -32,6 +33,8 @@ class Staged:
     timestamp_ns: int
     arrived_ns: int
     """By the monotonic clock."""
+    attributes: Mapping[str, Any]
+    """NDAttributes by name."""
 
 
 class Intake:
@@ -171,7 +174,9 @@ class Intake:
             wanted = self.accepting and pool is self._pool
             if wanted:
                 self._tally.add(updates=1, held=1)
-                self.staged.append(Staged(buffer, update.nbytes, unique_id, update.timestamp_ns, self.last_update_ns))
+                arrived_ns, stamp_ns = self.last_update_ns, update.timestamp_ns
+                self.staged.append(Staged(buffer, update.nbytes, unique_id, stamp_ns, arrived_ns, update.attributes))
+                self.message = ""
             else:
                 self._tally.add(updates=1, discarded_disabled=1)
         if not wanted:

@@ -3,6 +3,7 @@
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -21,7 +22,7 @@ from detectors.sources.image_source import ImageSource
 from detectors.sources.pva import open_source
 from detectors.sources.pvspec import PvSpec, parse_pv_spec
 from detectors.sources.timing import TimingReceiver
-from detectors.workers.control import Control
+from detectors.workers.control import SNAPSHOT_PERIOD_S, Control
 from detectors.workers.intake import Intake
 from detectors.workers.monitor_core import Monitor
 from detectors.workers.monitor_pvs import Pvs, declared
@@ -87,6 +88,7 @@ class MonitorWorker:
         self._ring = DmaRing(plan.dma.count, plan.dma.size_bytes) if config.timing else None
         self._timing: TimingReceiver | None = None
         self._notifier: Notifier | None = None
+        self._look_at = 0.0
         self.run = MonitorRun(
             config, source, self._pvs, self._store, self.tally, wake=self._wake, stop=stop, aim=aim, driver=driver
         )
@@ -129,9 +131,13 @@ class MonitorWorker:
             self._timing.close()
 
     def _notify(self, pulse_id: int) -> None:
-        if self._notifier is not None:
+        if self._notifier is None:
+            return
+        now = time.monotonic()
+        if now >= self._look_at:
             self._notifier.look()
-            self._notifier.send(pulse_id)
+            self._look_at = now + SNAPSHOT_PERIOD_S
+        self._notifier.send(pulse_id)
 
     def _intake(self, spec: PvSpec, source: PvaSection) -> Intake:
         return Intake(

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -144,8 +145,17 @@ class MonitorBuffers:
                 daq_rec=label.daq_rec,
                 n_recv_packets=sum(present),
                 module_id=0,
-                info=FrameInfo(label.timestamp_ns, damage, len(present), missing_mask(present)),
+                info=FrameInfo(
+                    label.timestamp_ns, damage, len(present), missing_mask(present), self._attributes(updates)
+                ),
             )
+
+    def _attributes(self, updates: Sequence[Staged | None]) -> Mapping[str, Any]:
+        """Return the attributes of an event; with several PVs their names begin with the field's."""
+        if len(updates) == 1:
+            return updates[0].attributes if updates[0] else {}
+        pairs = zip(self.layout.fields, updates, strict=True)
+        return {f"{f.name}.{name}": value for f, u in pairs if u for name, value in u.attributes.items()}
 
     def close(self, drain_s: float) -> bool:
         """Let the outputs finish and free everything; False when they took longer than ``drain_s``."""

@@ -46,7 +46,9 @@ class FakeSource:
         assert self.sink is not None
         image = self.pixels(n)
         stamp = n * 1000 if timestamp_ns is None else timestamp_ns
-        update = Update(fields.get("unique_id", n), stamp, stamp, self.shape, self.dtype, image.nbytes)
+        update = Update(
+            fields.get("unique_id", n), stamp, stamp, self.shape, self.dtype, image.nbytes, fields.get("attributes", {})
+        )
         slot = self.sink.slot(image.nbytes)
         if slot is None:
             self.sink.dropped(update)

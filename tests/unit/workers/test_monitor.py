@@ -590,6 +590,40 @@ def test_several_pvs_make_one_event(rig: Callable[..., Rig]) -> None:
     assert (frame.data.tobytes(), frame.n_recv_packets) == (expected, 2)
 
 
+@pytest.mark.parametrize(("pvs", "expected"), [(1, {"Gain": 3}), (2, {"F0.Gain": 3, "F1.Gain": 4})])
+def test_attributes_stay_with_the_event(rig: Callable[..., Rig], pvs: int, expected: dict[str, int]) -> None:
+    r = rig(pvs=pvs)
+    r.up()
+    buffers = r.worker._store.present
+    assert buffers is not None
+    seen: list[Any] = []
+
+    class Spy:
+        def offer(self, lease: Any) -> None:
+            seen.append(dict(lease.info.attributes))
+            r_offer(lease)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(outputs, name)
+
+    outputs, r_offer = buffers.outputs, buffers.outputs.offer
+    buffers.outputs = Spy()  # type: ignore[assignment]
+    for number, source in enumerate(r.sources):
+        source.send(1, attributes={"Gain": 3 + number})
+    r.step()
+    assert seen == [expected]
+
+
+def test_a_bad_image_is_forgotten_after_a_good_one(rig: Callable[..., Rig]) -> None:
+    r = rig()
+    r.up()
+    assert r.source.sink is not None
+    r.source.sink.bad("SIM:CAM0: torn")
+    assert "torn" in r.status.message
+    r.source.send(1)
+    assert r.step().message == ""
+
+
 def test_several_pvs_run_free_after_the_first(rig: Callable[..., Rig]) -> None:
     r = rig(pvs=2)
     r.up()

@@ -1,0 +1,58 @@
+import gc
+import os
+import subprocess
+import sys
+
+import pytest
+
+from detectors.config import WorkerTuning
+from detectors.errors import HostError
+from detectors.workers import tuning
+from detectors.workers.tuning import QuietCollector, apply_tuning
+
+
+def test_a_worker_runs_on_its_processors() -> None:
+    cpu = min(os.sched_getaffinity(0))
+    program = f"""
+from detectors.config import WorkerTuning
+from detectors.workers.tuning import apply_tuning
+import os
+apply_tuning(WorkerTuning(cpus=({cpu},)))
+print(os.sched_getaffinity(0))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == f"{{{cpu}}}"
+
+
+def test_a_processor_that_is_not_there_is_one_line() -> None:
+    before = os.sched_getaffinity(0)
+    with pytest.raises(HostError, match=r"tuning.cpus: found \[1000\]: Invalid argument; this host has \d+ processors"):
+        apply_tuning(WorkerTuning(cpus=(1000,)))
+    assert os.sched_getaffinity(0) == before
+
+
+def test_a_priority_that_is_refused_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "sched_setscheduler", refuse)
+    with pytest.raises(
+        HostError, match="realtime_priority: found 50: Operation not permitted; give the process CAP_SYS"
+    ):
+        apply_tuning(WorkerTuning(realtime_priority=50))
+
+
+def test_nothing_is_collected_but_in_spare_moments(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr(tuning.time, "monotonic", lambda: clock[0])
+    collector = QuietCollector()
+    try:
+        assert not gc.isenabled()
+        collections = []
+        monkeypatch.setattr(tuning.gc, "collect", lambda: collections.append(clock[0]))
+        for clock[0] in (110.0, 131.0, 132.0, 170.0):
+            collector.spare_moment()
+        assert collections == [131.0, 170.0]
+    finally:
+        collector.close()
+    assert gc.isenabled()
