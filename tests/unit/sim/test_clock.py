@@ -53,7 +53,10 @@ def test_events_never_come_early_and_late_ones_are_not_left_out():
 def test_a_time_limit_ends_the_events():
     with Stop() as stop:
         schedule = Schedule(time.time_ns() + 20_000_000, 1_000_000)
-        assert list(events(schedule, stop, seconds=0.01)) == list(range(10))
+        numbers = list(events(schedule, stop, seconds=0.01))
+    # Fewer when this process was kept waiting: then the time was over before.
+    assert numbers == list(range(len(numbers)))
+    assert len(numbers) <= 10
 
 
 def test_a_signal_ends_a_long_wait_and_the_old_handlers_return():
