@@ -5,6 +5,7 @@ import math
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -120,7 +121,7 @@ class Delivery:
 
 
 def _description(head: ImageHead) -> Description:
-    return Description(head.nbytes, head.shape, head.dtype.name, head.codec)
+    return Description(head.nbytes, head.shape, _name(head.dtype), head.codec)
 
 
 def update_of(head: ImageHead) -> Update:
@@ -130,11 +131,16 @@ def update_of(head: ImageHead) -> Update:
         head.timestamp_ns,
         head.data_timestamp_ns,
         head.shape,
-        head.dtype.name,
+        _name(head.dtype),
         head.nbytes,
         head.attributes,
         head.alarm_severity,
     )
+
+
+@lru_cache
+def _name(dtype: np.dtype) -> str:
+    return dtype.name  # numpy makes it anew each time
 
 
 def _is(dtype: str, head: ImageHead) -> bool:

@@ -242,7 +242,7 @@ class _Session:
             last is not None
             and not last.codec
             and last.payload_bytes == array.nbytes
-            and last.dtype == _memory_dtype(wire_dtype).name
+            and np.dtype(last.dtype) == _memory_dtype(wire_dtype)
         )
         self._scratch = None
         if straight:

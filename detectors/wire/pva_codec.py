@@ -7,6 +7,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from detectors.errors import WireError
@@ -72,9 +73,18 @@ class Reader:
         packed = _STRUCTS[self._order + code]
         return packed.unpack(self.take(packed.size))[0]
 
+    def numbers(self, codes: str) -> tuple[int | float | bool, ...]:
+        """Return as many numbers as there are codes."""
+        packed = _packed(self._order + codes)
+        return packed.unpack(self.take(packed.size))
+
     def u8(self) -> int:
         """Return one byte."""
-        return self.take(1)[0]
+        at = self.pos
+        if at >= self.end:
+            raise TruncatedError("pvAccess: found the end, expected one byte more")
+        self.pos = at + 1
+        return self.data[at]
 
     def size(self) -> int:
         """Return a size: a count of elements or bytes, a union's selector; NULL_SIZE when there is nothing."""
@@ -139,6 +149,11 @@ class Reader:
         self.budget -= values
         if self.budget < 0:
             raise WireError("pvAccess: found more values in a message than it may have")
+
+
+@lru_cache(maxsize=256)
+def _packed(codes: str) -> struct.Struct:
+    return struct.Struct(codes)
 
 
 _STRUCTS: Final = {order + code: struct.Struct(order + code) for order in "<>" for code in "?bhiqBHIQfd"}

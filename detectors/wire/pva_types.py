@@ -55,6 +55,8 @@ class FieldDesc:
     bits: int = 1
     depth: int = 0
     """Levels of types below it."""
+    packed: str = ""
+    """struct's codes of a structure of nothing but numbers, which is read at once."""
 
     @property
     def element(self) -> int:
@@ -126,7 +128,16 @@ class TypeCache:
         bits = 1 + sum(f.bits for f in fields) if code == STRUCTURE else 1
         if bits > MAX_FIELDS:  # types by id can be nested to any size at no cost to the sender
             raise WireError(f"pvAccess: found a structure of {bits} fields, expected at most {MAX_FIELDS}")
-        return FieldDesc(code, type_id, tuple(names), tuple(fields), bits=bits, depth=_depth(*fields))
+        packed = "".join(NUMBERS.get(f.code, " ") for f in fields) if code == STRUCTURE else " "
+        return FieldDesc(
+            code,
+            type_id,
+            tuple(names),
+            tuple(fields),
+            bits=bits,
+            depth=_depth(*fields),
+            packed="" if " " in packed else packed,
+        )
 
     def _needed(self, reader: Reader, depth: int) -> FieldDesc:
         described = self.read(reader, depth + 1)

@@ -32,6 +32,9 @@ def read_value(reader: Reader, desc: FieldDesc, cache: TypeCache) -> Any:
     if code == STRING:
         return reader.string()
     if code == STRUCTURE:
+        if desc.packed:
+            reader.spend(len(desc.packed))
+            return dict(zip(desc.names, reader.numbers(desc.packed), strict=True))
         return {name: read_value(reader, field, cache) for name, field in zip(desc.names, desc.fields, strict=True)}
     if code == UNION:
         member = selected(reader, desc)

@@ -93,6 +93,15 @@ class PvaServer:
         with self._change:
             assert self._change.wait_for(condition, timeout_s)
 
+    def clients(self) -> "list[_Client]":
+        """Return the connections whose monitors have started."""
+        with self._change:
+            return [c for c in self._clients if c.started]
+
+    def header(self, command: int, size: int) -> bytes:
+        """Return the header of a whole message."""
+        return self._header(self.flags, command, size)
+
     def drop_clients(self) -> None:
         with self._change:
             clients, self._clients = self._clients, []
@@ -117,9 +126,7 @@ class PvaServer:
 
     def send(self, body: bytes, *, cut: int | None = None) -> None:
         """Send the body of an update, good or bad."""
-        with self._change:
-            clients = [c for c in self._clients if c.started]
-        for client in clients:
+        for client in self.clients():
             with contextlib.suppress(OSError):
                 client.sock.sendall(self.framed(MONITOR, self.encoder.pack("I", client.request_id) + body)[:cut])
 
