@@ -1,8 +1,4 @@
-"""Retention: the buffer is a buffer. What is deleted when is decided by ``plan``, which is pure.
-
-Whole data folders go, the oldest first and all modules of a detector together; never one that a writer has open. The
-newest of a module goes only for its age: a limit on size must not take the run that has just ended.
-"""
+"""Retention: the buffer is a buffer. Looks at the data folders and deletes those that ``retention_plan`` names."""
 
 import fcntl
 import logging
@@ -11,19 +7,24 @@ import re
 import shutil
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Final, Self
 
 from detectors.buffer.layout import DETECTOR_JSON
+from detectors.buffer.retention_plan import DataFolder, Limits, obstacle, plan
 from detectors.frame import FOLDER_MOD
 
 log = logging.getLogger(__name__)
 
 PERIOD_S: Final = 10.0
-"""How often the limits are looked at, s."""
+"""How often the limits are looked at, s; less often where a look takes long."""
+
+SHARE: Final = 0.05
+"""Largest share of the time that is spent looking: a buffer of many thousand files takes seconds to look through."""
 
 SETTLED_S: Final = 60.0
 """A folder written to within this time counts as in use, s: for file systems whose locks cannot be trusted."""
@@ -34,73 +35,26 @@ _DOOMED: Final = ".deleting-"
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """What is kept; None: no limit."""
-
-    keep_bytes: int | None = None
-    """Most bytes on disk of all detectors together."""
-    keep_hours: float | None = None
-    """Longest time since the last write to a folder, hours."""
-    keep_free: int | None = None
-    """Free space of the file system that is to be reached, bytes."""
-
-    @property
-    def active(self) -> bool:
-        """Whether anything is ever deleted."""
-        return (self.keep_bytes, self.keep_hours, self.keep_free) != (None, None, None)
-
-
-@dataclass(frozen=True, slots=True)
-class DataFolder:
-    """One data folder of a detector: the same pulses of all its modules."""
-
-    detector: Path
-    number: int
-    paths: tuple[Path, ...]
-    nbytes: int
-    """Bytes on disk; less than the file sizes, which have holes."""
-    modified_ns: int
-    """Last write to any of its files, POSIX ns."""
-    in_use: bool = False
-    newest: bool = False
-    """Whether it is the newest of a module."""
-    blocked: str = ""
-    """Why it cannot be deleted, although it is not in use: something in it is not ours."""
-
-
-@dataclass(frozen=True, slots=True)
 class RetentionStats:
     """What the keeper did and sees."""
 
+    state: str = "Disabled"
+    """Disabled (no limits), Idle (they are met), Deleting, Blocked (they cannot be met), Failing."""
     folders: int = 0
     kept_bytes: int = 0
     deleted_folders: int = 0
     deleted_bytes: int = 0
     free_bytes: int = 0
+    """Free space of the fullest file system, bytes."""
     oldest_hours: float = 0.0
     """Age of the oldest folder, hours."""
+    oldest_pulse: int = 0
+    """Pulse id that the oldest folder begins with."""
     errors: int = 0
     message: str = ""
     """What stands in the way of the limits; empty when they are met."""
-
-
-def plan(folders: Sequence[DataFolder], limits: Limits, *, free_bytes: int, now_ns: int) -> list[DataFolder]:
-    """Return the folders to delete, the oldest first. Pure."""
-    total = sum(folder.nbytes for folder in folders)
-    doomed: list[DataFolder] = []
-    for folder in sorted(folders, key=lambda f: (f.modified_ns, f.number)):
-        too_old = limits.keep_hours is not None and now_ns - folder.modified_ns > limits.keep_hours * 3600e9
-        too_much = limits.keep_bytes is not None and total > limits.keep_bytes
-        too_full = limits.keep_free is not None and free_bytes < limits.keep_free
-        if not (too_old or too_much or too_full):
-            # The limits on size and space are met, and whatever follows is younger.
-            break
-        if folder.in_use or folder.blocked or (folder.newest and not too_old):
-            continue
-        doomed.append(folder)
-        total -= folder.nbytes
-        free_bytes += folder.nbytes
-    return doomed
+    last_action: str = ""
+    """What was deleted last, and when."""
 
 
 def scan(detector: Path, *, now_ns: int) -> list[DataFolder]:
@@ -118,19 +72,22 @@ def scan(detector: Path, *, now_ns: int) -> list[DataFolder]:
     return [_look(detector, number, paths, newest, now_ns) for number, paths in sorted(found.items())]
 
 
-def delete(folder: DataFolder) -> None:
-    """Delete a data folder of all modules. Raises OSError."""
-    for path in folder.paths:
-        doomed = path.with_name(f"{_DOOMED}{path.name}")
-        path.rename(doomed)
-        shutil.rmtree(doomed)
+def delete(folder: DataFolder, stopping: Callable[[], bool]) -> bool:
+    """Delete a data folder of all modules; return False when ``stopping`` cut it short. Raises OSError.
+
+    What is left then is out of every reader's sight, and goes at the next look.
+    """
+    doomed = [path.with_name(f"{_DOOMED}{path.name}") for path in folder.paths]
+    for path, hidden in zip(folder.paths, doomed, strict=True):
+        path.rename(hidden)
+    return all(_clear(hidden, stopping) for hidden in doomed)
 
 
 class RetentionKeeper:
     """Keeps the detector folders ``detectors`` within ``limits``: a thread that looks every PERIOD_S.
 
-    Used as a context manager, or with ``start`` and ``close``; ``run_once`` looks now. ``stats`` and ``set_limits`` are
-    for any thread.
+    Used as a context manager, or with ``start`` and ``close``; ``run_once`` looks now. ``stats``, ``set_limits`` and
+    ``set_detectors`` are for any thread.
     """
 
     def __init__(self, detectors: Iterable[Path], limits: Limits) -> None:
@@ -161,12 +118,24 @@ class RetentionKeeper:
             self._asked = True
             self._wake.notify()
 
+    @property
+    def detectors(self) -> tuple[Path, ...]:
+        """The detector folders that are kept within the limits, together."""
+        return self._detectors
+
+    def set_detectors(self, detectors: Iterable[Path]) -> None:
+        """Keep other detector folders from now on. What lies in those left out is no longer touched."""
+        with self._wake:
+            self._detectors = tuple(detectors)
+            self._asked = True
+            self._wake.notify()
+
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()
 
     def close(self) -> None:
-        """End the thread, after the folder it is deleting. Idempotent."""
+        """End the thread, after the file it is deleting. Idempotent."""
         with self._wake:
             self._stopping = True
             self._wake.notify()
@@ -187,55 +156,66 @@ class RetentionKeeper:
         return self._stats
 
     def _keep(self, now_ns: int) -> None:
-        limits = self._limits
+        limits, detectors = self._limits, self._detectors
         folders: list[DataFolder] = []
-        for detector in self._detectors:
-            _finish_deleting(detector)
+        for detector in detectors:
+            _finish_deleting(detector, self._is_stopping)
             folders += scan(detector, now_ns=now_ns)
-        free = min((shutil.disk_usage(d).free for d in self._detectors if d.exists()), default=0)
-        message = ""
+        free = _free_bytes(detectors)
         for folder in plan(folders, limits, free_bytes=free, now_ns=now_ns):
-            if self._stopping:
+            self._stats = replace(self._stats, state="Deleting")
+            if self._stopping or not delete(folder, self._is_stopping):
                 return
-            delete(folder)
             folders.remove(folder)
-            free += folder.nbytes
-            log.info("%s: deleted data folder %d, %d bytes", folder.detector, folder.number, folder.nbytes)
-            self._stats = replace(
-                self._stats,
-                deleted_folders=self._stats.deleted_folders + 1,
-                deleted_bytes=self._stats.deleted_bytes + folder.nbytes,
-            )
-        # Whatever a plan would still want if nothing were in the way, is in the way.
-        free_to_go = [replace(f, in_use=False, newest=False, blocked="") for f in folders]
-        for wanted in plan(free_to_go, limits, free_bytes=free, now_ns=now_ns)[:1]:
-            folder = folders[free_to_go.index(wanted)]
-            reason = folder.blocked or ("is in use" if folder.in_use else "is the newest")
-            message = f"{folder.detector}: data folder {folder.number} is to go but {reason}"
-        oldest = min((f.modified_ns for f in folders), default=now_ns)
+            free[folder.device] += folder.nbytes
+            self._deleted(folder)
+        message = obstacle(folders, limits, free, now_ns)
+        oldest = min(folders, key=lambda f: (f.modified_ns, f.number), default=None)
         self._stats = replace(
             self._stats,
+            state="Blocked" if message else "Idle" if limits.active else "Disabled",
             folders=len(folders),
             kept_bytes=sum(f.nbytes for f in folders),
-            free_bytes=free,
-            oldest_hours=max(0.0, (now_ns - oldest) / 3600e9),
+            free_bytes=min(free.values(), default=0),
+            oldest_hours=max(0.0, (now_ns - oldest.modified_ns) / 3600e9) if oldest else 0.0,
+            oldest_pulse=oldest.number if oldest else 0,
             message=message,
+        )
+
+    def _deleted(self, folder: DataFolder) -> None:
+        log.info("%s: deleted data folder %d, %d bytes", folder.detector, folder.number, folder.nbytes)
+        when = datetime.now().astimezone().isoformat(" ", "seconds")
+        self._stats = replace(
+            self._stats,
+            deleted_folders=self._stats.deleted_folders + 1,
+            deleted_bytes=self._stats.deleted_bytes + folder.nbytes,
+            last_action=f"{when}: deleted data folder {folder.number} of {folder.detector}, {folder.nbytes:,} bytes",
         )
 
     def _fail(self, error: OSError) -> None:
         message = f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error)
         if message != self._stats.message:
             log.error("retention: %s", message)
-        self._stats = replace(self._stats, errors=self._stats.errors + 1, message=message)
+        self._stats = replace(self._stats, state="Failing", errors=self._stats.errors + 1, message=message)
+
+    def _is_stopping(self) -> bool:
+        return self._stopping
 
     def _run(self) -> None:
         while True:
+            began_s = time.monotonic()
             self.run_once()
+            pause_s = max(PERIOD_S, (time.monotonic() - began_s) / SHARE)
             with self._wake:
-                self._wake.wait_for(lambda: self._stopping or self._asked, PERIOD_S)
+                self._wake.wait_for(lambda: self._stopping or self._asked, pause_s)
                 self._asked = False
                 if self._stopping:
                     return
+
+
+def _free_bytes(detectors: Iterable[Path]) -> dict[int, int]:
+    """Return the free space by file system."""
+    return {d.stat().st_dev: shutil.disk_usage(d).free for d in detectors if d.exists()}
 
 
 def _folders(path: Path) -> Iterator[Path]:
@@ -263,7 +243,8 @@ def _look(detector: Path, number: int, paths: list[Path], newest: set[Path], now
                     in_use = _is_open(entry.path)
     in_use = in_use or now_ns - modified < SETTLED_S * 1e9
     is_newest = not newest.isdisjoint(paths)
-    return DataFolder(detector, number, tuple(paths), nbytes, modified, in_use, is_newest, blocked)
+    device = detector.stat().st_dev
+    return DataFolder(detector, number, tuple(paths), nbytes, modified, in_use, is_newest, blocked, device)
 
 
 def _is_open(path: str) -> bool:
@@ -280,9 +261,23 @@ def _is_open(path: str) -> bool:
     return False
 
 
-def _finish_deleting(detector: Path) -> None:
-    """Delete what a keeper that was killed had renamed but not yet deleted."""
+def _finish_deleting(detector: Path, stopping: Callable[[], bool]) -> None:
+    """Delete what a keeper that was stopped or killed had renamed but not yet deleted."""
     with suppress(FileNotFoundError):
         for module in _folders(detector):
             for doomed in module.glob(f"{_DOOMED}*"):
-                shutil.rmtree(doomed)
+                if not _clear(doomed, stopping):
+                    return
+
+
+def _clear(folder: Path, stopping: Callable[[], bool]) -> bool:
+    """Delete the files of a folder, and it; return False when ``stopping`` cut it short.
+
+    File by file, since one may be of a GiB and take its time.
+    """
+    for path in list(folder.iterdir()):
+        if stopping():
+            return False
+        path.unlink()
+    folder.rmdir()
+    return True

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detectors.buffer import retention
-from detectors.buffer.retention import DataFolder, Limits, RetentionKeeper, plan, scan
+from detectors.buffer.retention import RetentionKeeper, delete, scan
+from detectors.buffer.retention_plan import DataFolder, Limits, plan
 from detectors.buffer.writer import BufferWriter
 from tests.unit.buffer.make import FrameMaker, RawBuffer
 
@@ -20,7 +21,7 @@ def folder(number: int, *, age_h: float, nbytes: int = 100, **flags) -> DataFold
 
 
 def doomed(folders: list[DataFolder], limits: Limits, free_bytes: int = 10_000) -> list[int]:
-    return [f.number for f in plan(folders, limits, free_bytes=free_bytes, now_ns=NOW_NS)]
+    return [f.number for f in plan(folders, limits, free_bytes={0: free_bytes}, now_ns=NOW_NS)]
 
 
 def test_without_limits_nothing_goes():
@@ -62,6 +63,12 @@ def test_the_newest_goes_for_its_age_only():
     assert doomed([folder(0, age_h=4, newest=True)], Limits(keep_hours=3)) == [0]
 
 
+def test_free_space_is_made_where_it_is_short_only():
+    folders = [folder(0, age_h=4), folder(1, age_h=3, device=1), folder(2, age_h=2), folder(3, age_h=1, device=1)]
+    limits = Limits(keep_free=1000)
+    assert [f.number for f in plan(folders, limits, free_bytes={0: 5000, 1: 950}, now_ns=NOW_NS)] == [1]
+
+
 @given(
     st.lists(st.tuples(st.floats(0, 100), st.integers(0, 1000), st.booleans(), st.booleans()), max_size=12),
     st.builds(
@@ -74,7 +81,7 @@ def test_the_newest_goes_for_its_age_only():
 )
 def test_a_plan_keeps_its_promises(rows, limits, free):
     folders = [folder(i, age_h=age, nbytes=n, in_use=used, newest=new) for i, (age, n, used, new) in enumerate(rows)]
-    gone = plan(folders, limits, free_bytes=free, now_ns=NOW_NS)
+    gone = plan(folders, limits, free_bytes={0: free}, now_ns=NOW_NS)
     assert not any(f.in_use for f in gone)
     assert [f.modified_ns for f in gone] == sorted(f.modified_ns for f in gone)
     kept = [f for f in folders if f not in gone]
@@ -134,12 +141,16 @@ def test_the_keeper_deletes_whole_folders_of_all_modules(old):
     assert stats.oldest_hours == pytest.approx(10, abs=0.1)
     assert stats.deleted_bytes > 0
     assert stats.free_bytes > 0
+    assert stats.oldest_pulse == 300_000
+    assert stats.state == "Idle"
+    assert f": deleted data folder 200000 of {old.folder}, " in stats.last_action
 
 
 def test_the_newest_stays_and_the_keeper_says_so(old):
     stats = RetentionKeeper([old.folder], Limits(keep_bytes=1)).run_once()
     assert left(old) == {"M00": ["300000"], "M01": ["300000"]}
     assert stats.message == f"{old.folder}: data folder 300000 is to go but is the newest"
+    assert stats.state == "Blocked"
 
 
 def test_what_a_writer_has_open_stays(tmp_path):
@@ -186,13 +197,14 @@ def test_a_deletion_that_was_cut_short_is_finished(old):
 
 
 def test_a_failure_is_counted_and_named(old, monkeypatch):
-    def refuse(folder: DataFolder) -> None:
+    def refuse(folder: DataFolder, _: object) -> bool:
         raise PermissionError(13, "Permission denied", str(folder.paths[0]))
 
     monkeypatch.setattr(retention, "delete", refuse)
     keeper = RetentionKeeper([old.folder], Limits(keep_hours=15))
     assert keeper.run_once().errors == 1
     assert keeper.stats().message == f"{old.folder}/M00/100000: Permission denied"
+    assert keeper.stats().state == "Failing"
 
 
 def test_new_limits_take_effect_without_waiting_for_the_period(old):
@@ -203,3 +215,23 @@ def test_new_limits_take_effect_without_waiting_for_the_period(old):
             time.sleep(0.01)
         assert keeper.limits == Limits(keep_hours=15)
     assert left(old) == {"M00": ["300000"], "M01": ["300000"]}
+
+
+def test_a_stop_cuts_a_deletion_short_and_the_next_keeper_finishes_it(old):
+    found = scan(old.folder, now_ns=time.time_ns())[0]
+    answers = iter((False, True))
+    assert not delete(found, lambda: next(answers))
+    hidden = [old.folder / m / ".deleting-100000" for m in old.modules]
+    assert all(path.exists() for path in hidden)  # out of sight for all modules at once
+    assert [f.number for f in scan(old.folder, now_ns=time.time_ns())] == [200_000, 300_000]
+    stats = RetentionKeeper([old.folder], Limits()).run_once()
+    assert not any(path.exists() for path in hidden)
+    assert (stats.folders, stats.state) == (2, "Disabled")
+
+
+def test_the_keeper_follows_the_folders(old, tmp_path):
+    keeper = RetentionKeeper([tmp_path / "elsewhere"], Limits(keep_hours=15))
+    assert keeper.run_once().folders == 0
+    keeper.set_detectors([old.folder])
+    assert keeper.detectors == (old.folder,)
+    assert keeper.run_once().deleted_folders == 2
