@@ -126,7 +126,8 @@ class Control:
         stop: threading.Event | None = None,
     ) -> None:
         self.stop = stop or threading.Event()
-        """Set by SIGTERM, SIGINT and the command ``stop``."""
+        """Set by the command ``stop``, and within a snapshot period by SIGTERM and SIGINT."""
+        self._signalled = False
         self._runtime = runtime
         self._worker = worker
         self._snapshot = snapshot
@@ -174,7 +175,8 @@ class Control:
         return socket
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        self.stop.set()
+        # Not stop.set(): this runs on the main thread, which may be inside stop.wait() with the event's lock held.
+        self._signalled = True
 
     def _status(self) -> Any:
         return json.loads(to_json(self._snapshot()))
@@ -184,6 +186,8 @@ class Control:
         poller.register(self._command_socket, zmq.POLLIN)
         try:
             while not self._finish.is_set():
+                if self._signalled:
+                    self.stop.set()
                 if poller.poll(round(SNAPSHOT_PERIOD_S * 1000)):
                     self._command_socket.send(self._answer(self._command_socket.recv()))
                 else:
