@@ -314,6 +314,41 @@ class StreamStatus:
     pool: PoolStats = field(default_factory=PoolStats)
 
 
+@dataclass(frozen=True, slots=True)
+class CaptureStatus:
+    """Snapshot of the writer of live images to HDF5.
+
+    ``output.offered`` counts the images of all captures; those dropped found no memory because the disk was too slow.
+    """
+
+    worker: str = ""
+    kind: str = "hdf5"
+    pid: int = 0
+    time_ns: int = 0
+    version: str = ""
+    state: str = "Starting"
+    """Starting, Idle, Waiting (for the first image), Capturing, Finishing, Failed."""
+    message: str = ""
+    capturing: bool = False
+    file: str = ""
+    """Of the present capture, or of the last."""
+    captured: int = 0
+    """Images in it."""
+    wanted: int = 0
+    """Images after which the capture ends; 0: when told to."""
+    filled: int = 0
+    """Missing images in it, written as zeros."""
+    captures: int = 0
+    """Captures begun."""
+    pulse_id: int = 0
+    shape: str = ""
+    dtype: str = ""
+    sync: SyncStats = field(default_factory=SyncStats)
+    images: ImageStats = field(default_factory=ImageStats)
+    output: OutputStats = field(default_factory=OutputStats)
+    pool: PoolStats = field(default_factory=PoolStats)
+
+
 def to_json(status: Any) -> bytes:
     """Return a snapshot as JSON."""
     return json.dumps(dataclasses.asdict(status), separators=(",", ":")).encode()
@@ -331,10 +366,10 @@ def flat(status: Any, prefix: str = "") -> dict[str, Any]:
     return out
 
 
-def balance(status: ReceiverStatus | MonitorStatus | StreamStatus) -> dict[str, int]:
+def balance(status: ReceiverStatus | MonitorStatus | StreamStatus | CaptureStatus) -> dict[str, int]:
     """Return each line of the balance as in minus out; every value is 0 at rest."""
-    if isinstance(status, StreamStatus):
-        return _stream_balance(status)
+    if isinstance(status, (StreamStatus, CaptureStatus)):
+        return _image_balance(status)
     lines: dict[str, int] = {}
     if isinstance(status, ReceiverStatus):
         p, f = status.packets, status.frames
@@ -358,13 +393,14 @@ def balance(status: ReceiverStatus | MonitorStatus | StreamStatus) -> dict[str, 
     return lines
 
 
-def _stream_balance(status: StreamStatus) -> dict[str, int]:
+def _image_balance(status: StreamStatus | CaptureStatus) -> dict[str, int]:
     sync, images = status.sync, status.images
     lines = {
         "sync": sync.received - sync.matched - sync.skipped - sync.queued,
         "images": images.matched - images.assembled - images.overwritten,
     }
-    for output in (status.full, status.reduced, status.pulse):
+    streams = (status.full, status.reduced, status.pulse) if isinstance(status, StreamStatus) else (status.output,)
+    for output in streams:
         if output.name:
             lines[output.name] = output.offered - output.written - output.dropped - output.disabled - output.queued
             lines[f"{output.name}.offered"] = images.assembled - output.offered

@@ -9,6 +9,7 @@ import click
 from detectors.errors import PebbleDaqError
 
 _COMMANDS: Final = {
+    "capture": "Write live images to HDF5 when told to.",
     "demo": "Run the main job on simulated sources and check every byte.",
     "monitor": "Run one PvMonitor.",
     "preflight": "Look at what commonly ruins a beam time, and say what to type.",

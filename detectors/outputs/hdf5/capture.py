@@ -1,0 +1,176 @@
+"""One capture of live images to a file: on a thread of its own, so that a slow disk never holds up the gathering."""
+
+import queue
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from detectors.errors import ConfigError
+from detectors.outputs.hdf5.layout import FileLayout
+from detectors.outputs.hdf5.live import LiveFile, LiveImage
+from detectors.pools.buffer_pool import Lease
+from detectors.wire.array10 import ImageHeader
+
+_LONGEST_FILL: Final = 10_000
+"""Missing pulses filled in a row: a longer gap is a source that jumped, not one that lost so many."""
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureRequest:
+    """What to capture. Raises ConfigError with every mistake."""
+
+    path: Path
+    images: int = 0
+    """Images after which the capture ends; 0: none."""
+    start: int = 0
+    """First pulse_id."""
+    stop: int = 0
+    """Last pulse_id, included; 0: none."""
+    step: int = 1
+    """Every N-th pulse_id from the start, or from the first image."""
+
+    def __post_init__(self) -> None:
+        found: list[str] = []
+        if not self.path.is_absolute():
+            found.append(f"file: found {str(self.path)!r}, expected an absolute path")
+        found += [
+            f"{name}: found {value}, expected at least {least}"
+            for name, value, least in (("images", self.images, 0), ("start", self.start, 0), ("step", self.step, 1))
+            if value < least
+        ]
+        if self.stop and self.stop < self.start:
+            found.append(f"stop: found {self.stop}, expected {self.start} (the start) or more, or 0 for none")
+        if found:
+            raise ConfigError(*found)
+
+
+class Selector:
+    """Which pulses of a stream belong to a capture, and which of them are missing. Pure."""
+
+    def __init__(self, request: CaptureRequest, pulse_id_step: int, missing: Literal["skip", "fill"]) -> None:
+        self._request = request
+        self._every = request.step * pulse_id_step
+        self._fill = missing == "fill"
+        self._origin: int | None = request.start or None
+        self._last: int | None = request.start - self._every if request.start else None
+        self.taken = 0
+        """Images taken, filled ones included."""
+
+    @property
+    def done(self) -> bool:
+        """Whether the number of images is reached."""
+        return bool(self._request.images) and self.taken >= self._request.images
+
+    def past(self, pulse_id: int) -> bool:
+        """Return whether no further pulse can belong to the capture once ``pulse_id`` has come."""
+        return self.done or bool(self._request.stop and pulse_id >= self._request.stop)
+
+    def take(self, pulse_id: int) -> tuple[list[int], bool]:
+        """Return the pulses missing before ``pulse_id``, and whether it belongs itself."""
+        request = self._request
+        if self.done or pulse_id < request.start or (request.stop and pulse_id > request.stop):
+            return [], False
+        if self._origin is None:
+            self._origin = pulse_id
+        if (pulse_id - self._origin) % self._every or (self._last is not None and pulse_id <= self._last):
+            return [], False
+        missing: list[int] = []
+        if self._fill and self._last is not None and pulse_id - self._last <= _LONGEST_FILL * self._every:
+            missing = list(range(self._last + self._every, pulse_id, self._every))
+            if request.images:
+                missing = missing[: request.images - self.taken]
+        self._last = pulse_id
+        self.taken += len(missing)
+        if self.done:
+            return missing, False
+        self.taken += 1
+        return missing, True
+
+    def lost(self) -> bool:
+        """Take back the last image, which could not be had; True when it is to be filled in after all."""
+        if not self._fill:
+            self.taken -= 1
+        return self._fill
+
+
+class Capture:
+    """Writes what is offered to a file until ``end``. ``offer``, ``fill`` and ``end`` are for one thread.
+
+    Raises HostError and ConfigError as ``LiveFile`` does.
+    """
+
+    def __init__(self, path: Path, layout: FileLayout, compress: str) -> None:
+        self._layout = layout
+        self._file = LiveFile(path, layout, compress)
+        self._queue: queue.SimpleQueue[tuple[LiveImage, Lease | None] | None] = queue.SimpleQueue()
+        self.path = path
+        self.written = 0
+        """Images in the file that came."""
+        self.filled = 0
+        """Missing images in the file."""
+        self.failed = 0
+        """Images that could not be written."""
+        self.bytes = 0
+        self.error = ""
+        """Why nothing more can be written; empty while all is well."""
+        self._thread = threading.Thread(target=self._run, name="hdf5", daemon=True)
+        self._thread.start()
+
+    def fill(self, pulse_id: int) -> None:
+        """Append an image that is missing."""
+        self._queue.put((LiveImage(pulse_id), None))
+
+    def offer(self, header: ImageHeader, present: int, lease: Lease) -> None:
+        """Append an image; the lease is taken over."""
+        pixels = lease.array.view(self._layout.dtype).reshape(self._layout.image_shape)
+        image = LiveImage(header.pulse_id, header.frame, header.daq_rec, header.is_good_frame, present, pixels)
+        self._queue.put((image, lease))
+
+    def end(self) -> None:
+        """Close the file as soon as what is queued is written."""
+        self._queue.put(None)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the file is closed."""
+        return not self._thread.is_alive()
+
+    def join(self) -> None:
+        """Wait until it is; call ``end`` first."""
+        self._thread.join()
+
+    def _run(self) -> None:
+        more = True
+        while more:
+            items = [self._queue.get()]
+            # What has come meanwhile goes with it: extending and flushing cost as much for ten images as for one.
+            while not self._queue.empty():
+                items.append(self._queue.get())
+            batch = [item for item in items if item is not None]
+            more = len(batch) == len(items)
+            self._write([image for image, _ in batch])
+            for _, lease in batch:
+                if lease is not None:
+                    lease.close()
+        try:
+            self._file.close()
+        except OSError as error:
+            self.error = self.error or f"{self.path}: cannot be closed: {error}"
+
+    def _write(self, images: list[LiveImage]) -> None:
+        if not images:
+            return
+        came = sum(image.pixels is not None for image in images)
+        if self.error:
+            self.failed += came
+            return
+        try:
+            self._file.append(images)
+        except (OSError, RuntimeError) as error:  # h5py's own errors are either
+            self.error = f"{self.path}: cannot be written: {error}"
+            self.failed += came
+            return
+        self.written += came
+        self.filled += len(images) - came
+        self.bytes = self._file.bytes

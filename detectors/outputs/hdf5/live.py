@@ -1,0 +1,102 @@
+"""An HDF5 file that grows while images come in, and that viewers can follow: single writer, multiple readers (SWMR)."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import h5py
+import numpy as np
+
+from detectors.errors import HostError
+from detectors.outputs.hdf5.filters import compression
+from detectors.outputs.hdf5.layout import DATA, FileLayout, describe, link_images, make_group, module_masks
+
+_ROWS_PER_CHUNK: Final = 1024
+"""Of the metadata datasets."""
+
+_COLUMNS: Final = {
+    "pulse_id": np.dtype("<u8"),
+    "frame_index": np.dtype("<u8"),
+    "daq_rec": np.dtype("<u8"),
+    "is_good_frame": np.dtype("u1"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class LiveImage:
+    """One image to append; ``pixels`` None: an image that is missing, which reads as zeros."""
+
+    pulse_id: int
+    frame_index: int = 0
+    daq_rec: int = 0
+    is_good_frame: bool = False
+    present: int = 0
+    """Mask of the modules in it."""
+    pixels: np.ndarray | None = None
+
+
+class LiveFile:
+    """A file of the documented layout under its final name, to which images are appended. For one thread.
+
+    Raises HostError when it is there already or cannot be made, ConfigError for an unknown compression.
+    """
+
+    def __init__(self, path: Path, layout: FileLayout, compress: str = "none") -> None:
+        self.path = path
+        self.count = 0
+        self.bytes = 0
+        self._layout = layout
+        self._how = compression(compress, layout.image_bytes)
+        try:
+            # "w-" refuses a file that is there; SWMR needs the newest structures.
+            self._file = h5py.File(path, "w-", libver="latest", alignment_threshold=1 << 16, alignment_interval=4096)
+        except OSError as error:
+            reason = "is there already" if path.exists() else "cannot be made"
+            raise HostError(f"{path}: {reason}; choose another name or folder ({error.strerror or error})") from None
+        group = make_group(self._file, layout)
+        shape = layout.image_shape
+        plist: Any = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        self._data = group.create_dataset(
+            DATA,
+            (0, *shape),
+            layout.dtype,
+            maxshape=(None, *shape),
+            chunks=(1, *shape),
+            dcpl=plist,
+            **self._how.options,
+        )
+        self._columns = {name: self._column(group, name, 1, dtype) for name, dtype in _COLUMNS.items()}
+        words = -(-len(layout.modules) // 64)
+        self._masks = self._column(group, "module_mask", words, np.dtype("<u8"))
+        link_images(self._file, self._data)
+        self._file.swmr_mode = True
+
+    def append(self, images: list[LiveImage]) -> None:
+        """Append images and let readers see them. Raises OSError."""
+        first, self.count = self.count, self.count + len(images)
+        datasets = (self._data, self._masks, *self._columns.values())
+        for dataset in datasets:
+            dataset.resize(self.count, axis=0)
+        corner = (0,) * len(self._layout.image_shape)
+        for row, image in enumerate(images, first):
+            if image.pixels is not None:
+                chunk = self._how.encode(image.pixels) if self._how.encode else image.pixels
+                self._data.id.write_direct_chunk((row, *corner), chunk)
+                self.bytes += image.pixels.nbytes
+        for name, dataset in self._columns.items():
+            dataset[first:] = np.array([[getattr(image, name)] for image in images], dataset.dtype)
+        modules = np.arange(len(self._layout.modules), dtype=np.uint64)
+        present = np.array([image.present for image in images], np.uint64)[:, None] >> modules & np.uint64(1)
+        self._masks[first:] = module_masks(present.astype(bool))
+        # The pixels before the numbers: whoever sees a pulse_id can read its image.
+        for dataset in datasets:
+            dataset.flush()
+
+    def close(self) -> None:
+        """Close. Idempotent. Raises OSError."""
+        self._file.close()
+
+    def _column(self, group: h5py.Group, name: str, width: int, dtype: np.dtype) -> h5py.Dataset:
+        dataset = group.create_dataset(name, (0, width), dtype, maxshape=(None, width), chunks=(_ROWS_PER_CHUNK, width))
+        describe(dataset)
+        return dataset
