@@ -1,0 +1,174 @@
+"""The writer of live images as a process of its own, between modules that this test plays and a reader that follows."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import h5py
+import hdf5plugin
+import numpy as np
+import pytest
+import zmq
+
+from detectors.errors import CommandError
+from detectors.runtime import Runtime
+from detectors.stats import CaptureStatus, ImageStats, OutputStats, PoolStats, SyncStats, balance
+from detectors.workers.control import request
+from tests.system.test_stream import CONFIG, Module, expected
+
+assert hdf5plugin.FILTERS  # imported for the filters that it registers
+
+
+class Bench:
+    """A running writer and the modules that it gathers from."""
+
+    def __init__(self, folder: Path, stack: ExitStack, more: str) -> None:
+        prefix = f"T{os.getpid()}:"
+        text = CONFIG.format(prefix=prefix, folder=folder, more=f'[hdf5]\nfolder = "{folder}"\n{more}')
+        (folder / "config.toml").write_text(text)
+        self.runtime = Runtime(prefix)
+        self.context = zmq.Context()
+        stack.callback(self.context.destroy, linger=0)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "ioc", "capture", str(folder / "config.toml")], stdout=subprocess.PIPE, text=True
+        )
+        stack.callback(self.end)
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline().startswith("READY hdf5")
+        self.modules = [Module(self.runtime, m, self.context) for m in (0, 1)]
+        for module in self.modules:
+            stack.callback(module.close)
+            module.wait_for_subscriber(module.notify)
+
+    def end(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+    def send(self, pulse_id: int) -> None:
+        """Send one pulse, and wait until it has its fate: the ring of these modules is short."""
+        before = self.status()["images"]["matched"]
+        for module in self.modules:
+            module.send(pulse_id)
+        self.until(lambda s: s["images"]["matched"] == before + 1)
+
+    def command(self, name: str, **args: object):
+        return request(self.runtime.command("hdf5"), name, timeout_s=5, **args)
+
+    def status(self) -> dict:
+        return self.command("status")
+
+    def until(self, condition, timeout_s: float = 10.0) -> dict:
+        deadline = time.monotonic() + timeout_s
+        while not condition(status := self.status()):
+            assert time.monotonic() < deadline, json.dumps(status, indent=1)
+        return status
+
+    def check_balance(self) -> dict:
+        tree = self.until(lambda s: s["output"]["queued"] == 0)
+        status = CaptureStatus(
+            sync=SyncStats(**tree["sync"]),
+            images=ImageStats(**tree["images"]),
+            output=OutputStats(**tree["output"]),
+            pool=PoolStats(**tree["pool"]),
+        )
+        assert not any(balance(status).values()), balance(status)
+        return tree
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        assert self.process.wait(5) == 0
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+def dataset(file: h5py.File, name: str) -> h5py.Dataset:
+    found = file[name]
+    assert isinstance(found, h5py.Dataset)
+    return found
+
+
+def test_a_capture_that_is_followed_and_one_that_is_finished(short_runtime_dir, stack):
+    bench = Bench(short_runtime_dir, stack, 'missing = "fill"\n')
+    bench.send(1)  # before any capture: counted, not written
+    path = bench.command("capture", file="{detector}_{number:03}.h5", images=6)
+    assert path == f"{short_runtime_dir}/JF_001.h5"
+    with pytest.raises(CommandError, match="still being written"):
+        bench.command("capture", file="other.h5")
+    for pulse_id in (2, 3):
+        bench.send(pulse_id)
+    bench.until(lambda s: s["captured"] == 2)
+    with h5py.File(path, "r", swmr=True) as file:
+        assert dataset(file, "data/JF/pulse_id")[:, 0].tolist() == [2, 3]
+        for pulse_id in (4, 6, 7, 8):  # 5 is missing and filled in; 8 comes when all are there
+            bench.send(pulse_id)
+        bench.until(lambda s: s["state"] == "Idle")
+        for name in ("pulse_id", "data", "is_good_frame"):
+            dataset(file, f"data/JF/{name}").refresh()
+        assert dataset(file, "data/JF/pulse_id")[:, 0].tolist() == [2, 3, 4, 5, 6, 7]
+        assert dataset(file, "data/JF/is_good_frame")[:, 0].tolist() == [1, 1, 1, 0, 1, 1]
+        for row, pulse_id in enumerate((2, 3, 4, 5, 6, 7)):
+            image = dataset(file, "entry/data/data")[row]
+            np.testing.assert_array_equal(image, expected(pulse_id) if pulse_id != 5 else 0)
+    tree = bench.check_balance()
+    assert (tree["captured"], tree["filled"], tree["output"]["written"], tree["output"]["disabled"]) == (6, 1, 5, 2)
+    path = bench.command("capture", file="second.h5")
+    bench.send(9)
+    assert bench.command("finish") == path
+    tree = bench.until(lambda s: s["state"] == "Idle")
+    assert (tree["captures"], tree["captured"]) == (2, 1)
+    assert bench.check_balance()["output"]["written"] == 6
+    bench.stop()
+
+
+def test_a_range_of_pulses_compressed(short_runtime_dir, stack):
+    bench = Bench(short_runtime_dir, stack, 'compression = "bslz4"\n')
+    path = bench.command("capture", file="range.h5", start=10, stop=20, step=5)
+    for pulse_id in range(8, 23):
+        bench.send(pulse_id)
+    bench.until(lambda s: s["state"] == "Idle")
+    with h5py.File(path) as file:
+        assert dataset(file, "data/JF/pulse_id")[:, 0].tolist() == [10, 15, 20]
+        np.testing.assert_array_equal(dataset(file, "data/JF/data")[2], expected(20))
+    bench.check_balance()
+    bench.stop()
+
+
+def test_what_is_being_captured_is_whole_when_the_writer_is_stopped(short_runtime_dir, stack):
+    bench = Bench(short_runtime_dir, stack, "")
+    path = bench.command("capture", file="cut.h5")
+    for pulse_id in range(1, 6):
+        bench.send(pulse_id)
+    bench.stop()
+    with h5py.File(path) as file:
+        assert dataset(file, "data/JF/pulse_id")[:, 0].tolist() == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"file": "{nonsense}.h5"}, "expected at most {detector} and {number}"),
+        ({"file": "nowhere/a.h5"}, "cannot be made"),
+        ({"file": "a.h5", "images": -1}, "images: found -1"),
+    ],
+)
+def test_wrong_captures_are_refused(short_runtime_dir, stack, arguments, message):
+    bench = Bench(short_runtime_dir, stack, "")
+    with pytest.raises(CommandError, match=message):
+        bench.command("capture", **arguments)
+    with pytest.raises(CommandError, match="no capture is running"):
+        bench.command("finish")
+    assert bench.status()["state"] == "Idle"
+    bench.stop()

@@ -1,0 +1,164 @@
+from pathlib import Path
+
+import h5py
+import hdf5plugin
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detectors.errors import ConfigError, HostError
+from detectors.outputs.hdf5.capture import Capture, CaptureRequest, Selector
+from detectors.outputs.hdf5.layout import FileLayout
+from detectors.outputs.hdf5.live import LiveFile, LiveImage
+from detectors.pools.buffer_pool import BufferPool
+from detectors.wire.array10 import ImageHeader
+
+LAYOUT = FileLayout("JF", ("M00", "M01"), (4, 8), np.dtype("<u2"))
+FILE = Path("/tmp/capture.h5")
+
+assert hdf5plugin.FILTERS  # imported for the filters that it registers
+
+
+def pixels(pulse_id: int) -> np.ndarray:
+    return np.random.default_rng(pulse_id).integers(0, 1000, LAYOUT.image_shape, "<u2")
+
+
+def run(selector: Selector, pulses: list[int]) -> tuple[list[int], list[int]]:
+    """Return the pulses taken and those filled, in order."""
+    taken, filled = [], []
+    for pulse_id in pulses:
+        missing, wanted = selector.take(pulse_id)
+        filled += missing
+        taken += [pulse_id] if wanted else []
+        if selector.past(pulse_id):
+            break
+    return taken, filled
+
+
+@given(
+    st.sets(st.integers(1, 300), max_size=80).map(sorted),
+    st.integers(0, 300),
+    st.integers(0, 300),
+    st.integers(1, 5),
+    st.integers(0, 20),
+    st.sampled_from(["skip", "fill"]),
+)
+def test_what_belongs_to_a_capture(pulses, start, length, step, images, missing):  # noqa: PLR0917
+    stop = start + length if length else 0
+    selector = Selector(CaptureRequest(FILE, images, start, stop, step), 1, missing)
+    taken, filled = run(selector, pulses)
+    inside = [p for p in pulses if p >= start and (not stop or p <= stop)]
+    origin = start or (inside[0] if inside else 0)
+    wanted = [p for p in inside if (p - origin) % step == 0]
+    everything = list(range(origin, wanted[-1] + 1, step)) if missing == "fill" and wanted else wanted
+    everything = everything[:images] if images else everything
+    assert sorted(taken + filled) == everything
+    assert set(taken) <= set(pulses)
+    assert set(filled).isdisjoint(wanted)
+    assert selector.taken == len(everything)
+
+
+def test_a_jump_is_not_filled():
+    selector = Selector(CaptureRequest(FILE), 1, "fill")
+    assert selector.take(5) == ([], True)
+    assert selector.take(10**9) == ([], True)
+
+
+@pytest.mark.parametrize(("missing", "count"), [("skip", 0), ("fill", 1)])
+def test_a_lost_image_is_made_up_for_or_filled(missing, count):
+    selector = Selector(CaptureRequest(FILE, images=1), 1, missing)
+    assert selector.take(5) == ([], True)
+    assert selector.lost() == (missing == "fill")
+    assert selector.taken == count
+
+
+def test_wrong_requests_name_every_mistake():
+    with pytest.raises(ConfigError) as error:
+        CaptureRequest(Path("a.h5"), images=-1, start=9, stop=5, step=0)
+    assert [p.split(":")[0] for p in error.value.problems] == ["file", "images", "step", "stop"]
+
+
+@pytest.mark.parametrize("compress", ["none", "bslz4", "blosc"])
+def test_a_reader_follows_the_file(tmp_path, compress):
+    path = tmp_path / "live.h5"
+    writer = LiveFile(path, LAYOUT, compress)
+    with h5py.File(path, "r", swmr=True) as file:
+        data, pulses = file["entry/data/data"], file["data/JF/pulse_id"]
+        assert isinstance(data, h5py.Dataset)
+        assert isinstance(pulses, h5py.Dataset)
+        assert data.shape == (0, 8, 8)
+        writer.append([LiveImage(7, 17, 1, True, 3, pixels(7))])
+        for dataset in (data, pulses):
+            dataset.refresh()
+        assert pulses[:, 0].tolist() == [7]
+        np.testing.assert_array_equal(data[0], pixels(7))
+        writer.append([LiveImage(8), LiveImage(9, 19, 1, False, 1, pixels(9))])
+        data.refresh()
+        assert data.shape == (3, 8, 8)
+        assert not data[1].any()
+        np.testing.assert_array_equal(data[2], pixels(9))
+    writer.close()
+    with h5py.File(path) as file:
+        columns = {
+            name: item[:, 0].tolist()
+            for name, item in file["data/JF"].items()
+            if name != "data"
+        }  # fmt: skip
+        assert columns == {
+            "pulse_id": [7, 8, 9],
+            "frame_index": [17, 0, 19],
+            "daq_rec": [1, 0, 1],
+            "is_good_frame": [1, 0, 0],
+            "module_mask": [3, 0, 1],
+        }
+        general = file["general/detector_name"]
+        assert isinstance(general, h5py.Dataset)
+        assert general.asstr()[()] == "JF"
+    assert (writer.count, writer.bytes) == (3, 2 * LAYOUT.image_bytes)
+
+
+@pytest.mark.parametrize(("name", "message"), [("there.h5", "is there already"), ("no/a.h5", "cannot be made")])
+def test_a_file_that_cannot_be_made_is_told(tmp_path, name, message):
+    (tmp_path / "there.h5").write_text("precious")
+    with pytest.raises(HostError, match=message):
+        LiveFile(tmp_path / name, LAYOUT)
+    assert (tmp_path / "there.h5").read_text() == "precious"
+
+
+def test_a_capture_writes_all_and_gives_its_memory_back(tmp_path):
+    pool = BufferPool(8, LAYOUT.image_bytes)
+    capture = Capture(tmp_path / "a.h5", LAYOUT, "none")
+    for pulse_id in range(50):
+        buffer = pool.acquire()
+        buffer.copy_from(pixels(pulse_id))
+        capture.offer(ImageHeader(pulse_id, pulse_id, True, 0, "JF", "uint16", (8, 8)), 3, buffer.freeze())
+    capture.fill(50)
+    capture.end()
+    capture.join()
+    assert (capture.written, capture.filled, capture.failed, capture.error) == (50, 1, 0, "")
+    assert pool.available == 8
+    with h5py.File(tmp_path / "a.h5") as file:
+        data = file["data/JF/data"]
+        assert isinstance(data, h5py.Dataset)
+        for pulse_id in range(50):
+            np.testing.assert_array_equal(data[pulse_id], pixels(pulse_id))
+
+
+def test_a_disk_that_refuses_is_counted(tmp_path, monkeypatch):
+    pool = BufferPool(4, LAYOUT.image_bytes)
+    capture = Capture(tmp_path / "a.h5", LAYOUT, "none")
+
+    def refuse(self, images):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(LiveFile, "append", refuse)
+    for pulse_id in range(4):
+        buffer = pool.acquire()
+        buffer.copy_from(pixels(pulse_id))
+        capture.offer(ImageHeader(pulse_id, pulse_id, True, 0, "JF", "uint16", (8, 8)), 3, buffer.freeze())
+    capture.end()
+    capture.join()
+    assert (capture.written, capture.failed) == (0, 4)
+    assert "No space left on device" in capture.error
+    assert pool.available == 4
