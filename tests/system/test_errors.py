@@ -1,0 +1,191 @@
+"""What a user does wrong, or the host refuses: one line each on stderr, an exit code, and nothing left behind."""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from bench.soak.processes import with_runtime_dir
+from detectors.runtime import SHM_FOLDER, Runtime
+from detectors.workers.control import hold_lock
+from tests.support.epics_env import epics_variables, free_ports
+
+COMMANDS = {"run": (), "receive": ("M00",), "monitor": ("CAM",)}
+PREFIX = f"ERR{os.getpid()}:"
+END_S = 60
+
+
+@dataclass
+class Ended:
+    """How a command ended."""
+
+    code: int
+    errors: list[str]
+    """Its error lines, without the program's name."""
+    output: str
+
+
+class Detector:
+    """A configuration that would do, and the means to spoil it."""
+
+    def __init__(self, folder: Path, runtime_dir: Path) -> None:
+        self.path = folder / "detector.toml"
+        self.module_port, self.timing_port = free_ports(2)
+        self.runtime_dir = runtime_dir
+        self.text = (
+            f'[detector]\nname = "DET"\nprefix = "{PREFIX}"\n'
+            f'[disk]\nfolder = "{folder}/data"\n'
+            f"[timing]\nport = {self.timing_port}\n"
+            f'[[udp]]\nname = "M00"\nmodule_id = 0\nport = {self.module_port}\naddress = "127.0.0.1"\n'
+            '[[pva]]\nname = "CAM"\npv = "SIM:IMAGE"\ndtype = "uint16"\nshape = [64, 64]\n'
+        )
+
+    def change(self, old: str, new: str) -> None:
+        assert old in self.text
+        self.text = self.text.replace(old, new)
+
+    def write(self) -> Path:
+        self.path.write_text(self.text)
+        return self.path
+
+    def fails(self, command: str, *words: str, there_before: tuple[str, ...] = ()) -> Ended:
+        """Run a command that must end by itself, without a traceback and without leaving anything."""
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("EPICS")}
+        done = subprocess.run(
+            [sys.executable, "-m", "ioc", command, str(self.path), *(words or COMMANDS[command])],
+            env={**environment, **epics_variables(), "XDG_RUNTIME_DIR": str(self.runtime_dir)},
+            capture_output=True,
+            text=True,
+            timeout=END_S,
+            check=False,
+        )
+        assert "Traceback" not in done.stdout + done.stderr, done.stderr
+        assert "READY" not in done.stdout
+        assert self.left_behind() == list(there_before)
+        said = [line for line in done.stderr.splitlines() if line.startswith("pebbledaq: ")]
+        return Ended(done.returncode, [line.removeprefix("pebbledaq: ") for line in said], done.stdout + done.stderr)
+
+    def left_behind(self) -> list[str]:
+        """Processes, shared memory, and anything in the runtime folder but the folder of all detectors."""
+        found = [f"process {pid}: {words}" for pid, words in with_runtime_dir(self.runtime_dir).items()]
+        found += [str(path) for path in SHM_FOLDER.glob(f"*{Runtime(PREFIX).key}*")]
+        return found + [str(path) for path in self.runtime_dir.glob("*/*")]
+
+
+@pytest.fixture
+def detector(tmp_path: Path) -> Iterator[Detector]:
+    # Not in our own environment: a process is found by it.
+    runtime_dir = Path(tempfile.mkdtemp(prefix="pd", dir="/tmp"))
+    yield Detector(tmp_path, runtime_dir)
+    shutil.rmtree(runtime_dir)
+
+
+@pytest.fixture(params=COMMANDS)
+def command(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+def test_every_mistake_in_a_configuration_is_one_line(detector: Detector, command: str):
+    detector.change("module_id = 0", "module_id = -1")
+    detector.change("[timing]", "[zqm]\nenabled = true\n[timing]")
+    detector.change("shape = [64, 64]", 'shape = [64, 64]\nmatch = "nearly"')
+    detector.write()
+    ended = detector.fails(command)
+    assert ended.code == 2
+    assert len(ended.errors) == 3, ended.errors
+    assert all(line.startswith(f"{detector.path}: ") for line in ended.errors)
+    for place in ("udp[0].module_id", "zqm", "pva[0].match"):
+        assert sum(f" {place}: " in line for line in ended.errors) == 1, ended.errors
+
+
+def test_a_file_that_is_no_toml(detector: Detector, command: str):
+    detector.text = "[detector\n"
+    detector.write()
+    ended = detector.fails(command)
+    assert ended.code == 2
+    assert len(ended.errors) == 1
+    assert "not TOML" in ended.errors[0]
+
+
+def test_a_file_that_is_not_there(detector: Detector, command: str):
+    ended = detector.fails(command)
+    assert ended.code == 2
+    assert ended.errors == [f"{detector.path}: cannot be read: No such file or directory; give the path of a TOML file"]
+
+
+@pytest.mark.parametrize(("command", "wrong", "known"), [("receive", "M07", "M00"), ("monitor", "CAM7", "CAM")])
+def test_a_source_that_is_not_configured(detector: Detector, command: str, wrong: str, known: str):
+    detector.write()
+    ended = detector.fails(command, wrong)
+    assert ended.code == 2
+    assert len(ended.errors) == 1
+    assert f"found {wrong!r}, expected one of: {known}" in ended.errors[0]
+
+
+def test_a_buffer_that_breaks_a_rule(detector: Detector, command: str):
+    detector.text += "[pools]\npebbleBufCount = 100\n"
+    detector.write()
+    ended = detector.fails(command)
+    assert ended.code == 2
+    assert ended.errors
+    assert all("pebbleBufCount" in line and "power of two" in line for line in ended.errors)
+
+
+def test_a_port_in_use(detector: Detector, command: str):
+    port = detector.timing_port if command == "monitor" else detector.module_port
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", port))
+        detector.write()
+        ended = detector.fails(command)
+    assert ended.code == 1
+    assert len(ended.errors) == 1, ended.errors
+    assert str(port) in ended.errors[0]
+    assert "in use" in ended.errors[0]
+
+
+@pytest.mark.parametrize("folder", ["/proc/pebbledaq", "/dev/null/data"])
+def test_a_folder_that_cannot_be_written(detector: Detector, command: str, folder: str):
+    detector.change(f"{detector.path.parent}/data", folder)
+    detector.write()
+    ended = detector.fails(command)
+    assert ended.code == 1
+    assert len(ended.errors) == 1, ended.errors
+    assert folder in ended.errors[0]
+    assert re.search("cannot be (written|made)", ended.errors[0])
+
+
+def test_too_little_memory(detector: Detector, command: str):
+    detector.text += "[pools]\npebbleBufCount = 1073741824\n"
+    detector.write()
+    ended = detector.fails(command)
+    assert ended.code == 1
+    assert ended.errors
+    assert all("memory" in line for line in ended.errors), ended.errors
+    # What would fit is named, so that the user need not try.
+    assert all(re.search(r"pebbleBufCount\D+\d+", line) for line in ended.errors), ended.errors
+
+
+def test_a_second_process_of_the_same_name(detector: Detector, command: str, monkeypatch: pytest.MonkeyPatch):
+    owner = {"run": "ioc", "receive": "udp.M00", "monitor": "pva.CAM"}[command]
+    detector.write()
+    with monkeypatch.context() as patch:
+        patch.setenv("XDG_RUNTIME_DIR", str(detector.runtime_dir))
+        runtime = Runtime(PREFIX)
+        with hold_lock(runtime, owner):
+            patch.undo()
+            found = detector.fails(
+                command, there_before=(str(detector.runtime_dir / f"pebbledaq-{os.getuid()}" / runtime.key),)
+            )
+            patch.setenv("XDG_RUNTIME_DIR", str(detector.runtime_dir))
+    assert found.code == 1
+    assert len(found.errors) == 1
+    assert f"{owner}: already running as process {os.getpid()}" in found.errors[0]
+    assert detector.left_behind() == []
