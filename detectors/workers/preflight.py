@@ -18,7 +18,7 @@ from typing import Final
 
 from detectors.config import Config, SourceSection, UdpSection
 from detectors.errors import PebbleDaqError, SizingError
-from detectors.pools.host_memory import mem_available
+from detectors.pools.host_memory import Machine, mem_available
 from detectors.pools.sizing import BufferPlan, plan_buffers
 from detectors.runtime import SHM_FOLDER
 from detectors.wire.headers import HEADERS
@@ -177,20 +177,23 @@ def _memory(request: Request) -> Iterator[Finding]:
     pebble = sum(p.pebble.total_bytes for p in plans.values() if p.pebble)
     transition = sum(p.transition.total_bytes for p in plans.values() if p.transition)
     shm = os.statvfs(SHM_FOLDER)
-    free = shm.f_bavail * shm.f_frsize
+    free, available, needed = shm.f_bavail * shm.f_frsize, mem_available(), pebble + transition
+    largest = Machine(available, available).largest_count(list(plans.values())) if plans else None
+    lower = f"set pebbleBufCount = {largest}, and cfgRxCount below it" if largest else "take smaller images"
+    lower = f"{lower}, or free memory: pebbledaq sizes CONFIG"
+    # More shared memory than there is memory would be no use.
+    larger = f"mount -o remount,size={pebble * 5 // 4 >> 20}m /dev/shm" if needed <= available else lower
     yield Finding(
         "shared memory",
         Level.OK if pebble <= free else Level.ERROR,
         f"pebbles need {_gib(pebble)}, free {_gib(free)}",
-        "" if pebble <= free else f"mount -o remount,size={pebble * 5 // 4 >> 20}m /dev/shm",
+        "" if pebble <= free else larger,
     )
-    available = mem_available()
-    needed = pebble + transition
     yield Finding(
         "memory",
         Level.OK if needed <= available else Level.ERROR,
         f"pools need {_gib(needed)}, available {_gib(available)}",
-        "" if needed <= available else "lower cfgRxCount or pebbleBufCount: pebbledaq sizes CONFIG",
+        "" if needed <= available else lower,
     )
 
 

@@ -1,4 +1,5 @@
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -86,8 +87,13 @@ def test_a_port_in_use_is_an_error(tmp_path: Path) -> None:
 def test_pools_beyond_the_memory_are_an_error(tmp_path: Path) -> None:
     big = "pools.pebbleBufCount = 1048576"
     findings = run_checks(config(tmp_path, big), cheap=True)
-    assert by_check(findings, "shared memory")[0].level is Level.ERROR
-    assert by_check(findings, "memory")[0].level is Level.ERROR
+    for check in ("shared memory", "memory"):
+        finding = by_check(findings, check)[0]
+        assert finding.level is Level.ERROR
+        fits = re.search(r"set pebbleBufCount = (\d+), and cfgRxCount below it", finding.remedy)
+        assert fits, finding
+        smaller = run_checks(config(tmp_path, f"pools.pebbleBufCount = {fits[1]}"), cheap=True)
+        assert by_check(smaller, "memory")[0].level is Level.OK
 
 
 def test_a_plan_that_breaks_a_rule_is_an_error(tmp_path: Path) -> None:
