@@ -17,6 +17,7 @@ from detectors.assembly.frames import FrameAssembler
 from detectors.config import Config, UdpSection
 from detectors.errors import CommandError
 from detectors.outputs.outputs import Outputs, worker_name
+from detectors.pools.host_memory import Machine, check_memory
 from detectors.pools.pebble import Pebble, PebbleLease
 from detectors.pools.sizing import plan_buffers
 from detectors.run_state import RunState, Service, next_state
@@ -82,6 +83,7 @@ class Receiver:
         """Take port, memory and outputs; ``stack`` gives them back. Raises HostError or SizingError."""
         geometry = module.geometry
         plan = plan_buffers(config, module)
+        check_memory([plan], Machine.read([runtime.shm(self._worker)]))
         source = UdpSource(
             geometry,
             module.address,
