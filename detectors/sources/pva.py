@@ -46,8 +46,8 @@ def open_source(spec: PvSpec, *, client: str, direct_above: int, when_full: str)
         from detectors.sources.ca import CaClient  # caproto is needed for nothing else
 
         return ThreadedSource(CaClient(spec, when_full=when_full))
-    p4p = P4pClient(spec, when_full=when_full)
     if client == "p4p":
-        return ThreadedSource(p4p)
+        return ThreadedSource(P4pClient(spec, when_full=when_full))
+    p4p = P4pClient(spec, when_full=when_full, tune=False)  # what is left to it is small
     direct = DirectClient(spec, when_full=when_full, least_bytes=direct_above if client == "auto" else 0)
     return ThreadedSource(DirectThenP4p(direct, p4p, spec.pv))

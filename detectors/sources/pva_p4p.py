@@ -37,26 +37,28 @@ As shipped, every image is a fresh mmap, and its page faults cost more than its 
 
 
 def tune_allocator() -> None:
-    """Make glibc reuse the memory of arrays, for the whole process; call before p4p is imported."""
+    """Make glibc reuse the memory of arrays, for the whole process; call before other threads have heaps of their own."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None or not all(mallopt(option, value) for option, value in _MALLOPT.items()):
         log.warning("mallopt is not to be had on this host: p4p will be slower with large images")
 
 
 class P4pClient:
-    """Serves one PV on the caller's thread."""
+    """Serves one PV on the caller's thread.
+
+    Make it early, on the main thread: with ``tune`` it tunes the allocator, which other threads' heaps would escape.
+    """
 
     name = "p4p"
 
     def __init__(self, spec: PvSpec, *, when_full: str, tune: bool = True) -> None:
         self._spec = spec
         self._when_full = when_full
-        self._tune = tune
+        if tune:
+            tune_allocator()
 
     def serve(self, sink: ImageSink, stop: threading.Event, wake: threading.Event) -> None:
         """Deliver updates until ``stop`` is set; ``wake`` is set along with it, and by us when updates came."""
-        if self._tune:
-            tune_allocator()
         from p4p.client.raw import Context
 
         delivery = Delivery(sink, self._spec, self._when_full, stop)
