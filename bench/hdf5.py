@@ -1,4 +1,7 @@
-"""Rows: HDF5 from the binary buffer, against cp of the same bytes, h5py's defaults and one-thread hdf5plugin."""
+"""HDF5 from the binary buffer, against cp of the same bytes, h5py's defaults and hdf5plugin on one thread.
+
+The disk is that of BENCH_FOLDER, by default of the temporary folder.
+"""
 
 import os
 import shutil
@@ -14,6 +17,7 @@ import h5py
 import hdf5plugin
 import numpy as np
 
+from bench.table import Row, median_ratio
 from detectors.buffer.detector_json import register_module
 from detectors.buffer.layout import file_bytes, relative_path
 from detectors.buffer.reader import BufferReader
@@ -24,13 +28,15 @@ from detectors.outputs.hdf5.view import write_view
 
 SHAPE = (512, 1024)
 FRAME_BYTES = 2 * 512 * 1024
-REPEATS = 3
+REPEATS = 5
+
+Work = Callable[[Path], object]
 
 
 @contextmanager
 def buffer(frames: int, modules: int) -> Iterator[BufferReader]:
-    """Make a JUNGFRAU buffer of noise (compressible as raw frames are: about 2x) on the disk of the working folder."""
-    folder = Path(tempfile.mkdtemp(prefix="bench-hdf5-", dir=os.environ.get("BENCH_FOLDER", ".")))
+    """Make a JUNGFRAU buffer of noise (compressible as raw frames are: about 2x) on the disk of BENCH_FOLDER."""
+    folder = Path(tempfile.mkdtemp(prefix="bench-hdf5-", dir=os.environ.get("BENCH_FOLDER")))
     detector = folder / "JF"
     shape = RecordShape(FRAME_BYTES)
     noise = np.random.default_rng(1)
@@ -54,16 +60,17 @@ def buffer(frames: int, modules: int) -> Iterator[BufferReader]:
         shutil.rmtree(folder)
 
 
-def _seconds(work: Callable[[Path], object], folder: Path) -> float:
-    """Return the median time of ``work`` on a path that is not there."""
-    took = []
-    for n in range(REPEATS):
-        path = folder / f"out-{n}"
-        start = time.perf_counter()
-        work(path)
-        took.append(time.perf_counter() - start)
-        path.unlink()
-    return statistics.median(took)
+def _seconds(works: dict[str, Work], folder: Path, repeats: int) -> dict[str, list[float]]:
+    """Return the times of each way to write, taken in turns so that a busy moment meets all alike."""
+    took: dict[str, list[float]] = {name: [] for name in works}
+    for _ in range(repeats):
+        for name, work in works.items():
+            path = folder / "out"
+            start = time.perf_counter()
+            work(path)
+            took[name].append(time.perf_counter() - start)
+            path.unlink()
+    return took
 
 
 def _defaults(reader: BufferReader, count: int, path: Path, **options: object) -> None:
@@ -77,50 +84,48 @@ def _defaults(reader: BufferReader, count: int, path: Path, **options: object) -
             data[pulse_id] = reader.read_image(pulse_id).data
 
 
-def rows(frames: int = 400, modules: int = 1) -> list[dict[str, object]]:
-    """Return one row a way to write, ratios within this run."""
-    nbytes = frames * modules * FRAME_BYTES
-    with buffer(frames, modules) as reader:
-        pulses = PulseRange(0, frames - 1)
-        folder = reader.folder.parent
-        source = folder / "source"
-        with source.open("wb") as file:  # the same bytes as the images, in one file
-            for pulse_id in range(frames):
-                file.write(np.ascontiguousarray(reader.read_image(pulse_id).data).data)
-        one_chunk = {"chunks": (1, modules * SHAPE[0], SHAPE[1])}
-        plugins = {
-            "bslz4": hdf5plugin.Bitshuffle(cname="lz4"),
-            "blosc": hdf5plugin.Blosc(cname="lz4", clevel=5, shuffle=hdf5plugin.Blosc.SHUFFLE),
-        }
-        took = {
-            "cp": _seconds(lambda p: subprocess.run(["cp", source, p], check=True), folder),
-            "none": _seconds(lambda p: write_file(reader, pulses, p), folder),
-            "h5py defaults": _seconds(lambda p: _defaults(reader, frames, p), folder),
-            "view": _seconds(lambda p: write_view(reader, pulses, p), folder),
-        }
-        for name, plugin in plugins.items():
-            took[name] = _seconds(lambda p, n=name: write_file(reader, pulses, p, compress=n), folder)
-            took[f"{name}, one-thread hdf5plugin"] = _seconds(
-                lambda p, o=plugin: _defaults(reader, frames, p, **one_chunk, **o), folder
-            )
-    found: list[dict[str, object]] = []
-    for name, seconds in took.items():
-        against = {"none": "cp", "bslz4": "bslz4, one-thread hdf5plugin", "blosc": "blosc, one-thread hdf5plugin"}.get(
-            name
-        )
-        found.append(
-            {
-                "row": f"hdf5 {name}, {modules} module(s)",
-                "MB/s": round(nbytes / seconds / 1e6),
-                "ms": round(seconds * 1e3, 1),
-                "ratio": f"{took[against] / seconds:.2f} x {against}" if against else "",
-                "x defaults": round(took["h5py defaults"] / seconds, 1),
-            }
-        )
-    return found
+def _works(reader: BufferReader, frames: int, source: Path) -> dict[str, Work]:
+    pulses = PulseRange(0, frames - 1)
+    chunks = {"chunks": (1, len(reader.modules) * SHAPE[0], SHAPE[1])}
+    bslz4 = hdf5plugin.Bitshuffle(cname="lz4")
+    blosc = hdf5plugin.Blosc(cname="lz4", clevel=5, shuffle=hdf5plugin.Blosc.SHUFFLE)
+    return {
+        "cp": lambda p: subprocess.run(["cp", source, p], check=True),
+        "copy": lambda p: write_file(reader, pulses, p),
+        "h5py's defaults": lambda p: _defaults(reader, frames, p),
+        "bslz4": lambda p: write_file(reader, pulses, p, compress="bslz4"),
+        "hdf5plugin bslz4": lambda p: _defaults(reader, frames, p, **chunks, **bslz4),
+        "blosc": lambda p: write_file(reader, pulses, p, compress="blosc"),
+        "hdf5plugin blosc": lambda p: _defaults(reader, frames, p, **chunks, **blosc),
+        "view": lambda p: write_view(reader, pulses, p),
+    }
 
 
-if __name__ == "__main__":
+def rows(*, quick: bool) -> Iterator[Row]:
+    """Yield the ratios to cp, to h5py's defaults and to hdf5plugin on one thread."""
+    frames = 200 if quick else 400
     for modules in (1, 2):
-        for row in rows(modules=modules):
-            print("  ".join(f"{key} {value}" for key, value in row.items()))
+        with buffer(frames, modules) as reader:
+            source = reader.folder.parent / "source"
+            with source.open("wb") as file:  # the same bytes as the images, in one file
+                for pulse_id in range(frames):
+                    file.write(np.ascontiguousarray(reader.read_image(pulse_id).data).data)
+            took = _seconds(_works(reader, frames, source), reader.folder.parent, 1 if quick else REPEATS)
+        mb = frames * modules * FRAME_BYTES / 1e6
+        for ours, theirs, target in (
+            ("copy", "cp", 0.8),
+            ("copy", "h5py's defaults", 2.0),
+            ("bslz4", "hdf5plugin bslz4", None),
+            ("blosc", "hdf5plugin blosc", None),
+        ):
+            speed = mb / statistics.median(took[ours])
+            yield Row(
+                f"{modules} module(s): {ours} against {theirs}",
+                median_ratio(took[theirs], took[ours]),
+                "x the speed",
+                target,
+                at_most=False,
+                note=f"{speed:.0f} MB/s against {mb / statistics.median(took[theirs]):.0f}",
+            )
+        milliseconds = statistics.median(took["view"]) * 1e3
+        yield Row(f"{modules} module(s): view of {frames} images", milliseconds, "ms")
