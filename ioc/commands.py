@@ -33,6 +33,7 @@ class Commands:
         self._ask = ask
         sources = {name: source for name, source in workers(config).items() if source is not None}
         self._sources = list(sources)
+        self._detectors = {name: config.detector_of(source) for name, source in sources.items()}
         self.enabled = {name: source.enabled for name, source in sources.items()}
         if config.stream is not None:
             self.enabled[STREAM] = config.stream.enabled
@@ -49,6 +50,11 @@ class Commands:
     def sources_responding(self) -> list[str]:
         """Return the workers that a transition goes to: the image assembler has no run."""
         return [name for name in self._sources if name in self.responding]
+
+    def detector_folders(self) -> list[Path]:
+        """Return the folders that the sources write to, one for each detector and place."""
+        folders = {Path(root) / self._detectors[name] for name, root in self._folders.items()}
+        return sorted(folders)
 
     def handlers(self) -> dict[str, Handler]:
         """Return every handler by the name that bindings use."""

@@ -5,6 +5,8 @@ from dataclasses import asdict
 from typing import Any
 
 from ioc.bindings import Bindings, bind, field_types
+from ioc.retention import OWNER as RETENTION
+from ioc.retention import RetentionStatus
 from ioc.status import OWNER, IocStatus, ProcessStatus
 from ioc.templates import Load
 
@@ -20,5 +22,5 @@ def load_records(templates: Iterable[Load], defaults: Mapping[str, Any], handler
         database.load(template.path, template.macros)
     process = field_types({"process": asdict(ProcessStatus())})
     owners = {worker: {**field_types(snapshot), **process} for worker, snapshot in defaults.items()}
-    owners[OWNER] = field_types(IocStatus())
+    owners |= {OWNER: field_types(IocStatus()), RETENTION: field_types(RetentionStatus())}
     return bind(database.records(), owners, handlers)

@@ -30,6 +30,8 @@ from ioc.loading import load_records
 from ioc.observer import Observer, View
 from ioc.plan import Plan
 from ioc.ports import client_environment, ports_in_use
+from ioc.retention import OWNER as RETENTION
+from ioc.retention import Retention
 from ioc.run_control import RunControl, state_by_label
 from ioc.startup import check_host
 from ioc.status import OWNER, IocStatus
@@ -88,6 +90,7 @@ class Server:
         self._complaints: dict[str, str] = {}
         self._asking: Counter[str] = Counter()
         self._defaults = defaults(config)
+        self._retention = Retention(config.disk) if config.disk else None
 
     async def main(self, templates: list[Load]) -> int:
         """Start, serve until a signal, stop everything."""
@@ -109,14 +112,17 @@ class Server:
             restart=self._config.run.restart_workers,
         )
         self._commands = Commands(self._config, self._run, self._supervisor, self._ask)
+        self._handlers = self._commands.handlers() | (self._retention.handlers() if self._retention else {})
         self._observer = Observer(self._context, self._runtime, self._defaults)
         tasks: list[asyncio.Task[Any]] = []
         try:
             if not await self._adopt():
                 check_host(self._config)
+            if self._retention:
+                self._retention.start(self._commands.detector_folders())
             for line in ports_in_use():
                 log.warning(line)
-            bindings = load_records(templates, self._defaults, self._commands.handlers())
+            bindings = load_records(templates, self._defaults, self._handlers)
             # The workers start while EPICS initialises.
             await self._start_workers()
             self._start_epics(bindings)
@@ -136,10 +142,14 @@ class Server:
             for task in (*tasks, *self._settling.values()):
                 task.cancel()
             await asyncio.gather(*tasks, *self._settling.values(), return_exceptions=True)
-            await self._supervisor.close()
+            await asyncio.gather(self._supervisor.close(), self._stop_retention())
             self._observer.close()
             self._context.destroy(linger=0)
         return 0
+
+    async def _stop_retention(self) -> None:
+        if self._retention:
+            await asyncio.to_thread(self._retention.close)
 
     async def _adopt(self) -> bool:
         """Take over the wishes and the run state from workers that run already; return whether there are any."""
@@ -174,7 +184,7 @@ class Server:
         # As root EPICS locks all memory, present and future: mapping a pebble would take seconds.
         ctypes.c_int.in_dll(dbCore, "dbThreadRealtimeLock").value = 0
         imports.callbackSetQueueSize(CALLBACK_QUEUE)
-        self._records = Records(bindings, self._commands.handlers(), self._command_done)
+        self._records = Records(bindings, self._handlers, self._command_done)
         self._views = {
             worker: View(defaults, self._records.fields(worker)) for worker, defaults in self._defaults.items()
         }
@@ -264,6 +274,9 @@ class Server:
             self._settling.pop(worker, None)
 
     def _show_ioc(self) -> None:
+        if self._retention:
+            self._retention.follow(self._commands.detector_folders())
+            self._records.show(RETENTION, flat(self._retention.status()))
         processes = [process.status for process in self._supervisor.processes.values()]
         alarm, health = self._records.worst(self._config.detector.prefix)
         uptime_s = time.monotonic() - self._started_s

@@ -80,7 +80,7 @@ def _all_sources(config: Config, prefix: Mapping[str, str]) -> list[Load]:
     found = [Load("outputs.template", {**prefix, "O": "Zmq:", "F": "zmq"})]
     if config.disk is not None:
         found.append(Load("outputs.template", {**prefix, "O": "Disk:", "F": "disk"}))
-        found.append(Load("folder.template", prefix))
+        found += [Load("folder.template", prefix), Load("retention.template", prefix)]
     return found
 
 

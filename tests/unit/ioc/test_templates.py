@@ -32,13 +32,15 @@ from detectors.run_state import RunState
 from detectors.runtime import Runtime
 from ioc.commands import Commands
 from ioc.loading import load_records
+from ioc.retention import Retention
 from ioc.run_control import RunControl
 from ioc.supervisor import Supervisor
 from ioc.templates import defaults, loads, workers
 config = load_config(sys.argv[1])
 run = RunControl(RunState.UNCONFIGURED, None, None)
 supervisor = Supervisor(Runtime(config.detector.prefix), workers(config), None, None, restart=False)
-bound = load_records(loads(config), defaults(config), Commands(config, run, supervisor, None).handlers())
+handlers = Commands(config, run, supervisor, None).handlers() | Retention(config.disk).handlers()
+bound = load_records(loads(config), defaults(config), handlers)
 print(len(bound.status), len(bound.commands))
 """
 
