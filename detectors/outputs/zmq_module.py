@@ -5,6 +5,7 @@ Source of the format: sf-buffer.
 
 import errno
 from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 import zmq
@@ -42,8 +43,12 @@ class ModulePublisher:
             self._socket.bind(address)
         except zmq.ZMQError as error:
             self._context.destroy(linger=0)
-            raise HostError(f"{address}: cannot publish there: {zmq.strerror(error.errno)}; free it or choose another") from None
-        self.address = self._socket.last_endpoint.decode().rstrip("\0")
+            raise HostError(
+                f"{address}: cannot publish there: {zmq.strerror(error.errno or 0)}; free it or choose another"
+            ) from None
+        endpoint = self._socket.getsockopt(zmq.LAST_ENDPOINT)
+        assert isinstance(endpoint, bytes)
+        self.address = endpoint.rstrip(b"\0").decode()
 
     @property
     def wanted(self) -> bool:
@@ -83,6 +88,8 @@ class ModulePublisher:
         """Send what is queued, for half a second at most."""
         self._socket.close()
         self._context.term()
+        if self.address.startswith("ipc://"):
+            Path(self.address.removeprefix("ipc://")).unlink(missing_ok=True)
 
     def _count_subscribers(self) -> None:
         while self._socket.poll(0):

@@ -31,7 +31,9 @@ class Notifier:
         except zmq.ZMQError as error:
             self._context.destroy(linger=0)
             raise HostError(f"{address}: cannot notify there: {error.strerror}; remove what is in its place") from None
-        self.address = self._socket.last_endpoint.decode().rstrip("\0")
+        endpoint = self._socket.getsockopt(zmq.LAST_ENDPOINT)
+        assert isinstance(endpoint, bytes)
+        self.address = endpoint.rstrip(b"\0").decode()
 
     def look(self) -> None:
         """Learn who listens; call it now and then."""

@@ -37,9 +37,12 @@ def test_the_required_folders_are_packages() -> None:
 def test_every_link_in_the_documents_leads_somewhere() -> None:
     broken = []
     for page in [ROOT / "README.md", ROOT / "CHANGELOG.md", *ROOT.glob("docs/**/*.md")]:
-        for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
-            if "://" not in target and not (page.parent / target).exists():
-                broken.append(f"{page.relative_to(ROOT)}: {target}")
+        targets = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text())
+        broken += [
+            f"{page.relative_to(ROOT)}: {target}"
+            for target in targets
+            if "://" not in target and not (page.parent / target).exists()
+        ]
     assert broken == []
 
 
@@ -56,9 +59,10 @@ def test_every_counter_is_in_the_document() -> None:
 
 
 def test_nothing_committed_names_a_machine() -> None:
-    if shutil.which("git") is None or not (ROOT / ".git").exists():
+    git = shutil.which("git")
+    if git is None or not (ROOT / ".git").exists():
         pytest.skip("not a checkout")
-    names = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    names = subprocess.run([git, "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     own = Path(__file__).relative_to(ROOT).as_posix()
     for name in names:
         path = ROOT / name
