@@ -94,9 +94,4 @@ class ImageAssembler:
 def is_good(frames: Sequence[SlotCopy]) -> bool:
     """Return whether every frame has all its packets, and all are of the same trigger."""
     first = frames[0]
-    return all(
-        f.n_recv_packets >= f.info.expected_packets
-        and f.frame_index == first.frame_index
-        and f.daq_rec == first.daq_rec
-        for f in frames
-    )
+    return all(f.n_recv_packets >= f.info.expected_packets and f.frame_index == first.frame_index for f in frames)
