@@ -133,6 +133,18 @@ def test_camera_timing_and_disk_are_compared():
     assert not all(line.agrees for line in compare_disk("CAM", status, 3, found))
 
 
+def test_what_came_too_late_is_counted_too():
+    status = receiver()
+    packets = replace(status.packets, placed=status.packets.placed - 2, late=2, lost=status.packets.lost + 2)
+    assert all(
+        line.agrees for line in compare_module("M00", {"packets": 82, "frames": 10}, replace(status, packets=packets))
+    )
+    updates = UpdateStats(updates=10, match=9, too_old=1, l1_accepts=10, placed=9, timed_out=1)
+    assert all(
+        x.agrees for x in compare_camera("CAM", {"images": 10}, {"l1_accepts": 10}, 0, MonitorStatus(updates=updates))
+    )
+
+
 def test_what_a_user_switched_off_still_agrees():
     status = receiver()
     cut = replace(
