@@ -89,7 +89,7 @@ def no_disk(warm_up: float, **options: Any) -> None:
     "--every", type=click.FloatRange(min=1), default=30.0, show_default=True, help="Interval between kills, s."
 )
 @click.option(
-    "--away", type=click.FloatRange(min=0), default=3.0, show_default=True, help="How long the camera is away, s."
+    "--away", type=click.FloatRange(min=0), default=6.0, show_default=True, help="How long the camera is away, s."
 )
 @warm_up
 def restarts(every: float, away: float, warm_up: float, **options: Any) -> None:

@@ -12,6 +12,7 @@ TOLERANCE_MIB: Final = 4.0
 """What an interpreter may come to need late, MiB; a leak of one image or frame is found, and of 200 bytes a frame in 5 minutes."""
 FEWEST_SAMPLES: Final = 8
 """With fewer there is nothing to compare."""
+_COURSE: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,8 @@ class Flatness:
     first_mib: float
     last_mib: float
     highest_mib: float
+    course_mib: tuple[float, ...] = ()
+    """Some of the samples, evenly spaced."""
 
     @property
     def growth_mib(self) -> float:
@@ -39,7 +42,13 @@ class Flatness:
         numbers = {
             name: round(getattr(self, name), 2) for name in ("first_mib", "last_mib", "highest_mib", "growth_mib")
         }
-        return {"process": self.process, "samples": self.samples, **numbers, "flat": self.flat}
+        return {
+            "process": self.process,
+            "samples": self.samples,
+            **numbers,
+            "course_mib": self.course_mib,
+            "flat": self.flat,
+        }
 
 
 def resident_bytes(pid: int) -> int | None:
@@ -83,4 +92,5 @@ def verdict(name: str, samples: list[float]) -> Flatness:
     """Return the verdict on one process; at least four samples, MiB, in order."""
     quarter = len(samples) // 4
     first, last = statistics.median(samples[:quarter]), statistics.median(samples[-quarter:])
-    return Flatness(name, len(samples), first, last, max(samples))
+    course = tuple(round(x, 2) for x in samples[:: max(1, len(samples) // _COURSE)])
+    return Flatness(name, len(samples), first, last, max(samples), course)

@@ -25,12 +25,12 @@ def with_runtime_dir(folder: Path) -> dict[int, str]:
     return found
 
 
-def end_all(folder: Path) -> None:
-    """End them all, by force if need be."""
+def end_all(folder: Path, wait_s: float = _END_S) -> None:
+    """End them all; those that did not end within ``wait_s`` by force."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         for pid in with_runtime_dir(folder):
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
-        deadline_s = time.monotonic() + _END_S
+        deadline_s = time.monotonic() + wait_s
         while with_runtime_dir(folder) and time.monotonic() < deadline_s:
             time.sleep(_POLL_S)

@@ -16,6 +16,9 @@ FIRST_PULSE: Final = 12_345_000
 
 _CAMERA_RX_COUNT: Final = 16
 _MODULE_RX_COUNT: Final = 64
+_FLUSH_S: Final = 1.0
+_MATCH_TMO_MS: Final = 5000
+"""The simulators share the machine with what they test: on a busy one they pause for longer than a detector does."""
 _MIB: Final = 1 << 20
 
 
@@ -73,6 +76,7 @@ def config_text(setup: Setup, place: Place) -> str:
     """Return the configuration file."""
     modules = "".join(
         f'\n[[udp]]\nname = "{name}"\nmodule_id = {i}\nport = {port}\naddress = "127.0.0.1"\n'
+        f"flush_timeout_s = {_FLUSH_S}\n"
         for i, (name, port) in enumerate(zip(setup.module_names, place.module_ports, strict=True))
     )
     # The ring of the camera holds two images.
@@ -99,6 +103,7 @@ name = "{CAMERA}"
 pv = "{place.camera_pv}"
 dtype = "{CAMERA_DTYPE}"
 shape = [{setup.camera_shape[0]}, {setup.camera_shape[1]}]
+match_tmo_ms = {_MATCH_TMO_MS}
 
 [pva.dma]
 cfgRxCount = {_CAMERA_RX_COUNT}

@@ -1,0 +1,180 @@
+"""The long runs at a size for every day; and that they notice what is wrong, and clean up after themselves."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from bench.soak.processes import with_runtime_dir
+from detectors.runtime import SHM_FOLDER
+
+END_S = 150
+SMALL = ("--rate", "20", "--shape", "128x256", "--pulses-per-image", "4")
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(END_S + 30)]
+
+
+class Soak:
+    """One run, its lines as they come, and its result."""
+
+    def __init__(self, folder: Path, *words: str) -> None:
+        self.folder = folder
+        self.lines: list[str] = []
+        self._json = folder / "result.json"
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "bench.soak", *words, "--folder", str(folder), "--json", str(self._json)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, "COLUMNS": "160"},
+        )
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.lines.append(line.rstrip())
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.lines)
+
+    def wait(self) -> int:
+        code = self.process.wait(END_S)
+        self._reader.join()
+        return code
+
+    @property
+    def result(self) -> dict:
+        return json.loads(self._json.read_text())
+
+    def children(self) -> dict[int, str]:
+        """Processes of the run, by the folder that they have in common; none before there is one."""
+        words = {path.name: path for path in Path("/proc").glob("[0-9]*")}
+        for pid, path in words.items():
+            try:
+                if (path / "stat").read_text().rsplit(")", 1)[1].split()[1] != str(self.process.pid):
+                    continue
+                environment = (path / "environ").read_bytes().decode(errors="replace")
+            except OSError:
+                continue
+            if found := re.search(r"XDG_RUNTIME_DIR=(/tmp/pd[^\0]+)", environment):
+                return with_runtime_dir(Path(found[1]))
+            assert pid
+        return {}
+
+    def child(self, *words: str) -> int:
+        """Wait for the process whose command line has these words, and return it."""
+        deadline = time.monotonic() + END_S
+        while True:
+            for pid, line in self.children().items():
+                if all(word in line for word in words):
+                    return pid
+            assert time.monotonic() < deadline, self.text
+            assert self.process.poll() is None, self.text
+            time.sleep(0.05)
+
+    def left_behind(self) -> list[str]:
+        """What lies in the folder besides the result, and shared memory."""
+        found = [str(path) for path in self.folder.iterdir() if path != self._json]
+        return found + [str(p) for p in SHM_FOLDER.glob(f"pebbledaq-{os.getuid()}-SOAK{self.process.pid}-*")]
+
+    def end(self) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+        self.wait()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+
+@pytest.fixture
+def soak(tmp_path: Path) -> Iterator[Callable[..., Soak]]:
+    running: list[Soak] = []
+
+    def start(*words: str) -> Soak:
+        running.append(Soak(tmp_path, *words))
+        return running[-1]
+
+    yield start
+    for one in running:
+        one.end()
+
+
+def test_steady(soak: Callable[..., Soak]):
+    one = soak("steady", "--seconds", "4", *SMALL)
+    assert one.wait() == 0, one.text
+    assert "steady: everything agrees" in one.text
+    assert one.result["counters"]["udp.M00"]["disk.written"] == 80
+    assert one.result["counters"]["pva.CAM"]["updates.match"] == 20
+    assert all(not any(rest.values()) for rest in one.result["balance"].values())
+    assert one.left_behind() == []
+
+
+def test_without_disk(soak: Callable[..., Soak]):
+    one = soak("no-disk", "--seconds", "3", *SMALL)
+    assert one.wait() == 0, one.text
+    assert one.result["counters"]["udp.M01"]["disk.disabled"] == 60
+    assert "disk.written" not in one.result["counters"]["udp.M01"]
+    assert one.left_behind() == []
+
+
+def test_a_camera_that_is_killed_again_and_again(soak: Callable[..., Soak]):
+    words = ("--seconds", "10", "--every", "2", "--away", "0.5", "--rate", "40", "--pulses-per-image", "4")
+    one = soak("restarts", *words, "--shape", "128x256")
+    assert one.wait() == 0, one.text
+    updates = {k.removeprefix("updates."): v for k, v in one.result["counters"]["pva.CAM"].items()}
+    assert updates["reconnects"] >= 2
+    assert updates["missed"] > 0
+    assert updates["restarts"] >= 1
+    assert one.left_behind() == []
+
+
+def test_workers_and_ioc_that_are_killed(soak: Callable[..., Soak]):
+    one = soak("kills", "--seconds", "10", "--every", "1", "--seed", "5", *SMALL)
+    assert one.wait() == 0, one.text
+    killed = {name: int(n) for name, n in re.findall(r"(\w+)(?:: | )killed (\d+) times", one.text)}
+    assert sum(killed.values()) >= 2, one.text
+    assert one.left_behind() == []
+
+
+def test_a_worker_that_dies_unplanned_is_a_failure(soak: Callable[..., Soak]):
+    one = soak("steady", "--seconds", "6", *SMALL)
+    receiver = one.child("receive", "M01")
+    deadline = time.monotonic() + END_S
+    while " of 6 s: M00 Rec" not in one.text and "0 of 6 s" not in one.text:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.kill(receiver, signal.SIGKILL)
+    assert one.wait() == 1, one.text
+    assert "something does not agree" in one.text
+    assert one.result["ok"] is False
+    assert any(not line["agrees"] and line["what"].startswith("M01") for line in one.result["comparisons"])
+    assert not any(not line["agrees"] and line["what"].startswith("M00") for line in one.result["comparisons"])
+    assert one.left_behind() == []
+
+
+def test_given_up_it_leaves_nothing(soak: Callable[..., Soak]):
+    one = soak("steady", "--seconds", "60", *SMALL)
+    one.child("monitor", "CAM")
+    pids = set(one.children())
+    one.process.send_signal(signal.SIGTERM)
+    assert one.wait() == 1, one.text
+    assert "interrupted" in one.text
+    assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+    assert one.left_behind() == []
+
+
+def test_a_disk_that_is_too_small_is_one_line(soak: Callable[..., Soak]):
+    one = soak("steady", "--seconds", "100000000", *SMALL)
+    assert one.wait() == 1
+    assert "GB free in" in one.text
+    assert one.left_behind() == []
