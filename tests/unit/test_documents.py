@@ -1,0 +1,86 @@
+"""What the documents show is what the program has."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from detectors.config import load_config, parse_config
+from ioc.cli import _COMMANDS, cli
+from ioc.templates import loads
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks(text: str, language: str = "") -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+def test_the_configuration_shown_is_the_example() -> None:
+    shown = blocks(README, "toml")
+    assert [s.strip() for s in shown] == [(ROOT / "examples" / "jungfrau.toml").read_text().strip()]
+    parse_config(shown[0])
+
+
+def test_the_ten_pvs_exist() -> None:
+    config = load_config(ROOT / "examples" / "jungfrau.toml")
+    names = {name for load in loads(config) for name in load.names()}
+    table = README[README.index("## Ten PVs") : README.index("## A configuration")]
+    rows = re.findall(r"^\| `([^`]+)`", table, re.MULTILINE)
+    assert len(rows) == 10
+    assert set(re.findall(r"`(DAQ:JF01:[^`]+)`", table)) <= names
+
+
+def test_every_command_is_in_the_readme() -> None:
+    table = README[README.index("## Commands") : README.index("## What it is for")]
+    listed = set(re.findall(r"`([a-z]+)", table))
+    assert set(_COMMANDS) - listed == set()
+
+
+@pytest.mark.parametrize("name", sorted(_COMMANDS))
+def test_every_command_has_help(name: str) -> None:
+    with cli.make_context("pebbledaq", [name, "--help"], resilient_parsing=True) as context:
+        command = cli.get_command(context, name)
+        assert command is not None
+        assert command.get_short_help_str()
+
+
+def test_every_command_line_in_the_documents_names_a_command() -> None:
+    for page in PAGES:
+        for block in blocks(page.read_text()):
+            for line in block.splitlines():
+                words = line.split()
+                if words[:1] == ["pebbledaq"]:
+                    assert words[1] in _COMMANDS, f"{page.name}: {line}"
+
+
+def test_the_make_targets_of_the_readme_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^make (\w+)$", README, re.MULTILINE)) | {"bench", "fuzz", "check"}
+    assert targets >= {"demo", "test"}
+    for target in targets:
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_the_ci_script_calls_the_readmes_test_command() -> None:
+    assert "make test" in (ROOT / ".ci" / "run").read_text().splitlines()
+
+
+def test_the_required_packages_are_dependencies() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    names = {re.split(r"[<>=~!\[ ]", d)[0] for d in project["dependencies"]}
+    assert names >= {"p4p", "caproto", "numpy", "pyzmq", "softioc"}
+
+
+def test_every_pv_in_the_operation_page_exists() -> None:
+    config = load_config(ROOT / "examples" / "jungfrau.toml")
+    names = {name for load in loads(config) for name in load.names()}
+    text = (ROOT / "docs" / "operation.md").read_text()
+    shown = set(re.findall(r"\bDAQ:JF01:[A-Za-z0-9:_]+", text))
+    assert shown
+    assert shown <= names
+    relative = set(re.findall(r"`\$\(P\)([A-Za-z0-9:_]+)`", text))
+    assert {f"DAQ:JF01:{name}" for name in relative} - names <= {"DAQ:JF01:Disk:Folder"}
