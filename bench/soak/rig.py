@@ -79,7 +79,7 @@ class Rig:
         stack.callback(end_all, self._runtime_dir)
         stack.callback(self._remove_shared_memory)
         self._children = stack.enter_context(ExitStack())
-        self.client = stack.enter_context(closing(DemoClient(self.config, self._environment)))
+        self._client_stack = stack.enter_context(ExitStack())
 
     # --- processes
 
@@ -98,6 +98,9 @@ class Rig:
         """Start the IOC, again if need be, and wait until its records can be read."""
         self.ioc = self.start("ioc", "run", self._config_path)
         self.ioc.wait_ready(time.monotonic() + START_S)
+        # Another client each time: one that lost its server searches for it ever less often.
+        self._client_stack.close()
+        self.client = self._client_stack.enter_context(closing(DemoClient(self.config, self._environment)))
 
     def start_sources(self, seconds: float | None = None) -> None:
         """Start all sources, which then wait for ``begin``; without ``seconds`` they go on until they are ended."""

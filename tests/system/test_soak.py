@@ -58,18 +58,16 @@ class Soak:
         return json.loads(self._json.read_text())
 
     def children(self) -> dict[int, str]:
-        """Processes of the run, by the folder that they have in common; none before there is one."""
-        words = {path.name: path for path in Path("/proc").glob("[0-9]*")}
-        for pid, path in words.items():
+        """Processes of the run, by the runtime folder that its children have; none before there are any."""
+        for path in Path("/proc").glob("[0-9]*"):
             try:
-                if (path / "stat").read_text().rsplit(")", 1)[1].split()[1] != str(self.process.pid):
-                    continue
+                parent = (path / "stat").read_text().rsplit(")", 1)[1].split()[1]
                 environment = (path / "environ").read_bytes().decode(errors="replace")
-            except OSError:
+            except OSError:  # it has ended
                 continue
-            if found := re.search(r"XDG_RUNTIME_DIR=(/tmp/pd[^\0]+)", environment):
+            found = re.search(r"XDG_RUNTIME_DIR=(/tmp/pd[^\0]+)", environment)
+            if parent == str(self.process.pid) and found:
                 return with_runtime_dir(Path(found[1]))
-            assert pid
         return {}
 
     def child(self, *words: str) -> int:
