@@ -1,0 +1,235 @@
+"""One IOC with everything: real monitor, receivers, timing and stream, fed without a pause while it is commanded."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from detectors.buffer.reader import BufferReader
+from detectors.config import Config, SourceSection, load_config
+from detectors.outputs.outputs import worker_name
+from ioc.demo.children import Child
+from sim.pattern import check_frame, missing_flags
+from tests.support.epics_env import epics_variables, free_ports
+from tests.support.examples import write_example
+from tests.support.ioc_process import IocProcess, until
+
+PULSE_HZ = 10.0
+STEP = 5
+"""The camera takes every fifth pulse."""
+FIRST_PULSE = 1_099_990
+"""The run goes over the edge of a data folder."""
+
+SHAPES = {"M00": ((512, 1024), 128), "M01": ((512, 1024), 128), "CAM": ((2048, 2048), 1)}
+"""Shape and packets of a frame, by source."""
+
+NAMES = tuple(SHAPES)
+
+pytestmark = [pytest.mark.slow]
+
+
+class Running:
+    """The IOC of ``examples/both.toml`` and its simulated sources."""
+
+    def __init__(self, ioc: IocProcess, config: Config, sources: Mapping[str, Child]) -> None:
+        self.ioc = ioc
+        self.config = config
+        self.sources = sources
+
+    def source(self, name: str) -> SourceSection:
+        return next(s for s in (*self.config.udp, *self.config.pva) if s.name == name)
+
+    def grows(self, *records: str) -> None:
+        """Wait until every counter has grown from now on."""
+        before = {name: self.ioc.value(name) for name in records}
+        for name, value in before.items():
+            self.ioc.until(name, lambda v, was=value: v > was)
+
+    def snapshots(self) -> dict[str, Any]:
+        return {name: self.ioc.ask(worker_name(self.source(name)), "status") for name in NAMES}
+
+
+def start_sources(config: Config, environment: Mapping[str, str], search: int) -> dict[str, Child]:
+    clock = ["--epoch-ns", "-", "--first-pulse", str(FIRST_PULSE)]
+    pulses = [*clock, "--rate", str(PULSE_HZ)]
+    images = [*clock, "--rate", str(PULSE_HZ / STEP), "--pulse-step", str(STEP)]
+    assert config.timing is not None
+    (camera,) = config.pva
+    words = {
+        "CAM": [
+            "sim",
+            "pva",
+            camera.pv[0],
+            *images,
+            "--broadcast-port",
+            str(search),
+            "--initial-image",
+            "--linger",
+            "0",
+        ],
+        "timing": ["sim", "timing", str(config.timing.port), *images],
+    }
+    for module in config.udp:
+        words[module.name] = ["sim", "udp", str(module.port), *pulses, "--module-id", str(module.module_id)]
+    return {name: Child(name, arguments, environment) for name, arguments in words.items()}
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory, runtime_dir: Path) -> Iterator[Running]:
+    path = write_example("both", tmp_path_factory.mktemp("all"))
+    config = load_config(path)
+    variables = epics_variables()
+    (search,) = free_ports(1)
+    # Two servers on one search port would depend on the kernel for who hears the client.
+    variables["EPICS_PVA_ADDR_LIST"] = f"127.0.0.1:{variables['EPICS_PVA_BROADCAST_PORT']} 127.0.0.1:{search}"
+    with IocProcess(config.detector.prefix, "-m", "ioc", "run", str(path), variables=variables) as ioc:
+        sources = start_sources(config, ioc.environment, search)
+        try:
+            for child in sources.values():
+                child.wait_ready(time.monotonic() + 20)
+            ioc.until("CAM:Connected_RBV", "Yes")
+            for name in NAMES:
+                ioc.until(f"{name}:RunState_RBV", "Enabled")
+            epoch_ns = time.time_ns() + 300_000_000
+            for child in sources.values():
+                child.tell(str(epoch_ns))
+            yield Running(ioc, config, sources)
+        finally:
+            for child in sources.values():
+                child.end()
+
+
+def test_all_sources_are_taken_written_and_assembled(running: Running) -> None:
+    ioc = running.ioc
+    for name in NAMES:
+        ioc.until(f"{name}:State_RBV", "Receiving")
+        ioc.until(f"{name}:Disk:Written_RBV", lambda v: v >= 3)
+        assert ioc.value(f"{name}:Disk:Errors_RBV") == 0
+    running.grows("Stream:ImagesAssembled_RBV", "M00:PulseId_RBV", "CAM:Match_RBV")
+    assert ioc.value("CAM:Payload_RBV") == 2048 * 2048 * 2
+    assert ioc.value("CAM:Shape_RBV") == "2048 x 2048"
+    assert ioc.value("CAM:Pebble:Count_RBV") == ioc.value("CAM:Transition:Count_RBV") == 32
+    assert ioc.value("CAM:Transition:Size_RBV") == 2048 * 2048 * 2
+    assert ioc.value("M00:Dma:Total_RBV") == 64 << 20
+    assert ioc.value("Retention:KeepHours_RBV") == 24
+    ioc.put("Retention:KeepHours", 48.0)  # which looks at once
+    ioc.until("Retention:Held_RBV", lambda v: v > 0)
+
+
+def test_acquire_stops_over_ca_and_starts_over_pva(running: Running) -> None:
+    ioc = running.ioc
+    ioc.caproto("put", ioc.prefix + "Acquire", "0")
+    for name in ("RunState_RBV", *(f"{n}:RunState_RBV" for n in NAMES)):
+        ioc.until(name, "Configured")
+    running.grows("M00:PacketsDisabled_RBV", "M01:PacketsDisabled_RBV", "CAM:Disabled_RBV", "CAM:L1Refused_RBV")
+    ioc.put("Acquire", 1, wait=False)
+    for name in ("RunState_RBV", *(f"{n}:RunState_RBV" for n in NAMES)):
+        ioc.until(name, "Enabled")
+    running.grows(*(f"{n}:Disk:Written_RBV" for n in NAMES))
+
+
+def test_acquire_stops_over_pva_and_starts_over_ca(running: Running) -> None:
+    ioc = running.ioc
+    ioc.put("Acquire", 0)
+    ioc.until("M00:RunState_RBV", "Configured")
+    assert ioc.value("Acquire_RBV") == "Done"
+    ioc.caproto("put", ioc.prefix + "Acquire", "1")
+    ioc.until("RunState_RBV", "Enabled")
+    running.grows(*(f"{n}:Disk:Written_RBV" for n in NAMES))
+
+
+def test_a_module_is_switched_while_the_others_go_on(running: Running) -> None:
+    ioc = running.ioc
+    before = ioc.value("M01:Pid_RBV")
+    ioc.put("M01:Enable", 0)
+    ioc.until("M01:State_RBV", "Disabled")
+    running.grows("M00:Disk:Written_RBV", "CAM:Disk:Written_RBV")
+    ioc.caproto("put", ioc.prefix + "M01:Enable", "1")
+    ioc.until("M01:State_RBV", "Receiving")
+    assert ioc.value("M01:Pid_RBV") not in (0, before)
+    running.grows("M01:Disk:Written_RBV", "Stream:ImagesGood_RBV")
+
+
+def test_the_disk_is_switched_and_the_frames_are_counted(running: Running) -> None:
+    ioc = running.ioc
+    ioc.caproto("put", ioc.prefix + "M00:Disk:Enable", "0")
+    ioc.until("M00:Disk:Enable_RBV", "Disabled")
+    running.grows("M00:Disk:Discarded_RBV", "M01:Disk:Written_RBV")
+    ioc.put("Disk:Enable", 1)
+    ioc.until("M00:Disk:Enable_RBV", "Enabled")
+    running.grows("M00:Disk:Written_RBV")
+
+
+def test_a_killed_monitor_comes_back_and_goes_on(running: Running) -> None:
+    ioc = running.ioc
+    before = ioc.value("CAM:Pid_RBV")
+    os.kill(before, signal.SIGKILL)
+    ioc.until("CAM:State_RBV", "Failed")
+    assert ioc.severity("CAM:State_RBV") == 3
+    ioc.until("CAM:State_RBV", "Receiving")
+    assert ioc.value("CAM:Pid_RBV") not in (0, before)
+    assert ioc.value("CAM:Restarts_RBV") == 1
+    running.grows("CAM:Disk:Written_RBV", "M00:Disk:Written_RBV")
+
+
+def at_rest(snapshots: Mapping[str, Any], earlier: Mapping[str, Any]) -> bool:
+    """Whether nothing is under way any more: no queue, and no counter moved."""
+    moving = ("packets", "frames", "updates", "disk", "zmq")
+    return all(
+        now["disk"]["queued"] == 0 and all(now.get(key) == earlier[name].get(key) for key in moving)
+        for name, now in snapshots.items()
+    )
+
+
+def test_what_was_counted_lies_on_disk_and_nothing_is_left_behind(running: Running) -> None:
+    ioc, earlier = running.ioc, running.snapshots()
+    for child in running.sources.values():
+        child.ask_to_end()
+    assert [child.end() for child in running.sources.values()] == [0, 0, 0, 0]
+
+    def settled() -> dict[str, Any]:
+        nonlocal earlier
+        now, before = running.snapshots(), earlier
+        earlier = now
+        return now if at_rest(now, before) else {}
+
+    final = until(settled, bool)
+    sent = running.sources["M00"].report()
+    packets = final["M00"]["packets"]
+    assert packets["received"] + packets["kernel_dropped"] == sent["packets"]
+    ioc.until("M00:PacketsReceived_RBV", packets["received"])
+    written = {name: ioc.until(f"{name}:Disk:Written_RBV", final[name]["disk"]["written"]) for name in NAMES}
+    assert ioc.stop() == 0
+    assert ioc.leftovers() == []
+    for name, (shape, whole) in SHAPES.items():
+        found = frames_on_disk(running, name, shape, whole)
+        if name == "M00":  # the others were started again, and count afresh
+            assert found == written[name]
+        assert found >= written[name]
+
+
+def frames_on_disk(running: Running, name: str, shape: tuple[int, ...], whole: int) -> int:
+    """How many frames of a source are on disk, each compared with what was sent, pixel by pixel."""
+    config, source = running.config, running.source(name)
+    assert config.disk is not None
+    reader = BufferReader(config.disk.folder / config.detector_of(source), config.module_of(source))
+    extent = reader.extent()
+    assert extent is not None
+    module_id = getattr(source, "module_id", 0)
+    pulses = reader.pulses(*extent)
+    assert extent[0] >= FIRST_PULSE
+    assert extent[1] > 1_100_000
+    for pulse_id in map(int, pulses):
+        frame = reader.read_frame(pulse_id)
+        missing = None
+        if frame.n_recv_packets != whole:  # the run began or ended in the middle of it
+            entry = reader.sidecar(pulse_id)
+            assert entry is not None
+            missing = missing_flags(entry["missing"].tobytes(), whole)
+            assert frame.n_recv_packets + missing.sum() == whole
+        assert check_frame(frame.data, pulse_id, module_id, shape, "uint16", missing=missing), (name, pulse_id)
+    return len(pulses)
