@@ -38,6 +38,8 @@ class Frame:
         self.slot: Any = None
         self.rows: np.ndarray | None = None
         """uint8[packets, packet_data_bytes], the slot's memory; None when no slot was free."""
+        self.address = 0
+        """Address of ``rows``."""
         self.bits = 0
         self.pulse: int | None = None
         self.bad_pulse = False
@@ -59,12 +61,21 @@ class Slot(Protocol):
         """uint8[frame_bytes], writable."""
         ...
 
+    @property
+    def address(self) -> int:
+        """Address of ``data``."""
+        ...
+
 
 class FrameSlots(Protocol):
     """Where frames get their memory and where they go."""
 
-    def claim(self, pulse_id: int) -> Slot | None:
-        """Return memory for a frame; None when there is none: the frame is then counted as exhausted."""
+    def claim(self, pulse_id: int, *, wait: bool = True) -> Slot | None:
+        """Return memory for a frame; None when there is none. ``wait``: as long as is allowed, for one to come free."""
+        ...
+
+    def discard(self, slot: Any) -> None:
+        """Take back memory that was claimed for a frame that did not come."""
         ...
 
     def finish(self, slot: Any, frame: Frame) -> None:

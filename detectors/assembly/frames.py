@@ -23,17 +23,24 @@ so that nothing is lost while it is undecided:
 - The rest is dropped, its packets alien, when the main stream goes on. So of two senders that alternate the first one
   stays, and a wild framenum moves nothing.
 
+**Landing.** Packets in order need not be copied: ``landing`` offers the rows that the next packets belong to, in the newest
+frame above its highest packet and in a slot claimed ahead for the next frame. What is received there counts for nothing
+until ``feed`` has seen that every packet of the block is the one expected; if not, all pixels are copied aside first and
+then placed one run at a time. So nothing is ever received where good pixels lie, and what is left of a wrong guess is
+overwritten, or zeroed with the other holes.
+
 **The gate.** While it is closed packets are disabled, but for those of frames that were open when it closed: the last
 frame of a run is whole. After it opens, the frame that was passing at that moment stays disabled: so is the first.
 """
 
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
 from detectors.assembly.closed_frames import REMEMBERED, ClosedFrames
 from detectors.assembly.fates import Fates
-from detectors.assembly.frame_slots import AssemblyRules, Frame, FrameSlots
+from detectors.assembly.frame_slots import AssemblyRules, Frame, FrameSlots, Slot
 from detectors.assembly.held_stream import HeldFrame, HeldStream, Run
 from detectors.assembly.notes import Notes
 from detectors.assembly.pulses import PulseRules, PulseTracker
@@ -41,7 +48,18 @@ from detectors.assembly.sorting import PacketSorter
 from detectors.geometry import ModuleGeometry
 from detectors.stats import FrameStats, PacketStats
 from detectors.wire.headers import HEADERS
-from detectors.wire.packet_block import PacketBlock
+from detectors.wire.packet_block import Landing, PacketBlock
+
+
+@dataclass(frozen=True, slots=True)
+class _Ahead:
+    """A slot claimed for a frame that has not begun."""
+
+    index: int
+    pulse: int
+    slot: Slot
+    rows: np.ndarray
+
 
 FORGET_S: Final = 1.0
 """After this silence closed frames are forgotten: what comes now is no duplicate of theirs, s."""
@@ -72,7 +90,10 @@ class FrameAssembler:
         self._held = HeldStream(*self._row_shape, self._window, self.fates)
         self._size = self._window + 1
         self._ring = [Frame(packets) for _ in range(self._size)]
+        self._row_bytes = geometry.packet_data_bytes
         self._open = 0
+        self._ahead: _Ahead | None = None
+        self._offered: tuple[Frame | None, _Ahead | None] = (None, None)
         self._gate = False
         self._skip: int | None = None
         """Frame that was passing when the gate opened."""
@@ -98,8 +119,36 @@ class FrameAssembler:
             self.fates.disabled += n
             self._remember_passing(block, n)
         elif n:
-            for i, j in self._sorter.runs(block, n):
-                self._run(block, i, j)
+            runs = self._sorter.as_expected(block, n)
+            landed = 0
+            if block.landings:
+                if runs is not None and self._landed_well(block, runs):
+                    landed = sum(len(landing.rows) for landing in block.landings)
+                    block.landings = ()
+                else:
+                    block.gather(n)
+            for i, j in runs or self._sorter.runs(block, n):
+                self._run(block, i, j, in_place=i < landed)
+
+    def landing(self) -> tuple[Landing, ...]:
+        """Return the rows that the next packets belong to if nothing goes wrong; ask right before receiving them."""
+        newest = self._newest
+        if newest is None or not self._gate:
+            return ()
+        frame: Frame | None = self._ring[newest % self._size]
+        landings: tuple[Landing, ...] = ()
+        if frame.index == newest and frame.top < self._packets:
+            if frame.rows is None:
+                return ()
+            top = frame.top
+            landings = (Landing(frame.address + top * self._row_bytes, frame.rows[top:]),)
+        else:
+            frame = None
+        ahead = self._claim_ahead(newest + 1)
+        if ahead:
+            landings = (*landings, Landing(ahead.slot.address, ahead.rows))
+        self._offered = frame, ahead
+        return landings
 
     def tick(self, now: float) -> None:
         """Look at the time: close frames of a stream that fell silent. Cheap; call it often."""
@@ -169,7 +218,28 @@ class FrameAssembler:
         """Return the fates of frames so far."""
         return self.fates.frames()
 
-    def _run(self, block: PacketBlock, i: int, j: int) -> None:
+    def _landed_well(self, block: PacketBlock, runs: list[tuple[int, int]]) -> bool:
+        """Whether every packet that landed in a frame is the one that belongs there."""
+        frame, ahead = self._offered
+        k = 0
+        if frame:
+            if (
+                block.framenum.item(0) != frame.index
+                or block.packetnum.item(0) != frame.top
+                or block.pulse_bits.item(0) != frame.bits
+            ):
+                return False
+            k = 1
+        if ahead and k < len(runs):
+            i = runs[k][0]
+            return (
+                block.framenum.item(i) == ahead.index
+                and block.packetnum.item(i) == 0
+                and self._pulse_rules.usable(block.pulse.item(i)) == ahead.pulse
+            )
+        return True
+
+    def _run(self, block: PacketBlock, i: int, j: int, *, in_place: bool = False) -> None:
         """Take packets in a row: one frame, one pulse_id, packet numbers ascending by one."""
         index = block.framenum.item(i)
         bits = block.pulse_bits.item(i)
@@ -184,19 +254,27 @@ class FrameAssembler:
                 block.timestamp.item(i),
                 block.pixels[i:j],
             )
-            if frame.index != index or not run.agrees(frame.bits, frame.pulse):
-                other = self._route(run)
-                if other is None:
-                    return
-                frame = other
-        first = block.packetnum.item(i)
-        last = first + j - i
-        if first >= frame.top or not frame.mask[first:last].any():
-            new = j - i
-            if frame.rows is not None:
-                frame.rows[first:last] = block.pixels[i:j]
+            self._take(run, in_place=in_place)
         else:
-            new = self._place_fresh(frame, block.pixels[i:j], first, last)
+            self._place(frame, bits, block.packetnum.item(i), block.pixels[i:j], in_place=in_place)
+
+    def _take(self, run: Run, *, in_place: bool = False) -> None:
+        """Place a run in the frame that it belongs to, or begins; or give it another fate."""
+        frame: Frame | None = self._ring[run.index % self._size]
+        if frame.index != run.index or not run.agrees(frame.bits, frame.pulse):
+            frame = self._route(run)
+        if frame:
+            self._place(frame, run.bits, run.first, run.pixels, in_place=in_place)
+
+    def _place(self, frame: Frame, bits: int, first: int, pixels: np.ndarray, *, in_place: bool) -> None:
+        """Place packets from number ``first`` on; ``in_place``: their pixels are there already."""
+        new = len(pixels)
+        last = first + new
+        if in_place or first >= frame.top or not frame.mask[first:last].any():
+            if frame.rows is not None and not in_place:
+                frame.rows[first:last] = pixels
+        else:
+            new = self._place_fresh(frame, pixels, first, last)
         frame.mask[first:last] = True
         frame.top = max(frame.top, last)
         self._placed(frame, new, odd=new if bits != frame.bits else 0)
@@ -232,7 +310,9 @@ class FrameAssembler:
         """Return the frame that a run begins; None when it has another fate, which is then counted."""
         index, total = run.index, len(run.pixels)
         if not self._gate:
-            self.fates.disabled += total
+            again = self._closed.duplicates(run, self._pulses.newest) or 0
+            self.fates.duplicate += again
+            self.fates.disabled += total - again
             self._skip = index
             return None
         if self._skip is not None and self._skip - self._window <= index <= self._skip:
@@ -260,8 +340,11 @@ class FrameAssembler:
                 self._count_after_close(index, duplicates, total - duplicates)
                 return None
         self._notes("other stream", f"frame {index} does not follow {self._newest}: held until it is clear whose it is")
-        if self._held.take(run):
+        taken = self._held.take(run)
+        if self._held.convincing:
             self._promote()
+            if taken < total:
+                self._take(run.rest(taken))
         return None
 
     def _count_after_close(self, index: int, duplicates: int, late: int) -> None:
@@ -303,6 +386,7 @@ class FrameAssembler:
         self._newest = index
         if self._skip is not None and index > self._skip + self._size:
             self._skip = None  # far behind: a detector that restarts may use these numbers again
+        self._settle()
 
     def _begin(self, run: Run) -> Frame:
         """Open the frame of a run, which lies in the window and is not open."""
@@ -319,14 +403,39 @@ class FrameAssembler:
         frame.daq_rec, frame.timestamp = run.daq_rec, run.timestamp
         frame.mask[:] = False
         frame.count = frame.top = 0
-        frame.slot = self._slots.claim(frame.pulse_id)
-        frame.rows = None if frame.slot is None else frame.slot.data.reshape(self._row_shape)
+        ahead = self._ahead
+        if ahead and (ahead.index, ahead.pulse) == (run.index, frame.pulse_id):
+            frame.slot, frame.rows, frame.address = ahead.slot, ahead.rows, ahead.slot.address
+            self._ahead = None
+        else:
+            self._discard_ahead()
+            frame.slot = self._slots.claim(frame.pulse_id)
+            if frame.slot is not None:
+                frame.rows, frame.address = frame.slot.data.reshape(self._row_shape), frame.slot.address
         self._open += 1
         self._first = min(self._first, run.index)
         if self._began:
             self._period += (self._now - self._began - self._period) / 8
         self._began = self._now
         return frame
+
+    def _claim_ahead(self, index: int) -> "_Ahead | None":
+        """Return the slot of the frame after the newest one, if the pulse_id it should have is known."""
+        if self._ahead and self._ahead.index == index:
+            return self._ahead
+        self._discard_ahead()
+        if not self._pulses.newest:
+            return None
+        pulse = self._pulses.expected(index)
+        slot = self._slots.claim(pulse, wait=False)
+        if slot is not None:
+            self._ahead = _Ahead(index, pulse, slot, slot.data.reshape(self._row_shape))
+        return self._ahead
+
+    def _discard_ahead(self) -> None:
+        if self._ahead:
+            ahead, self._ahead = self._ahead, None
+            self._slots.discard(ahead.slot)
 
     # -- closing frames --------------------------------------------------------------------------------------------
 
@@ -343,6 +452,7 @@ class FrameAssembler:
             self._close(self._base)
 
     def _close_all(self) -> None:
+        self._discard_ahead()
         while self._newest is not None and self._base <= self._newest:
             self._close(self._base)
 

@@ -34,6 +34,14 @@ class Run:
     pixels: np.ndarray
     """uint8[packets, packet_data_bytes]; a view."""
 
+    def rest(self, skip: int) -> "Run":
+        """Return the run without its first packets."""
+        return replace(self, first=self.first + skip, pixels=self.pixels[skip:]) if skip else self
+
+    def until(self, count: int) -> "Run":
+        """Return the first packets of the run."""
+        return replace(self, pixels=self.pixels[:count]) if count < len(self.pixels) else self
+
     def agrees(self, bits: int, pulse: int | None) -> bool:
         """Whether it can be of the same frame as packets with this pulse_id: unusable ones contradict nobody."""
         return self.bits == bits or self.pulse is None or pulse is None
@@ -57,11 +65,16 @@ class HeldFrame:
         self.mask[:] = False
         self.count = self.odd = 0
 
-    def place(self, run: Run, skip: int) -> int:
-        """Place a run but for its first ``skip`` packets; return how many of them were new."""
-        first, last = run.first + skip, run.first + len(run.pixels)
+    def place_of(self, run: Run, wanted: int) -> int:
+        """Return how many packets of a run have to be taken for ``wanted`` new ones, or all of them; at least one."""
+        fresh = np.flatnonzero(~self.mask[run.first : run.first + len(run.pixels)])
+        return int(fresh[max(wanted, 1) - 1]) + 1 if fresh.size >= max(wanted, 1) else len(run.pixels)
+
+    def place(self, run: Run) -> int:
+        """Place a run; return how many of its packets were new."""
+        first, last = run.first, run.first + len(run.pixels)
         fresh = ~self.mask[first:last]
-        self.rows[first:last][fresh] = run.pixels[skip:][fresh]
+        self.rows[first:last][fresh] = run.pixels[fresh]
         new = int(np.count_nonzero(fresh))
         self.mask[first:last] = True
         self.count += new
@@ -95,11 +108,13 @@ class HeldStream:
         """Whether half a frame or more is held."""
         return 2 * self.count >= self._packets
 
-    def take(self, run: Run) -> bool:
-        """Count every packet of a run as held, duplicate or alien; return whether the stream has shown itself real.
+    @property
+    def convincing(self) -> bool:
+        """Whether the stream has shown itself real: half a frame is held and a second frame has begun."""
+        return len(self.frames) == 2 and self.substantial
 
-        It has when half a frame is held and a second frame has begun.
-        """
+    def take(self, run: Run) -> int:
+        """Count packets of a run as held, duplicate or alien; return how many: all, or those that made it convincing."""
         total, skip = len(run.pixels), 0
         frame = self._frame_of(run)
         if frame is None:
@@ -107,17 +122,20 @@ class HeldStream:
                 if total < self._votes:
                     self._votes -= total
                     self._fates.alien += total
-                    return False
+                    return total
                 skip = self._votes - 1
                 self._fates.alien += skip
                 self.drop()
             frame = self._begin(run)
             self._main_packets = 0
-        new = frame.place(run, skip)
+        run = run.rest(skip)
+        if len(self.frames) == 2:
+            run = run.until(frame.place_of(run, -(-self._packets // 2) - self.count))
+        new = frame.place(run)
         self._votes = min(self._votes + new, self._votes_ceiling)
         self._fates.held += new
-        self._fates.duplicate += total - skip - new
-        return len(self.frames) == 2 and self.substantial
+        self._fates.duplicate += len(run.pixels) - new
+        return skip + len(run.pixels)
 
     def main_spoke(self, packets: int) -> None:
         """Hear that the main stream placed packets: when it goes on, the other one is a stranger's."""

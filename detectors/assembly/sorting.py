@@ -48,18 +48,16 @@ class PacketSorter:
     def runs(self, block: PacketBlock, n: int) -> list[tuple[int, int]]:
         """Return the runs among the first n packets as (first, one past last); count every packet that is in none.
 
-        The packets of a run have one framenum, one pulse_id and packet numbers ascending by one.
+        For a block that ``as_expected`` found fault with. The packets of a run have one framenum, one pulse_id and packet
+        numbers ascending by one.
         """
-        runs = self._as_expected(block, n)
-        if runs is not None:
-            return runs
         if self._all_well_formed(block, n):
             return self._cut(block, 0, n)
         self._count_misfits(block, n)
         edges = np.flatnonzero(np.diff(self._ok[:n], prepend=False, append=False)).tolist()
         return [run for i, j in zip(edges[::2], edges[1::2], strict=True) for run in self._cut(block, i, j)]
 
-    def _as_expected(self, block: PacketBlock, n: int) -> list[tuple[int, int]] | None:
+    def as_expected(self, block: PacketBlock, n: int) -> list[tuple[int, int]] | None:
         """Return the runs, one a frame, of a block that goes on from its first packet without a fault; else None."""
         first = block.packetnum.item(0)
         if first >= self._packets or (block.foreign is not None and block.foreign[:n].any()):

@@ -1,8 +1,7 @@
-"""Receives the packets of one module: many per system call, into one block of memory that stays in the cache.
+"""Receives the packets of one module: many per system call, headers into a table, pixels to where they belong.
 
-``recvmmsg`` is called through ctypes with everything it needs built once; the call releases the GIL. The block is
-small (one megabyte for a JUNGFRAU module), so that copying payload from it to the frame's slot costs little more than
-writing the slot, and a wild packet can never be received into a frame.
+``recvmmsg`` is called through ctypes with everything it needs built once; the call releases the GIL. The pixels of a packet
+are received straight into the rows that the caller offers (``Landing``), the rest into the block's own rows.
 """
 
 import ctypes
@@ -18,7 +17,7 @@ from detectors.errors import HostError
 from detectors.geometry import ModuleGeometry
 from detectors.pools.region import Region
 from detectors.pools.socket_ring import SocketRing
-from detectors.wire.packet_block import PacketBlock
+from detectors.wire.packet_block import Landing, PacketBlock
 
 LEAST_BATCH: Final = 128
 """Packets taken by one call, at least."""
@@ -73,7 +72,7 @@ class UdpSource:
         try:
             self._socket.setblocking(False)
             self.ring = SocketRing(self._socket, ring_count, ring_size)
-            self._region = Region.anonymous(PacketBlock.bytes_of(geometry, self.batch))
+            self._region = Region.anonymous(self.batch * geometry.packet_data_bytes)
             self._bind(address, port)
         except BaseException:
             self._socket.close()
@@ -106,11 +105,13 @@ class UdpSource:
         """Packets that the socket buffer holds, about: the kernel's own overhead per packet is in the grant."""
         return self.ring.granted_bytes // self.block.packet_bytes
 
-    def poll(self) -> int:
-        """Receive what is there, up to a batch, into the block; return how many packets. Never waits.
+    def poll(self, landings: tuple[Landing, ...] = ()) -> int:
+        """Receive what is there, up to a batch; return how many packets. Never waits.
 
-        Raises HostError when the socket fails.
+        The pixels of the first packets go to ``landings``, as far as they reach. Raises HostError when the socket fails.
         """
+        if landings or self.block.landings or not self._at_home:
+            self._aim(landings)
         n = _recvmmsg(*self._arguments, None)
         if n <= 0:
             number = ctypes.get_errno() if n else 0
@@ -152,19 +153,35 @@ class UdpSource:
         """Return the table that recvmmsg works on: one place of the block and one sender's address for each message."""
         block, count = self.block, self.batch
         numbers = np.arange(count, dtype=np.uint64)
-        self._iovecs = np.zeros(count, _IOVEC)
-        self._iovecs["base"] = self._region.address + numbers * block.stride
-        self._iovecs["len"] = block.packet_bytes
+        self._iovecs = np.zeros((count, 2), _IOVEC)
+        self._iovecs["base"][:, 0] = block.headers.ctypes.data + numbers * block.header_bytes
+        self._iovecs["len"][:, 0] = block.header_bytes
+        self._iovecs["len"][:, 1] = block.row_bytes
+        self._row_address = self._iovecs["base"][:, 1]
+        self._row_offset = numbers * block.row_bytes
+        self._home = self._region.address + self._row_offset
+        self._aim(())
         self._names = np.zeros(count, _SOCKADDR_IN)
         self._who = self._names["who"]
         messages = np.zeros(count, _MMSGHDR)
         # The kernel writes the length of the name back: the same 16 for IPv4, so it never has to be set again.
         messages["name"] = self._names.ctypes.data + numbers * _SOCKADDR_IN.itemsize
         messages["namelen"] = _SOCKADDR_IN.itemsize
-        messages["iov"] = self._iovecs.ctypes.data + numbers * _IOVEC.itemsize
-        messages["iovlen"] = 1
+        messages["iov"] = self._iovecs.ctypes.data + numbers * 2 * _IOVEC.itemsize
+        messages["iovlen"] = 2
         block.lengths = messages["len"]
         return messages
+
+    def _aim(self, landings: tuple[Landing, ...]) -> None:
+        """Point the rows of the coming packets to the landings, those beyond them to the block."""
+        i = 0
+        for landing in landings:
+            j = min(self.batch, i + len(landing.rows))
+            np.add(self._row_offset[: j - i], landing.address, out=self._row_address[i:j], casting="unsafe")
+            i = j
+        self._row_address[i:] = self._home[i:]
+        self._at_home = not landings
+        self.block.landings = landings
 
     def _note_senders(self, who: np.ndarray) -> None:
         self._latest_sender = who[-1]

@@ -14,11 +14,12 @@ from detectors.pools.pebble import Pebble, PebbleLease, PebbleLoan
 class PebbleSlot:
     """A loan and the time at which its frame began."""
 
-    __slots__ = ("data", "loan", "time_ns")
+    __slots__ = ("address", "data", "loan", "time_ns")
 
     def __init__(self, loan: PebbleLoan) -> None:
         self.loan = loan
         self.data = loan.data
+        self.address = loan.address
         self.time_ns = time.time_ns()
 
 
@@ -41,16 +42,21 @@ class PebbleSlots:
         self._deliver = deliver
         self._on_loan: set[int] = set()
 
-    def claim(self, pulse_id: int) -> PebbleSlot | None:
-        """Return the slot of a pulse; None when it did not come free in time."""
+    def claim(self, pulse_id: int, *, wait: bool = True) -> PebbleSlot | None:
+        """Return the slot of a pulse; None when it is not free, or did not come free in time."""
         # A slot that we hold ourselves, for a frame still open, cannot come free while we wait here.
         own = self._pebble.layout.slot_of(pulse_id) in self._on_loan
         try:
-            loan = self._pebble.claim(pulse_id, 0.0 if own else self._wait_s)
+            loan = self._pebble.claim(pulse_id, self._wait_s if wait and not own else 0.0)
         except PoolExhaustedError:
             return None
         self._on_loan.add(loan.slot)
         return PebbleSlot(loan)
+
+    def discard(self, slot: PebbleSlot) -> None:
+        """Take back a slot whose frame did not come."""
+        self._on_loan.discard(slot.loan.slot)
+        slot.loan.discard()
 
     def finish(self, slot: PebbleSlot, frame: Frame) -> None:
         """Freeze a finished frame and pass the lease on."""

@@ -165,11 +165,12 @@ class Receiver:
 
     def _receive(self, stop: threading.Event) -> None:
         source, assembler, pace = self._source, self._assembler, self._pace
-        poll, feed, tick, block, batch = source.poll, assembler.feed, assembler.tick, source.block, source.batch
+        poll, feed, tick, landing = source.poll, assembler.feed, assembler.tick, assembler.landing
+        block, batch = source.block, source.batch
         requests, monotonic, sleep = self._requests, time.monotonic, time.sleep
         snapshot_at = 0.0
         while not stop.is_set():
-            n = poll()
+            n = poll(landing())
             now = monotonic()
             if n:
                 feed(block, n, now)

@@ -78,7 +78,9 @@ class Model:
     def route(self, p: Packet) -> None:
         f, pulse = p.frame, usable(p.pulse)
         if not self.gate:
-            self.fate["disabled"] += 1
+            frame = self.closed.get(f)
+            again = frame is not None and agree(p, frame.head) and p.number in frame.got
+            self.fate["duplicate" if again else "disabled"] += 1
             self.skip = f
             return
         if self.skip is not None and self.skip - self.w <= f <= self.skip:
@@ -181,6 +183,7 @@ class Model:
         self.newest = f
         if self.skip is not None and f > self.skip + self.w + 1:
             self.skip = None
+        self.settle()
 
     def settle(self) -> None:
         assert self.newest is not None

@@ -7,7 +7,7 @@ import numpy as np
 from detectors.assembly.frames import AssemblyRules, Frame, FrameAssembler
 from detectors.geometry import ModuleGeometry
 from detectors.wire.headers import HEADERS
-from detectors.wire.packet_block import PacketBlock
+from detectors.wire.packet_block import Landing, PacketBlock
 
 MODULE = 5
 GUARD = 64
@@ -49,18 +49,29 @@ def frame_of(index: int, packets: int, pulse: float | None = None, fill: int | N
     return [Packet(index, n, pulse, fill=(index * 31 + n) % 251 + 1 if fill is None else fill) for n in range(packets)]
 
 
-def fill_block(block: PacketBlock, geometry: ModuleGeometry, packets: list[Packet]) -> int:
-    """Put datagrams where recvmmsg would; the bytes behind a short one stay those of an older packet."""
-    places = block.memory.reshape(block.count, block.stride)
-    foreign = np.zeros(block.count, bool)
+def fill_block(
+    block: PacketBlock, geometry: ModuleGeometry, packets: list[Packet], landings: tuple[Landing, ...] = ()
+) -> int:
+    """Put datagrams where recvmmsg would; the bytes behind a short one stay those of an older packet.
+
+    ``landings`` are the rows that the assembler offers.
+    """
+    block.landings = landings
+    block.foreign = np.zeros(block.count, bool)
     for i, packet in enumerate(packets):
-        data = np.frombuffer(packet.datagram(geometry), np.uint8)
-        kept = data[: block.packet_bytes]
-        places[i, : kept.size] = kept
-        block.lengths[i] = data.size
-        foreign[i] = packet.foreign
-    block.foreign = foreign
+        put_datagram(block, i, packet.datagram(geometry))
+        block.foreign[i] = packet.foreign
     return len(packets)
+
+
+def put_datagram(block: PacketBlock, i: int, datagram: bytes) -> None:
+    """Put one datagram where recvmmsg would put the i-th."""
+    head, pixels = datagram[: block.header_bytes], datagram[block.header_bytes : block.packet_bytes]
+    block.headers.view(np.uint8).reshape(block.count, -1)[i, : len(head)] = np.frombuffer(head, np.uint8)
+    rows = [row for landing in block.landings for row in landing.rows]
+    row = rows[i] if i < len(rows) else block.pixels[i]
+    row[: len(pixels)] = np.frombuffer(pixels, np.uint8)
+    block.lengths[i] = len(datagram)
 
 
 @dataclass
@@ -84,6 +95,7 @@ class GuardedSlot:
         self.memory = np.full(nbytes + 2 * GUARD, GUARD_BYTE, np.uint8)
         self.data = self.memory[GUARD:-GUARD]
         self.data.fill(STALE)
+        self.address = self.data.ctypes.data
 
     def check_guards(self) -> None:
         assert (self.memory[:GUARD] == GUARD_BYTE).all()
@@ -96,16 +108,18 @@ class Slots:
     def __init__(self, geometry: ModuleGeometry) -> None:
         self.geometry = geometry
         self.done: list[Done] = []
-        self.claimed: list[int] = []
         self.exhausted = False
         self.on_loan = 0
 
-    def claim(self, pulse_id: int) -> GuardedSlot | None:
-        self.claimed.append(pulse_id)
+    def claim(self, pulse_id: int, *, wait: bool = True) -> GuardedSlot | None:
         if self.exhausted:
             return None
         self.on_loan += 1
         return GuardedSlot(self.geometry.frame_bytes)
+
+    def discard(self, slot: GuardedSlot) -> None:
+        slot.check_guards()
+        self.on_loan -= 1
 
     def finish(self, slot: GuardedSlot, frame: Frame) -> None:
         slot.check_guards()
@@ -128,7 +142,17 @@ class Slots:
 class Bench:
     """An assembler with its slots and a block, fed with lists of packets."""
 
-    def __init__(self, packets: int = 8, *, header: str = "jungfrau", dtype: str = "uint16", batch: int = 16, **rules):
+    def __init__(
+        self,
+        packets: int = 8,
+        *,
+        header: str = "jungfrau",
+        dtype: str = "uint16",
+        batch: int = 16,
+        land: bool = True,
+        **rules,
+    ):
+        self.land = land
         self.geometry = small(packets, header, dtype)
         self.slots = Slots(self.geometry)
         self.assembler = FrameAssembler(
@@ -142,7 +166,8 @@ class Bench:
         packets = [p for group in groups for p in group]
         size = batch or self.block.count
         for i in range(0, len(packets), size):
-            n = fill_block(self.block, self.geometry, packets[i : i + size])
+            landings = self.assembler.landing() if self.land else ()
+            n = fill_block(self.block, self.geometry, packets[i : i + size], landings)
             self.assembler.feed(self.block, n, self.now)
             self.check_balance()
 

@@ -17,10 +17,14 @@ MODULE = 5
 class OneSlot:
     def __init__(self, nbytes: int) -> None:
         self.data = np.zeros(nbytes, np.uint8)
+        self.address = self.data.ctypes.data
         self.frames = 0
 
-    def claim(self, pulse_id: int) -> "OneSlot":
+    def claim(self, pulse_id: int, *, wait: bool = True) -> "OneSlot":
         return self
+
+    def discard(self, slot: "OneSlot") -> None:
+        pass
 
     def finish(self, slot: "OneSlot", frame: Frame) -> None:
         self.frames += 1
@@ -49,6 +53,7 @@ class Stream:
     def run(self, blocks: int) -> None:
         for _ in range(blocks):
             self.next_block()
+            self.block.landings = self.assembler.landing()
             self.assembler.feed(self.block, self.block.count, self.frame * 1e-3)
             self.assembler.tick(self.frame * 1e-3)
 
@@ -58,6 +63,7 @@ def calls_of_one_block(packets: int) -> int:
     stream = Stream(packets)
     stream.run(5)
     stream.next_block()
+    stream.block.landings = stream.assembler.landing()
     calls = 0
 
     def count(frame, event: str, argument) -> None:

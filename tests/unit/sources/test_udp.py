@@ -6,6 +6,7 @@ import pytest
 from detectors.errors import HostError
 from detectors.geometry import ModuleGeometry
 from detectors.sources.udp import UdpSource
+from detectors.wire.packet_block import Landing
 from tests.unit.assembly.packets import MODULE, Packet
 
 GEOMETRY = ModuleGeometry("small", "jungfrau", 16, 32, "uint16", 16)
@@ -66,12 +67,31 @@ def test_true_lengths_of_odd_packets(sender: socket.socket):
 
 def test_long_packet_does_not_reach_its_neighbour(sender: socket.socket):
     source = listen()
-    source.block.memory[:] = 0xEE
+    source.block.pixels[:] = 0xEE
     sender.sendto(bytes(60000), ("127.0.0.1", source.port))
     receive(source, 1)
-    stride, size = source.block.stride, source.block.packet_bytes
-    assert not source.block.memory[:size].any()
-    assert (source.block.memory[size : 2 * stride] == 0xEE).all()
+    assert not source.block.pixels[0].any()
+    assert (source.block.pixels[1:] == 0xEE).all()
+    source.close()
+
+
+def test_pixels_land_where_they_are_sent_to(sender: socket.socket):
+    source = listen()
+    first, second = np.full((3, 1024), 0xEE, np.uint8), np.full((10, 1024), 0xEE, np.uint8)
+    for n in range(16):
+        sender.sendto(Packet(7, n, 1.0, fill=n + 1).datagram(GEOMETRY), ("127.0.0.1", source.port))
+    assert source.wait(5)
+    n = source.poll((Landing(first.ctypes.data, first), Landing(second.ctypes.data, second)))
+    assert n == 16
+    assert first[:, 0].tolist() == [1, 2, 3]
+    assert second[:, 0].tolist() == list(range(4, 14))
+    assert source.block.pixels[13:16, -1].tolist() == [14, 15, 16]
+    source.block.gather(n)
+    assert source.block.pixels[:16, 5].tolist() == list(range(1, 17))
+    sender.sendto(Packet(7, 0, 1.0, fill=99).datagram(GEOMETRY), ("127.0.0.1", source.port))
+    receive(source, 1)
+    assert source.block.pixels[0, 0] == 99
+    assert first[0, 0] == 1
     source.close()
 
 
