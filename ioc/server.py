@@ -116,8 +116,8 @@ class Server:
         self._observer = Observer(self._context, self._runtime, self._defaults)
         tasks: list[asyncio.Task[Any]] = []
         try:
-            if not await self._adopt():
-                check_host(self._config)
+            warnings = check_host(self._config, adopted=await self._adopt())
+            self._status = dataclasses.replace(self._status, host="\n".join(warnings), host_warnings=len(warnings))
             if self._retention:
                 self._retention.start(self._commands.detector_folders())
             for line in ports_in_use():

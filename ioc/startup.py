@@ -14,23 +14,26 @@ _FATAL: Final = ("memory", "shared memory", "ports")
 """Checks whose errors keep every worker concerned from starting. The others are warned of."""
 
 
-def check_host(config: Config) -> None:
-    """Look at the host; log what is not well.
+def check_host(config: Config, *, adopted: bool) -> list[str]:
+    """Look at the host; log and return what is not well, a line each.
 
-    Raises HostError, one line per finding, when memory, a port or the folder will not do.
+    With workers ``adopted`` the ports and the memory are theirs, and not looked at. Raises HostError, one line per
+    finding, when memory, a port or the folder will not do.
     """
     fatal: list[str] = []
+    warnings: list[str] = []
     for finding in run_checks(config, cheap=True):
-        if finding.level is Level.OK:
+        if finding.level is Level.OK or (adopted and finding.check in _FATAL):
             continue
-        line = _line(finding)
-        if finding.level is Level.ERROR and finding.check in _FATAL:
-            fatal.append(line)
-        else:
-            log.warning(line)
-    fatal += _folder(config)
+        is_fatal = finding.level is Level.ERROR and finding.check in _FATAL
+        (fatal if is_fatal else warnings).append(_line(finding))
+    for line in warnings:
+        log.warning(line)
+    if not adopted:
+        fatal += _folder(config)
     if fatal:
         raise HostError("\n".join(fatal))
+    return warnings
 
 
 def _line(finding: Finding) -> str:

@@ -40,6 +40,9 @@ class IocStatus:
     workers_running: int = 0
     workers_restarted: int = 0
     plan: str = ""
+    host: str = ""
+    """What was not well with the host at the start, and what to type; a line each."""
+    host_warnings: int = 0
     alarm: str = "None"
     """None, Minor, Major, Invalid."""
     health: str = ""

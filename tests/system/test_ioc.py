@@ -54,6 +54,13 @@ def test_the_buffer_plan_is_a_text_that_follows_the_payload(ioc: IocProcess) -> 
     assert "CAM: payload 1,048,576 bytes" in ioc.until("Plan_RBV", lambda v: "CAM: payload unknown" not in v)
 
 
+def test_what_the_host_lacks_is_shown_as_it_was_logged(ioc: IocProcess) -> None:
+    lines = ioc.value("Host_RBV").splitlines()
+    assert len(lines) == ioc.value("HostWarnings_RBV")
+    logged = [line.partition("ioc.startup: ")[2] for line in ioc.lines if "WARNING ioc.startup: " in line]
+    assert lines == logged
+
+
 def test_three_clients_read_the_same(ioc: IocProcess) -> None:
     ioc.ask(M00, "set", **{"packets.placed": 123456, "rates.bytes_per_s": 1.5e8, "message": "fine"})
     ioc.until("M00:PacketsPlaced_RBV", 123456)

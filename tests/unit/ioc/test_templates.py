@@ -9,7 +9,8 @@ import pytest
 
 from detectors.config import Config, load_config, parse_config
 from detectors.errors import ConfigError
-from ioc.templates import TEMPLATES, loads, workers
+from ioc.bindings import RECENT, field_types
+from ioc.templates import STREAM, TEMPLATES, defaults, image_streams, loads, workers
 
 ROOT = Path(__file__).parents[3]
 EXAMPLES = sorted((ROOT / "examples").glob("*.toml"))
@@ -53,9 +54,14 @@ def config(prefix: str = "DET:", name: str = "M00", more: str = "") -> Config:
 
 
 @pytest.fixture(scope="module", params=EXAMPLES, ids=lambda p: p.stem)
-def records(request: pytest.FixtureRequest) -> list[dict[str, Any]]:
+def example(request: pytest.FixtureRequest) -> Path:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def records(example: Path) -> list[dict[str, Any]]:
     done = subprocess.run(
-        [sys.executable, "-c", DUMP, str(request.param)], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-c", DUMP, str(example)], cwd=ROOT, capture_output=True, text=True, check=True
     )
     return json.loads(done.stdout)
 
@@ -117,7 +123,23 @@ def test_precision_is_written_where_it_counts() -> None:
             assert "field(PREC" in body, (template.name, body)
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda p: p.stem)
+NOT_SHOWN = re.compile(
+    r"kind|pid|time_ns|worker|.*\.name|disk\.subscribers|(zmq|full|reduced|pulse)\.(free_bytes|overwritten)|sync\.skipped_of"
+)
+"""What a snapshot tells the IOC alone, and what an output of its kind does not have."""
+
+
+def test_everything_that_a_worker_tells_is_shown(records: list[dict[str, Any]], example: Path) -> None:
+    shown = {r["tags"]["pebbledaq:status"] for r in records if "pebbledaq:status" in r["tags"]}
+    found = load_config(example)
+    streams = set(image_streams(found))
+    for worker, snapshot in defaults(found).items():
+        for field in field_types(snapshot):
+            absent_stream = worker == STREAM and field.partition(".")[0] in {"full", "reduced", "pulse"} - streams
+            if not (field.startswith(RECENT) or NOT_SHOWN.fullmatch(field) or absent_stream):
+                assert f"{field} {worker}" in shown
+
+
 def test_every_record_and_handler_is_bound(example: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", BIND, str(example)], cwd=ROOT, capture_output=True, text=True, check=False
