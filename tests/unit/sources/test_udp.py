@@ -77,7 +77,7 @@ def test_long_packet_does_not_reach_its_neighbour(sender: socket.socket):
 
 def test_pixels_land_where_they_are_sent_to(sender: socket.socket):
     source = listen()
-    first, second = np.full((3, 1024), 0xEE, np.uint8), np.full((10, 1024), 0xEE, np.uint8)
+    first, second = np.full((3, 64), 0xEE, np.uint8), np.full((10, 64), 0xEE, np.uint8)
     for n in range(16):
         sender.sendto(Packet(7, n, 1.0, fill=n + 1).datagram(GEOMETRY), ("127.0.0.1", source.port))
     assert source.wait(5)
