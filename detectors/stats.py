@@ -210,6 +210,26 @@ class UpdateStats:
 
 
 @dataclass(frozen=True, slots=True)
+class PvStatus:
+    """One PV of a PvMonitor; what is counted is counted over all of them, in UpdateStats."""
+
+    name: str = ""
+    """Its field in an event."""
+    pv: str = ""
+    """As configured."""
+    client: str = ""
+    """The client that serves it now: direct, p4p or ca."""
+    connected: bool = False
+    unique_id: int = 0
+    time_diff_ns: int = 0
+    """L1Accept minus PV timestamp of its last match, ns."""
+    latency_us: float = 0.0
+    """PV timestamp to arrival of its last update, us."""
+    message: str = ""
+    """Why nothing comes, or why it cannot be used; empty when all is well."""
+
+
+@dataclass(frozen=True, slots=True)
 class MonitorStatus:
     """Snapshot of one PvMonitor."""
 
@@ -219,12 +239,14 @@ class MonitorStatus:
     time_ns: int = 0
     version: str = ""
     state: str = "Starting"
-    """Disabled, Starting, Connecting, Idle, Receiving, Stalled, Paused, Failed; Stopped in the last snapshot."""
+    """Disabled, Starting, Connecting, Configuring, Idle, Receiving, Stalled, Paused, Failed; Stopped in the last one."""
     message: str = ""
     run_state: str = "Unconfigured"
     pv: str = ""
     client: str = ""
+    """The clients at work; each PV's own is in ``pvs``."""
     connected: bool = False
+    """Whether all PVs are."""
     payload_bytes: int = 0
     shape: str = ""
     dtype: str = ""
@@ -233,9 +255,11 @@ class MonitorStatus:
     pulse_id: int = 0
     updates: UpdateStats = field(default_factory=UpdateStats)
     time_diff_ns: int = 0
-    """L1Accept minus PV timestamp of the last match, ns."""
+    """L1Accept minus PV timestamp of the last match, ns; of several PVs the largest, whatever its sign."""
     latency_us: float = 0.0
-    """PV timestamp to arrival of the last update, us."""
+    """PV timestamp to arrival of the last update, us; of several PVs the largest."""
+    pvs: dict[str, PvStatus] = field(default_factory=dict)
+    """Of several PVs each by its number, from 0, which is also its bit in an event's missing mask."""
     rates: Rates = field(default_factory=Rates)
     dma: DmaStats = field(default_factory=DmaStats)
     pebble: PoolStats = field(default_factory=PoolStats)
@@ -330,6 +354,7 @@ class CaptureStatus:
     """Starting, Idle, Waiting (for the first image), Capturing, Finishing, Failed."""
     message: str = ""
     capturing: bool = False
+    """A file is open, and can be followed (SWMR)."""
     file: str = ""
     """Of the present capture, or of the last."""
     captured: int = 0
@@ -340,6 +365,12 @@ class CaptureStatus:
     """Missing images in it, written as zeros."""
     captures: int = 0
     """Captures begun."""
+    folder_exists: bool = False
+    """The folder that files are made in, ``output.folder``, is there."""
+    write_error: bool = False
+    """The last capture could not be made, or not be written to its end."""
+    write_message: str = ""
+    """Why."""
     pulse_id: int = 0
     shape: str = ""
     dtype: str = ""

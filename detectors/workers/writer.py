@@ -2,10 +2,13 @@
 
 import os
 import queue
+import shutil
+import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -14,7 +17,7 @@ from detectors.assembly.images import ImageAssembler
 from detectors.assembly.sync import Matched
 from detectors.buffer.detector_json import software_version
 from detectors.config import Config, Hdf5Section, StreamSection
-from detectors.errors import CommandError, ConfigError
+from detectors.errors import CommandError, ConfigError, HostError
 from detectors.outputs.hdf5.capture import Capture, CaptureRequest, Selector
 from detectors.outputs.hdf5.layout import FileLayout
 from detectors.pools.buffer_pool import BufferPool
@@ -41,7 +44,7 @@ def run(config: Config) -> int:
     """
     runtime = Runtime(config.detector.prefix)
     writer = Writer(config, runtime)
-    handlers = {"capture": writer.capture, "finish": writer.finish}
+    handlers = {"capture": writer.capture, "finish": writer.finish, "folder": writer.set_folder}
     with Control(runtime, WORKER, writer.snapshot, handlers) as control:
         try:
             writer.open()
@@ -60,6 +63,7 @@ class Writer:
         if config.hdf5 is None:
             raise ConfigError("hdf5: missing; give an [hdf5] section with a folder")
         self._section: Hdf5Section = config.hdf5
+        self._folder = config.hdf5.folder
         self._pulse_id_step = config.detector.pulse_id_step
         self._gatherer = Gatherer(config, runtime, config.stream or StreamSection())
         self._requests: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
@@ -70,12 +74,21 @@ class Writer:
         self._captures = self._wanted = 0
         self._gathered = self._dropped = self._unwanted = 0
         self._before = OutputStats()
-        self._message = ""
+        self._message = self._refusal = ""
         self._ready = False
         self._pulse_id = 0
 
     def open(self) -> None:
-        """Find the modules, and take the memory for images as soon as their size is known. Raises HostError."""
+        """Find the modules, and take the memory for images as soon as their size is known.
+
+        Raises HostError, also when the configuration's folder is not there and cannot be made.
+        """
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise HostError(
+                f"hdf5.folder: {self._folder} cannot be made: {error.strerror}; choose another or change its permissions"
+            ) from None
         self._gatherer.open()
         self._follow_size()
         self._ready = True
@@ -93,23 +106,43 @@ class Writer:
         if self._capture and self._capture.error and self._selector:
             self._end(self._capture.error)
 
-    def capture(self, file: str, images: int = 0, start: int = 0, stop: int = 0, step: int = 1) -> str:
+    def capture(  # noqa: PLR0917  a command passes its arguments by name
+        self, file: str, images: int = 0, start: int = 0, stop: int = 0, step: int = 1, compression: str = ""
+    ) -> str:
         """Begin a capture and return the path of its file, which is there from the start and can be followed (SWMR).
 
-        ``file`` is relative to the folder of the configuration; ``{detector}`` and ``{number}`` (of the capture) in it
-        are filled in. It ends after so many ``images``, past the pulse_id ``stop``, or by ``finish``. Raises
-        CommandError while another one runs, ConfigError for a wrong request, HostError when the file cannot be made.
+        ``file`` is absolute or relative to the folder; ``{detector}`` and ``{number}`` (of the capture) in it are filled
+        in. It ends after so many ``images``, past the pulse_id ``stop``, or by ``finish``. Without ``compression`` that
+        of the configuration holds. Raises CommandError while another one runs, ConfigError for a wrong request,
+        HostError when the file cannot be made.
         """
-        return self._ask(lambda: self._begin(file, images, start, stop, step))
+        return self._ask(lambda: self._begin(file, images, start, stop, step, compression))
 
     def finish(self) -> str:
         """End the capture after what has been taken, and return the path of its file. Raises CommandError without one."""
         return self._ask(self._finish)
 
+    def set_folder(self, folder: str) -> None:
+        """Make the files of captures to come in another folder. Raises CommandError when that cannot be."""
+        path = Path(folder)
+        if not path.is_absolute():
+            raise CommandError(f"folder: found {folder!r}, expected an absolute path")
+        if not path.is_dir():
+            raise CommandError(f"folder: {folder} is not a folder; make it first")
+        try:  # permissions alone do not tell: root, read-only mounts
+            with tempfile.TemporaryFile(dir=path):
+                pass
+        except OSError as error:
+            raise CommandError(
+                f"folder: {folder} cannot be written: {error.strerror}; choose another or change its permissions"
+            ) from None
+        self._folder = path
+
     def snapshot(self) -> CaptureStatus:
         """Return what there is to know, for screens and tests."""
         gatherer, capture = self._gatherer, self._capture
         state, message = self._state()
+        complaint = self._refusal or (message if state == "Failed" else "")
         return CaptureStatus(
             worker=WORKER,
             pid=os.getpid(),
@@ -117,12 +150,15 @@ class Writer:
             version=software_version(),
             state=state,
             message=message,
-            capturing=self._selector is not None,
+            capturing=capture is not None and not capture.ended,
             file=str(capture.path) if capture else "",
             captured=capture.written + capture.filled if capture else 0,
             wanted=self._wanted,
             filled=capture.filled if capture else 0,
             captures=self._captures,
+            folder_exists=self._folder.is_dir(),
+            write_error=bool(complaint),
+            write_message=complaint,
             pulse_id=self._pulse_id,
             shape=" x ".join(map(str, gatherer.assembler.shape)) if gatherer.assembler else "",
             dtype=gatherer.layout.dtype if gatherer.layout else "",
@@ -151,7 +187,7 @@ class Writer:
                 f"the writer did not answer within {_COMMAND_TIMEOUT_S:g} s; is its disk stuck?"
             ) from None
 
-    def _begin(self, file: str, images: int, start: int, stop: int, step: int) -> str:
+    def _begin(self, file: str, images: int, start: int, stop: int, step: int, compression: str) -> str:  # noqa: PLR0917
         if self._capture and not self._capture.ended:
             raise CommandError(f"capture: {self._capture.path} is still being written; finish that first")
         layout = self._gatherer.layout
@@ -164,18 +200,20 @@ class Writer:
             raise CommandError(
                 f"capture: found the file name {file!r}, expected at most {{detector}} and {{number}} to fill in"
             ) from None
-        request = CaptureRequest(self._section.folder / name, images, start, stop, step)
+        request = CaptureRequest(self._folder / name, images, start, stop, step)
         before = self._settled()
-        capture = Capture(
-            request.path,
-            FileLayout(
-                self._gatherer.detector,
-                self._gatherer.modules,
-                layout.shape or (1,),
-                np.dtype(layout.dtype).newbyteorder("<"),
-            ),
-            self._section.compression,
+        file_layout = FileLayout(
+            self._gatherer.detector,
+            self._gatherer.modules,
+            layout.shape or (1,),
+            np.dtype(layout.dtype).newbyteorder("<"),
         )
+        try:
+            capture = Capture(request.path, file_layout, compression or self._section.compression)
+        except HostError as error:
+            self._refusal = str(error)
+            raise
+        self._refusal = ""
         self._before, self._capture = before, capture
         self._selector = Selector(request, self._pulse_id_step, self._section.missing)
         self._captures, self._wanted, self._message = number, images, ""
@@ -264,8 +302,16 @@ class Writer:
             queued=offered - settled.written - dropped - self._unwanted,
             bytes=settled.bytes,
             errors=settled.errors,
-            folder=str(self._section.folder),
+            folder=str(self._folder),
+            free_bytes=self._free_bytes(),
         )
+
+    def _free_bytes(self) -> int:
+        """Return the space that is left in the folder; 0 where there is none."""
+        try:
+            return shutil.disk_usage(self._folder).free
+        except OSError:
+            return 0
 
     def _state(self) -> tuple[str, str]:
         capture = self._capture
