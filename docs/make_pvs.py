@@ -1,0 +1,122 @@
+"""Write ``docs/pvs.md``: every record of ``examples/both.toml``, read from the templates. ``--check`` only compares.
+
+Run it after a change to a template: ``python docs/make_pvs.py``.
+"""
+
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from detectors.config import load_config
+from ioc.templates import Load, loads
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+EXAMPLE: Final = ROOT / "examples" / "both.toml"
+PAGE: Final = ROOT / "docs" / "pvs.md"
+
+_TITLES: Final = {"": "The server", "udp": "UDP modules", "pva": "PvMonitors", "stream": "Live images"}
+"""Headings by the kind of worker that a record belongs to."""
+
+_RECORD: Final = re.compile(r'^record\((\w+), "([^"]+)"\) \{$(.*?)^\}$', re.MULTILINE | re.DOTALL)
+_FIELD: Final = re.compile(r'^    field\((\w+), "([^"]*)"\)$', re.MULTILINE)
+_CHOICES: Final = ("ZR", "ON", "TW", "TH", "FR", "FV", "SX", "SV", "EI", "NI", "TE", "EL", "TV", "TT", "FT", "FF")
+_LIMITS: Final = (("LOLO", "LLSV", "to"), ("LOW", "LSV", "to"), ("HIGH", "HSV", "from"), ("HIHI", "HHSV", "from"))
+
+_HEAD: Final = """\
+# The PVs
+
+Written by `python docs/make_pvs.py` from `db/*.template`, for `examples/both.toml`: change those, not this page.
+
+Every record is there over Channel Access and PV Access. A name with braces stands for one PV of each source in them. `_RBV` is
+a reading; a name without it is a setpoint, which shows what holds, also after a refused write. Texts (`waveform`) are long
+strings: `caget -S`, or the name with a `$` behind it. Alarms are those of the record itself; all become INVALID when the worker
+behind them is gone.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One record of a template, its macros expanded."""
+
+    kind: str
+    name: str
+    fields: Mapping[str, str]
+
+
+def records(load: Load, macros: Mapping[str, str]) -> Iterator[Record]:
+    """Yield the records of a template. ``macros`` are those of ``load``, or others in their place."""
+    text = load.path.read_text(encoding="utf-8")
+    expanded = re.sub(r"\$\((\w+)\)", lambda macro: macros[macro[1]], text)
+    for kind, name, body in _RECORD.findall(expanded):
+        yield Record(kind, name, dict(_FIELD.findall(body)))
+
+
+def page(templates: Iterable[Load]) -> str:
+    """Return the page."""
+    sources: dict[str, list[str]] = {}
+    rows: dict[str, dict[str, Record]] = {}
+    for load in templates:
+        kind = load.macros.get("W", "").partition(".")[0]
+        name = load.macros.get("R", ":")[:-1]
+        if name not in sources.setdefault(kind, []):
+            sources[kind].append(name)
+        # Sources of one kind have the same records but for their name.
+        for record in records(load, {**load.macros, "R": "<source>:", "W": "<worker>"}):
+            rows.setdefault(kind, {}).setdefault(record.name, record)
+    parts = [_HEAD]
+    for kind, found in rows.items():
+        names = sources[kind]
+        pattern = names[0] if len(names) == 1 else "{" + ",".join(names) + "}"
+        parts.append(f"## {_TITLES.get(kind, kind)}\n")
+        parts.append("| PV | type | unit or choices | what | alarm |\n|---|---|---|---|---|")
+        parts += [_row(record, record.name.replace("<source>", pattern)) for record in found.values()]
+        parts.append("")
+    return "\n".join(parts)
+
+
+def _row(record: Record, name: str) -> str:
+    cells = (f"`{name}`", record.kind, _unit(record), record.fields.get("DESC", ""), _alarm(record))
+    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
+
+
+def _unit(record: Record) -> str:
+    """Return the unit, or what the record can be."""
+    if record.kind in ("bi", "bo"):
+        return ", ".join(record.fields[key] for key in ("ZNAM", "ONAM"))
+    if record.kind in ("mbbi", "mbbo"):
+        return ", ".join(record.fields[f"{key}ST"] for key in _CHOICES if f"{key}ST" in record.fields)
+    return record.fields.get("EGU", "")
+
+
+def _alarm(record: Record) -> str:
+    """Return which values alarm, and how badly."""
+    fields = record.fields
+    found = [
+        f"{fields[severity]} {word} {fields[limit]}"
+        for limit, severity, word in _LIMITS
+        if limit in fields and severity in fields
+    ]
+    for severity in ("MINOR", "MAJOR", "INVALID"):
+        states = [fields[f"{key}ST"] for key in _CHOICES if fields.get(f"{key}SV") == severity]
+        if states:
+            found.append(f"{severity}: {', '.join(states)}")
+    return "; ".join(found)
+
+
+def main() -> int:
+    """Write the page, or with ``--check`` return 1 when it is not up to date."""
+    text = page(loads(load_config(EXAMPLE)))
+    if "--check" not in sys.argv[1:]:
+        PAGE.write_text(text, encoding="utf-8")
+        return 0
+    if PAGE.read_text(encoding="utf-8") == text:
+        return 0
+    sys.stderr.write("docs/pvs.md is not what the templates give; run: python docs/make_pvs.py\n")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
