@@ -12,7 +12,7 @@ from pathlib import Path
 from detectors.config import Config, PvaSection, SourceSection, UdpSection
 from detectors.errors import ConfigError
 from detectors.outputs.outputs import worker_name
-from detectors.stats import MonitorStatus, ReceiverStatus, StreamStatus
+from detectors.stats import CaptureStatus, MonitorStatus, PvStatus, ReceiverStatus, StreamStatus
 
 TEMPLATES = Path(str(files("db")))
 NAME_LIMIT = 60
@@ -20,6 +20,9 @@ NAME_LIMIT = 60
 
 STREAM = "stream"
 """Name of the worker that assembles live images."""
+
+HDF5 = "hdf5"
+"""Name of the worker that writes live images to files."""
 
 _RECORD = re.compile(r'^record\(\w+, "([^"]+)"\)', re.MULTILINE)
 
@@ -43,10 +46,12 @@ class Load:
 
 
 def workers(config: Config) -> dict[str, SourceSection | None]:
-    """Return every worker of a configuration by name, with its source; the image assembler has none."""
+    """Return every worker of a configuration by name, with its source; those of images have none."""
     found: dict[str, SourceSection | None] = {worker_name(source): source for source in (*config.udp, *config.pva)}
     if config.stream is not None:
         found[STREAM] = None
+    if config.hdf5 is not None:
+        found[HDF5] = None
     return found
 
 
@@ -55,10 +60,19 @@ def image_streams(config: Config) -> list[str]:
     return [] if config.stream is None else [n for n in ("full", "reduced", "pulse") if getattr(config.stream, n)]
 
 
-def defaults(config: Config) -> dict[str, ReceiverStatus | MonitorStatus | StreamStatus]:
+def defaults(config: Config) -> dict[str, ReceiverStatus | MonitorStatus | StreamStatus | CaptureStatus]:
     """Return the empty snapshot of every worker by name: what its records can show."""
-    kinds = {UdpSection: ReceiverStatus, PvaSection: MonitorStatus, type(None): StreamStatus}
-    return {worker: kinds[type(source)]() for worker, source in workers(config).items()}
+    return {worker: _default(worker, source) for worker, source in workers(config).items()}
+
+
+def _default(
+    worker: str, source: SourceSection | None
+) -> ReceiverStatus | MonitorStatus | StreamStatus | CaptureStatus:
+    if isinstance(source, PvaSection):
+        return MonitorStatus(pvs={str(number): PvStatus() for number in _numbers(source)})
+    if source is None:
+        return StreamStatus() if worker == STREAM else CaptureStatus()
+    return ReceiverStatus()
 
 
 def loads(config: Config) -> list[Load]:
@@ -72,6 +86,8 @@ def loads(config: Config) -> list[Load]:
         found += _source(config, source, prefix)
     if config.stream is not None:
         found += _stream(config, prefix)
+    if config.hdf5 is not None:
+        found += _hdf5(prefix)
     _check_names(found)
     return found
 
@@ -92,6 +108,7 @@ def _source(config: Config, source: SourceSection, prefix: Mapping[str, str]) ->
     found.append(Load("pool.template", {**base, "O": "Pebble:", "F": "pebble"}))
     if isinstance(source, PvaSection):
         found.append(Load("monitor.template", base))
+        found += [Load("monitor_pv.template", {**base, "N": str(number)}) for number in _numbers(source)]
         found.append(Load("pool.template", {**base, "O": "Transition:", "F": "transition"}))
     if config.disk is not None:
         found.append(Load("output.template", {**base, "O": "Disk:", "F": "disk", "DROP_SEVERITY": "MAJOR"}))
@@ -100,6 +117,11 @@ def _source(config: Config, source: SourceSection, prefix: Mapping[str, str]) ->
     found.append(Load("output.template", {**zmq, "DROP_SEVERITY": "MINOR"}))
     found.append(Load("zmq.template", zmq))
     return found
+
+
+def _numbers(source: PvaSection) -> range:
+    """Return the numbers of the PVs that have records of their own: a single one is told of by the source's."""
+    return range(len(source.pv)) if len(source.pv) > 1 else range(0)
 
 
 def _stream(config: Config, prefix: Mapping[str, str]) -> list[Load]:
@@ -114,6 +136,15 @@ def _stream(config: Config, prefix: Mapping[str, str]) -> list[Load]:
     if "reduced" in image_streams(config):
         found.append(Load("reduced.template", base))
     return found
+
+
+def _hdf5(prefix: Mapping[str, str]) -> list[Load]:
+    base = {**prefix, "R": "HDF1:", "W": HDF5}
+    return [
+        Load("worker.template", base),
+        Load("hdf5.template", base),
+        Load("pool.template", {**base, "O": "Pool:", "F": "pool"}),
+    ]
 
 
 def _check_names(found: list[Load]) -> None:

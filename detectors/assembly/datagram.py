@@ -3,8 +3,9 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
+from detectors.buffer.fields import Field, field_names
 from detectors.frame import MISSING_MASK_BYTES
 
 
@@ -20,22 +21,6 @@ class Array(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
-    """The array of one PV within the data of an event."""
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-    """Slowest dimension first."""
-    offset: int
-    nbytes: int
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return it for JSON."""
-        return {"name": self.name, "dtype": self.dtype, "shape": list(self.shape), "offset": self.offset}
-
-
-@dataclass(frozen=True, slots=True)
 class DatagramLayout:
     """Where each PV's array lies, and what readers that know of no fields take the whole for."""
 
@@ -46,12 +31,15 @@ class DatagramLayout:
         """Return the layout of named arrays, in their order; a name that comes again gets its number."""
         fields: list[Field] = []
         offset = 0
-        for number, (name, array) in enumerate(arrays):
-            known = {f.name for f in fields}
-            unique = f"{name}_{number}" if name in known else name
-            fields.append(Field(unique, array.dtype, array.shape, offset, array.payload_bytes))
+        for name, (_, array) in zip(field_names([name for name, _ in arrays]), arrays, strict=True):
+            fields.append(Field(name, array.dtype, array.shape, offset, array.payload_bytes))
             offset += array.payload_bytes
         return cls(tuple(fields))
+
+    @property
+    def parts(self) -> tuple[Field, ...]:
+        """The fields as readers are told of them: none when the whole is the one array."""
+        return self.fields if len(self.fields) > 1 else ()
 
     @property
     def payload_bytes(self) -> int:

@@ -77,8 +77,8 @@ class Settled(Generic[T]):
     event: TimingEvent
     tokens: tuple[T | None, ...]
     damage: Damage
-    difference_ns: int
-    """Event minus update, of the last update that matched."""
+    differences_ns: tuple[int | None, ...]
+    """Event minus update, of each source; None where there is no update for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +113,8 @@ class _Waiting(Generic[T]):
     arrived_ns: int
     tokens: list[T | None]
     undecided: set[int]
+    differences_ns: list[int | None]
     damage: Damage = Damage.NONE
-    difference_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +157,7 @@ class Matcher(Generic[T]):
     def event(self, event: TimingEvent, now_ns: int) -> None:
         """Queue an L1Accept or a transition."""
         undecided = set(range(self.sources)) if event.service is Service.L1_ACCEPT else set[int]()
-        self._events.append(_Waiting(event, now_ns, [None] * self.sources, undecided))
+        self._events.append(_Waiting(event, now_ns, [None] * self.sources, undecided, [None] * self.sources))
 
     def update(self, source: int, timestamp_ns: int, token: T, now_ns: int) -> None:
         """Queue an update of one PV."""
@@ -182,7 +182,7 @@ class Matcher(Generic[T]):
                     break
                 head.damage |= Damage.TIMED_OUT
             self._events.popleft()
-            yield Settled(head.event, tuple(head.tokens), head.damage, head.difference_ns)
+            yield Settled(head.event, tuple(head.tokens), head.damage, tuple(head.differences_ns))
         yield from self._expire(now_ns)
 
     def release(self) -> Iterator[Discarded[T]]:
@@ -203,7 +203,7 @@ class Matcher(Generic[T]):
         """Take an event's updates away."""
         for source, token in enumerate(waiting.tokens):
             if token is not None:
-                waiting.tokens[source] = None
+                waiting.tokens[source] = waiting.differences_ns[source] = None
                 waiting.damage |= Damage.MISSING_DATA
                 yield Discarded(source, token, Fate.EXPIRED)
 
@@ -221,7 +221,7 @@ class Matcher(Generic[T]):
                 if order == 0:
                     updates.popleft()
                     head.tokens[source] = update.token
-                    head.difference_ns = head.event.timestamp_ns - update.timestamp_ns
+                    head.differences_ns[source] = head.event.timestamp_ns - update.timestamp_ns
                 else:
                     head.damage |= Damage.MISSING_DATA
                 head.undecided.discard(source)

@@ -4,7 +4,7 @@ import fcntl
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib import metadata
@@ -14,6 +14,7 @@ from typing import Any, Self
 import numpy as np
 
 from detectors.buffer.atomic import write_atomically
+from detectors.buffer.fields import Field
 from detectors.buffer.layout import DETECTOR_JSON
 from detectors.errors import BufferReadError, ConfigError
 from detectors.frame import FILE_MOD, FOLDER_MOD, RecordShape
@@ -33,6 +34,8 @@ class DetectorInfo:
     """Names of the module folders, sorted."""
     software: str = ""
     """Version that made the folder."""
+    fields: tuple[Field, ...] = ()
+    """Arrays that the data is made of, where several PVs are a detector; none where it is one."""
 
     @property
     def record(self) -> RecordShape:
@@ -62,6 +65,8 @@ class DetectorInfo:
             "modules": list(self.modules),
             "software": self.software,
         }
+        if self.fields:
+            tree["fields"] = [field.as_dict() for field in self.fields]
         return json.dumps(tree, indent=1).encode() + b"\n"
 
     @classmethod
@@ -75,6 +80,7 @@ class DetectorInfo:
                 data_bytes=int(tree["data_bytes"]),
                 modules=tuple(sorted(str(m) for m in tree["modules"])),
                 software=str(tree.get("software", "")),
+                fields=tuple(Field.from_dict(field) for field in tree.get("fields", ())),
             )
             mods = tree.get("file_mod", FILE_MOD), tree.get("folder_mod", FOLDER_MOD)
         except (ValueError, KeyError, TypeError) as error:
@@ -92,6 +98,12 @@ class DetectorInfo:
                 f"{origin}: found {info.data_bytes} data_bytes, expected at least the {info.pixel_bytes} of "
                 f"{list(info.shape)} {info.dtype}; restore the file"
             )
+        for field in info.fields:
+            if field.offset + field.nbytes > info.pixel_bytes:
+                raise BufferReadError(
+                    f"{origin}: found field {field.name!r} of {field.nbytes} bytes at {field.offset}, expected it within "
+                    f"the {info.pixel_bytes} bytes of its frames; restore the file"
+                )
         return info
 
 
@@ -114,13 +126,15 @@ def read_detector_json(folder: Path) -> DetectorInfo:
     return DetectorInfo.from_json(text, path)
 
 
-def register_module(folder: Path, module: str, *, data_bytes: int, dtype: str, shape: tuple[int, ...]) -> DetectorInfo:
+def register_module(
+    folder: Path, module: str, *, data_bytes: int, dtype: str, shape: tuple[int, ...], fields: Sequence[Field] = ()
+) -> DetectorInfo:
     """Make a detector folder's ``detector.json`` include ``module``, and return it.
 
     Raises ConfigError when the folder already holds frames of another shape or type, OSError when it cannot be written.
     """
     path = folder / DETECTOR_JSON
-    wanted = DetectorInfo(np.dtype(dtype).name, tuple(shape), data_bytes, (module,), software_version())
+    wanted = DetectorInfo(np.dtype(dtype).name, tuple(shape), data_bytes, (module,), software_version(), tuple(fields))
     with _locked(folder):
         if path.exists():
             try:
@@ -133,11 +147,20 @@ def register_module(folder: Path, module: str, *, data_bytes: int, dtype: str, s
                     f"but {module} sends {list(wanted.shape)} {wanted.dtype} ({wanted.data_bytes} bytes); "
                     "choose another folder"
                 )
+            if there.fields != wanted.fields:
+                raise ConfigError(
+                    f"{folder}: holds frames of the fields {_names(there)}, but {module} sends {_names(wanted)}; "
+                    "choose another folder"
+                )
             if module in there.modules:
                 return there
             wanted = replace(there, modules=tuple(sorted({*there.modules, module})))
         write_atomically(path, wanted.to_json(), sync=True)
     return wanted
+
+
+def _names(info: DetectorInfo) -> str:
+    return ", ".join(f"{f.name} {list(f.shape)} {f.dtype}" for f in info.fields) or "none"
 
 
 @contextmanager

@@ -19,6 +19,7 @@ import numpy as np
 
 from detectors.buffer.binfile import BinFile
 from detectors.buffer.detector_json import read_detector_json
+from detectors.buffer.fields import Field
 from detectors.buffer.layout import LATEST, file_spans, relative_path, sidecar_path
 from detectors.buffer.sidecar import read_sidecar
 from detectors.errors import BufferReadError
@@ -39,6 +40,19 @@ class Frame:
     n_recv_packets: int
     module_id: int
     data: np.ndarray
+    fields: tuple[Field, ...] = ()
+    """Arrays that the data is made of, where several PVs are a detector."""
+
+    def field(self, name: str) -> np.ndarray:
+        """Return the array of one PV in its own shape and type, a view of ``data``; a PV that had no update is zeros.
+
+        Raises BufferReadError, with the names that there are, for one that the frame does not have.
+        """
+        for found in self.fields:
+            if found.name == name:
+                return found.of(self.data)
+        names = ", ".join(f.name for f in self.fields) or "none: its data is one array"
+        raise BufferReadError(f"{self.module}: found no field {name!r}, expected one of: {names}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +250,7 @@ class BufferReader:
             n_recv_packets=int(head["n_recv_packets"]),
             module_id=int(head["module_id"]),
             data=pixels,
+            fields=self.info.fields,
         )
 
     def _joined(self, frames: list[Frame | None]) -> np.ndarray:

@@ -9,6 +9,7 @@ import os
 import shutil
 import time
 from collections import OrderedDict
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Final
 from detectors.buffer.atomic import write_atomically
 from detectors.buffer.datafile import DataFile
 from detectors.buffer.detector_json import register_module
+from detectors.buffer.fields import Field
 from detectors.buffer.layout import LATEST, data_file, relative_path, sidecar_path
 from detectors.buffer.sidecar import SidecarFile
 from detectors.errors import ConfigError, HostError
@@ -68,6 +70,7 @@ class BufferWriter:
         *,
         dtype: str,
         frame_shape: tuple[int, ...],
+        fields: Sequence[Field] = (),
         direct: bool = True,
         sidecar: bool = True,
         min_free: int = 0,
@@ -76,6 +79,7 @@ class BufferWriter:
         self._shape = shape
         self._dtype = dtype
         self._frame_shape = frame_shape
+        self._fields = tuple(fields)
         self._want_direct = direct
         self._sidecar = sidecar
         self._min_free = min_free
@@ -182,7 +186,12 @@ class BufferWriter:
     def _make(self, folder: Path) -> None:
         (folder / self.module).mkdir(parents=True, exist_ok=True)
         register_module(
-            folder, self.module, data_bytes=self._shape.data_bytes, dtype=self._dtype, shape=self._frame_shape
+            folder,
+            self.module,
+            data_bytes=self._shape.data_bytes,
+            dtype=self._dtype,
+            shape=self._frame_shape,
+            fields=self._fields,
         )
 
     def _check(self) -> None:

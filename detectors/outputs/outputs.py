@@ -1,9 +1,11 @@
 """The outputs of one source: built from the configuration, fed by one producer thread, switched by commands."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from detectors.buffer.fields import Field
 from detectors.buffer.writer import BufferWriter
 from detectors.config import Config, SourceSection, UdpSection
 from detectors.errors import CommandError, HostError
@@ -50,10 +52,12 @@ class Outputs:
         frame_shape: tuple[int, ...],
         slots: int,
         folder: Path | None = None,
+        fields: Sequence[Field] = (),
     ) -> Self:
         """Start the stages. ``slots`` is the pebble's count: the disk stage may hold all but one of them.
 
-        ``folder`` is another folder for the detector than the configuration says. Raises HostError when the folder
+        ``folder`` is another folder for the detector than the configuration says; ``fields`` are what the data is made
+        of, where it is several arrays. Raises HostError when the folder
         cannot be written or the address cannot be bound.
         """
         writer = None
@@ -64,6 +68,7 @@ class Outputs:
                 shape,
                 dtype=dtype,
                 frame_shape=frame_shape,
+                fields=fields,
                 direct=config.disk.direct,
                 sidecar=config.disk.sidecar,
                 min_free=int(config.disk.min_free),

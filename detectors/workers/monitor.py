@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
+from detectors.buffer.fields import field_names
 from detectors.config import Config, PvaSection
 from detectors.errors import HostError
 from detectors.outputs.outputs import worker_name
@@ -80,7 +81,8 @@ class MonitorWorker:
         plan = plan_buffers(config, source, driver=driver)
         specs = [parse_pv_spec(text, config.detector_of(source)) for text in source.pv]
         self.tally = Tally()
-        self._intakes = [self._intake(spec, source) for spec in specs]
+        names = field_names([spec.alias for spec in specs]) if len(specs) > 1 else [specs[0].name]
+        self._intakes = [self._intake(name, source) for name in names]
         self._sources = [open_pv(spec) for spec in specs]
         self._pvs = Pvs(self._intakes, [declared(spec, source) for spec in specs], source.connect_timeout_s)
         self._store = BufferStore(config, source, self._runtime, self.tally.lock)
@@ -101,7 +103,7 @@ class MonitorWorker:
             tally=self.tally,
             wake=self._wake,
             ring=self._ring,
-            client=", ".join(dict.fromkeys(s.name for s in self._sources)),
+            clients=lambda: [image_source.name for image_source in self._sources],
             notify=self._notify,
         )
         handlers = {"transition": self.run.ask, "output": self._store.set_output, "folder": self._store.set_folder}
@@ -139,9 +141,9 @@ class MonitorWorker:
             self._look_at = now + SNAPSHOT_PERIOD_S
         self._notifier.send(pulse_id)
 
-    def _intake(self, spec: PvSpec, source: PvaSection) -> Intake:
+    def _intake(self, name: str, source: PvaSection) -> Intake:
         return Intake(
-            spec.alias if len(source.pv) > 1 else spec.name,
+            name,
             self.tally,
             self._wake.set,
             hold=source.when_full == "hold",

@@ -1,11 +1,13 @@
 """The memory and the outputs of a configured PvMonitor, and how an event gets into them."""
 
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 
@@ -40,16 +42,20 @@ def detector_folder(root: Path, name: str, layout: DatagramLayout) -> Path:
     """Return the folder of a detector: its name, and when that holds other frames already, its name and what it sends.
 
     A detector folder holds one kind of frames (``detector.json``); a camera that comes back with another shape goes on
-    beside it, in a folder that depends on nothing but the shape.
+    beside it, in a folder that depends on nothing but what is sent. Several PVs can send arrays of one total shape in
+    many ways: a checksum of the fields tells them apart.
     """
     plain = root / name
     try:
         there = read_detector_json(plain)
     except BufferReadError:
         return plain
-    if (there.dtype, there.shape, there.data_bytes) == (layout.dtype, layout.shape, layout.payload_bytes):
+    sent = (layout.dtype, layout.shape, layout.payload_bytes, layout.parts)
+    if (there.dtype, there.shape, there.data_bytes, there.fields) == sent:
         return plain
-    return root / f"{name}-{layout.dtype}-{'x'.join(map(str, layout.shape))}"
+    shape = "x".join(map(str, layout.shape))
+    fields = json.dumps([field.as_dict() for field in layout.parts])
+    return root / f"{name}-{layout.dtype}-{shape}{f'-{crc32(fields.encode()):08x}' if layout.parts else ''}"
 
 
 class MonitorBuffers:
@@ -110,6 +116,7 @@ class MonitorBuffers:
                 frame_shape=layout.shape,
                 slots=plan.pebble.count,
                 folder=folder,
+                fields=layout.parts,
             )
             undo.pop_all()
         for output, on in enabled.items():

@@ -7,7 +7,7 @@ own (``Intake``), the timing thread fills the DMA ring, and the control thread t
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -52,22 +52,26 @@ class Monitor:
         tally: Tally,
         wake: threading.Event,
         ring: DmaRing | None = None,
-        client: str = "",
+        clients: Callable[[], Sequence[str]] = tuple,
         notify: Callable[[int], object] = lambda _: None,
     ) -> None:
-        """``ring`` is None without a timing system: then the updates of the first PV are the events."""
+        """``ring`` is None without a timing system: then the updates of the first PV are the events.
+
+        ``clients`` tells which client serves each PV at present.
+        """
         self._source, self._pvs, self._store, self._run, self._tally = source, pvs, store, run, tally
         self._wake, self._ring, self._notify = wake, ring, notify
         self._matcher: Matcher[Staged] = Matcher(
             COMPARISONS[source.match], source.match_tmo_ms * 1_000_000, len(pvs.intakes), accepting=False
         )
         self._pulses = FreeRunPulses(source.pulse_from, source.pulse_period_ns, config.detector.pulse_id_step)
-        self._taker = MonitorStatusTaker(source, client)
+        self._taker = MonitorStatusTaker(source)
         self._final = ""
         self._last_event_ns = 0
         self._counter: int | None = None
         self._pulse_id = 0
-        self._difference_ns = 0
+        self._clients = clients
+        self._differences_ns = [0] * len(pvs.intakes)
         self._placed_bytes = 0
         run.bind(self)
 
@@ -199,7 +203,9 @@ class Monitor:
     def _settle_event(self, settled: Settled[Staged]) -> None:
         """Count an event without data: nothing is written for it. Place one with data, whatever it lacks."""
         if any(token is not None for token in settled.tokens):
-            self._difference_ns = settled.difference_ns
+            for number, difference_ns in enumerate(settled.differences_ns):
+                if difference_ns is not None:
+                    self._differences_ns[number] = difference_ns
             self._place(settled)
         else:
             self._tally.add(l1_pending=-1, **{"timed_out" if settled.damage & Damage.TIMED_OUT else "empty": 1})
@@ -248,7 +254,8 @@ class Monitor:
                         updates=replace(self._tally.freeze(), restarts=self._restarts()),
                         placed_bytes=self._placed_bytes,
                         pulse_id=self._pulse_id,
-                        time_diff_ns=self._difference_ns,
+                        differences_ns=self._differences_ns,
+                        clients=self._clients(),
                         dma=self._dma(),
                         pebble=pebble,
                         transition=transition,
@@ -259,6 +266,8 @@ class Monitor:
     def _state(self) -> str:
         if self._final:
             return self._final
+        if self._run.configuring:
+            return "Configuring"
         if fault := self._run.fault:
             return fault
         if not self._pvs.up:

@@ -73,6 +73,8 @@ class MonitorRun:
         """Set when the worker ends: transitions are refused from then on."""
         self._aim = aim
         self._started = self._aim_at = time.monotonic()
+        self.configuring = False
+        """Whether it is at work on a Configure."""
         self._failed = self._refused = self._replanning = ""
         self._stuck: tuple[str, list[Description | None]] | None = None
         """Why there are no buffers for what the PVs send, and what they sent then."""
@@ -171,7 +173,11 @@ class MonitorRun:
         try:
             target = next_state(self.state, service)
             if service is Service.CONFIGURE:
-                self._configure(wait=wait)
+                self.configuring = True
+                try:
+                    self._configure(wait=wait)
+                finally:
+                    self.configuring = False
             elif service is Service.UNCONFIGURE:
                 self._free()
                 self._stuck = None

@@ -10,7 +10,7 @@ from detectors.buffer.detector_json import software_version
 from detectors.config import PvaSection
 from detectors.outputs.outputs import worker_name
 from detectors.run_state import RunState
-from detectors.stats import DmaStats, MonitorStatus, OutputStats, PoolStats, UpdateStats
+from detectors.stats import DmaStats, MonitorStatus, OutputStats, PoolStats, PvStatus, UpdateStats
 from detectors.workers.intake import Intake
 from detectors.workers.receiver_status import RateMeter
 
@@ -53,10 +53,9 @@ def side_by_side(pools: Sequence[PoolStats]) -> PoolStats:
 class MonitorStatusTaker:
     """Makes snapshots from what the monitor hands it. For one thread."""
 
-    def __init__(self, source: PvaSection, client: str) -> None:
+    def __init__(self, source: PvaSection) -> None:
         self._worker = worker_name(source)
-        self._pv = ", ".join(source.pv)
-        self._client = client
+        self._specs = source.pv
         self._rates = RateMeter()
         self._version = software_version()
 
@@ -70,7 +69,8 @@ class MonitorStatusTaker:
         updates: UpdateStats,
         placed_bytes: int,
         pulse_id: int,
-        time_diff_ns: int,
+        differences_ns: Sequence[int],
+        clients: Sequence[str],
         dma: DmaStats,
         pebble: PoolStats,
         transition: PoolStats,
@@ -80,6 +80,8 @@ class MonitorStatusTaker:
         """Return the snapshot."""
         first = intakes[0].description
         known = [i.description for i in intakes if i.description]
+        each = zip(self._specs, intakes, differences_ns, clients, strict=True)
+        pvs = [_pv_status(*one) for one in each]
         return MonitorStatus(
             worker=self._worker,
             pid=os.getpid(),
@@ -88,8 +90,8 @@ class MonitorStatusTaker:
             state=state,
             message=message,
             run_state=run_state.label,
-            pv=self._pv,
-            client=self._client,
+            pv=", ".join(self._specs),
+            client=", ".join(dict.fromkeys(clients)),
             connected=all(i.up for i in intakes),
             payload_bytes=sum(d.payload_bytes for d in known),
             shape=" x ".join(map(str, first.shape or (1,))) if first else "",
@@ -98,8 +100,9 @@ class MonitorStatusTaker:
             unique_id=intakes[0].unique_id,
             pulse_id=pulse_id,
             updates=updates,
-            time_diff_ns=time_diff_ns,
-            latency_us=max(i.latency_us for i in intakes),
+            time_diff_ns=max(differences_ns, key=abs),
+            latency_us=max(pv.latency_us for pv in pvs),
+            pvs={str(number): pv for number, pv in enumerate(pvs)} if len(pvs) > 1 else {},
             rates=self._rates.add(time.monotonic(), updates.placed, updates.updates, placed_bytes),
             dma=dma,
             pebble=pebble,
@@ -107,6 +110,19 @@ class MonitorStatusTaker:
             disk=disk,
             zmq=zmq,
         )
+
+
+def _pv_status(spec: str, intake: Intake, difference_ns: int, client: str) -> PvStatus:
+    return PvStatus(
+        name=intake.name,
+        pv=spec,
+        client=client,
+        connected=intake.up,
+        unique_id=intake.unique_id,
+        time_diff_ns=difference_ns,
+        latency_us=intake.latency_us,
+        message=intake.message,
+    )
 
 
 def activity(intakes: Sequence[Intake], enabled_ns: int, last_event_ns: int | None, now_ns: int) -> str:

@@ -129,7 +129,7 @@ def test_the_difference_is_event_minus_update() -> None:
     m.update(0, S + 1 * MS, "pv", 0)
     (settled,) = m.settle(0)
     assert isinstance(settled, Settled)
-    assert settled.difference_ns == 3 * MS
+    assert settled.differences_ns == (3 * MS,)
 
 
 # --- modes

@@ -420,6 +420,20 @@ def test_unconfigure_frees_and_keeps_the_counts(rig: Callable[..., Rig]) -> None
     assert r.written(2).disk.offered == 2
 
 
+def test_a_configure_at_work_is_shown(rig: Callable[..., Rig]) -> None:
+    r = rig(state=RunState.UNCONFIGURED)
+    r.source.connect()
+    build, shown = r.worker._store.build, list[str]()
+
+    def watched(*plan: Any) -> Any:
+        shown.append(r.monitor.snapshot().state)
+        return build(*plan)
+
+    r.worker._store.build = watched  # type: ignore[method-assign]
+    assert r.ask("Configure").state == "Idle"
+    assert shown == ["Configuring"]
+
+
 def test_the_aim_follows_a_command_down(rig: Callable[..., Rig]) -> None:
     r = rig()
     r.up()
@@ -588,6 +602,54 @@ def test_several_pvs_make_one_event(rig: Callable[..., Rig]) -> None:
     frame = r.frame(2)
     expected = sources[0].pixels(2).tobytes() + bytes(5) + sources[2].pixels(2).tobytes()
     assert (frame.data.tobytes(), frame.n_recv_packets) == (expected, 2)
+    np.testing.assert_array_equal(frame.field("F0"), sources[0].pixels(2))
+    np.testing.assert_array_equal(frame.field("F2"), sources[2].pixels(2))
+    np.testing.assert_array_equal(r.frame(1).field("F1"), sources[1].pixels(1))
+
+
+def test_every_pv_has_its_own_difference_and_latency(rig: Callable[..., Rig]) -> None:
+    r = rig('match = "fuzzy"', timing=True, pvs=3)
+    r.up()
+    event = time.time_ns()
+    r.event(Service.L1_ACCEPT, 1, timestamp_ns=event)
+    r.sources[0].send(1, timestamp_ns=event - 1000)
+    r.sources[1].send(7, timestamp_ns=event + 5000)
+    r.sources[2].send(9, timestamp_ns=event + 1_000_000_000)  # of a later event
+    r.sources[1].name = "other"
+    status = r.step()
+    assert [status.pvs[n].time_diff_ns for n in "012"] == [1000, -5000, 0]
+    assert (status.time_diff_ns, status.updates.partial) == (-5000, 1)
+    assert [status.pvs[n].unique_id for n in "012"] == [1, 7, 9]
+    assert status.pvs["2"].latency_us < 0 < status.pvs["0"].latency_us
+    assert status.latency_us == max(pv.latency_us for pv in status.pvs.values())
+    assert (status.client, status.pvs["1"].client, status.pvs["0"].client) == ("fake, other", "other", "fake")
+    assert [(pv.name, pv.pv) for pv in status.pvs.values()] == [(f"F{n}", f"F{n}=SIM:CAM{n}") for n in range(3)]
+    r.sources[2].disconnect("SIM:CAM2: gone")
+    assert [pv.connected for pv in r.status.pvs.values()] == [True, True, False]
+    assert r.status.pvs["2"].message == "SIM:CAM2: gone"
+
+
+def test_arrays_of_one_total_shape_do_not_share_a_folder(rig: Callable[..., Rig]) -> None:
+    r = rig(pvs=2, sources=[FakeSource("uint16", (6,)), FakeSource("uint16", (2,))])
+    r.up()
+
+    def send(n: int) -> bool:
+        return [source.send(n) for source in r.sources] == [True, True]
+
+    assert send(1)
+    r.step()
+    r.written(1)
+    folders = [r.status.disk.folder]
+    for n, shapes in ((2, ((2,), (6,))), (3, ((4,), (4, 1)))):
+        for source, shape in zip(r.sources, shapes, strict=True):
+            meanwhile(r, lambda source=source, shape=shape: source.connect("uint16", shape))
+        assert send(n)
+        r.step()
+        r.written(n)
+        folders.append(r.status.disk.folder)
+        frame = r.frame(n, Path(folders[-1]).name)
+        np.testing.assert_array_equal(frame.field("F1"), r.sources[1].pixels(n))
+    assert len(set(folders)) == 3
 
 
 @pytest.mark.parametrize(("pvs", "expected"), [(1, {"Gain": 3}), (2, {"F0.Gain": 3, "F1.Gain": 4})])
