@@ -31,9 +31,9 @@ _HEAD: Final = """\
 Written by `python docs/make_pvs.py` from `db/*.template`, for `examples/both.toml`: change those, not this page.
 
 Every record is there over Channel Access and PV Access. A name with braces stands for one PV of each source in them. `_RBV` is
-a reading; a name without it is a setpoint, which shows what holds, also after a refused write. Texts (`waveform`) are long
-strings: `caget -S`, or the name with a `$` behind it. Alarms are those of the record itself; all become INVALID when the worker
-behind them is gone.
+a reading; a name without it is a setpoint, which shows what holds, also after a refused write. How clients read and write
+the long texts (`waveform`) is in [Running it](operation.md). Alarms are those of the record itself; all become INVALID when
+the worker behind them is gone.
 """
 
 

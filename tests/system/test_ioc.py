@@ -79,6 +79,27 @@ def test_three_clients_read_the_same(ioc: IocProcess) -> None:
     assert [float(v) for v in caproto[:2]] == [float(v) for v in pva[:2]] == [float(v) for v in pyepics[:2]]
 
 
+def test_long_texts_are_read_and_written_over_ca(ioc: IocProcess) -> None:
+    first, long = ioc.value("M00:Disk:Folder"), "/tmp/" + "a-name-longer-than-forty-characters/" * 3
+    script = (
+        "import epics\n"
+        "print(epics.caput(P + 'M00:Disk:Folder', {long!r}, wait=True))\n"
+        "for name in ('M00:Disk:Folder', 'Version_RBV.VAL$', 'Version_RBV.DESC$'):\n"
+        "    print(epics.caget(P + name, as_string=True))\n"
+        "epics.ca.finalize_libca()\n"
+    )
+    assert ioc.python(script.replace("{long!r}", repr(long))).splitlines() == [
+        "1",
+        long,
+        ioc.value("Version_RBV"),
+        "Version of this server",
+    ]
+    assert ioc.value("M00:Disk:Folder") == long
+    assert ioc.caproto("get", "-S", ioc.prefix + "M00:Disk:Folder").strip().rstrip("\0") == long  # it shows the end too
+    ioc.caproto("put", "-S", ioc.prefix + "M00:Disk:Folder", first)
+    assert ioc.value("M00:Disk:Folder") == first
+
+
 def test_transitions_over_pva_reach_every_worker(ioc: IocProcess) -> None:
     for service, state in (("Disable", "Running"), ("EndRun", "Configured"), ("Unconfigure", "Unconfigured")):
         ioc.put(service, 1)
