@@ -1,7 +1,8 @@
-"""A source of images that copies nothing: ``python -m bench.pva_source MODE PV NBYTES COUNT``.
+"""A source of images that copies nothing: ``python -m bench.pva_source MODE PV NBYTES``.
 
-MODE is "raw" (the bare arrays over TCP) or "pva" (NTNDArrays, one message each). It serves one client, sends as fast
-as that one takes them, and ends. EPICS_PVA_SERVER_PORT says where.
+MODE is "raw" (the bare arrays over TCP) or "pva" (NTNDArrays, one message each). It serves one client at
+EPICS_PVA_SERVER_PORT. For each number on its input it prepares so many images, says PREPARED, waits for an empty line,
+sends them as fast as they are taken, and says SENT. It ends with its input.
 """
 
 import contextlib
@@ -9,6 +10,7 @@ import mmap
 import os
 import socket
 import sys
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -17,6 +19,7 @@ from tests.support.pva_server import MONITOR, PvaServer
 
 BUFFERS = 4
 WIDTH = 1024
+PATIENCE_S = 60
 
 
 def arrays(nbytes: int) -> list[memoryview]:
@@ -26,7 +29,7 @@ def arrays(nbytes: int) -> list[memoryview]:
         memory = mmap.mmap(-1, nbytes)
         with contextlib.suppress(OSError):
             memory.madvise(mmap.MADV_HUGEPAGE)
-        np.frombuffer(memory, np.uint16)[:] = np.arange(nbytes // 2) * 3 + number
+        np.frombuffer(memory, np.uint16).reshape(-1, WIDTH)[:] = np.arange(WIDTH) * 3 + number
         found.append(memoryview(memory))
     return found
 
@@ -40,44 +43,63 @@ def send_all(sock: socket.socket, parts: list[memoryview]) -> None:
             parts[0] = parts[0][sent:]
 
 
-def raw(nbytes: int, count: int) -> None:
+def say(word: str) -> None:
+    print(word, flush=True)
+
+
+def orders() -> Iterator[int]:
+    """Yield how many images to prepare and send, until the input ends."""
+    for line in sys.stdin:
+        yield int(line)
+        say("SENT")
+
+
+def wait_for_go() -> None:
+    say("PREPARED")
+    sys.stdin.readline()
+
+
+def raw(nbytes: int) -> None:
     buffers = arrays(nbytes)
     with socket.create_server(("127.0.0.1", int(os.environ["EPICS_PVA_SERVER_PORT"]))) as listener:
-        print("READY", flush=True)
+        say("READY")
         sock, _ = listener.accept()
         with sock:
-            for number in range(count):
-                send_all(sock, [buffers[number % BUFFERS]])
+            for count in orders():
+                wait_for_go()
+                for number in range(count):
+                    send_all(sock, [buffers[number % BUFFERS]])
 
 
-def pva(pv: str, nbytes: int, count: int) -> None:
-    buffers, encoder = arrays(nbytes), Encoder()
+def tails(encoder: Encoder, nbytes: int, numbers: range) -> list[bytes]:
+    """Return what comes behind the pixels of the images with these numbers."""
     pixels = np.zeros((nbytes // 2 // WIDTH, WIDTH), np.uint16)
-    tails = []
-    for number in range(count):
+    found = []
+    for number in numbers:
         fields = ntndarray(pixels, number)
         tail = b"".join(encoder.value(kind, fields[name]) for name, kind in NTNDARRAY[2].items() if name != "value")
-        tails.append(tail + encoder.bits(0))
-    del pixels
+        found.append(tail + encoder.bits(0))
+    return found
+
+
+def pva(pv: str, nbytes: int) -> None:
+    buffers, encoder, first = arrays(nbytes), Encoder(), 0
+    member = list(NTNDARRAY[2]["value"][2]).index("ushortValue")
     with PvaServer(pv, udp=False) as server:
-        print("READY", flush=True)
-        server.wait_subscribed(timeout_s=30)
-        (client,) = server.clients()
-        member = list(NTNDARRAY[2]["value"][2]).index("ushortValue")
-        head = (
-            encoder.pack("IB", client.request_id, 0)
-            + encoder.bits(1)
-            + encoder.size(member)
-            + encoder.size(nbytes // 2)
-        )
-        with contextlib.suppress(OSError):  # the client goes when it has seen enough
-            for number, tail in enumerate(tails):
-                size = len(head) + nbytes + len(tail)
-                start = server.header(MONITOR, size) + head
+        say("READY")
+        for count in orders():
+            behind = tails(encoder, nbytes, range(first, first + count))
+            first += count
+            server.wait_subscribed(timeout_s=PATIENCE_S)
+            (client,) = server.clients()
+            head = encoder.pack("IB", client.request_id, 0) + encoder.bits(1)
+            head += encoder.size(member) + encoder.size(nbytes // 2)
+            wait_for_go()
+            for number, tail in enumerate(behind):
+                start = server.header(MONITOR, len(head) + nbytes + len(tail)) + head
                 send_all(client.sock, [memoryview(start), buffers[number % BUFFERS], memoryview(tail)])
-        client.join(30)
 
 
 if __name__ == "__main__":
-    mode, name, nbytes, count = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
-    raw(nbytes, count) if mode == "raw" else pva(name, nbytes, count)
+    mode, name, size = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    raw(size) if mode == "raw" else pva(name, size)

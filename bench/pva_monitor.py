@@ -1,0 +1,95 @@
+"""Our monitor under measurement: the process, with images of one or several PVs, with a disk or without."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.pva_images import Source
+from bench.worker_process import WorkerProcess
+
+SLOTS = {1: 32, 4: 16, 16: 8, 74: 4}
+"""Slots of the pebble, and of each PV's transition pool, by the MiB of an image: few, for the sake of memory."""
+
+_LOOK_S = 0.002
+
+
+@dataclass(frozen=True)
+class Burst:
+    """What one burst of images came to."""
+
+    mb_per_s: float
+    cpu_per_gb: float
+    lost: int
+    """Images that were sent and are not in the pebble, or not on the disk."""
+
+
+class Monitor(WorkerProcess):
+    """``pebbledaq monitor`` of one event source: image ``n`` of every PV together are event ``n``.
+
+    A source that sends faster than the monitor takes is held back, so that all images count.
+    """
+
+    def __init__(self, mib: int, pvs: Sequence[str], environment: Mapping[str, str], *, disk: Path | None) -> None:
+        config = f"""
+[dma]
+cfgRxCount = {SLOTS[mib] - 1}
+cfgSize = "{mib * len(pvs)} MiB"
+[pools]
+exhausted_wait_s = 10
+[[pva]]
+name = "CAM"
+pv = {list(pvs)}
+client = "direct"
+when_full = "hold"
+match_tmo_ms = 20000
+connect_timeout_s = 20
+"""
+        config += f'[disk]\nfolder = "{disk}"\nmin_free = "1 MiB"\n' if disk else ""
+        super().__init__("monitor", "pva.CAM", config, environment)
+        self._image_gb = (mib << 20) / 1e9
+        self._disk = disk is not None
+
+    def prime(self, sources: Sequence[Source]) -> None:
+        """Show it one image of each PV, which tells it what memory to make, and wait until it takes data."""
+        for source in sources:
+            source.prepare(1)
+            source.go()
+            source.sent()
+        self._until(lambda status: status["run_state"] == "Enabled" and _settled(status, len(sources)), 60)
+
+    def take(self, sources: Sequence[Source], count: int) -> Burst:
+        """Let each source send ``count`` images, and return what they came to once all is settled."""
+        before = self.status
+        for source in sources:
+            source.prepare(count)
+        images = count * len(sources)
+        cpu_s, started = self.cpu_s(), time.monotonic()
+        for source in sources:
+            source.go()
+        for source in sources:
+            source.sent()
+        updates = before["updates"]["updates"] + images
+        status = self._until(lambda status: _settled(status, updates), 60)
+        wall_s, cpu_s = time.monotonic() - started, self.cpu_s() - cpu_s
+        gb = images * self._image_gb
+        lost = images - (status["updates"]["match"] - before["updates"]["match"])
+        if self._disk:
+            lost += count - (status["disk"]["written"] - before["disk"]["written"])
+        return Burst(gb * 1e3 / wall_s, cpu_s / gb, lost)
+
+    def _until(self, condition: Callable[[dict[str, Any]], bool], timeout_s: float) -> dict[str, Any]:
+        deadline = time.monotonic() + timeout_s
+        while not condition(status := self.status):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the monitor did not get there: {status}")
+            time.sleep(_LOOK_S)
+        return status
+
+
+def _settled(status: dict[str, Any], updates: int) -> bool:
+    """Whether so many updates have come in all, and all of them are where they go."""
+    counts = status["updates"]
+    waiting = counts["held"] or counts["l1_pending"] or status["disk"]["queued"]
+    return counts["updates"] >= updates and not waiting
