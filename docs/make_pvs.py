@@ -17,7 +17,7 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 EXAMPLE: Final = ROOT / "examples" / "both.toml"
 PAGE: Final = ROOT / "docs" / "pvs.md"
 
-_TITLES: Final = {"": "The server", "udp": "UDP modules", "pva": "PvMonitors", "stream": "Live images"}
+_TITLES: Final = {"": "The server", "udp": "UDP modules", "pva": "PvMonitors", "stream": "Live images", "hdf5": "HDF5"}
 """Headings by the kind of worker that a record belongs to."""
 
 _RECORD: Final = re.compile(r'^record\((\w+), "([^"]+)"\) \{$(.*?)^\}$', re.MULTILINE | re.DOTALL)

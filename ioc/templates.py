@@ -102,7 +102,7 @@ def _all_sources(config: Config, prefix: Mapping[str, str]) -> list[Load]:
 
 def _source(config: Config, source: SourceSection, prefix: Mapping[str, str]) -> list[Load]:
     base = {**prefix, "R": f"{source.name}:", "W": worker_name(source)}
-    found = [Load("worker.template", base), Load("rates.template", base), Load("dma.template", base)]
+    found = [_pvi(base), Load("worker.template", base), Load("rates.template", base), Load("dma.template", base)]
     if isinstance(source, UdpSection):
         found.append(Load("module.template", {**base, "FRAME_PACKETS": str(source.geometry.packets_per_frame)}))
     found.append(Load("pool.template", {**base, "O": "Pebble:", "F": "pebble"}))
@@ -126,7 +126,7 @@ def _numbers(source: PvaSection) -> range:
 
 def _stream(config: Config, prefix: Mapping[str, str]) -> list[Load]:
     base = {**prefix, "R": "Stream:", "W": STREAM}
-    found = [Load(f"{name}.template", base) for name in ("worker", "rates", "stream")]
+    found = [_pvi(base), *(Load(f"{name}.template", base) for name in ("worker", "rates", "stream"))]
     found.append(Load("pool.template", {**base, "O": "Pool:", "F": "pool"}))
     for output in image_streams(config):
         macros = {**base, "O": f"{output.title()}:", "F": output}
@@ -141,10 +141,16 @@ def _stream(config: Config, prefix: Mapping[str, str]) -> list[Load]:
 def _hdf5(prefix: Mapping[str, str]) -> list[Load]:
     base = {**prefix, "R": "HDF1:", "W": HDF5}
     return [
+        _pvi(base),
         Load("worker.template", base),
         Load("hdf5.template", base),
         Load("pool.template", {**base, "O": "Pool:", "F": "pool"}),
     ]
+
+
+def _pvi(base: Mapping[str, str]) -> Load:
+    """Return the head of a source's PVI structure; clients make attributes of the names in it."""
+    return Load("pvi.template", {**base, "D": base["R"][:-1].replace("-", "_").lower()})
 
 
 def _check_names(found: list[Load]) -> None:

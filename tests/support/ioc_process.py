@@ -59,6 +59,8 @@ class IocProcess:
         while not self._ready.wait(0.05):
             if self.process.poll() is not None:
                 self._reader.join()
+                assert self.process.stdout is not None
+                self.process.stdout.close()
                 raise AssertionError("the IOC ended:\n" + "\n".join(self.lines))
         return self
 
