@@ -52,12 +52,11 @@ connect_timeout_s = 20
         self._disk = disk is not None
 
     def prime(self, sources: Sequence[Source]) -> None:
-        """Show it one image of each PV, which tells it what memory to make, and wait until it takes data."""
-        for source in sources:
-            source.prepare(1)
-            source.go()
-            source.sent()
-        self._until(lambda status: status["run_state"] == "Enabled" and _settled(status, len(sources)), 60)
+        """Show it an image of each PV, which tells it what memory to make, and one more once it takes data."""
+        _send(sources, 1)
+        self._until(lambda status: status["run_state"] == "Enabled", 60)
+        _send(sources, 1)  # of the first ones some may have come too early: these settle what waits for them
+        self._until(lambda status: _settled(status, 2 * len(sources)), 60)
 
     def take(self, sources: Sequence[Source], count: int) -> Burst:
         """Let each source send ``count`` images, and return what they came to once all is settled."""
@@ -66,10 +65,7 @@ connect_timeout_s = 20
             source.prepare(count)
         images = count * len(sources)
         cpu_s, started = self.cpu_s(), time.monotonic()
-        for source in sources:
-            source.go()
-        for source in sources:
-            source.sent()
+        _go(sources)
         updates = before["updates"]["updates"] + images
         status = self._until(lambda status: _settled(status, updates), 60)
         wall_s, cpu_s = time.monotonic() - started, self.cpu_s() - cpu_s
@@ -86,6 +82,19 @@ connect_timeout_s = 20
                 raise TimeoutError(f"the monitor did not get there: {status}")
             time.sleep(_LOOK_S)
         return status
+
+
+def _send(sources: Sequence[Source], count: int) -> None:
+    for source in sources:
+        source.prepare(count)
+    _go(sources)
+
+
+def _go(sources: Sequence[Source]) -> None:
+    for source in sources:
+        source.go()
+    for source in sources:
+        source.sent()
 
 
 def _settled(status: dict[str, Any], updates: int) -> bool:
