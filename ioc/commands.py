@@ -13,10 +13,11 @@ from typing import Any, Final
 from detectors.config import Config
 from detectors.errors import CommandError
 from detectors.run_state import RunState
+from ioc.capture import CaptureControl
 from ioc.records import Handler
 from ioc.run_control import Ask, RunControl, service_by_label
 from ioc.supervisor import Supervisor
-from ioc.templates import STREAM, image_streams, workers
+from ioc.templates import HDF5, STREAM, image_streams, workers
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,11 @@ class Commands:
         self.enabled = {name: source.enabled for name, source in sources.items()}
         if config.stream is not None:
             self.enabled[STREAM] = config.stream.enabled
+        self.capture = None
+        """Control of the HDF5 writer; None where the configuration has none."""
+        if config.hdf5 is not None:
+            self.enabled[HDF5] = True
+            self.capture = CaptureControl(config.hdf5, ask, lambda: HDF5 in self.responding)
         outputs = {"zmq": config.zmq.enabled} | ({"disk": config.disk.enabled} if config.disk else {})
         self._configured = {(name, output): on for name in sources for output, on in outputs.items()}
         self._configured |= {(STREAM, output): True for output in image_streams(config)}
@@ -48,7 +54,7 @@ class Commands:
         """Workers that can be asked at present."""
 
     def sources_responding(self) -> list[str]:
-        """Return the workers that a transition goes to: the image assembler has no run."""
+        """Return the workers that a transition goes to: workers of images have no run."""
         return [name for name in self._sources if name in self.responding]
 
     def detector_folders(self) -> list[Path]:
@@ -69,11 +75,14 @@ class Commands:
             found["reduced_rate"] = Handler(self._reduced_rate, lambda: self._rate_hz)
         if self._folders:
             found["output_folder"] = Handler(self._output_folder, self._output_folder_shown)
-        return found
+        return found | (self.capture.handlers() if self.capture else {})
 
     def adopt(self, worker: str, status: Mapping[str, Any]) -> None:
         """Wish for what a worker that ran before this IOC has: data taking must not change by a restart."""
         self.enabled[worker] = True
+        if worker == HDF5 and self.capture:
+            self.capture.adopt(status)
+            return
         for name, output in self._outputs:
             if name == worker and status.get(output, {}).get("name"):
                 self._outputs[name, output] = bool(status[output]["enabled"])
@@ -83,6 +92,9 @@ class Commands:
 
     async def settle(self, worker: str) -> None:
         """Bring a worker that has just begun to respond to what is wished. Raises CommandError when it refuses."""
+        if worker == HDF5 and self.capture:
+            await self.capture.settle()
+            return
         status = await self._ask(worker, "status")
         for (name, output), enabled in self._outputs.items():
             if name == worker and status.get(output, {}).get("name") and status[output]["enabled"] != enabled:

@@ -37,6 +37,7 @@ _AT_REST: Final[tuple[tuple[str, Any], ...]] = (
     (".subscribers", 0),
     (".state", "Disabled"),
     ("connected", False),
+    ("capturing", False),
 )
 """What holds of a worker that does not run, by the end of the field's name. Totals stay as they were."""
 

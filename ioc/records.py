@@ -106,11 +106,14 @@ class Setpoint:
         self._done = done
         tags = binding.record.tags
         self._follows = tags.get("pebbledaq:always") == "yes"
+        self._repeats = tags.get("pebbledaq:repeats") == "yes"
+        """Told of a write that changes nothing, too."""
+        self._echoes = 0
         self._shown = self._present()
         self._device = _create(
             binding.record,
             on_update=self._on_update,
-            always_update=self._follows,
+            always_update=self._follows or self._repeats,
             blocking=tags.get("pebbledaq:blocking", "yes") != "no",
             initial_value=self._shown,
         )
@@ -122,6 +125,9 @@ class Setpoint:
         return "" if self.binding.record.kind == "waveform" else 0
 
     async def _on_update(self, value: Any) -> None:
+        if self._echoes:
+            self._echoes -= 1
+            return
         if self.binding.trigger and not value:
             return
         self._shown = value
@@ -153,6 +159,7 @@ class Setpoint:
         # blocking record; at other times the record is processed once more, which finds no change and only posts.
         self._device.set(value, process=False)
         if not self._device._record.PACT:  # noqa: SLF001
+            self._echoes += self._repeats
             one, kind = np.array([1], dtype=np.uint8), fields.DBF_UCHAR  # pyright: ignore[reportAttributeAccessIssue]
             imports.db_put_field_process(f"{self.binding.record.name}.PROC", kind, one.ctypes.data, 1, True)
 

@@ -24,6 +24,7 @@ from detectors.runtime import Runtime
 from detectors.stats import flat
 from detectors.workers.control import check_address, hold_lock, is_running
 from ioc.bindings import Bindings, DatabaseError
+from ioc.capture import OWNER as CAPTURE
 from ioc.commands import Commands
 from ioc.link import NoAnswerError, ask
 from ioc.loading import load_records
@@ -37,7 +38,7 @@ from ioc.startup import check_host
 from ioc.status import OWNER, IocStatus
 from ioc.stragglers import Stragglers
 from ioc.supervisor import CommandLine, Supervisor, command_line
-from ioc.templates import Load, defaults, loads, workers
+from ioc.templates import HDF5, Load, defaults, loads, workers
 
 log = logging.getLogger(__name__)
 
@@ -225,15 +226,22 @@ class Server:
             process = self._supervisor.processes[worker].status
             shown = view.look(process, self._observer.latest.get(worker), now_s, asked=self._asking[worker] > 0)
             self._records.show(worker, shown.values, valid=shown.valid)
+            if worker == HDF5 and self._commands.capture:
+                self._commands.capture.seen(shown.values)
             self._plan.connected(worker.partition(".")[2], shown.values.get("payload_bytes", 0))
             if shown.responding:
                 responding.add(worker)
                 if shown.values.get("run_state"):
                     states[worker] = state_by_label(shown.values["run_state"])
         self._commands.responding = frozenset(responding)
+        self._show_capture_settings()
         self._settle(responding)
         self._follow(states, now_s)
         self._records.refresh()
+
+    def _show_capture_settings(self) -> None:
+        if self._commands.capture:
+            self._records.show(CAPTURE, flat(self._commands.capture.settings))
 
     def _settle(self, responding: set[str]) -> None:
         """Bring every worker that has just begun to respond to what is wished."""
@@ -308,6 +316,7 @@ class Server:
         self._message = f"{record.removeprefix(self._config.detector.prefix)}: {refusal}" if refusal else ""
         self._refused += refusal is not None
         self._publish()
+        self._show_capture_settings()
         self._records.refresh()
 
     def _start_state(self, worker: str) -> RunState:

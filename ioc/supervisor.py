@@ -8,7 +8,10 @@ from pathlib import Path
 from detectors.run_state import RunState
 from detectors.runtime import Runtime
 from ioc.process import WorkerProcess
-from ioc.templates import STREAM
+from ioc.templates import HDF5, STREAM
+
+_WITHOUT_SOURCE = {STREAM: "stream", HDF5: "capture"}
+"""Commands of the workers that belong to no single source."""
 
 CommandLine = Callable[[str, RunState], Sequence[str]]
 """Gives the command line of a worker that starts in a run state."""
@@ -19,8 +22,8 @@ def command_line(config_path: Path) -> CommandLine:
 
     def build(worker: str, state: RunState) -> list[str]:
         start = [sys.executable, "-m", "ioc"]
-        if worker == STREAM:
-            return [*start, "stream", str(config_path)]
+        if worker in _WITHOUT_SOURCE:
+            return [*start, _WITHOUT_SOURCE[worker], str(config_path)]
         kind, name = worker.split(".", 1)
         verb = {"udp": "receive", "pva": "monitor"}[kind]
         return [*start, verb, str(config_path), name, "--state", state.name.lower()]

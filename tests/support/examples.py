@@ -17,7 +17,8 @@ def write_example(name: str, folder: Path) -> Path:
     text = (EXAMPLES / f"{name}.toml").read_text()
     prefix = "T" + "".join(random.choices(string.ascii_uppercase, k=8)) + ":"
     text = re.sub(r'(?<=prefix = ")[^"]+', prefix, text)
-    text = re.sub(r'(?<=^folder = ")[^"]+"', f'{folder}/data"\nmin_free = "64 MiB"', text, flags=re.MULTILINE)
+    text = re.sub(r'(?<=^folder = ")[^"]+/([^"/]+)"', rf'{folder}/\1"', text, flags=re.MULTILINE)
+    text = text.replace("[disk]\n", '[disk]\nmin_free = "64 MiB"\n')
     ports = iter(free_ports(len(_PORTS.findall(text))))
     text = _PORTS.sub(lambda _: str(next(ports)), text)
     text = text.replace("port_base = 9100\n", "")  # it asks for several ports in a row: ipc does without

@@ -125,6 +125,7 @@ def test_precision_is_written_where_it_counts() -> None:
 
 NOT_SHOWN = re.compile(
     r"kind|pid|time_ns|worker|.*\.name|disk\.subscribers|(zmq|full|reduced|pulse)\.(free_bytes|overwritten)|sync\.skipped_of"
+    r"|output\.(enabled|state|message|overwritten|subscribers)"
 )
 """What a snapshot tells the IOC alone, and what an output of its kind does not have."""
 

@@ -1,0 +1,173 @@
+"""Captures of live images to HDF5, as PVs drive them: what the next one is to be, and whether one runs.
+
+The worker does the work and knows one capture at a time; here are the settings that areaDetector's users expect.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from detectors.config import Hdf5Section
+from detectors.errors import CommandError
+from ioc.file_names import full_file_name
+from ioc.records import Handler
+from ioc.run_control import Ask
+
+OWNER: Final = "capture"
+"""Stands for the settings in bindings."""
+
+WORKER: Final = "hdf5"
+"""Name of the worker that writes the files."""
+
+COMPRESSIONS: Final = {"None": "none", "Blosc": "blosc", "BSLZ4": "bslz4"}
+"""The worker's name of each compression by areaDetector's, in the order of the record's choices."""
+
+_TIMEOUT_S: Final = 6.0
+"""The worker gives its own disk five seconds, and then says so."""
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureSettings:
+    """What the next capture is to be."""
+
+    file_name: str = "image"
+    file_template: str = "%s%s_%4.4d.h5"
+    file_number: int = 1
+    auto_increment: bool = True
+    images: int = 1
+    """0: until stopped."""
+    start: int = 0
+    """First pulse_id; 0: the next image's."""
+    stop: int = 0
+    """Last pulse_id, included; 0: none."""
+    step: int = 1
+    compression: str = "None"
+
+
+_LEAST: Final = {"file_number": 0, "images": 0, "start": 0, "stop": 0, "step": 1}
+
+
+class CaptureControl:
+    """The handlers of the capture's records. ``responding`` tells whether the worker can be asked."""
+
+    def __init__(self, section: Hdf5Section, ask: Ask, responding: Callable[[], bool]) -> None:
+        self._ask = ask
+        self._responding = responding
+        labels = {name: label for label, name in COMPRESSIONS.items()}
+        self.settings = CaptureSettings(compression=labels[section.compression])
+        self.folder = str(section.folder)
+        """Where files are wished to be made."""
+        self._turn = asyncio.Lock()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._begun = (0, 0)
+
+    @property
+    def capturing(self) -> bool:
+        """Whether a file is open."""
+        return not self._idle.is_set()
+
+    def handlers(self) -> dict[str, Handler]:
+        """Return every handler by the name that bindings use; the word of a setting is a field of CaptureSettings."""
+        return {
+            "capture": Handler(self._capture, lambda: int(self.capturing)),
+            "capture_end": Handler(self._capture_end),
+            "capture_folder": Handler(self._set_folder, lambda: self.folder),
+            "capture_setting": Handler(self._set, self._shown),
+        }
+
+    def adopt(self, status: Mapping[str, Any]) -> None:
+        """Wish for what a worker that ran before this IOC has."""
+        self.folder = status["output"]["folder"]
+        if status["captures"]:
+            self.settings = replace(self.settings, images=status["wanted"])
+        self._look(status)
+
+    async def settle(self) -> None:
+        """Bring a worker that has just begun to respond to what is wished. Raises CommandError when it refuses."""
+        status = await self._ask(WORKER, "status")
+        if status["output"]["folder"] != self.folder:
+            await self._ask(WORKER, "folder", folder=self.folder)
+
+    def seen(self, values: Mapping[str, Any]) -> None:
+        """Take note of a snapshot, flat, with the worker's process in it."""
+        pid, captures = self._begun
+        # A snapshot may have been sent before the capture began that we know of.
+        if values["process.running"] and values["pid"] == pid and values["captures"] < captures:
+            return
+        self._set_capturing(values["capturing"])
+
+    async def _capture(self, on: Any) -> None:
+        async with self._turn:
+            if not on and not self.capturing:
+                return
+            if not self._responding():
+                raise CommandError("the HDF5 writer does not run; see HDF1:State_RBV")
+            if on:
+                await self._begin()
+            else:
+                await self._ask(WORKER, "finish", timeout_s=_TIMEOUT_S)
+            self._look(await self._ask(WORKER, "status"))
+
+    async def _begin(self) -> None:
+        now = self.settings
+        path = full_file_name(now.file_template, self.folder, now.file_name, now.file_number)
+        await self._ask(
+            WORKER,
+            "capture",
+            timeout_s=_TIMEOUT_S,
+            file=path.replace("{", "{{").replace("}", "}}"),  # the worker fills in what stands in braces
+            images=now.images,
+            start=now.start,
+            stop=now.stop,
+            step=now.step,
+            compression=COMPRESSIONS[now.compression],
+        )
+        if now.auto_increment:
+            self.settings = replace(self.settings, file_number=now.file_number + 1)
+
+    async def _capture_end(self, _: Any) -> None:
+        """Return when no file is open; a start that was asked for before has its turn first."""
+        async with self._turn:
+            pass
+        await self._idle.wait()
+
+    async def _set_folder(self, value: str) -> None:
+        if not value.startswith("/"):
+            raise CommandError(f"found the folder {value!r}, expected an absolute path")
+        if self._responding():
+            await self._ask(WORKER, "folder", timeout_s=_TIMEOUT_S, folder=value)
+        self.folder = value
+
+    async def _set(self, value: Any, name: str) -> None:
+        match name:
+            case "compression":
+                value = list(COMPRESSIONS)[value]
+            case "auto_increment":
+                value = bool(value)
+            case "file_name":
+                full_file_name(self.settings.file_template, self.folder, value, self.settings.file_number)
+            case "file_template":
+                full_file_name(value, self.folder, self.settings.file_name, self.settings.file_number)
+            case _:
+                value = int(value)
+                if value < _LEAST[name]:
+                    raise CommandError(f"found {value}, expected at least {_LEAST[name]}")
+        self.settings = replace(self.settings, **{name: value})
+
+    def _shown(self, name: str) -> Any:
+        value = getattr(self.settings, name)
+        if name == "compression":
+            return list(COMPRESSIONS).index(value)
+        return int(value) if isinstance(value, bool) else value
+
+    def _look(self, status: Mapping[str, Any]) -> None:
+        self._begun = (status["pid"], status["captures"])
+        self._set_capturing(status["capturing"])
+
+    def _set_capturing(self, capturing: bool) -> None:  # noqa: FBT001
+        if capturing:
+            self._idle.clear()
+        else:
+            self._idle.set()
