@@ -77,7 +77,7 @@ class Result:
         if self.memory:
             console.print(_memory_table(self.memory))
         else:
-            console.print("memory: too short a run to judge")
+            console.print("memory: not judged (too short a run, or its processes come and go)")
         console.print(summary(self.lines))
         for note in self.notes:
             console.print(note, highlight=False, soft_wrap=True)
