@@ -11,9 +11,11 @@ import os
 import signal
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, wait
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
@@ -29,10 +31,13 @@ log = logging.getLogger(__name__)
 SNAPSHOT_PERIOD_S = 0.1
 """Snapshots are published this often, s: screens are no faster."""
 
+_ANSWER_PERIOD_S = 0.005
+"""Answers that take their time are looked for this often, s."""
+
 _FLOCK = struct.Struct("hhqqi4x")
 """``struct flock``: type, whence, start, length, pid. Locks belong to the open file, so threads cannot fool each other."""
 
-_FINAL_SNAPSHOT_LINGER_MS = 200
+_LAST_WORDS_LINGER_MS = 200
 _SOCKET_PATH_LIMIT = 107
 """Longest path of a Unix socket, bytes (sun_path less its terminator)."""
 
@@ -109,12 +114,22 @@ def hold_lock(runtime: Runtime, worker: str) -> Iterator[None]:
             runtime.folder.rmdir()
 
 
+@dataclass(frozen=True, slots=True)
+class _Awaited:
+    """A command whose answer takes its time."""
+
+    envelope: list[bytes]
+    """Frames that lead the answer to the one who asked."""
+    command: str
+    result: "Future[Any]"
+
+
 class Control:
     """Context manager around a worker's life: lock, signals, snapshots and commands.
 
     ``snapshot`` returns the present snapshot (a dataclass of ``detectors.stats``) and is called on the control thread;
     ``handlers`` are called there too, with the command's arguments as keywords; one that returns a Future is answered
-    when that is done, and snapshots go on meanwhile. Entering it raises HostError when the worker runs already.
+    when that is done, and snapshots and other commands go on meanwhile. Entering it raises HostError when the worker runs already.
     """
 
     def __init__(
@@ -135,6 +150,7 @@ class Control:
         self._lock = hold_lock(runtime, worker)
         self._thread = threading.Thread(target=self._serve, name="control", daemon=True)
         self._finish = threading.Event()
+        self._awaited: list[_Awaited] = []
         self._old_signals: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
@@ -142,8 +158,8 @@ class Control:
         try:
             self._context = zmq.Context()
             self._status_socket = self._bind(zmq.PUB, self._runtime.status(self._worker))
-            self._command_socket = self._bind(zmq.REP, self._runtime.command(self._worker))
-            self._status_socket.linger = _FINAL_SNAPSHOT_LINGER_MS
+            self._command_socket = self._bind(zmq.ROUTER, self._runtime.command(self._worker))
+            self._status_socket.linger = self._command_socket.linger = _LAST_WORDS_LINGER_MS
         except BaseException:
             self._context.destroy(linger=0)
             self._lock.__exit__(None, None, None)
@@ -182,16 +198,21 @@ class Control:
         return json.loads(to_json(self._snapshot()))
 
     def _serve(self) -> None:
-        poller = zmq.Poller()
-        poller.register(self._command_socket, zmq.POLLIN)
+        due_s = time.monotonic()
         try:
             while not self._finish.is_set():
                 if self._signalled:
                     self.stop.set()
-                if poller.poll(round(SNAPSHOT_PERIOD_S * 1000)):
-                    self._command_socket.send(self._answer(self._command_socket.recv()))
-                else:
+                wait_s = min(due_s - time.monotonic(), _ANSWER_PERIOD_S if self._awaited else SNAPSHOT_PERIOD_S)
+                if self._command_socket.poll(max(0, round(wait_s * 1000))):
+                    self._take_command()
+                self._answer()
+                if time.monotonic() >= due_s:
                     self._publish()
+                    due_s = time.monotonic() + SNAPSHOT_PERIOD_S
+            self._answer()
+            for awaited in self._awaited:
+                self._send(awaited, _reply(ok=False, message="the worker is stopping"))
             self._publish()
         finally:
             self._status_socket.close()
@@ -203,29 +224,57 @@ class Control:
         except Exception:  # a snapshot that fails must not end the commands with it
             log.exception("snapshot failed")
 
-    def _answer(self, message: bytes) -> bytes:
+    def _take_command(self) -> None:
+        *envelope, message = self._command_socket.recv_multipart()
         try:
             request = json.loads(message)
             name, arguments = request["command"], request.get("args", {})
             handler = self._handlers[name]
         except (ValueError, KeyError, TypeError):
             known = ", ".join(sorted(self._handlers))
-            return _reply(ok=False, message=f"found {message[:80]!r}, expected a command of: {known}")
-        try:
-            result = handler(**arguments)
-            return _reply(ok=True, result=self._await(result) if isinstance(result, Future) else result)
-        except (PebbleDaqError, TypeError, ValueError, OSError) as error:
-            return _reply(ok=False, message=str(error))
-        except Exception as error:
-            log.exception("command %s failed", name)
-            return _reply(ok=False, message=f"{type(error).__name__}: {error}")
+            error = CommandError(f"found {message[:80]!r}, expected a command of: {known}")
+            self._awaited.append(_Awaited(envelope, "", _failed(error)))
+            return
+        self._awaited.append(_Awaited(envelope, name, _begin(handler, arguments)))
 
-    def _await(self, answer: "Future[Any]") -> Any:
-        while not wait((answer,), SNAPSHOT_PERIOD_S).done:
-            if self._finish.is_set():
-                raise CommandError("the worker is stopping")
-            self._publish()
-        return answer.result()
+    def _answer(self) -> None:
+        """Send the answers that there are."""
+        for awaited in [a for a in self._awaited if a.result.done()]:
+            self._awaited.remove(awaited)
+            self._send(awaited, _outcome(awaited))
+
+    def _send(self, awaited: _Awaited, reply: bytes) -> None:
+        self._command_socket.send_multipart([*awaited.envelope, reply])
+
+
+def _begin(handler: Callable[..., Any], arguments: Any) -> "Future[Any]":
+    """Do a command; the Future has its result, at once or later."""
+    try:
+        result = handler(**arguments)
+    except Exception as error:  # noqa: BLE001  told to the one who asked, and a fault of ours to the log
+        return _failed(error)
+    if isinstance(result, Future):
+        return result
+    done: Future[Any] = Future()
+    done.set_result(result)
+    return done
+
+
+def _failed(error: Exception) -> "Future[Any]":
+    failed: Future[Any] = Future()
+    failed.set_exception(error)
+    return failed
+
+
+def _outcome(awaited: _Awaited) -> bytes:
+    """Return the reply to a command that is done."""
+    try:
+        return _reply(ok=True, result=awaited.result.result())
+    except (PebbleDaqError, TypeError, ValueError, OSError) as error:
+        return _reply(ok=False, message=str(error))
+    except Exception as error:
+        log.exception("command %s failed", awaited.command)
+        return _reply(ok=False, message=f"{type(error).__name__}: {error}")
 
 
 def check_address(address: str) -> str:

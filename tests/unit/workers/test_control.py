@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -114,6 +115,42 @@ def test_snapshots_go_on_while_an_answer_takes_its_time(runtime: Runtime) -> Non
         pytest.raises(CommandError, match="not today"),
     ):
         request(runtime.command(WORKER), "slow", timeout_s=5)
+
+
+def test_other_commands_are_answered_while_one_takes_its_time(runtime: Runtime) -> None:
+    answer: Future[str] = Future()
+    with (
+        Control(runtime, WORKER, Worker().snapshot, {"slow": lambda: answer, "ping": lambda: "pong"}),
+        zmq.Context() as context,
+        context.socket(zmq.REQ) as slow,
+    ):
+        slow.linger = 0
+        slow.connect(runtime.command(WORKER))
+        slow.send(b'{"command": "slow"}')
+        for _ in range(3):
+            assert request(runtime.command(WORKER), "ping", timeout_s=5) == "pong"
+        assert not slow.poll(0)
+        answer.set_result("at last")
+        assert slow.poll(5000)
+        assert slow.recv_json()["result"] == "at last"
+
+
+def test_who_waits_is_told_of_the_end(runtime: Runtime) -> None:
+    never: Future[str] = Future()
+    asked = threading.Event()
+
+    def forever() -> Future[str]:
+        asked.set()
+        return never
+
+    with zmq.Context() as context, context.socket(zmq.REQ) as socket:
+        socket.linger = 0
+        with Control(runtime, WORKER, Worker().snapshot, {"forever": forever}):
+            socket.connect(runtime.command(WORKER))
+            socket.send(b'{"command": "forever"}')
+            assert asked.wait(5)
+        assert socket.poll(5000)
+        assert socket.recv_json() == {"ok": False, "message": "the worker is stopping", "result": None}
 
 
 def test_garbage_on_the_command_socket_is_answered(runtime: Runtime) -> None:
