@@ -5,6 +5,7 @@
 
 import re
 import tomllib
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -50,6 +51,13 @@ def _source_address(value: str) -> str:
     if value and not re.fullmatch(r"\d+\.\d+\.\d+\.\d+(:\d+)?", value):
         raise ValueError(f"found {value!r}, expected an IPv4 address with an optional :port")
     return value
+
+
+def _is_multicast(address: str) -> bool:
+    try:
+        return IPv4Address(address).is_multicast
+    except ValueError:
+        return False
 
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,31}$")]
@@ -239,7 +247,7 @@ class TimingSection(Section):
     """UDP port to listen on."""
 
     address: str = "127.0.0.1"
-    """Address to listen on, or a multicast group to join."""
+    """Address to listen on, or a multicast group to join: needed where several [[pva]] sources share the stream."""
 
 
 class DiskSection(Section):
@@ -405,6 +413,11 @@ class Config(Section):
         ]
         if self.timing and self.timing.port in seen:
             found.append(f"timing.port: {self.timing.port} is also the port of {seen[self.timing.port]}")
+        if self.timing and len(self.pva) > 1 and not _is_multicast(self.timing.address):
+            found.append(
+                f"timing.address: found {self.timing.address}, expected a multicast group: each datagram to a plain address "
+                f"reaches one of the {len(self.pva)} [[pva]] sources only; give one, such as 239.255.50.1"
+            )
         if found:
             raise ValueError("\n".join(found))
         return self

@@ -91,6 +91,10 @@ cfgSize = "many"
         ),
         ("[timing]\nport = 50000", "timing.port: 50000 is also the port of udp[0]"),
         (
+            '[timing]\nport = 1\n[[pva]]\nname = "A"\npv = "A"\n[[pva]]\nname = "B"\npv = "B"',
+            "timing.address: found 127.0.0.1, expected a multicast group",
+        ),
+        (
             "[pools]\ntransitionBufCount = 128",
             "pools.transitionBufCount: found 128, but transition buffers cannot be set",
         ),
