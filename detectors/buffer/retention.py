@@ -57,8 +57,11 @@ class RetentionStats:
     """What was deleted last, and when."""
 
 
-def scan(detector: Path, *, now_ns: int) -> list[DataFolder]:
-    """Return the data folders of a detector; nothing when the folder holds no ``detector.json``. Raises OSError."""
+def scan(detector: Path, *, now_ns: int, stopping: Callable[[], bool] = lambda: False) -> list[DataFolder]:
+    """Return the data folders of a detector; nothing when the folder holds no ``detector.json``. Raises OSError.
+
+    When ``stopping`` cut it short, some are left out.
+    """
     if not (detector / DETECTOR_JSON).exists():
         return []
     found: dict[int, list[Path]] = {}
@@ -69,7 +72,7 @@ def scan(detector: Path, *, now_ns: int) -> list[DataFolder]:
             found.setdefault(number, []).append(path)
         if mine:
             newest.add(max(mine.values(), key=_modified_ns))
-    return [_look(detector, number, paths, newest, now_ns) for number, paths in sorted(found.items())]
+    return [_look(detector, n, paths, newest, now_ns) for n, paths in sorted(found.items()) if not stopping()]
 
 
 def delete(folder: DataFolder, stopping: Callable[[], bool]) -> bool:
@@ -135,7 +138,7 @@ class RetentionKeeper:
         self._thread.start()
 
     def close(self) -> None:
-        """End the thread, after the file it is deleting. Idempotent."""
+        """End the thread, after the file or folder that it is at. Idempotent."""
         with self._wake:
             self._stopping = True
             self._wake.notify()
@@ -160,7 +163,9 @@ class RetentionKeeper:
         folders: list[DataFolder] = []
         for detector in detectors:
             _finish_deleting(detector, self._is_stopping)
-            folders += scan(detector, now_ns=now_ns)
+            folders += scan(detector, now_ns=now_ns, stopping=self._is_stopping)
+        if self._stopping:
+            return
         free = _free_bytes(detectors)
         for folder in plan(folders, limits, free_bytes=free, now_ns=now_ns):
             self._stats = replace(self._stats, state="Deleting")

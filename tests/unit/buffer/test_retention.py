@@ -229,6 +229,16 @@ def test_a_stop_cuts_a_deletion_short_and_the_next_keeper_finishes_it(old):
     assert (stats.folders, stats.state) == (2, "Disabled")
 
 
+def test_a_stop_cuts_a_look_short_and_nothing_is_judged_by_half_of_it(old):
+    answers = iter((False, True, True))
+    found = scan(old.folder, now_ns=time.time_ns(), stopping=lambda: next(answers))
+    assert [f.number for f in found] == [100_000]
+    keeper = RetentionKeeper([old.folder], Limits(keep_hours=15))
+    keeper.close()
+    assert keeper.run_once().folders == 0
+    assert left(old)["M00"] == ["100000", "200000", "300000"]
+
+
 def test_the_keeper_follows_the_folders(old, tmp_path):
     keeper = RetentionKeeper([tmp_path / "elsewhere"], Limits(keep_hours=15))
     assert keeper.run_once().folders == 0
