@@ -49,6 +49,8 @@ class Frame:
     @property
     def damage(self) -> Damage:
         """What is wrong with it."""
+        if self.count == self.mask.size and not self.flagged:
+            return Damage.NONE
         missing = Damage.NONE if self.count == self.mask.size else Damage.MISSING_DATA
         return missing | (Damage.BAD_PULSE if self.flagged else Damage.NONE)
 

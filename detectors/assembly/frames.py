@@ -51,7 +51,7 @@ from detectors.wire.headers import HEADERS
 from detectors.wire.packet_block import Landing, PacketBlock
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Ahead:
     """A slot claimed for a frame that has not begun."""
 

@@ -17,7 +17,7 @@ import numpy as np
 from detectors.assembly.fates import Fates
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one is made for every frame, and frozen ones take three times as long
 class Run:
     """Packets in a row: one frame, one pulse, packet numbers ascending by one."""
 

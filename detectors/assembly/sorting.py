@@ -1,7 +1,7 @@
 """Sort a block of packets: drop and count what is malformed or not ours, cut the rest into runs. Vectorised; pure.
 
-On the good path, packets in order with none missing, this is eight array operations on a whole block and no loop over
-packets: the block is compared with what must follow its first packet. Only a block that differs is looked at closely.
+On the good path, packets in order with none missing, this is a few operations on a whole block and no loop over packets:
+the block is compared with what must follow its first packet. Only a block that differs is looked at closely.
 """
 
 import itertools
@@ -15,8 +15,7 @@ from detectors.geometry import ModuleGeometry
 from detectors.wire.headers import HEADERS
 from detectors.wire.packet_block import PacketBlock
 
-_CHECKS: Final = 5
-"""Length, module, packet number, framenum, pulse_id."""
+_LENGTH_BYTES: Final = np.dtype(np.uint32).itemsize
 
 
 class PacketSorter:
@@ -24,18 +23,17 @@ class PacketSorter:
 
     def __init__(self, geometry: ModuleGeometry, module_id: int, fates: Fates, notes: Notes, batch: int) -> None:
         self._packets = geometry.packets_per_frame
-        self._packet_bytes = HEADERS[geometry.header].dtype.itemsize + geometry.packet_data_bytes
+        layout = HEADERS[geometry.header].dtype
+        self._packet_bytes = layout.itemsize + geometry.packet_data_bytes
         self._module_id = module_id
         self._fates = fates
         self._notes = notes
-        numbers = np.arange(self._packets + batch)
-        self._number_ahead = (numbers % self._packets).astype(np.uint32)
-        """Packet numbers that follow each other."""
-        self._frame_ahead = (numbers // self._packets).astype(np.uint64)
-        """By how much framenum is then ahead of the first."""
+        number = layout["packetnum"]
+        self._number_bytes = number.itemsize
+        self._numbers_ahead = (np.arange(self._packets + batch) % self._packets).astype(number).tobytes()
+        """Packet numbers that follow each other, as on the wire."""
+        self._right_lengths = np.full(batch, self._packet_bytes, np.uint32).tobytes()
         # Scratch of the checks: nothing is allocated per block.
-        self._good = np.zeros((_CHECKS, batch), np.bool_)
-        self._frames = np.zeros(batch, np.uint64)
         self._ok = np.zeros(batch, np.bool_)
         self._test = np.zeros(batch, np.bool_)
         self._same = np.zeros(batch, np.bool_)
@@ -62,23 +60,29 @@ class PacketSorter:
         first = block.packetnum.item(0)
         if first >= self._packets or (block.foreign is not None and block.foreign[:n].any()):
             return None
-        good = self._good[:, :n]
-        np.equal(block.lengths[:n], self._packet_bytes, out=good[0])
-        np.equal(block.module[:n], self._module_id, out=good[1])
-        np.equal(block.packetnum[:n], self._number_ahead[first : first + n], out=good[2])
-        frames = self._frames[:n]
-        np.add(self._frame_ahead[first : first + n], block.framenum[:1], out=frames)
-        np.equal(block.framenum[:n], frames, out=good[3])
-        bits, same_pulse = block.pulse_bits, good[4]
+        # Compared as bytes: for so little data that takes a third of the time of the same in array operations.
+        numbers = block.packetnum[:n].tobytes()
+        at = first * self._number_bytes
+        if (
+            block.lengths[:n].tobytes() != self._right_lengths[: n * _LENGTH_BYTES]
+            or numbers != self._numbers_ahead[at : at + len(numbers)]
+        ):
+            return None
+        index = block.framenum.item(0)
         runs: list[tuple[int, int]] = []
         i, j = 0, self._packets - first
         while i < n:
-            # As bits, so that a NaN equals itself.
             j = min(j, n)
-            np.equal(bits[i:j], bits[i : i + 1], out=same_pulse[i:j])
+            identity = block.identity[i:j].tobytes()
+            if (
+                block.framenum.item(i) != index
+                or block.module.item(i) != self._module_id
+                or identity != identity[: block.identity_bytes] * (j - i)
+            ):
+                return None
             runs.append((i, j))
-            i, j = j, j + self._packets
-        return runs if good.all() else None
+            i, j, index = j, j + self._packets, index + 1
+        return runs
 
     def _all_well_formed(self, block: PacketBlock, n: int) -> bool:
         """Fill ``_ok``: right length, sender, module and packet number. Return whether all are."""

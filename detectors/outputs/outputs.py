@@ -89,8 +89,9 @@ class Outputs:
         if self.disk:
             self.disk.offer(lease.clone())
         if self.zmq:
-            self.zmq.offer(lease.clone())
-        lease.close()
+            self.zmq.offer(lease)
+        else:
+            lease.close()
 
     def set_enabled(self, output: str, enabled: bool) -> None:  # noqa: FBT001
         """Switch one output, ``disk`` or ``zmq``. Raises CommandError for an unknown or unconfigured one."""

@@ -81,8 +81,7 @@ class UdpSource:
         self._messages = self._build_messages()
         self._arguments = (self._socket.fileno(), self._messages.ctypes.data, self.batch, _MSG_DONTWAIT | _MSG_TRUNC)
         self._senders: set[int] = set()
-        self._latest_sender = np.uint64(0)
-        self._differs = np.zeros(self.batch, np.bool_)
+        self._latest_sender = bytes(8)
         self._mask, self._wanted = _sender_filter(source)
         if self._mask:
             self.block.foreign = np.zeros(self.batch, np.bool_)
@@ -118,9 +117,8 @@ class UdpSource:
             if number and number not in _NO_DATA:
                 raise HostError(f"port {self.port}: receiving failed: {os.strerror(number)}; look at the interface")
             return 0
-        who, differs = self._who[:n], self._differs[:n]
-        np.not_equal(who, self._latest_sender, out=differs)
-        if differs.any():
+        who = self._who[:n]
+        if who.tobytes() != self._latest_sender * n:
             self._note_senders(who)
         if self._mask:
             foreign = self.block.foreign
@@ -179,12 +177,13 @@ class UdpSource:
             j = min(self.batch, i + len(landing.rows))
             np.add(self._row_offset[: j - i], landing.address, out=self._row_address[i:j], casting="unsafe")
             i = j
-        self._row_address[i:] = self._home[i:]
+        if i < self.batch:
+            self._row_address[i:] = self._home[i:]
         self._at_home = not landings
         self.block.landings = landings
 
     def _note_senders(self, who: np.ndarray) -> None:
-        self._latest_sender = who[-1]
+        self._latest_sender = who[-1].tobytes()
         if len(self._senders) < MOST_SENDERS:
             self._senders.update(np.unique(who).tolist())
 

@@ -41,6 +41,9 @@ class PacketBlock:
         self.pulse = self.headers["bunchid"]
         offset = layout.fields["bunchid"][1]  # type: ignore[index]
         self.pulse_bits = np.ndarray((count,), np.uint64, self.headers, offset, (self.header_bytes,))  # type: ignore[arg-type]
+        self.identity = self._identity_words()
+        """uint64[count, words]: those words of the headers that are the same on all packets of a frame."""
+        self.identity_bytes = self.identity.shape[1] * self.identity.itemsize
         self.timestamp = self.headers["timestamp"]
         self.module = self.headers["moduleID"]
         self.daq_rec = self.headers["debug"]
@@ -52,6 +55,25 @@ class PacketBlock:
         """bool[count], or None when every sender is accepted."""
         self.landings: tuple[Landing, ...] = ()
         """Where the pixels of the first packets were received to instead of ``pixels``, one after the other."""
+
+    def _identity_words(self) -> np.ndarray:
+        """Return the words that hold framenum, bunchid and moduleID, as a view.
+
+        The layouts have them evenly spaced, away from packetnum and timestamp, so one comparison does for all of them.
+        """
+        fields = self.headers.dtype.fields
+        assert fields is not None
+        words = sorted({fields[name][1] // 8 for name in ("framenum", "bunchid", "moduleID")})
+        step = words[1] - words[0]
+        assert words == list(range(words[0], words[-1] + 1, step))
+        assert not {fields[name][1] // 8 for name in ("packetnum", "timestamp")} & set(words)
+        return np.ndarray(
+            (self.count, len(words)),
+            np.uint64,
+            self.headers,
+            8 * words[0],
+            (self.header_bytes, 8 * step),  # type: ignore[arg-type]
+        )
 
     def gather(self, n: int) -> None:
         """Copy the pixels of the first n packets that landed elsewhere into ``pixels``."""

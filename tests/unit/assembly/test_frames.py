@@ -476,3 +476,47 @@ def test_the_first_of_a_kind_is_logged_once_a_run(caplog: pytest.LogCaptureFixtu
     b.assembler.open_gate()
     b.feed([b.frame(1)[0].but(length=3)])
     assert len(caplog.records) == 3
+
+
+SURPRISES = {
+    "pulse skips within the limit": lambda p: p.but(pulse=p.pulse + 5),
+    "pulse jumps": lambda p: p.but(pulse=p.pulse + 10**7),
+    "pulse unusable": lambda p: p.but(pulse=math.nan),
+    "another frame": lambda p: p.but(frame=p.frame + 1),
+    "a frame far away": lambda p: p.but(frame=p.frame + 10**6),
+    "packets shifted": lambda p: p.but(number=(p.number + 1) % 8),
+    "another module": lambda p: p.but(module=MODULE + 1),
+    "too short": lambda p: p.but(length=50),
+    "too long": lambda p: p.but(length=70),
+}
+
+
+@pytest.mark.parametrize("begin", [8, 12, 16, 20, 24])
+@pytest.mark.parametrize("count", [1, 3, 8, 20])
+@pytest.mark.parametrize("surprise", SURPRISES)
+def test_nothing_stays_where_it_landed_by_mistake(surprise: str, begin: int, count: int):
+    """Packets ``begin`` on are not what was expected, in every place of a block; each row is its packet's, or zero."""
+    b = Bench()
+    packets = [p.but(fill=i + 1) for i, p in enumerate(p for i in range(1, 9) for p in b.frame(i))]
+    packets[begin : begin + count] = [SURPRISES[surprise](p) for p in packets[begin : begin + count]]
+    sent: dict[tuple[int, int], set[int]] = {}
+    for p in packets:
+        sent.setdefault((p.frame, p.number), set()).add(p.fill)
+    b.feed(packets)
+    b.assembler.flush()
+    assert b.slots.done
+    for done in b.slots.done:
+        for number, (row, there) in enumerate(zip(done.rows, done.mask, strict=True)):
+            assert len(set(row)) == 1
+            assert row[0] in (sent[done.index, number] if there else {0}), (done.index, number)
+    assert b.slots.on_loan == 0
+
+
+def test_another_sender_in_the_middle_of_a_frame_does_not_land_in_it():
+    b = Bench(batch=4)
+    mine = b.frame(1) + b.frame(2)
+    other = [p.but(fill=255, pulse=p.pulse + 3) for p in b.frame(1)[4:]]
+    b.feed(mine[:4], other, mine[4:])
+    b.assembler.flush()
+    assert rows_of(b, 1) == [[p.fill] * 8 for p in b.frame(1)]
+    assert b.packets.alien == 4
