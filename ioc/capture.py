@@ -82,7 +82,7 @@ class CaptureControl:
         self.folder = status["output"]["folder"]
         if status["captures"]:
             self.settings = replace(self.settings, images=status["wanted"])
-        self._look(status)
+        self._set_capturing(status["capturing"])
 
     async def settle(self) -> None:
         """Bring a worker that has just begun to respond to what is wished. Raises CommandError when it refuses."""
@@ -91,7 +91,10 @@ class CaptureControl:
             await self._ask(WORKER, "folder", folder=self.folder)
 
     def seen(self, values: Mapping[str, Any]) -> None:
-        """Take note of a snapshot, flat, with the worker's process in it."""
+        """Take note of a snapshot, flat, with the worker's process in it, that the records show.
+
+        Only this ends a capture: who waited for its end reads the records of its end.
+        """
         pid, captures = self._begun
         # A snapshot may have been sent before the capture began that we know of.
         if values["process.running"] and values["pid"] == pid and values["captures"] < captures:
@@ -108,7 +111,6 @@ class CaptureControl:
                 await self._begin()
             else:
                 await self._ask(WORKER, "finish", timeout_s=_TIMEOUT_S)
-            self._look(await self._ask(WORKER, "status"))
 
     async def _begin(self) -> None:
         now = self.settings
@@ -124,6 +126,9 @@ class CaptureControl:
             step=now.step,
             compression=COMPRESSIONS[now.compression],
         )
+        status = await self._ask(WORKER, "status")
+        self._begun = (status["pid"], status["captures"])
+        self._set_capturing(True)
         if now.auto_increment:
             self.settings = replace(self.settings, file_number=now.file_number + 1)
 
@@ -161,10 +166,6 @@ class CaptureControl:
         if name == "compression":
             return list(COMPRESSIONS).index(value)
         return int(value) if isinstance(value, bool) else value
-
-    def _look(self, status: Mapping[str, Any]) -> None:
-        self._begun = (status["pid"], status["captures"])
-        self._set_capturing(status["capturing"])
 
     def _set_capturing(self, capturing: bool) -> None:  # noqa: FBT001
         if capturing:

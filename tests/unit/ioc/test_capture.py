@@ -1,0 +1,151 @@
+import asyncio
+from dataclasses import asdict
+from typing import Any
+
+import pytest
+
+from detectors.config import Hdf5Section
+from detectors.errors import CommandError
+from detectors.stats import CaptureStatus, OutputStats, flat
+from ioc.capture import WORKER, CaptureControl
+
+
+class Writer:
+    """What the worker was told, and what it answers."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, dict[str, Any]]] = []
+        self.refuses = False
+        self.captures = 0
+        self.capturing = False
+        self.responding = True
+        self.control = CaptureControl(
+            Hdf5Section.model_validate({"folder": "/data", "compression": "bslz4"}), self.ask, lambda: self.responding
+        )
+
+    async def ask(self, worker: str, command: str, timeout_s: float = 2.0, **args: Any) -> Any:
+        assert worker == WORKER
+        if command == "status":
+            return asdict(self.status())
+        if self.refuses:
+            raise CommandError("no")
+        self.told.append((command, args))
+        self.captures += command == "capture"
+        self.capturing = command == "capture"
+        return None
+
+    def status(self) -> CaptureStatus:
+        folder = OutputStats(name="hdf5", folder="/old")
+        return CaptureStatus(pid=7, captures=self.captures, capturing=self.capturing, wanted=3, output=folder)
+
+    def show(self, *, running: bool = True, **values: Any) -> None:
+        self.control.seen(flat(self.status()) | {"process.running": running} | values)
+
+    async def give(self, handler: str, *words: Any) -> None:
+        await self.control.handlers()[handler].apply(*words)
+
+    def shown(self, handler: str, *words: str) -> Any:
+        present = self.control.handlers()[handler].present
+        assert present is not None
+        return present(*words)
+
+
+def test_a_capture_is_asked_for_as_it_is_set() -> None:
+    writer = Writer()
+
+    async def main() -> None:
+        for name, value in (("file_name", "a{b}"), ("file_number", 12), ("images", 5), ("step", 2), ("compression", 1)):
+            await writer.give("capture_setting", value, name)
+        await writer.give("capture", 1)
+
+    asyncio.run(main())
+    wanted = {"images": 5, "start": 0, "stop": 0, "step": 2, "compression": "blosc"}
+    assert writer.told == [("capture", {"file": "/data/a{{b}}_0012.h5", **wanted})]
+    assert writer.shown("capture") == 1
+    assert writer.shown("capture_setting", "file_number") == 13
+
+
+def test_the_configuration_is_what_settings_start_with() -> None:
+    writer = Writer()
+    assert writer.shown("capture_folder") == "/data"
+    assert writer.shown("capture_setting", "compression") == 2
+    assert writer.shown("capture_setting", "auto_increment") == 1
+
+
+def test_the_end_is_what_the_records_show_not_what_was_sent_before() -> None:
+    writer = Writer()
+
+    async def main() -> None:
+        await writer.give("capture", 1)
+        end = asyncio.create_task(writer.give("capture_end", 1))
+        writer.show(captures=0, capturing=False)  # sent before the capture began
+        await asyncio.sleep(0)
+        assert writer.control.capturing
+        writer.show()
+        await writer.give("capture", 0)
+        assert writer.told[-1] == ("finish", {})
+        assert not end.done()
+        writer.show()
+        await asyncio.wait_for(end, 5)
+
+    asyncio.run(main())
+    assert writer.shown("capture") == 0
+
+
+def test_a_writer_that_died_ends_the_capture() -> None:
+    writer = Writer()
+    asyncio.run(writer.give("capture", 1))
+    writer.show(running=False, captures=0, capturing=False)
+    assert not writer.control.capturing
+
+
+def test_a_refused_capture_keeps_its_number_and_does_not_hold_anybody_up() -> None:
+    writer = Writer()
+    writer.refuses = True
+
+    async def main() -> None:
+        with pytest.raises(CommandError, match=r"^no$"):
+            await writer.give("capture", 1)
+        await asyncio.wait_for(writer.give("capture_end", 1), 5)
+
+    asyncio.run(main())
+    assert writer.shown("capture_setting", "file_number") == 1
+
+
+def test_without_a_writer_nothing_is_asked() -> None:
+    writer = Writer()
+    writer.responding = False
+
+    async def main() -> None:
+        await writer.give("capture", 0)
+        with pytest.raises(CommandError, match="does not run"):
+            await writer.give("capture", 1)
+        await writer.give("capture_folder", "/later")
+
+    asyncio.run(main())
+    assert writer.told == []
+    writer.responding = True
+    asyncio.run(writer.control.settle())
+    assert writer.told == [("folder", {"folder": "/later"})]
+
+
+def test_who_ran_before_is_taken_as_it_is() -> None:
+    writer = Writer()
+    writer.captures, writer.capturing = 2, True
+    writer.control.adopt(asdict(writer.status()))
+    assert writer.shown("capture") == 1
+    assert writer.shown("capture_folder") == "/old"
+    assert writer.shown("capture_setting", "images") == 3
+    asyncio.run(writer.control.settle())
+    assert writer.told == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("file_number", -1), ("images", -1), ("start", -1), ("step", 0), ("file_template", "%d")]
+)
+def test_a_senseless_setting_is_refused(name: str, value: Any) -> None:
+    writer = Writer()
+    before = writer.shown("capture_setting", name)
+    with pytest.raises(CommandError, match="found"):
+        asyncio.run(writer.give("capture_setting", value, name))
+    assert writer.shown("capture_setting", name) == before
