@@ -82,7 +82,8 @@ def _kill_and_start(rig: Rig, memory: Memory, tally: _Tally, say: Say) -> None:
         say(f"{rig.elapsed_s:.0f} of {rig.seconds:g} s: {placed} images placed, camera killed {tally.kills} times")
         if rig.elapsed_s >= kill_at_s and rig.elapsed_s + tally.away_s < rig.seconds:
             _one(rig, tally)
-            kill_at_s += tally.every_s
+            # It lives for long enough to count further than its successor has by the time that we see it.
+            kill_at_s = max(kill_at_s + tally.every_s, rig.elapsed_s + tally.every_s / 2)
         time.sleep(_LOOK_S)
 
 
