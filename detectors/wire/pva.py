@@ -37,7 +37,7 @@ from detectors.wire.pva_messages import (
 from detectors.wire.pva_search import Found, read_search_response, search_request
 from detectors.wire.pva_stream import ArrayStart, Message, MessageStream
 from detectors.wire.pva_types import NUMBERS, STRUCTURE, UNION, FieldDesc, TypeCache
-from detectors.wire.pva_values import array_length, default_value, read_changed, selected
+from detectors.wire.pva_values import Repeats, array_length, default_value, read_changed, selected
 
 CHANNEL_ID: Final = 1
 REQUEST_ID: Final = 1
@@ -200,6 +200,7 @@ class MonitorConnection(Connection):
         self._queue = queue
         self._server_id = 0
         self._cache = TypeCache()
+        self._repeats = Repeats()
         self._desc: FieldDesc | None = None
         self._streamed: FieldDesc | None = None
         self._fields: dict[str, Any] = {}
@@ -273,7 +274,7 @@ class MonitorConnection(Connection):
         if self._streamed is not None and changed & 0b11:
             _array_at(reader, self._streamed)  # its head; the array itself was cut out behind it
         skip = 0 if self._streamed is None else 1
-        self._fields = read_changed(reader, desc, changed, self._fields, self._cache, skip=skip)
+        self._fields = read_changed(reader, desc, changed, self._fields, self._cache, skip=skip, repeats=self._repeats)
         overrun = reader.bit_set() if reader.pos < reader.end else 0
         return Updated(self._fields, item.array, overrun)
 

@@ -174,11 +174,11 @@ class MessageStream:
                     return None
                 continue
             if self._undecided:
+                if self._left and not self._fill_body(_HEAD_STEP):
+                    return None
                 array = self._decide()
                 if array is not None:
                     return array
-                if self._undecided and self._left and not self._fill_body(_HEAD_STEP):
-                    return None
             elif self._left and not self._fill_body(self._left):
                 return None
 

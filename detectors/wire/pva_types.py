@@ -38,7 +38,7 @@ _WITH_ID: Final = 0xFD
 
 MAX_DEPTH: Final = 24
 MAX_FIELDS: Final = 20_000
-"""Most fields that one connection may describe, over all its types: areaDetector's have under a hundred."""
+"""Most fields of one type, and of all types that a connection keeps: areaDetector's have under a hundred."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,35 +70,57 @@ class FieldDesc:
 
 
 class TypeCache:
-    """The types of one connection, by the ids that the server gave them; bounded whatever it sends."""
+    """The types of one connection, by the ids that the server gave them; bounded whatever it sends.
+
+    Variants bring their types along with every update, often without an id: such a type is gone after its value.
+    """
 
     def __init__(self) -> None:
-        self._by_id: dict[int, FieldDesc] = {}
-        self._fields_left = MAX_FIELDS
+        self._by_id: dict[int, tuple[FieldDesc, int]] = {}
+        """And how many fields were described for it."""
+        self._kept = 0
+        """Fields of all types with an id."""
+        self._described_now = 0
+        """Fields of the description that is being read."""
+        self.id_uses = 0
+        """Ids met so far: what makes it grow depends on more than its own bytes."""
 
     def read(self, reader: Reader, depth: int = 0) -> FieldDesc | None:
         """Return the type at the reader, None for "no type". Raises WireError."""
         if depth > MAX_DEPTH:
             raise WireError(f"pvAccess: found a type nested deeper than {MAX_DEPTH}")
+        if depth == 0:
+            self._described_now = 0
         code = reader.u8()
         if code == _NULL:
             return None
         if code == _ONLY_ID:
+            self.id_uses += 1
             key = reader.number("H")
             if key not in self._by_id:
                 raise WireError(f"pvAccess: found type id {key}, expected one that was described before")
-            return self._by_id[key]
+            return self._by_id[key][0]
         if code == _WITH_ID:
-            key = reader.number("H")
-            described = self.read(reader, depth + 1)
-            if described is None:
-                raise WireError(f"pvAccess: found no type for id {key}")
-            self._by_id[key] = described
-            return described
-        self._fields_left -= 1
-        if self._fields_left < 0:
-            raise WireError(f"pvAccess: found more than {MAX_FIELDS} fields described on one connection")
+            self.id_uses += 1
+            return self._keep(reader, depth)
+        self._described_now += 1
+        if self._described_now > MAX_FIELDS:
+            raise WireError(f"pvAccess: found a type of more than {MAX_FIELDS} fields")
+        reader.spend()
         return self._described(reader, code, depth)
+
+    def _keep(self, reader: Reader, depth: int) -> FieldDesc:
+        """Read an id and the type that it shall stand for from now on."""
+        key, before = reader.number("H"), self._described_now
+        described = self.read(reader, depth + 1)
+        if described is None:
+            raise WireError(f"pvAccess: found no type for id {key}")
+        count = self._described_now - before
+        self._kept += count - self._by_id.get(key, (None, 0))[1]
+        if self._kept > MAX_FIELDS:
+            raise WireError(f"pvAccess: found more than {MAX_FIELDS} fields described on one connection")
+        self._by_id[key] = described, count
+        return described
 
     def _described(self, reader: Reader, code: int, depth: int) -> FieldDesc:
         if code in (STRUCTURE, UNION):

@@ -1,7 +1,7 @@
 """pvAccess's values as plain Python: structures as dicts, numbers, text, lists, and arrays of numbers as numpy arrays."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -53,6 +53,37 @@ def read_value(reader: Reader, desc: FieldDesc, cache: TypeCache) -> Any:
     return _array(reader, desc, cache)
 
 
+class Repeats:
+    """What the fields of a structure were read from last: one that comes again the same is not read again.
+
+    Most fields around an image do. Values are shared between updates then, and must not be changed.
+    """
+
+    def __init__(self) -> None:
+        self._big = False
+        self._last: dict[str, tuple[bytes, Any]] = {}
+
+    def read(self, reader: Reader, name: str, desc: FieldDesc, cache: TypeCache) -> Any:
+        """Return the value of field ``name`` as ``read_value`` does."""
+        if reader.big is not self._big:
+            self._big = reader.big
+            self._last.clear()
+        # Encodings tell their own end: whoever starts with the same bytes is the same value.
+        start = reader.pos
+        data, value = self._last.get(name, _NOTHING)
+        if data and reader.data[start : start + len(data)] == data:
+            reader.pos += len(data)
+            return value
+        ids = cache.id_uses
+        value = read_value(reader, desc, cache)
+        if cache.id_uses == ids:
+            self._last[name] = bytes(reader.data[start : reader.pos]), value
+        return value
+
+
+_NOTHING: Final = (b"", None)
+
+
 def read_changed(
     reader: Reader,
     desc: FieldDesc,
@@ -62,11 +93,12 @@ def read_changed(
     *,
     bit: int = 0,
     skip: int = 0,
+    repeats: Repeats | None = None,
 ) -> dict[str, Any]:
     """Return ``old``, the fields of structure ``desc``, with those replaced that ``changed`` marks.
 
     ``bit`` is the structure's own place in the mask: it stands for all fields. The first ``skip`` fields are not in
-    the bytes any more. ``old`` itself stays as it is.
+    the bytes any more. ``old`` itself stays as it is. ``repeats`` is that of the connection's updates.
     """
     new = dict(old)
     whole = changed >> bit & 1
@@ -74,7 +106,7 @@ def read_changed(
     for number, (name, field) in enumerate(zip(desc.names, desc.fields, strict=True)):
         if number >= skip:
             if whole or changed >> bit & 1:
-                new[name] = read_value(reader, field, cache)
+                new[name] = repeats.read(reader, name, field, cache) if repeats else read_value(reader, field, cache)
             elif field.code == STRUCTURE and changed >> bit & ((1 << field.bits) - 1):
                 new[name] = read_changed(reader, field, changed, new.get(name) or {}, cache, bit=bit)
         bit += field.bits

@@ -11,7 +11,7 @@ from detectors.errors import WireError
 from detectors.wire import pva_types
 from detectors.wire.pva_codec import Reader
 from detectors.wire.pva_types import TypeCache
-from detectors.wire.pva_values import default_value, read_changed, read_value
+from detectors.wire.pva_values import Repeats, default_value, read_changed, read_value
 from tests.support.pva_encode import CODES, NTNDARRAY, Encoder, ntndarray
 
 LIMITS = {name: np.iinfo(code) for name, (_, code) in CODES.items() if code not in "?fd"}
@@ -188,6 +188,33 @@ def test_only_marked_fields_change(typed: tuple[Any, Any], big: bool, data: st.D
     assert reader.pos == len(payload)
 
 
+@given(STRUCTURES.flatmap(lambda kind: st.tuples(st.just(kind), st.lists(values(kind), max_size=3))), st.data())
+@settings(max_examples=80, deadline=None)
+def test_what_comes_again_is_what_it_was(typed: tuple[Any, list[Any]], data: st.DataObject) -> None:
+    kind, choices = typed
+    cache, repeats = TypeCache(), Repeats()
+    desc = cache.read(Reader(Encoder().type(kind), big=False))
+    assert desc is not None
+    found: dict[str, Any] = default_value(desc)
+    for value in data.draw(st.lists(st.sampled_from(choices), max_size=6)) if choices else []:
+        big = data.draw(st.booleans())
+        payload = Encoder(big=big).value(kind, value)
+        reader = Reader(payload + b"\0\xff", big=big)
+        found = read_changed(reader, desc, 1, found, cache, repeats=repeats)
+        assert same(found, plain(kind, value))
+        assert reader.pos == len(payload)
+
+
+def test_a_type_id_that_is_given_anew_makes_the_same_bytes_another_value() -> None:
+    e, cache, repeats = Encoder(), TypeCache(), Repeats()
+    desc = cache.read(Reader(e.type(("struct", "", {"a": "any", "b": "any"})), big=False))
+    assert desc is not None
+    by_id = b"\xfe\x01\0" + b"\xff\xff\xff\xff"
+    for code, expected in (("int", -1), ("uint", 0xFFFF_FFFF)):
+        payload = e.type(("as", 1, code)) + b"\0\0\0\0" + by_id
+        assert read_changed(Reader(payload, big=False), desc, 1, {}, cache, repeats=repeats)["b"] == expected
+
+
 def marked(e: Encoder, kind: Any, values_: tuple[Any, Any], changed: int, bit: int = 0) -> tuple[bytes, Any]:
     """Encode and predict a change from an old value to a new one, field by field."""
     old, new = values_
@@ -271,6 +298,26 @@ def test_doubling_types_are_refused() -> None:
     reader = Reader(chain, big=False)
     with pytest.raises(WireError, match="fields"):
         [cache.read(reader) for _ in range(20)]
+
+
+def test_types_that_variants_bring_along_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pva_types, "MAX_FIELDS", 3)
+    e, cache = Encoder(), TypeCache()
+    variant = ("struct", "", {"a": "int", "b": "int"})
+    for _ in range(10):
+        assert cache.read(Reader(e.type(variant), big=False)) is not None
+    with pytest.raises(WireError, match="type of more than 3 fields"):
+        cache.read(Reader(e.type(("struct", "", dict.fromkeys("abc", "int"))), big=False))
+
+
+def test_types_with_ids_are_kept_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pva_types, "MAX_FIELDS", 3)
+    e, cache = Encoder(), TypeCache()
+    for _ in range(10):  # the same id again replaces what it stood for
+        cache.read(Reader(e.type(("as", 1, ("struct", "", {"a": "int"}))), big=False))
+    cache.read(Reader(e.type(("as", 2, "int")), big=False))
+    with pytest.raises(WireError, match="described on one connection"):
+        cache.read(Reader(e.type(("as", 3, "int")), big=False))
 
 
 def test_a_message_can_only_make_so_many_values() -> None:
