@@ -520,3 +520,37 @@ def test_another_sender_in_the_middle_of_a_frame_does_not_land_in_it():
     b.assembler.flush()
     assert rows_of(b, 1) == [[p.fill] * 8 for p in b.frame(1)]
     assert b.packets.alien == 4
+
+
+@pytest.mark.parametrize("pulse", [None, math.nan])
+@pytest.mark.parametrize("batch", [3, 4, 16])
+@pytest.mark.parametrize("count", [1, 7, 8, 9])
+@pytest.mark.parametrize("begin", range(8, 20))
+def test_packets_lost_anywhere_in_a_block(begin: int, count: int, batch: int, pulse: float | None):
+    b = Bench(batch=batch)
+    packets = [p for i in range(1, 7) for p in b.frame(i, pulse)]
+    del packets[begin : begin + count]
+    came = {(p.frame, p.number): p.fill for p in packets}
+    b.feed(packets)
+    b.assembler.flush()
+    assert (b.packets.lost, b.packets.placed + b.packets.bad_pulse) == (count, len(packets))
+    for done in b.slots.done:
+        assert done.rows == [[came.get((done.index, n), 0)] * 8 for n in range(8)]
+
+
+def test_packets_that_landed_and_were_then_held_are_not_lost():
+    b = Bench(batch=4)
+    b.feed(b.frame(1), b.frame(2)[:4])
+    again = [p for i in (2, 3, 4, 5) for p in b.frame(i, pulse=10**7 + i)][4:]
+    b.feed(again)
+    b.assembler.flush()
+    assert b.frames.resyncs == 1
+    assert [(d.index, d.pulse_id, d.count) for d in b.slots.done] == [
+        (1, 1001, 8),
+        (2, 1002, 4),
+        (2, 10**7 + 2, 4),
+        (3, 10**7 + 3, 8),
+        (4, 10**7 + 4, 8),
+        (5, 10**7 + 5, 8),
+    ]
+    assert b.slots.done[2].rows == [[0] * 8] * 4 + [[p.fill] * 8 for p in again[:4]]
