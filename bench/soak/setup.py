@@ -79,6 +79,8 @@ def config_text(setup: Setup, place: Place) -> str:
         f"flush_timeout_s = {_FLUSH_S}\n"
         for i, (name, port) in enumerate(zip(setup.module_names, place.module_ports, strict=True))
     )
+    # Events wait in the pebble's slots, 32 of them, when the camera is away; more would overrun the ring.
+    match_tmo_ms = min(_MATCH_TMO_MS, round(1000 * 2 * _CAMERA_RX_COUNT / setup.camera_rate_hz))
     # The ring of the camera holds two images.
     buffer_mib = max(1, math.ceil(2 * setup.image_bytes / _CAMERA_RX_COUNT / _MIB))
     return f"""\
@@ -103,7 +105,7 @@ name = "{CAMERA}"
 pv = "{place.camera_pv}"
 dtype = "{CAMERA_DTYPE}"
 shape = [{setup.camera_shape[0]}, {setup.camera_shape[1]}]
-match_tmo_ms = {_MATCH_TMO_MS}
+match_tmo_ms = {match_tmo_ms}
 
 [pva.dma]
 cfgRxCount = {_CAMERA_RX_COUNT}

@@ -126,7 +126,7 @@ def test_without_disk(soak: Callable[..., Soak]):
 
 
 def test_a_camera_that_is_killed_again_and_again(soak: Callable[..., Soak]):
-    words = ("--seconds", "14", "--every", "4", "--away", "0.5", "--rate", "80", "--pulses-per-image", "4")
+    words = ("--seconds", "14", "--every", "4", "--away", "0.5", "--rate", "40", "--pulses-per-image", "4")
     one = soak("restarts", *words, "--shape", "128x256")
     assert one.wait() == 0, one.text
     updates = {k.removeprefix("updates."): v for k, v in one.result["counters"]["pva.CAM"].items()}
