@@ -15,6 +15,9 @@ log = logging.getLogger(__name__)
 
 _DOWN: Final = (Service.DISABLE, Service.END_RUN, Service.UNCONFIGURE)
 
+_ATTEMPTS: Final = 3
+"""How often a worker that moves by itself is led from another state before that is given up for now."""
+
 Ask = Callable[..., Awaitable[Any]]
 """``ask(worker, command, timeout_s=..., **args)``; raises CommandError."""
 
@@ -38,12 +41,19 @@ class RunControl:
     """
 
     def __init__(
-        self, state: RunState, ask: Ask, responding: Callable[[], Iterable[str]], *, timeout_s: float = 5.0
+        self,
+        state: RunState,
+        ask: Ask,
+        responding: Callable[[], Iterable[str]],
+        *,
+        patience_s: Callable[[str], float] = lambda _: 5.0,
     ) -> None:
+        """``patience_s(worker)`` is how long a worker may take over a transition."""
         self.state = state
         self._ask = ask
         self._responding = responding
-        self._timeout_s = timeout_s
+        self._patience_s = patience_s
+        self._waiting: dict[str, Service] = {}
         self._aims: dict[str, RunState] = {}
         self._turn = asyncio.Lock()
         self._changed = asyncio.Condition()
@@ -52,6 +62,11 @@ class RunControl:
     def acquiring(self) -> bool:
         """Whether data is taken."""
         return self.state is RunState.ENABLED
+
+    @property
+    def progress(self) -> str:
+        """Which workers are at work on which transition; empty when none is."""
+        return ", ".join(f"{service.label}: waiting for {worker}" for worker, service in self._waiting.items())
 
     async def transition(self, service: Service) -> None:
         """Do one transition. Raises TransitionRefusedError or CommandError; then nothing has changed."""
@@ -93,8 +108,20 @@ class RunControl:
         """Bring one worker to the wished state. Raises CommandError when it refuses."""
         async with self._turn:
             own = await self._own(worker)
-            if not self.comes_by_itself(worker, own):
-                await self._send(worker, path_to(own, self.state))
+            for _ in range(_ATTEMPTS):
+                if self.comes_by_itself(worker, own):
+                    return
+                before = own
+                try:
+                    await self._send(worker, path_to(own, self.state))
+                except CommandError:
+                    # It may have moved meanwhile, by itself or led by timing: then it is led from where it is now.
+                    own = await self._own(worker)
+                    if own is before:
+                        raise
+                else:
+                    return
+            raise CommandError(f"found it in {own.label} after {_ATTEMPTS} attempts, expected {self.state.label}")
 
     async def _transition(self, service: Service) -> None:
         target = next_state(self.state, service)
@@ -137,7 +164,11 @@ class RunControl:
 
     async def _send(self, worker: str, services: Iterable[Service]) -> None:
         for service in services:
-            await self._ask(worker, "transition", timeout_s=self._timeout_s, service=service.label)
+            self._waiting[worker] = service
+            try:
+                await self._ask(worker, "transition", timeout_s=self._patience_s(worker), service=service.label)
+            finally:
+                self._waiting.pop(worker, None)
             if service in _DOWN:  # who leads it down wants it to stay there
                 self._aims.pop(worker, None)
             self.seen(worker, _LEADS_TO[service])

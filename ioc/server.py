@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
@@ -29,6 +30,7 @@ from ioc.commands import Commands
 from ioc.link import NoAnswerError, ask
 from ioc.loading import load_records
 from ioc.observer import Observer, View
+from ioc.patience import patience_s
 from ioc.plan import Plan
 from ioc.ports import client_environment, ports_in_use
 from ioc.retention import OWNER as RETENTION
@@ -44,6 +46,9 @@ log = logging.getLogger(__name__)
 
 TICK_S: Final = 0.1
 """Records are brought up to date this often, s."""
+
+HANGS_S: Final = 10.0
+"""A worker that is asked something and sent no snapshot for so long will not answer any more, s."""
 
 HEALTH_TICKS: Final = 5
 """The worst alarm is looked for every so many ticks."""
@@ -103,7 +108,7 @@ class Server:
             RunState.UNCONFIGURED,
             self._ask,
             self._sources_responding,
-            timeout_s=max([3.0, *(source.connect_timeout_s for source in self._config.pva)]) + 2.0,  # of Configure
+            patience_s=self._patience_s,
         )
         self._supervisor = Supervisor(
             self._runtime,
@@ -306,7 +311,7 @@ class Server:
             self._status,
             run_state=self._run.state.label,
             acquiring=self._run.acquiring,
-            message=self._message,
+            message=self._run.progress or self._message,
             refused=self._refused,
         )
         self._records.show(OWNER, flat(self._status))
@@ -331,7 +336,8 @@ class Server:
         self._asking[worker] += 1
         answered = True
         try:
-            return await ask(self._context, self._runtime.command(worker), command, **args)
+            alive = partial(self._is_alive, worker, self._supervisor.processes[worker].status.pid)
+            return await ask(self._context, self._runtime.command(worker), command, alive=alive, **args)
         except NoAnswerError:
             answered = False
             raise
@@ -339,6 +345,19 @@ class Server:
             self._asking[worker] -= 1
             if answered:
                 self._observer.answered(worker, time.monotonic())
+
+    def _is_alive(self, worker: str, pid: int) -> bool:
+        """Whether a worker that was asked something as process ``pid`` may still answer: its snapshots go on meanwhile."""
+        heard = self._observer.latest.get(worker)
+        silent = heard is not None and time.monotonic() - heard.time_s > HANGS_S
+        return self._supervisor.processes[worker].status.pid == pid and not silent
+
+    def _patience_s(self, worker: str) -> float:
+        source = workers(self._config)[worker]
+        assert source is not None
+        heard = self._observer.latest.get(worker)
+        payload = heard.snapshot.get("payload_bytes") if heard else None
+        return patience_s(self._config, source, payload or None)
 
 
 def _version() -> str:

@@ -5,6 +5,7 @@ import dataclasses
 import os
 import sys
 import time
+from concurrent.futures import Future
 from typing import Any
 
 from detectors.errors import CommandError
@@ -21,6 +22,8 @@ class FakeWorker:
         kind = ReceiverStatus if worker.startswith("udp.") else MonitorStatus
         self.state = state
         self.refused: set[str] = set()
+        self.holding = False
+        self.held: list[tuple[str, Future[None]]] = []
         self.status: Any = kind(
             worker=worker,
             pid=os.getpid(),
@@ -34,9 +37,26 @@ class FakeWorker:
     def snapshot(self) -> Any:
         return self.status
 
-    def transition(self, service: str) -> None:
+    def transition(self, service: str) -> "Future[None] | None":
         if service in self.refused:
             raise CommandError(f"{service} is not wanted")
+        if self.holding:
+            answer: Future[None] = Future()
+            self.held.append((service, answer))
+            return answer
+        return self._do(service)
+
+    def hold(self) -> None:
+        """Take one's time over transitions, until told to let go."""
+        self.holding = True
+
+    def let_go(self) -> None:
+        self.holding = False
+        for service, answer in self.held:
+            answer.set_result(self._do(service))
+        self.held.clear()
+
+    def _do(self, service: str) -> None:
         self.state = next_state(self.state, next(s for s in Service if s.label == service))
         self.set(run_state=self.state.label)
 
@@ -75,7 +95,8 @@ def main() -> int:
         print("pebbledaq: it cannot be done", file=sys.stderr)  # noqa: T201
         return options.exit_code
     fake = FakeWorker(options.worker, RunState[options.state.upper()], options.folder)
-    handlers = {name: getattr(fake, name) for name in ("transition", "output", "folder", "set", "refuse")}
+    names = ("transition", "output", "folder", "set", "refuse", "hold", "let_go")
+    handlers = {name: getattr(fake, name) for name in names}
     with Control(Runtime(options.prefix), options.worker, fake.snapshot, handlers) as control:
         print("READY", options.worker, flush=True)  # noqa: T201
         control.stop.wait()

@@ -178,6 +178,52 @@ def test_who_comes_by_itself_is_left_to_it() -> None:
     asyncio.run(story())
 
 
+def test_who_moved_meanwhile_is_led_from_where_it_is_then() -> None:
+    async def story(steps: int) -> tuple[RunState, list[str]]:
+        workers = Workers()
+        asked: list[str] = []
+
+        async def ask(worker: str, command: str, **args: Any) -> Any:
+            asked.append(args.get("service", command))
+            if args and asked.count("status") <= steps:  # timing takes it a step further just then
+                state = workers.states[worker]
+                workers.states[worker] = RunState(min(state + 1, RunState.ENABLED))
+                raise CommandError(f"refused: the run is {workers.states[worker].label}")
+            return await workers.ask(worker, command, **args)
+
+        run = RunControl(RunState.ENABLED, ask, lambda: NAMES)
+        await run.settle("a")
+        return workers.states["a"], asked
+
+    once = ["status", "Configure", "status", "BeginRun", "Enable"]
+    assert asyncio.run(story(1)) == (RunState.ENABLED, once)
+    assert asyncio.run(story(2))[0] is RunState.ENABLED
+
+
+def test_progress_names_who_is_waited_for() -> None:
+    async def story() -> list[str]:
+        workers, go = Workers(), asyncio.Event()
+        patience: list[float] = []
+
+        async def ask(worker: str, command: str, timeout_s: float = 1.0, **args: Any) -> Any:
+            if args:
+                patience.append(timeout_s)
+                if worker == "b":
+                    await go.wait()
+            return await workers.ask(worker, command, **args)
+
+        run = RunControl(RunState.UNCONFIGURED, ask, lambda: NAMES, patience_s=lambda w: 100.0 + ord(w))
+        transition = asyncio.create_task(run.transition(Service.CONFIGURE))
+        while run.progress != "Configure: waiting for b":  # noqa: ASYNC110  nothing tells when all have been asked
+            await asyncio.sleep(0)
+        go.set()
+        await transition
+        assert sorted(patience) == [197.0, 198.0, 199.0]
+        return [run.progress, run.state.label]
+
+    assert asyncio.run(asyncio.wait_for(story(), 10)) == ["", "Configured"]
+
+
 def test_who_has_arrived_does_not_come_by_itself_again() -> None:
     run = RunControl(RunState.ENABLED, Workers().ask, lambda: NAMES)
     run.started("a", RunState.ENABLED)
