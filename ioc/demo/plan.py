@@ -150,6 +150,7 @@ def config_text(plan: Plan, place: Place) -> str:
     """Return the configuration file. It is one that a user could have written."""
     modules = "".join(
         f'\n[[udp]]\nname = "{name}"\nmodule_id = {i}\nport = {port}\naddress = "127.0.0.1"\n'
+        "flush_timeout_s = 1.0  # a laptop may be busy with something else for a moment\n"
         for i, (name, port) in enumerate(zip(MODULES, place.module_ports, strict=True))
     )
     text = f"""\

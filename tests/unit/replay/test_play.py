@@ -75,5 +75,7 @@ def test_it_ends_between_two_pulses(raw):
 
 
 def test_a_range_without_pulses_says_what_there_is(raw):
-    with pytest.raises(BufferReadError, match=r"found no pulse from 5 to 9, .* M00 holds 998 to 1005; M01 holds 998 to"):
+    with pytest.raises(
+        BufferReadError, match=r"found no pulse from 5 to 9, .* M00 holds 998 to 1005; M01 holds 998 to"
+    ):
         replay(BufferReader(raw.folder), Recorder(), start=5, stop=9)
