@@ -1,0 +1,100 @@
+"""An image's way from the socket to the pebble and to disk takes no memory that was not there before."""
+
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from detectors.config import parse_config
+from detectors.run_state import RunState
+from detectors.sources.image_source import ImageSource
+from detectors.sources.pva import open_source
+from detectors.sources.pvspec import PvSpec
+from detectors.workers.monitor import MonitorWorker
+from tests.support.epics_env import isolate
+from tests.support.pva_encode import ntndarray
+from tests.support.pva_server import MONITOR, PvaServer
+
+PV = "T:CAM"
+SHAPE = (512, 1024)
+NBYTES = 2 * 512 * 1024
+WARM, IMAGES = 12, 24
+LIMIT = NBYTES // 4
+"""What the fields of an image, its leases and its statuses may take for a while, bytes; a copy of it would be 4 times that."""
+
+
+@pytest.fixture
+def worker(tmp_path: Path, short_runtime_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MonitorWorker]:
+    """A monitor with the direct client, in this process: the test is its event thread."""
+    isolate(monkeypatch)
+    config = parse_config(
+        f"""
+        [detector]
+        name = "DET"
+        prefix = "T:MEMORY:"
+        [dma]
+        cfgRxCount = 3
+        cfgSize = "1 MiB"
+        [[pva]]
+        name = "CAM"
+        pv = "{PV}"
+        client = "direct"
+        [disk]
+        folder = "{tmp_path}"
+        min_free = 1
+        """
+    )
+    source = config.pva[0]
+
+    def direct(spec: PvSpec) -> ImageSource:
+        return open_source(spec, client="direct", direct_above=0, when_full=source.when_full)
+
+    worker = MonitorWorker(config, source, direct, aim=RunState.ENABLED)
+    worker._runtime.make_folder()  # as the control does, which is not running here
+    with ExitStack() as stack:
+        worker.open(stack)
+        yield worker
+
+
+def step_until(worker: MonitorWorker, condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 15
+    while not condition():
+        assert time.monotonic() < deadline, worker.monitor.snapshot()
+        worker._wake.wait(0.01)
+        worker._wake.clear()
+        worker.monitor.step()
+
+
+def test_no_image_takes_memory_of_its_own(worker: MonitorWorker) -> None:
+    pixels = np.arange(NBYTES // 2, dtype=np.uint16).reshape(SHAPE)
+    with PvaServer(PV) as server:
+        step_until(worker, lambda: server.subscriptions)
+        (client,) = server.clients()
+        bodies = [
+            server.encoder.pack("I", client.request_id) + server.body(ntndarray(pixels, n))
+            for n in range(WARM + IMAGES)
+        ]
+        messages = [server.framed(MONITOR, body) for body in bodies]
+        client.sock.sendall(messages[0])  # tells what there must be memory for
+        step_until(worker, lambda: worker.run.state is RunState.ENABLED)
+
+        def take(numbers: range) -> None:
+            for n in numbers:
+                client.sock.sendall(messages[n])
+                step_until(worker, lambda n=n: worker.monitor.snapshot().disk.written == n)
+
+        take(range(1, WARM))
+        tracemalloc.start()
+        try:
+            take(range(WARM, WARM + IMAGES))
+            kept, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        status = worker.monitor.snapshot()
+    assert (status.updates.match, status.updates.missed, status.updates.exhausted) == (WARM + IMAGES - 1, 0, 0)
+    assert peak < LIMIT
+    assert kept < LIMIT
