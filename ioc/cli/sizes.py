@@ -15,7 +15,7 @@ from rich.table import Table
 from detectors.config import Config, PvaSection, load_config
 from detectors.pools.datadev import read_datadev
 from detectors.pools.host_memory import Machine
-from detectors.pools.sizing import BufferPlan, BufferSize, declared_payload, plan_all, size_text
+from detectors.pools.sizing import PROCESS_BYTES, BufferPlan, BufferSize, declared_payload, plan_all, size_text
 from detectors.sources.pvspec import STRING_DTYPE, parse_pv_spec
 
 _PLAIN_WIDTH: Final = 150
@@ -66,6 +66,7 @@ def _payload(source: PvaSection) -> int | None:
 def as_dict(plans: dict[str, BufferPlan], machine: Machine) -> dict[str, Any]:
     """Return the plans as JSON shows them; sizes that are not known are null.
 
+    ``resident_bytes`` is what the worker will hold in memory, ``process_bytes`` the part of it that is no buffer.
     ``fits`` is the same for all sources: they share the machine.
     """
     fits = not machine.room_for(list(plans.values()))
@@ -83,6 +84,8 @@ def as_dict(plans: dict[str, BufferPlan], machine: Machine) -> dict[str, Any]:
             "dma": figures(plan.dma),
             "pebble": figures(plan.pebble),
             **({"transition": figures(plan.transition)} if plan.transition else {}),
+            "process_bytes": PROCESS_BYTES,
+            "resident_bytes": None if plan.payload_bytes is None else plan.resident_bytes,
             "fits": fits,
         }
         for name, plan in plans.items()
@@ -97,6 +100,11 @@ def show(console: Console, plans: Sequence[BufferPlan], machine: Machine) -> Non
     console.print(
         f"Machine: {size_text(machine.mem_available)} of memory available, "
         f"{size_text(machine.shm_free)} free in /dev/shm{_rmem_max()}.",
+        highlight=False,
+    )
+    console.print(
+        "Resident memory of each worker, buffers (but for a kernel's) and "
+        f"{size_text(PROCESS_BYTES)} of the process itself: {', '.join(map(_resident, plans))}.",
         highlight=False,
     )
     unknown = [plan.source for plan in plans if plan.payload_bytes is None]
@@ -129,6 +137,11 @@ def _table(title: str, plan: BufferPlan) -> Table:
             )
             table.add_row(*map(escape, row))
     return table
+
+
+def _resident(plan: BufferPlan) -> str:
+    known = "unknown" if plan.payload_bytes is None else size_text(plan.resident_bytes)
+    return f"{escape(plan.source)} {known}"
 
 
 def _product(size: BufferSize) -> str:
