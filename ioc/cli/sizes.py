@@ -66,7 +66,6 @@ def _payload(source: PvaSection) -> int | None:
 def as_dict(plans: dict[str, BufferPlan], machine: Machine) -> dict[str, Any]:
     """Return the plans as JSON shows them; sizes that are not known are null.
 
-    ``resident_bytes`` is what the worker will hold in memory, ``process_bytes`` the part of it that is no buffer.
     ``fits`` is the same for all sources: they share the machine.
     """
     fits = not machine.room_for(list(plans.values()))
@@ -84,8 +83,6 @@ def as_dict(plans: dict[str, BufferPlan], machine: Machine) -> dict[str, Any]:
             "dma": figures(plan.dma),
             "pebble": figures(plan.pebble),
             **({"transition": figures(plan.transition)} if plan.transition else {}),
-            "process_bytes": PROCESS_BYTES,
-            "resident_bytes": None if plan.payload_bytes is None else plan.resident_bytes,
             "fits": fits,
         }
         for name, plan in plans.items()

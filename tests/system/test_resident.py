@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from detectors.config import load_config
 from detectors.pools.available import mem_available
+from detectors.pools.sizing import size_text
 from detectors.runtime import Runtime
 from detectors.workers.control import request
+from ioc.cli.sizes import plan_source_by_source
 from tests.support.child import Child
 from tests.support.epics_env import free_ports, isolate
 from tests.support.ioc_process import until
@@ -47,8 +50,9 @@ def test_it_is_what_sizes_said(camera: Child, tmp_path: Path, rx_count: int, tim
         + f'[[pva]]\nname = "CAM"\npv = "{PV}"\ndtype = "uint16"\nshape = [2048, 4096]\n'
     )
     words = [sys.executable, "-m", "ioc"]
-    done = subprocess.run([*words, "sizes", "--json", str(config)], capture_output=True, text=True, check=True)
-    said = json.loads(done.stdout)["CAM"]
+    said = plan_source_by_source(load_config(config))["CAM"].resident_bytes
+    told = subprocess.run([*words, "sizes", str(config)], capture_output=True, text=True, check=True).stdout
+    assert f"of the process itself: CAM {size_text(said)}." in " ".join(told.split())
     with subprocess.Popen([*words, "monitor", str(config)], stdout=subprocess.PIPE, text=True) as monitor:
         try:
             assert monitor.stdout is not None
@@ -61,7 +65,7 @@ def test_it_is_what_sizes_said(camera: Child, tmp_path: Path, rx_count: int, tim
             for n in range(1, rx_count + 4):  # more than there are slots: all are used once
                 camera.ask("post", unique_id=n, shape=[2048, 4096])
                 until(lambda n=n: status()["updates"], lambda updates, n=n: updates >= n)
-            assert resident_bytes(monitor.pid) == pytest.approx(said["resident_bytes"], rel=0.03)
+            assert resident_bytes(monitor.pid) == pytest.approx(said, rel=0.03)
             assert status()["exhausted"] <= (n - rx_count if timing else 0)
         finally:
             monitor.terminate()

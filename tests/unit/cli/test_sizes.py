@@ -38,9 +38,7 @@ def test_the_json_of_the_axis_camera(tmp_path: Path):
     plan = json.loads(sizes(tmp_path, CONFIG, "--json"))
     assert list(plan) == ["AXIS"]
     axis = plan["AXIS"]
-    assert set(axis) == {"dma", "pebble", "transition", "process_bytes", "resident_bytes", "fits"}
-    buffers = axis["pebble"]["total_bytes"] + axis["transition"]["total_bytes"]  # without timing the ring is not made
-    assert 0 <= axis["resident_bytes"] - buffers - axis["process_bytes"] < MIB
+    assert set(axis) == {"dma", "pebble", "transition", "fits"}
     assert isinstance(axis["fits"], bool)
     for kind in ("dma", "pebble", "transition"):
         assert set(axis[kind]) == {"count", "size_bytes", "total_bytes", "why"}
@@ -77,7 +75,6 @@ def test_an_unknown_payload_is_said(tmp_path: Path):
     assert plan["transition"]["count"] == 128
     assert plan["transition"]["size_bytes"] is None
     assert plan["pebble"]["total_bytes"] is None
-    assert plan["resident_bytes"] is None
     assert "unknown until the PV is connected" in plan["pebble"]["why"]
     text = sizes(tmp_path, unknown)
     assert "128 x unknown" in text
@@ -93,8 +90,7 @@ def test_a_specification_may_tell_the_payload(tmp_path: Path):
 def test_a_module_has_no_transition_buffers(tmp_path: Path):
     module = CONFIG.partition("[pools]")[0] + '[[udp]]\nname = "M00"\nmodule_id = 0\nport = 50000\n'
     plan = json.loads(sizes(tmp_path, module, "--json"))["M00"]
-    assert set(plan) == {"dma", "pebble", "process_bytes", "resident_bytes", "fits"}
-    assert plan["resident_bytes"] < plan["pebble"]["total_bytes"] + 57 * MIB  # the socket buffer is the kernel's
+    assert set(plan) == {"dma", "pebble", "fits"}
     assert "Transition" not in sizes(tmp_path, module)
 
 

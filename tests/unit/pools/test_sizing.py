@@ -10,6 +10,7 @@ from detectors.pools.datadev import DriverRing
 from detectors.pools.pebble import Pebble
 from detectors.pools.region import PAGE
 from detectors.pools.sizing import (
+    PROCESS_BYTES,
     declared_payload,
     next_power_of_two,
     plan_all,
@@ -227,3 +228,14 @@ def test_each_source_may_have_its_own_ring_and_pools():
     text = CONFIG + "[pva.dma]\ncfgRxCount = 5\n[pva.pools]\npebbleBufCount = 8\n"
     plans = plan_all(parse_config(text))
     assert (plans["M00"].pebble.count, plans["CAM"].pebble.count) == (128, 8)
+
+
+@pytest.mark.parametrize("timing", [True, False])
+def test_the_resident_memory_is_that_of_the_process(timing: bool) -> None:
+    plan = plan_source(CAMERA, dma(), pools(), MIB, timing=timing)
+    assert (plan.dma.total_bytes, plan.dma.memory_bytes) == (80 * MIB, 80 * MIB if timing else 0)
+    assert plan.resident_bytes == PROCESS_BYTES + plan.memory_bytes
+    card = plan_source(CAMERA, dma(), pools(), MIB, driver=DriverRing("/proc/x", 4, MIB))
+    assert card.resident_bytes == PROCESS_BYTES + card.memory_at(card.pebble.count)[0]
+    received = plan_source(MODULE, dma(), pools(), MIB)
+    assert received.resident_bytes == PROCESS_BYTES + received.pebble.memory_bytes  # the socket buffer is the kernel's
