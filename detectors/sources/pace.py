@@ -6,8 +6,8 @@ brings a single one.
 
 from typing import Final
 
-TARGET_PACKETS: Final = 96
-"""Packets that a look should find: three quarters of a small batch, so that it is seldom cut in two."""
+TARGET_PACKETS: Final = 192
+"""Packets that a look should find: three quarters of a batch, so that it is seldom cut in two."""
 
 SHORTEST_S: Final = 0.3e-3
 LONGEST_S: Final = 5e-3

@@ -22,7 +22,7 @@ def test_slow_module_is_looked_at_seldom():
 
 
 def test_fast_module_gets_three_quarters_of_a_batch_a_look():
-    assert pace_at(128_000, 8000).tick_s == pytest.approx(96 / 128_000)
+    assert pace_at(128_000, 8000).tick_s == pytest.approx(192 / 128_000)
 
 
 def test_tick_has_a_lower_bound():
