@@ -1,0 +1,214 @@
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zmq
+
+from detectors.errors import HostError
+from detectors.frame import MODULE_FRAME, FrameInfo, RecordShape
+from detectors.pools.pebble import Pebble
+from detectors.pools.segment import least_slot_bytes
+from detectors.sources.module_stream import NOTIFICATION, LocalModule, LocalModules, RemoteModules
+
+PIXELS = 64
+SHAPE = RecordShape(PIXELS)
+COUNT = 4
+
+
+def pixels(pulse_id: int) -> np.ndarray:
+    return np.full(PIXELS, pulse_id % 251, np.uint8)
+
+
+def make_pebble(path: Path, shape: RecordShape = SHAPE) -> Pebble:
+    info = {"dtype": "uint8", "shape": [shape.data_bytes]}
+    return Pebble(path, shape, count=COUNT, slot_bytes=least_slot_bytes(shape), info=info)
+
+
+def put(pebble: Pebble, pulse_id: int) -> None:
+    loan = pebble.claim(pulse_id)
+    loan.data[:] = pixels(pulse_id)
+    loan.freeze(frame_index=pulse_id + 5, daq_rec=3, n_recv_packets=2, module_id=1, info=FrameInfo()).close()
+
+
+@pytest.fixture
+def segment() -> Iterator[Path]:
+    path = Path(f"/dev/shm/pebbledaq-test-{os.getpid()}-stream")
+    yield path
+    path.unlink(missing_ok=True)
+
+
+@pytest.fixture
+def publisher(tmp_path: Path) -> Iterator[Callable[[], tuple[zmq.Socket[bytes], str]]]:
+    """Makes bound XPUB sockets, whose subscribers can be waited for, with their addresses."""
+    context = zmq.Context()
+    made: list[zmq.Socket[bytes]] = []
+
+    def make() -> tuple[zmq.Socket[bytes], str]:
+        socket = context.socket(zmq.XPUB)
+        address = f"ipc://{tmp_path}/{len(made)}"
+        made.append(socket)
+        socket.bind(address)
+        return socket, address
+
+    yield make
+    for socket in made:
+        socket.close(linger=0)
+    context.term()
+
+
+def heard(socket: zmq.Socket[bytes]) -> None:
+    """Wait until somebody has subscribed."""
+    assert socket.poll(5000)
+    assert socket.recv() == b"\1"
+
+
+def poll(
+    stream: LocalModules | RemoteModules, count: int, done: Callable[[], int] = lambda: 0
+) -> list[tuple[int, int]]:
+    """What comes until ``count`` pulses and messages that were ``done`` away with have come."""
+    found: list[tuple[int, int]] = []
+    deadline = time.monotonic() + 5
+    while len(found) + done() < count:
+        assert time.monotonic() < deadline, found
+        found += stream.poll(0.05)
+    return found
+
+
+def message(pulse_id: int) -> list[bytes]:
+    head = np.array([(pulse_id, pulse_id + 5, 3, 2, 1)], MODULE_FRAME)
+    return [head.tobytes(), pixels(pulse_id).tobytes()]
+
+
+def remote(*addresses: str) -> RemoteModules:
+    return RemoteModules(
+        addresses,
+        SHAPE,
+        count=COUNT,
+        slot_bytes=least_slot_bytes(SHAPE),
+        pulse_id_step=1,
+        expected=2,
+        high_water_mark=100,
+        info={"dtype": "uint8", "shape": (PIXELS,)},
+    )
+
+
+def test_a_module_is_attached_when_it_comes_and_read(segment: Path) -> None:
+    module = LocalModule(segment, PIXELS)
+    out = np.zeros(PIXELS, np.uint8)
+    assert module.read(7, out) is None
+    assert str(segment) in module.problem
+    with closing(make_pebble(segment)) as pebble:
+        put(pebble, 7)
+        copy = module.read(7, out)
+        assert copy is not None
+        assert (copy.pulse_id, copy.frame_index, copy.daq_rec, copy.n_recv_packets, copy.module_id) == (7, 12, 3, 2, 1)
+        np.testing.assert_array_equal(out, pixels(7))
+        assert module.problem == ""
+        assert module.read(7, None) is not None  # of whom nobody wants pixels
+        assert module.read(8, out) is None
+        put(pebble, 7 + COUNT)
+        assert module.read(7, out) is None  # its slot was taken
+        info = module.info()
+        assert info is not None
+        assert info["dtype"] == "uint8"
+        assert module.read(7 + COUNT, np.zeros(PIXELS + 1, np.uint8)) is None
+    module.close()
+    module.close()
+
+
+def test_a_pebble_made_anew_is_not_taken_for_the_old_one(segment: Path) -> None:
+    module = LocalModule(segment, None)
+    out = np.zeros(PIXELS, np.uint8)
+    with closing(make_pebble(segment)) as old:
+        put(old, 1)
+        assert module.read(1, out) is not None
+        with closing(make_pebble(segment)) as new:
+            assert module.read(1, out) is None
+            put(new, 2)
+            assert module.read(2, out) is not None
+    module.close()
+
+
+def test_frames_of_another_size_are_named_as_the_problem(segment: Path) -> None:
+    module = LocalModule(segment, PIXELS)
+    with closing(make_pebble(segment, RecordShape(2 * PIXELS))):
+        assert module.read(1, np.zeros(PIXELS, np.uint8)) is None
+        assert "found frames of 128 bytes, expected 64" in module.problem
+    with closing(make_pebble(segment)) as pebble:  # it came back as it should
+        put(pebble, 1)
+        assert module.read(1, None) is not None
+        assert module.problem == ""
+    module.close()
+
+
+def test_notifications_tell_whose_pulse_came(publisher, segment: Path) -> None:
+    (first, a), (second, b) = publisher(), publisher()
+    with closing(LocalModules([a, b], [segment, segment], PIXELS)) as stream:
+        for socket in (first, second):
+            heard(socket)
+        for pulse_id in (5, 6):
+            first.send(NOTIFICATION.pack(pulse_id))
+        second.send(b"short")
+        second.send_multipart([NOTIFICATION.pack(1), b"more"])
+        second.send(NOTIFICATION.pack(2**64 - 1))
+        found = poll(stream, 5, lambda: stream.malformed)
+        assert sorted(found) == [(0, 5), (0, 6), (1, 2**64 - 1)]
+        assert stream.malformed == 2
+        assert stream.info() is None
+        assert stream.poll(0) == []
+
+
+def test_one_that_has_much_to_tell_is_heard_in_turn_with_the_others(publisher, segment: Path) -> None:
+    (first, a), (second, b) = publisher(), publisher()
+    with closing(LocalModules([a, b], [segment, segment], PIXELS)) as stream:
+        for socket in (first, second):
+            heard(socket)
+        for pulse_id in range(100):
+            first.send(NOTIFICATION.pack(pulse_id))
+        second.send(NOTIFICATION.pack(0))
+        found = poll(stream, 101)
+        assert [p for m, p in found if m == 0] == list(range(100))
+        assert (1, 0) in found
+
+
+def test_remote_frames_are_kept_until_their_slot_is_needed(publisher) -> None:
+    socket, address = publisher()
+    with closing(remote(address)) as stream:
+        heard(socket)
+        for pulse_id in range(1, 7):
+            socket.send_multipart(message(pulse_id))
+        assert poll(stream, 6) == [(0, p) for p in range(1, 7)]
+        (module,) = stream.readers
+        out = np.zeros(PIXELS, np.uint8)
+        kept = [p for p in range(1, 7) if module.read(p, out)]
+        assert kept == [4, 5, 6]  # one slot less than there are: the newest of each
+        copy = module.read(6, out)
+        assert copy is not None
+        assert (copy.frame_index, copy.n_recv_packets, copy.info.expected_packets) == (11, 2, 2)
+        np.testing.assert_array_equal(out, pixels(6))
+        assert module.read(5, None) is not None
+        assert stream.info() == {"dtype": "uint8", "shape": (PIXELS,)}
+        assert (stream.malformed, stream.exhausted) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    "parts", [[b"x"], [b"x" * 40], [b"x" * 40, b"x" * 63], [b"x" * 39, b"x" * PIXELS], [b"x" * 40, b"x" * PIXELS, b""]]
+)
+def test_what_is_no_frame_is_counted_and_harms_nothing(publisher, parts: list[bytes]) -> None:
+    socket, address = publisher()
+    with closing(remote(address)) as stream:
+        heard(socket)
+        socket.send_multipart(parts)
+        socket.send_multipart(message(3))
+        assert poll(stream, 2, lambda: stream.malformed) == [(0, 3)]
+        assert stream.malformed == 1
+
+
+@pytest.mark.parametrize("address", ["nonsense", "tcp://127.0.0.1", "ftp://127.0.0.1:1"])
+def test_an_address_that_cannot_be_used_is_one_line(address: str) -> None:
+    with pytest.raises(HostError, match="cannot subscribe there"):
+        remote(address)
