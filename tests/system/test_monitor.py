@@ -4,11 +4,8 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,91 +15,22 @@ import pytest
 from detectors.buffer.reader import BufferReader
 from detectors.errors import CommandError
 from detectors.run_state import Service
-from detectors.runtime import Runtime
-from detectors.stats import MonitorStatus, UpdateStats
-from detectors.wire.timing import TimingEvent, encode_timing
-from detectors.workers.control import request
 from tests.support.child import Child
 from tests.support.epics_env import free_ports, isolate
 from tests.support.images import image
+from tests.support.monitor_process import MonitorProcess, TimingLine, monitors, settled
 
-PREFIX = "T:MONITOR:"
 PV = "T:CAM"
 SERVER = "tests.support.p4p_server"
 
 
-class Worker:
-    """The monitor's process."""
-
-    def __init__(self, config: Path, *args: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "ioc", "monitor", str(config), *args],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self.log = ""
-
-    def ready(self) -> "Worker":
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        if not line.startswith("READY"):
-            pytest.fail(f"ended with {self.end()}: {self.log}")
-        return self
-
-    def ask(self, command: str, timeout_s: float = 5.0, **args: Any) -> Any:
-        return request(Runtime(PREFIX).command("pva.CAM"), command, timeout_s, **args)
-
-    def status(self) -> dict[str, Any]:
-        return self.ask("status")
-
-    def until(self, condition: Callable[[dict[str, Any]], Any], seconds: float = 10.0) -> dict[str, Any]:
-        deadline = time.monotonic() + seconds
-        while not condition(status := self.status()):
-            assert time.monotonic() < deadline, json.dumps(status, indent=1)
-            time.sleep(0.02)
-        return status
-
-    def end(self, number: int = signal.SIGTERM) -> int:
-        if self.process.poll() is None:
-            self.process.send_signal(number)
-        _, self.log = self.process.communicate(timeout=10)
-        return self.process.returncode
-
-
 @pytest.fixture
-def start(tmp_path: Path, short_runtime_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Worker]]:
+def start(
+    tmp_path: Path, short_runtime_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., MonitorProcess]]:
     isolate(monkeypatch)
-    with ExitStack() as stack:
-
-        def make(source: str = "", *args: str, top: str = "", wait: bool = True) -> Worker:
-            config = tmp_path / "config.toml"
-            config.write_text(
-                f"""
-                [detector]
-                name = "DET"
-                prefix = "{PREFIX}"
-                {top}
-                [dma]
-                cfgRxCount = 15
-                cfgSize = "64 KiB"
-                [[pva]]
-                name = "CAM"
-                pv = "{PV}"
-                {source}
-                [disk]
-                folder = "{tmp_path}/data"
-                min_free = 1
-                """
-            )
-            worker = Worker(config, *args)
-            stack.callback(worker.end, signal.SIGKILL)
-            return worker.ready() if wait else worker
-
-        yield make
-    runtime = Runtime(PREFIX)
-    assert not runtime.shm("pva.CAM").exists()
-    assert not runtime.folder.exists()
+    with monitors(tmp_path) as make:
+        yield partial(make, PV)
 
 
 def camera(**first: Any) -> Child:
@@ -117,19 +45,7 @@ def check(tmp_path: Path, pulses: dict[int, np.ndarray], folder: str = "DET-CAM"
         assert frame.pulse_id == pulse_id
 
 
-def settled(status: dict[str, Any]) -> None:
-    """The balance, as it is in the JSON."""
-    u = UpdateStats(**status["updates"])
-    fates = u.match + u.too_old + u.expired + u.discarded_disabled + u.exhausted + u.decode_errors + u.empty_updates
-    assert u.updates == fates + u.held
-    assert u.l1_accepts == u.placed + u.empty + u.timed_out + u.l1_exhausted + u.l1_refused + u.l1_pending
-    for output in ("disk", "zmq"):
-        o = status[output]
-        assert o["offered"] == o["written"] + o["dropped"] + o["disabled"] + o["queued"] == u.placed
-    assert set(status) == set(MonitorStatus.__dataclass_fields__)
-
-
-def test_a_camera_runs_free_to_disk(start: Callable[..., Worker], tmp_path: Path) -> None:
+def test_a_camera_runs_free_to_disk(start: Callable[..., MonitorProcess], tmp_path: Path) -> None:
     with camera(unique_id=1) as cam:
         worker = start()
         worker.until(lambda s: s["run_state"] == "Enabled")
@@ -145,7 +61,7 @@ def test_a_camera_runs_free_to_disk(start: Callable[..., Worker], tmp_path: Path
 
 
 def test_a_camera_that_comes_late_and_goes_and_returns_with_another_shape(
-    start: Callable[..., Worker], tmp_path: Path
+    start: Callable[..., MonitorProcess], tmp_path: Path
 ) -> None:
     worker = start("connect_timeout_s = 0.2")
     assert worker.until(lambda s: s["pid"])["state"] == "Connecting"
@@ -171,17 +87,10 @@ def test_a_camera_that_comes_late_and_goes_and_returns_with_another_shape(
     check(tmp_path, {pulse: image("float32", (5, 7), 2)}, "DET-CAM-float32-5x7")
 
 
-def test_timing_drives_the_run_and_meets_the_images(start: Callable[..., Worker], tmp_path: Path) -> None:
+def test_timing_drives_the_run_and_meets_the_images(start: Callable[..., MonitorProcess], tmp_path: Path) -> None:
     port = free_ports(1)[0]
-    sent = 0
-    with camera(unique_id=0) as cam, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as line:
-
-        def tell(service: Service, pulse_id: int = 0, nanoseconds: int = 0) -> None:
-            nonlocal sent
-            sent += 1
-            event = TimingEvent(service, pulse_id, 1_700_000_000 * 10**9 + nanoseconds, sent)
-            line.sendto(encode_timing(event), ("127.0.0.1", port))
-
+    with camera(unique_id=0) as cam, TimingLine(port) as line:
+        tell = line.tell
         worker = start("", "--state", "unconfigured", top=f"[timing]\nport = {port}")
         for service in (Service.CONFIGURE, Service.BEGIN_RUN, Service.ENABLE):
             tell(service)
@@ -206,7 +115,7 @@ def test_timing_drives_the_run_and_meets_the_images(start: Callable[..., Worker]
     check(tmp_path, {1000 + n: image("uint16", (3, 4), n) for n in (1, 2, 4, 5)})
 
 
-def test_commands_drive_the_run(start: Callable[..., Worker]) -> None:
+def test_commands_drive_the_run(start: Callable[..., MonitorProcess]) -> None:
     with camera(unique_id=1) as cam:
         worker = start("", "--state", "unconfigured")
         for service, state in (("Configure", "Configured"), ("BeginRun", "Running"), ("Enable", "Enabled")):
@@ -231,7 +140,7 @@ def test_commands_drive_the_run(start: Callable[..., Worker]) -> None:
     ],
 )
 def test_what_is_known_to_be_wrong_ends_in_one_line(
-    start: Callable[..., Worker], source: str, top: str, code: int, said: str
+    start: Callable[..., MonitorProcess], source: str, top: str, code: int, said: str
 ) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind(("127.0.0.1", 0))
@@ -245,7 +154,7 @@ def test_what_is_known_to_be_wrong_ends_in_one_line(
 
 
 def test_a_folder_that_cannot_be_written_ends_in_one_line(
-    start: Callable[..., Worker], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    start: Callable[..., MonitorProcess], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "data").write_text("a file")
     worker = start(wait=False)
@@ -254,7 +163,7 @@ def test_a_folder_that_cannot_be_written_ends_in_one_line(
     assert f"{tmp_path}/data: cannot be made: File exists" in worker.log
 
 
-def test_killed_it_leaves_nothing_that_the_next_one_minds(start: Callable[..., Worker], tmp_path: Path) -> None:
+def test_killed_it_leaves_nothing_that_the_next_one_minds(start: Callable[..., MonitorProcess], tmp_path: Path) -> None:
     with camera(unique_id=1) as cam:
         worker = start()
         worker.until(lambda s: s["run_state"] == "Enabled")
