@@ -16,9 +16,17 @@ def clean_environment() -> dict[str, str]:
 
 
 def served_at(environment: Mapping[str, str], ports: list[int]) -> dict[str, str]:
-    """Return the environment of a client of servers on these ports."""
+    """Return the environment of a client of servers on these ports.
+
+    It asks for no echo while a benchmark lasts: the source would answer in the middle of an image.
+    """
     servers = " ".join(f"127.0.0.1:{port}" for port in ports)
-    return {**environment, "EPICS_PVA_NAME_SERVERS": servers, "EPICS_PVA_ADDR_LIST": ""}
+    return {
+        **environment,
+        "EPICS_PVA_NAME_SERVERS": servers,
+        "EPICS_PVA_ADDR_LIST": "",
+        "EPICS_PVA_CONN_TMO": "3600",
+    }
 
 
 class Source:
