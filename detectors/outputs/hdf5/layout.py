@@ -11,6 +11,7 @@
 Source: the writer of sf-buffer; NeXus (NXentry, NXdata).
 """
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ import h5py
 import numpy as np
 
 from detectors.buffer.detector_json import DetectorInfo, software_version
+from detectors.buffer.fields import Field
 from detectors.errors import HostError
 from detectors.outputs.hdf5.selection import Selection
 
@@ -50,11 +52,13 @@ class FileLayout:
     """Shape of one module's frame, slowest dimension first."""
     dtype: np.dtype
     """Pixel type, little-endian."""
+    fields: tuple[Field, ...] = ()
+    """Arrays that a frame is made of, where several PVs are a detector."""
 
     @classmethod
     def of(cls, detector: str, modules: tuple[str, ...], info: DetectorInfo) -> "FileLayout":
         """Return the layout for the frames of a buffer."""
-        return cls(detector, modules, info.shape or (1,), info.numpy_dtype)
+        return cls(detector, modules, info.shape or (1,), info.numpy_dtype, info.fields)
 
     @property
     def image_shape(self) -> tuple[int, ...]:
@@ -125,6 +129,8 @@ def make_group(file: h5py.File, layout: FileLayout) -> h5py.Group:
         f"{len(layout.modules)} modules of {' x '.join(map(str, layout.module_shape))} {layout.dtype.name}, "
         "one below the other in the order of the attribute modules"
     )
+    if layout.fields:
+        group.attrs["fields"] = json.dumps([field.as_dict() for field in layout.fields])
     file.create_group("general")["detector_name"] = layout.detector
     return group
 
