@@ -69,23 +69,33 @@ class Selector:
     def take(self, pulse_id: int) -> tuple[list[int], bool]:
         """Return the pulses missing before ``pulse_id``, and whether it belongs itself."""
         request = self._request
-        if self.done or pulse_id < request.start or (request.stop and pulse_id > request.stop):
+        if self.done or pulse_id < request.start:
             return [], False
+        if request.stop and pulse_id > request.stop:
+            return self._missing(pulse_id, request.stop + 1), False
         if self._origin is None:
             self._origin = pulse_id
-        if (pulse_id - self._origin) % self._every or (self._last is not None and pulse_id <= self._last):
+        if self._last is not None and pulse_id <= self._last:
             return [], False
-        missing: list[int] = []
-        if self._fill and self._last is not None and pulse_id - self._last <= _LONGEST_FILL * self._every:
-            missing = list(range(self._last + self._every, pulse_id, self._every))
-            if request.images:
-                missing = missing[: request.images - self.taken]
+        if (pulse_id - self._origin) % self._every:
+            return (self._missing(pulse_id, pulse_id) if pulse_id == request.stop else []), False
+        missing = self._missing(pulse_id, pulse_id)
         self._last = pulse_id
-        self.taken += len(missing)
         if self.done:
             return missing, False
         self.taken += 1
         return missing, True
+
+    def _missing(self, pulse_id: int, end: int) -> list[int]:
+        """Take, and return, the pulses that are missing before ``end``, now that ``pulse_id`` has come."""
+        if not self._fill or self._last is None or pulse_id - self._last > _LONGEST_FILL * self._every:
+            return []
+        missing = list(range(self._last + self._every, end, self._every))
+        if self._request.images:
+            missing = missing[: self._request.images - self.taken]
+        self.taken += len(missing)
+        self._last = missing[-1] if missing else self._last
+        return missing
 
     def lost(self) -> bool:
         """Take back the last image, which could not be had; True when it is to be filled in after all."""
@@ -167,7 +177,7 @@ class Capture:
             return
         try:
             self._file.append(images)
-        except (OSError, RuntimeError) as error:  # h5py's own errors are either
+        except Exception as error:  # noqa: BLE001  whatever it is, the thread must live on to give the memory back
             self.error = f"{self.path}: cannot be written: {error}"
             self.failed += came
             return

@@ -51,7 +51,11 @@ def test_what_belongs_to_a_capture(pulses, start, length, step, images, missing)
     inside = [p for p in pulses if p >= start and (not stop or p <= stop)]
     origin = start or (inside[0] if inside else 0)
     wanted = [p for p in inside if (p - origin) % step == 0]
-    everything = list(range(origin, wanted[-1] + 1, step)) if missing == "fill" and wanted else wanted
+    everything = wanted
+    if missing == "fill" and origin:
+        over = stop and any(p >= stop for p in pulses)
+        last = stop if over else max(wanted, default=0)
+        everything = list(range(origin, last + 1, step))
     everything = everything[:images] if images else everything
     assert sorted(taken + filled) == everything
     assert set(taken) <= set(pulses)
