@@ -2,13 +2,10 @@
 
 import os
 import queue
-import shutil
-import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -19,6 +16,7 @@ from detectors.buffer.detector_json import software_version
 from detectors.config import Config, Hdf5Section, StreamSection
 from detectors.errors import CommandError, ConfigError, HostError
 from detectors.outputs.hdf5.capture import Capture, CaptureRequest, Selector
+from detectors.outputs.hdf5.folder import free_bytes, make_folder, writable_folder
 from detectors.outputs.hdf5.layout import FileLayout
 from detectors.pools.buffer_pool import BufferPool
 from detectors.runtime import Runtime
@@ -83,12 +81,7 @@ class Writer:
 
         Raises HostError, also when the configuration's folder is not there and cannot be made.
         """
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise HostError(
-                f"hdf5.folder: {self._folder} cannot be made: {error.strerror}; choose another or change its permissions"
-            ) from None
+        make_folder(self._folder)
         self._gatherer.open()
         self._follow_size()
         self._ready = True
@@ -124,19 +117,7 @@ class Writer:
 
     def set_folder(self, folder: str) -> None:
         """Make the files of captures to come in another folder. Raises CommandError when that cannot be."""
-        path = Path(folder)
-        if not path.is_absolute():
-            raise CommandError(f"folder: found {folder!r}, expected an absolute path")
-        if not path.is_dir():
-            raise CommandError(f"folder: {folder} is not a folder; make it first")
-        try:  # permissions alone do not tell: root, read-only mounts
-            with tempfile.TemporaryFile(dir=path):
-                pass
-        except OSError as error:
-            raise CommandError(
-                f"folder: {folder} cannot be written: {error.strerror}; choose another or change its permissions"
-            ) from None
-        self._folder = path
+        self._folder = writable_folder(folder)
 
     def snapshot(self) -> CaptureStatus:
         """Return what there is to know, for screens and tests."""
@@ -303,15 +284,8 @@ class Writer:
             bytes=settled.bytes,
             errors=settled.errors,
             folder=str(self._folder),
-            free_bytes=self._free_bytes(),
+            free_bytes=free_bytes(self._folder),
         )
-
-    def _free_bytes(self) -> int:
-        """Return the space that is left in the folder; 0 where there is none."""
-        try:
-            return shutil.disk_usage(self._folder).free
-        except OSError:
-            return 0
 
     def _state(self) -> tuple[str, str]:
         capture = self._capture
