@@ -1,5 +1,8 @@
 /* Sends JUNGFRAU modules with sendmmsg, evenly paced; prints one line of JSON at its end.
  *
+ * Packets are spread over the frame period: one by one at low rates, several to a call where one by one would be more
+ * calls than a sender can make.
+ *
  * usage: sender PORT MODULES FRAMES RATE CPU
  *   module m is sent to port PORT + m, with moduleID m and pulse_id = framenum = 1, 2, ...; RATE in frames a second of each
  *   module, 0: as fast as it goes; CPU -1: any.
@@ -16,7 +19,9 @@
 #include <sys/socket.h>
 #include <time.h>
 
-enum { PER_FRAME = 128, HEADER = 48, DATA = 8192, BURST = 8, MOST_MODULES = 64 };
+enum { PER_FRAME = 128, HEADER = 48, DATA = 8192, LARGEST_BURST = 32, MOST_MODULES = 64 };
+
+static const double MOST_CALLS_PER_S = 16000;
 
 struct __attribute__((packed)) header {
   uint64_t framenum;
@@ -77,19 +82,21 @@ int main(int argc, char **argv) {
     message[p].msg_hdr.msg_iovlen = 2;
     message[p].msg_hdr.msg_namelen = sizeof to[0];
   }
+  int burst = 1;
+  while (burst < LARGEST_BURST && (rate <= 0 || rate * PER_FRAME * modules / burst > MOST_CALLS_PER_S)) burst *= 2;
   double begun = now();
   for (long f = 0; f < frames; f++) {
-    for (int first = 0; first < PER_FRAME; first += BURST) {
+    for (int first = 0; first < PER_FRAME; first += burst) {
       if (rate > 0) sleep_until(begun + (f + (double)first / PER_FRAME) / rate);
       for (int m = 0; m < modules; m++) {
-        for (int p = first; p < first + BURST; p++) {
+        for (int p = first; p < first + burst; p++) {
           head[p].framenum = f + 1;
           head[p].bunchid = f + 1;
           head[p].module = m;
           message[p].msg_hdr.msg_name = &to[m];
         }
-        for (int sent = 0; sent < BURST;) {
-          int n = sendmmsg(fd, message + first + sent, BURST - sent, 0);
+        for (int sent = 0; sent < burst;) {
+          int n = sendmmsg(fd, message + first + sent, burst - sent, 0);
           if (n < 0 && errno != ENOBUFS && errno != EAGAIN && errno != EINTR) {
             perror("sendmmsg");
             return 1;

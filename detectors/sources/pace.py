@@ -10,8 +10,8 @@ TARGET_PACKETS: Final = 192
 """Packets that a look should find: three quarters of a batch, so that it is seldom cut in two."""
 
 SHORTEST_S: Final = 0.3e-3
-LONGEST_S: Final = 5e-3
-"""Bounds of a sleep: below the first it costs more than it saves, above the second frames come noticeably late."""
+LONGEST_S: Final = 10e-3
+"""Bounds of a sleep: below the first it costs more than it saves, above the second frames come noticeably late: one period at 100 frames/s."""
 
 WORTHWHILE_S: Final = 60e-6
 """A sleep shorter than this takes longer than asked for."""
