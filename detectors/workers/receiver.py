@@ -258,7 +258,7 @@ class Receiver:
         """Take the packets that had come when the stop was asked, close their frames and let the outputs finish."""
         source, assembler = self._source, self._assembler
         deadline = time.monotonic() + _DRAIN_SOCKET_S
-        while (n := source.poll()) and (now := time.monotonic()) < deadline:
+        while (now := time.monotonic()) < deadline and (n := source.poll()):
             assembler.feed(source.block, n, now)
         assembler.close_gate()
         assembler.flush()
