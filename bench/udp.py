@@ -113,9 +113,9 @@ def rows(*, quick: bool = False) -> Iterator[Row]:
             return
         yield from _receive(udp, repeats)
         yield from _largest_rate(udp, 1 if quick else 2)
-        yield from _publish(udp, min(repeats, 3))
+        yield from _publish(udp, min(repeats, 2))
         yield from _modules(udp, min(repeats, 2))
-        yield from _write(udp, min(repeats, 3))
+        yield from _write(udp, min(repeats, 2))
 
 
 def _receive(udp: Udp, repeats: int) -> Iterator[Row]:
@@ -146,7 +146,7 @@ def _largest_rate(udp: Udp, repeats: int) -> Iterator[Row]:
     for _ in range(repeats):
         for name, rates in found.items():
             rates.append(0.0)
-            for rate in (400, 800, 1000, 1200, 1400, 1600, 1800, 2000, 2400):
+            for rate in (800, 1000, 1200, 1400, 1600, 1800, 2000, 2400):
                 frames = rate // 2
                 run = udp.ours(frames, rate) if name == "ours" else udp.native("classic", frames, rate)
                 if run.lost:
@@ -179,7 +179,7 @@ def _publish(udp: Udp, repeats: int) -> Iterator[Row]:
 
 def _modules(udp: Udp, repeats: int) -> Iterator[Row]:
     """Compare the cost per GB of 1, 2, 4 and 8 receivers at 100 frames/s each."""
-    frames, rate = 150, 100
+    frames, rate = 100, 100
     costs: dict[int, list[float]] = {1: [], 2: [], 4: [], 8: []}
     lost = 0
     for _ in range(repeats):
