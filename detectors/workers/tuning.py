@@ -13,7 +13,7 @@ _COLLECT_S: Final = 30.0
 
 
 def apply_tuning(tuning: WorkerTuning) -> None:
-    """Set processors and priority of this process. Raises HostError when the host refuses."""
+    """Set the processors of this process and the priority of this thread. Raises HostError when the host refuses."""
     if tuning.cpus:
         try:
             os.sched_setaffinity(0, tuning.cpus)
@@ -24,7 +24,9 @@ def apply_tuning(tuning: WorkerTuning) -> None:
             ) from None
     if tuning.realtime_priority:
         try:
-            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(tuning.realtime_priority))
+            # Only the thread that receives: those it starts, which write and publish, begin as ordinary ones.
+            policy = os.SCHED_FIFO | os.SCHED_RESET_ON_FORK
+            os.sched_setscheduler(0, policy, os.sched_param(tuning.realtime_priority))
         except OSError as error:
             raise HostError(
                 f"tuning.realtime_priority: found {tuning.realtime_priority}: {error.strerror}; "

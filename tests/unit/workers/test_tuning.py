@@ -31,6 +31,30 @@ def test_a_processor_that_is_not_there_is_one_line() -> None:
     assert os.sched_getaffinity(0) == before
 
 
+def test_only_the_thread_that_asks_gets_the_priority() -> None:
+    program = """
+import os, threading
+from detectors.config import WorkerTuning
+from detectors.errors import HostError
+from detectors.workers.tuning import apply_tuning
+try:
+    apply_tuning(WorkerTuning(realtime_priority=5))
+except HostError:
+    print("refused")
+else:
+    other = []
+    thread = threading.Thread(target=lambda: other.append(os.sched_getscheduler(threading.get_native_id())))
+    thread.start()
+    thread.join()
+    own = os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK
+    print(own == os.SCHED_FIFO, os.sched_getparam(0).sched_priority, other == [os.SCHED_OTHER])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    if done.stdout.strip() == "refused":
+        pytest.skip("this host allows no real-time priority")
+    assert done.stdout.split() == ["True", "5", "True"]
+
+
 def test_a_priority_that_is_refused_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise PermissionError(1, "Operation not permitted")
