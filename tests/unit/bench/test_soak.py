@@ -1,6 +1,7 @@
 """The judgements of the long runs: each must be able to fail."""
 
 import itertools
+import mmap
 import os
 import random
 import subprocess
@@ -55,10 +56,11 @@ def test_one_high_sample_is_no_leak():
 def test_resident_memory_is_that_of_the_process():
     own = resident_bytes(os.getpid())
     assert own is not None
-    held = b"x" * (64 << 20)
-    grown = resident_bytes(os.getpid())
+    with mmap.mmap(-1, 64 << 20) as held:  # pages of its own: the allocator may hand out what was resident already
+        held.write(b"x" * len(held))
+        grown = resident_bytes(os.getpid())
     assert grown is not None
-    assert abs(grown - own - len(held)) < 8 << 20
+    assert grown - own > 56 << 20
     assert resident_bytes(2**22 + 1) is None
 
 
