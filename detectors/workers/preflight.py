@@ -19,7 +19,8 @@ from typing import Final
 from detectors.config import Config, SourceSection, UdpSection
 from detectors.errors import PebbleDaqError, SizingError
 from detectors.pools.host_memory import Machine, mem_available
-from detectors.pools.sizing import BufferPlan, plan_buffers
+from detectors.pools.sizing import BufferPlan, plan_buffers, size_text
+from detectors.pools.socket_ring import SocketRing
 from detectors.runtime import SHM_FOLDER
 from detectors.wire.headers import HEADERS
 
@@ -30,7 +31,6 @@ OPEN_FILES_WANTED: Final = 1024
 WRITE_PROBE_BYTES: Final = 256 << 20
 WRITE_CHUNK_BYTES: Final = 4 << 20
 
-_SO_RCVBUFFORCE: Final = 33
 _STA_UNSYNC: Final = 0x40
 _TIMEX_BYTES: Final = 208
 _TIMEX_STATUS_OFFSET: Final = 40
@@ -103,14 +103,10 @@ def run_checks(
     return findings
 
 
-def granted_receive_buffer(asked: int) -> int:
-    """Return the bytes of socket buffer that the kernel grants of ``asked``: all when privileged, else up to rmem_max."""
+def granted_receive_buffer(count: int, size: int) -> int:
+    """Return the bytes of socket buffer that the kernel grants to a ring of ``count`` x ``size`` bytes."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, asked)
-        except PermissionError:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, asked)
-        return probe.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2
+        return SocketRing(probe, count, size).granted_bytes
 
 
 @check("receive buffer", cheap=True)
@@ -118,12 +114,12 @@ def _receive_buffer(request: Request) -> Iterator[Finding]:
     for module in request.modules:
         dma = request.config.dma_of(module)
         asked = dma.cfg_rx_count * int(dma.cfg_size)
-        got = granted_receive_buffer(asked)
+        got = granted_receive_buffer(dma.cfg_rx_count, int(dma.cfg_size))
         found = f"{module.name}: asked {asked} bytes, got {got}"
         if got >= asked:
             yield Finding("receive buffer", Level.OK, found)
         else:
-            frames = got // (2 * module.geometry.frame_bytes)
+            frames = got // module.geometry.frame_bytes
             yield Finding(
                 "receive buffer",
                 Level.ERROR if frames < 1 else Level.WARNING,
@@ -186,13 +182,13 @@ def _memory(request: Request) -> Iterator[Finding]:
     yield Finding(
         "shared memory",
         Level.OK if pebble <= free else Level.ERROR,
-        f"pebbles need {_gib(pebble)}, free {_gib(free)}",
+        f"pebbles need {size_text(pebble)}, free {size_text(free)}",
         "" if pebble <= free else larger,
     )
     yield Finding(
         "memory",
         Level.OK if needed <= available else Level.ERROR,
-        f"pools need {_gib(needed)}, available {_gib(available)}",
+        f"pools need {size_text(needed)}, available {size_text(available)}",
         "" if needed <= available else lower,
     )
 
@@ -219,7 +215,7 @@ def _disk(request: Request) -> Iterator[Finding]:
     yield Finding(
         "disk",
         Level.ERROR if low else Level.WARNING if minutes < 10 else Level.OK,
-        f"{folder}: {_gib(free)} free: {minutes:.0f} min at {request.rate_hz:g} frames/s",
+        f"{folder}: {size_text(free)} free: {minutes:.0f} min at {request.rate_hz:g} frames/s",
         "free some space, or set disk.keep_free so that the oldest data makes room" if low or minutes < 10 else "",
     )
 
@@ -349,7 +345,3 @@ def _clock(request: Request) -> Iterator[Finding]:  # noqa: ARG001
         "synchronised" if synced else "not synchronised: timestamps of other hosts will not match",
         "" if synced else "systemctl enable --now chronyd  (or timedatectl set-ntp true)",
     )
-
-
-def _gib(nbytes: float) -> str:
-    return f"{nbytes / (1 << 30):.2f} GiB"

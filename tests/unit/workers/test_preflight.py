@@ -68,11 +68,18 @@ def test_cheap_checks_write_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_small_receive_buffer_is_named_with_what_to_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preflight, "granted_receive_buffer", lambda _: 212_992)
+    monkeypatch.setattr(preflight, "granted_receive_buffer", lambda *_: 212_992)
     finding = by_check(run_checks(config(tmp_path), cheap=True), "receive buffer")[0]
     assert finding.level is Level.ERROR
     assert "asked 4194304 bytes, got 212992: room for 0 frame(s)" in finding.found
     assert finding.remedy.startswith("sysctl -w net.core.rmem_max=4194304")
+
+
+def test_a_buffer_of_a_few_frames_tells_how_many_it_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preflight, "granted_receive_buffer", lambda *_: 3 << 20)
+    finding = by_check(run_checks(config(tmp_path), cheap=True), "receive buffer")[0]
+    assert finding.level is Level.WARNING
+    assert finding.found.endswith("got 3145728: room for 3 frame(s)")
 
 
 def test_a_port_in_use_is_an_error(tmp_path: Path) -> None:
