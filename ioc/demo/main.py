@@ -291,7 +291,7 @@ def _machine(folder: Path) -> Machine:
         disk=shutil.disk_usage(folder).free,
         shared_memory=shutil.disk_usage(SHM_FOLDER).free,
         memory=mem_available(),
-        receive_buffer=granted_receive_buffer(64 << 20),
+        receive_buffer=granted_receive_buffer(64, 1 << 20),
     )
 
 
