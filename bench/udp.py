@@ -20,7 +20,7 @@ from bench.native import NoCompilerError, Program, compile_program
 from bench.table import Row, median_ratio, spread
 from bench.udp_worker import RING_COUNT, Worker
 from detectors.geometry import GEOMETRIES
-from detectors.sources.pace import LONGEST_S, SHORTEST_S, TARGET_PACKETS
+from detectors.sources.pace import SHORTEST_S, TARGET_PACKETS
 
 PORT = 50900
 GEOMETRY = GEOMETRIES["jungfrau"]
@@ -29,6 +29,8 @@ FRAME_GB = GEOMETRY.frame_bytes / 1e9
 RCVBUF = RING_COUNT << 20
 SLOTS = 2 * RING_COUNT
 SENDER_CPU, RECEIVER_CPU = 0, 1
+LONGEST_S = 0.04
+"""Longest tick that so large a buffer allows."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,8 @@ class Udp:
         return Program(self.sender, PORT, modules, frames, rate, core, ready=False).result()["wall_s"]
 
     def native(self, mode: str, frames: int, rate: float) -> Run:
-        """Run limit or classic."""
-        tick_s = min(max(TARGET_PACKETS / (rate * PER_FRAME), SHORTEST_S), LONGEST_S) if rate else SHORTEST_S
+        """Run limit, which looks at its socket as often as ours, or classic."""
+        tick_s = min(max(TARGET_PACKETS / (rate * PER_FRAME), SHORTEST_S), LONGEST_S)
         packets = frames * PER_FRAME
         receiver = Program(
             self.receiver, mode, PORT, SLOTS, packets, RCVBUF, round(tick_s * 1e6), pin(RECEIVER_CPU), ready=True

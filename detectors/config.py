@@ -189,6 +189,9 @@ class UdpSection(SourceSection):
     flush_timeout_s: Positive = 0.1
     """A frame is closed when no packet of the module came for this long, s."""
 
+    max_latency_s: Annotated[float, Field(gt=0, le=0.2)] = 0.05
+    """How long packets may wait in the socket buffer, s: the longer, the more are taken at a time, and the less each costs."""
+
     max_frame_gap: Annotated[int, Field(ge=1)] = 100
     """Largest forward step of frame_index taken for lost frames; beyond it the stream is resynchronised."""
 

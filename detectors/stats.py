@@ -5,9 +5,10 @@ to them by their dotted names (``packets.lost``).
 """
 
 import dataclasses
-import json
 from dataclasses import dataclass, field
 from typing import Any
+
+import orjson
 
 
 @dataclass(frozen=True, slots=True)
@@ -382,7 +383,7 @@ class CaptureStatus:
 
 def to_json(status: Any) -> bytes:
     """Return a snapshot as JSON."""
-    return json.dumps(dataclasses.asdict(status), separators=(",", ":")).encode()
+    return orjson.dumps(status)
 
 
 def flat(status: Any, prefix: str = "") -> dict[str, Any]:

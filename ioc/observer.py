@@ -4,12 +4,12 @@ One subscription hears all workers; a tick, ten times a second at most, turns th
 shown. No bulk data comes here.
 """
 
-import json
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
+import orjson
 import zmq
 import zmq.asyncio
 
@@ -22,7 +22,7 @@ from ioc.status import ProcessStatus
 log = logging.getLogger(__name__)
 
 SILENCE_S: Final = 2.0
-"""A worker that sent no snapshot for so long does not respond, s; it sends ten a second."""
+"""A worker that sent no snapshot for so long does not respond, s; it sends five a second."""
 
 START_S: Final = 30.0
 """How long a new worker may take to its first snapshot, s: it faults all its memory in before."""
@@ -67,7 +67,7 @@ class Observer:
         while True:
             message = await self._socket.recv()
             try:
-                snapshot = json.loads(message)
+                snapshot = orjson.loads(message)
                 worker = snapshot["worker"]
             except (ValueError, KeyError, TypeError):
                 log.error("found %r, expected a worker's snapshot", bytes(message[:80]))  # noqa: TRY400

@@ -10,6 +10,7 @@ REMEMBERED: Final = 32
 """Frames remembered: a network does not delay a packet by more, and a detector that restarts is soon beyond them."""
 
 _NONE: Final = -1
+_EMPTY, _PART, _WHOLE = range(3)
 
 
 class ClosedFrames:
@@ -19,20 +20,24 @@ class ClosedFrames:
         self._index = [_NONE] * REMEMBERED
         self._bits = [0] * REMEMBERED
         self._pulse: list[int | None] = [None] * REMEMBERED
-        self._empty = [False] * REMEMBERED
+        self._kind = [_EMPTY] * REMEMBERED
         self._mask = np.zeros((REMEMBERED, packets), np.bool_)
 
     def put(self, index: int, bits: int, pulse: int | None, mask: np.ndarray) -> None:
         """Remember a frame; ``bits`` and ``pulse`` are the pulse_id on its first packet (see Run)."""
         k = index % REMEMBERED
-        self._index[k], self._bits[k], self._pulse[k], self._empty[k] = index, bits, pulse, False
+        self._index[k], self._bits[k], self._pulse[k], self._kind[k] = index, bits, pulse, _PART
         self._mask[k] = mask
+
+    def put_whole(self, index: int, bits: int, pulse: int) -> None:
+        """Remember a frame of which every packet came."""
+        k = index % REMEMBERED
+        self._index[k], self._bits[k], self._pulse[k], self._kind[k] = index, bits, pulse, _WHOLE
 
     def put_empty(self, index: int) -> None:
         """Remember a frame of which nothing came."""
         k = index % REMEMBERED
-        self._index[k], self._empty[k] = index, True
-        self._mask[k] = False
+        self._index[k], self._kind[k] = index, _EMPTY
 
     def forget(self) -> None:
         """Forget all."""
@@ -48,9 +53,10 @@ class ClosedFrames:
         k = run.index % REMEMBERED
         if self._index[k] != run.index:
             return None
-        if self._empty[k]:
-            if run.pulse is not None and newest_pulse and run.pulse >= newest_pulse:
-                return None
-        elif not run.agrees(self._bits[k], self._pulse[k]):
+        if self._kind[k] == _EMPTY:
+            return None if run.pulse is not None and newest_pulse and run.pulse >= newest_pulse else 0
+        if not run.agrees(self._bits[k], self._pulse[k]):
             return None
+        if self._kind[k] == _WHOLE:
+            return len(run.pixels)
         return int(np.count_nonzero(self._mask[k, run.first : run.first + len(run.pixels)]))

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from detectors.frame import Damage
+from detectors.wire.packet_block import FrameMemory
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +29,8 @@ class Frame:
         """framenum; -1 when not in use."""
         self.pulse_id = 0
         self.daq_rec = 0
-        self.timestamp = 0
-        """Detector's own clock, as on the wire."""
+        self.began_s = 0.0
+        """When its first packet was received, monotonic, s."""
         self.mask = np.zeros(packets, np.bool_)
         """Packets that came."""
         self.count = 0
@@ -38,8 +39,6 @@ class Frame:
         self.slot: Any = None
         self.rows: np.ndarray | None = None
         """uint8[packets, packet_data_bytes], the slot's memory; None when no slot was free."""
-        self.address = 0
-        """Address of ``rows``."""
         self.bits = 0
         self.pulse: int | None = None
         self.bad_pulse = False
@@ -55,24 +54,10 @@ class Frame:
         return missing | (Damage.BAD_PULSE if self.flagged else Damage.NONE)
 
 
-class Slot(Protocol):
-    """Memory for one frame."""
-
-    @property
-    def data(self) -> np.ndarray:
-        """uint8[frame_bytes], writable."""
-        ...
-
-    @property
-    def address(self) -> int:
-        """Address of ``data``."""
-        ...
-
-
 class FrameSlots(Protocol):
     """Where frames get their memory and where they go."""
 
-    def claim(self, pulse_id: int, *, wait: bool = True) -> Slot | None:
+    def claim(self, pulse_id: int, *, wait: bool = True) -> FrameMemory | None:
         """Return memory for a frame; None when there is none. ``wait``: as long as is allowed, for one to come free."""
         ...
 

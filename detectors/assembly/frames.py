@@ -33,14 +33,15 @@ overwritten, or zeroed with the other holes.
 frame of a run is whole. After it opens, the frame that was passing at that moment stays disabled: so is the first.
 """
 
-from dataclasses import dataclass
-from typing import Final
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, Final
 
 import numpy as np
 
 from detectors.assembly.closed_frames import REMEMBERED, ClosedFrames
 from detectors.assembly.fates import Fates
-from detectors.assembly.frame_slots import AssemblyRules, Frame, FrameSlots, Slot
+from detectors.assembly.frame_slots import AssemblyRules, Frame, FrameSlots
 from detectors.assembly.held_stream import HeldFrame, HeldStream, Run
 from detectors.assembly.notes import Notes
 from detectors.assembly.pulses import PulseRules, PulseTracker
@@ -48,18 +49,7 @@ from detectors.assembly.sorting import PacketSorter
 from detectors.geometry import ModuleGeometry
 from detectors.stats import FrameStats, PacketStats
 from detectors.wire.headers import HEADERS
-from detectors.wire.packet_block import Landing, PacketBlock
-
-
-@dataclass(slots=True)
-class _Ahead:
-    """A slot claimed for a frame that has not begun."""
-
-    index: int
-    pulse: int
-    slot: Slot
-    rows: np.ndarray
-
+from detectors.wire.packet_block import FrameMemory, Landing, PacketBlock
 
 FORGET_S: Final = 1.0
 """After this silence closed frames are forgotten: what comes now is no duplicate of theirs, s."""
@@ -67,12 +57,30 @@ FORGET_S: Final = 1.0
 _QUIET_PERIODS: Final = 3
 """Frame periods of silence after which the main stream is taken to have ended."""
 
+_PERIODS_AVERAGED: Final = 8
+
+
+class _Ahead(Landing):
+    """A slot claimed for a frame that has not begun."""
+
+    __slots__ = ("index", "pulse", "slot")
+
+    def __init__(self, index: int, pulse: int, slot: FrameMemory, rows: int, row_bytes: int) -> None:
+        super().__init__(slot, row_bytes, 0, rows)
+        self.index, self.pulse = index, pulse
+        self.slot: Any = slot
+
 
 class FrameAssembler:
     """Assembles the packets of one module. Used by one thread."""
 
-    def __init__(self, geometry: ModuleGeometry, rules: AssemblyRules, slots: FrameSlots, *, batch: int) -> None:
-        """``batch``: most packets in one block. The gate is closed at first."""
+    def __init__(
+        self, geometry: ModuleGeometry, rules: AssemblyRules, slots: FrameSlots, *, batch: int, ahead: int = 1
+    ) -> None:
+        """``batch``: most packets in one block; ``ahead``: most slots to claim for frames that are to come.
+
+        The gate is closed at first.
+        """
         packets = geometry.packets_per_frame
         self._packets = packets
         self._row_shape = (packets, geometry.packet_data_bytes)
@@ -92,8 +100,22 @@ class FrameAssembler:
         self._ring = [Frame(packets) for _ in range(self._size)]
         self._row_bytes = geometry.packet_data_bytes
         self._open = 0
-        self._ahead: _Ahead | None = None
-        self._offered: tuple[Frame | None, _Ahead | None] = (None, None)
+        self._ahead: deque[_Ahead] = deque()
+        """Slots for newest + 1, newest + 2, ..."""
+        self._most_ahead = max(1, min(ahead, -(-batch // packets)))
+        self._reach = 1
+        """Slots to claim ahead: one more than the frames that the last block began."""
+        self._begun = 0
+        """Frames that the present block began."""
+        self._silent = False
+        """Whether the stream fell silent: nothing is claimed for frames that may never come."""
+        self._offered: Frame | None = None
+        """Frame whose rest was offered for landing."""
+        self._growing: Frame | None = None
+        """The newest frame, if it is the only open one and all its packets landed in order. Its mask and rows are set
+        when something else happens to it."""
+        self._steady = rules.pulse_id_step <= rules.max_pulse_jump
+        """Whether the expected pulse_id is never taken for a jump."""
         self._gate = False
         self._skip: int | None = None
         """Frame that was passing when the gate opened."""
@@ -114,6 +136,8 @@ class FrameAssembler:
     def feed(self, block: PacketBlock, n: int, now: float) -> None:
         """Take the first n packets of a block. ``now``: monotonic, s."""
         self._now = now
+        self._silent = False
+        self._begun = 0
         self.fates.received += n
         if not self._gate and not self._open:
             self.fates.disabled += n
@@ -123,31 +147,34 @@ class FrameAssembler:
             landed = 0
             if block.landings:
                 if runs is not None and self._landed_well(block, runs):
-                    landed = sum(len(landing.rows) for landing in block.landings)
+                    landed = sum([landing.count for landing in block.landings])
                     block.landings = ()
                 else:
                     block.gather(n)
             for i, j in runs or self._sorter.runs(block, n):
-                self._run(block, i, j, in_place=i < landed)
+                if i < landed and (self._growing or self._nothing_open()):
+                    self._take_in_order(block, i, j)
+                else:
+                    self._stop_growing()
+                    self._run(block, i, j, in_place=i < landed)
+        if self._begun:
+            self._measure_period()
 
-    def landing(self) -> tuple[Landing, ...]:
+    def landing(self) -> Sequence[Landing]:
         """Return the rows that the next packets belong to if nothing goes wrong; ask right before receiving them."""
         newest = self._newest
-        if newest is None or not self._gate:
+        self._offered = None
+        if newest is None or not self._gate or self._silent:
             return ()
-        frame: Frame | None = self._ring[newest % self._size]
-        landings: tuple[Landing, ...] = ()
+        landings: list[Landing] = []
+        frame: Frame = self._ring[newest % self._size]
         if frame.index == newest and frame.top < self._packets:
-            if frame.rows is None:
+            if frame.slot is None:
                 return ()
-            top = frame.top
-            landings = (Landing(frame.address + top * self._row_bytes, frame.rows[top:]),)
-        else:
-            frame = None
-        ahead = self._claim_ahead(newest + 1)
-        if ahead:
-            landings = (*landings, Landing(ahead.slot.address, ahead.rows))
-        self._offered = frame, ahead
+            self._offered = frame
+            landings.append(Landing(frame.slot, self._row_bytes, frame.top, self._packets - frame.top))
+        self._claim_ahead(newest)
+        landings += self._ahead
         return landings
 
     def tick(self, now: float) -> None:
@@ -156,6 +183,7 @@ class FrameAssembler:
         if quiet <= self._rules.flush_timeout_s or self._newest is None:
             return
         self._now = now
+        self._silent = True
         self._close_all()
         if self._held.frames and self._held.substantial and quiet > _QUIET_PERIODS * self._period:
             self._promote()
@@ -220,8 +248,7 @@ class FrameAssembler:
 
     def _landed_well(self, block: PacketBlock, runs: list[tuple[int, int]]) -> bool:
         """Whether every packet that landed in a frame is the one that belongs there."""
-        frame, ahead = self._offered
-        k = 0
+        frame, k = self._offered, 0
         if frame:
             if (
                 block.framenum.item(0) != frame.index
@@ -230,14 +257,61 @@ class FrameAssembler:
             ):
                 return False
             k = 1
-        if ahead and k < len(runs):
-            i = runs[k][0]
-            return (
-                block.framenum.item(i) == ahead.index
-                and block.packetnum.item(i) == 0
-                and self._pulse_rules.usable(block.pulse.item(i)) == ahead.pulse
-            )
+        elif block.packetnum.item(0):
+            return False
+        # The runs are of frames that follow each other, and so are those that slots are claimed for.
+        framenum, pulse = block.framenum, block.pulse
+        for ahead, (i, _) in zip(self._ahead, runs[k:], strict=False):
+            if framenum.item(i) != ahead.index or pulse.item(i) != ahead.pulse:
+                return False
         return True
+
+    def _nothing_open(self) -> bool:
+        """Whether all frames so far are closed, no other stream is held, and the expected pulse_id is never a jump."""
+        return self._newest is not None and self._base > self._newest and self._steady and not self._held.frames
+
+    def _take_in_order(self, block: PacketBlock, i: int, j: int) -> None:
+        """Take packets i to j - 1, which have landed right, in the growing frame or a new one: what ``_run`` does, in short."""
+        frame = self._growing
+        if frame is None:
+            ahead = self._ahead.popleft()
+            index = self._newest = self._base = ahead.index
+            if self._skip is not None and index > self._skip + self._size:
+                self._skip = None
+            self._pulses.follow(index, ahead.pulse)
+            self._growing = frame = self._ring[index % self._size]
+            frame.index, frame.bits, frame.daq_rec = index, block.pulse_bits.item(i), block.daq_rec.item(i)
+            frame.pulse = frame.pulse_id = ahead.pulse
+            frame.began_s, frame.slot, frame.count = self._now, ahead.slot, 0
+            frame.bad_pulse = frame.flagged = False
+            self._open += 1
+            self._begun += 1
+        frame.count += j - i
+        frame.top = frame.count
+        self.fates.placed += j - i
+        self._heard = self._now
+        if frame.count == self._packets:
+            self._growing = None
+            self._base = frame.index + 1
+            frame.mask.fill(True)
+            self._closed.put_whole(frame.index, frame.bits, frame.pulse_id)
+            self._count_closed(frame)
+            self._hand_on(frame)
+
+    def _stop_growing(self) -> None:
+        """Treat the growing frame like any other from here on."""
+        frame, self._growing = self._growing, None
+        if frame:
+            frame.mask[: frame.top] = True
+            frame.mask[frame.top :] = False
+            frame.rows = frame.slot.data.reshape(self._row_shape)
+
+    def _measure_period(self) -> None:
+        """Average the time between frames; those of one block came at the same time for all we know."""
+        if self._began:
+            weight = min(1.0, self._begun / _PERIODS_AVERAGED)
+            self._period += weight * ((self._now - self._began) / self._begun - self._period)
+        self._began = self._now
 
     def _run(self, block: PacketBlock, i: int, j: int, *, in_place: bool = False) -> None:
         """Take packets in a row: one frame, one pulse_id, packet numbers ascending by one."""
@@ -251,7 +325,6 @@ class FrameAssembler:
                 self._pulse_rules.usable(block.pulse.item(i)),
                 block.packetnum.item(i),
                 block.daq_rec.item(i),
-                block.timestamp.item(i),
                 block.pixels[i:j],
             )
             self._take(run, in_place=in_place)
@@ -400,42 +473,39 @@ class FrameAssembler:
                 f"pulse_id of frame {run.index} is {said}: the frame is kept as pulse {frame.pulse_id} and flagged",
             )
         frame.index, frame.bits, frame.pulse = run.index, run.bits, run.pulse
-        frame.daq_rec, frame.timestamp = run.daq_rec, run.timestamp
+        frame.daq_rec, frame.began_s = run.daq_rec, self._now
         frame.mask[:] = False
         frame.count = frame.top = 0
         ahead = self._ahead
-        if ahead and (ahead.index, ahead.pulse) == (run.index, frame.pulse_id):
-            frame.slot, frame.rows, frame.address = ahead.slot, ahead.rows, ahead.slot.address
-            self._ahead = None
+        if ahead and (ahead[0].index, ahead[0].pulse) == (run.index, frame.pulse_id):
+            frame.slot = ahead.popleft().slot
         else:
             self._discard_ahead()
             frame.slot = self._slots.claim(frame.pulse_id)
-            if frame.slot is not None:
-                frame.rows, frame.address = frame.slot.data.reshape(self._row_shape), frame.slot.address
+        frame.rows = frame.slot.data.reshape(self._row_shape) if frame.slot is not None else None
         self._open += 1
+        self._begun += 1
         self._first = min(self._first, run.index)
-        if self._began:
-            self._period += (self._now - self._began - self._period) / 8
-        self._began = self._now
         return frame
 
-    def _claim_ahead(self, index: int) -> "_Ahead | None":
-        """Return the slot of the frame after the newest one, if the pulse_id it should have is known."""
-        if self._ahead and self._ahead.index == index:
-            return self._ahead
-        self._discard_ahead()
+    def _claim_ahead(self, newest: int) -> None:
+        """Claim the slots of the next frames, if the pulse_ids they should have are known."""
+        ahead = self._ahead
+        if ahead and ahead[0].index != newest + 1:
+            self._discard_ahead()
+        self._reach = max(self._begun + 1, self._reach - 1)
         if not self._pulses.newest:
-            return None
-        pulse = self._pulses.expected(index)
-        slot = self._slots.claim(pulse, wait=False)
-        if slot is not None:
-            self._ahead = _Ahead(index, pulse, slot, slot.data.reshape(self._row_shape))
-        return self._ahead
+            return
+        for index in range(newest + 1 + len(ahead), newest + 1 + min(self._reach, self._most_ahead)):
+            pulse = self._pulses.expected(index)
+            slot = self._slots.claim(pulse, wait=False)
+            if slot is None:
+                return
+            ahead.append(_Ahead(index, pulse, slot, self._packets, self._row_bytes))
 
     def _discard_ahead(self) -> None:
-        if self._ahead:
-            ahead, self._ahead = self._ahead, None
-            self._slots.discard(ahead.slot)
+        while self._ahead:
+            self._slots.discard(self._ahead.popleft().slot)
 
     # -- closing frames --------------------------------------------------------------------------------------------
 
@@ -452,6 +522,7 @@ class FrameAssembler:
             self._close(self._base)
 
     def _close_all(self) -> None:
+        self._stop_growing()
         self._discard_ahead()
         while self._newest is not None and self._base <= self._newest:
             self._close(self._base)
@@ -472,24 +543,30 @@ class FrameAssembler:
         self.fates.lost += number * self._packets
 
     def _finish(self, frame: Frame) -> None:
-        fates = self.fates
         self._closed.put(frame.index, frame.bits, frame.pulse, frame.mask)
+        if frame.count < self._packets and frame.rows is not None:
+            frame.rows[~frame.mask] = 0
+        self._count_closed(frame)
+        self._hand_on(frame)
+
+    def _count_closed(self, frame: Frame) -> None:
+        fates, missing = self.fates, self._packets - frame.count
         fates.expected += self._packets
         fates.frames_bad_pulse += frame.flagged
-        if frame.count == self._packets:
-            fates.complete += 1
-        else:
+        if missing:
             fates.incomplete += 1
-            fates.lost += self._packets - frame.count
-            if frame.rows is not None:
-                frame.rows[~frame.mask] = 0
+            fates.lost += missing
+        else:
+            fates.complete += 1
+
+    def _hand_on(self, frame: Frame) -> None:
         self.last_frame, self.last_pulse = frame.index, frame.pulse_id
         slot, frame.rows, frame.slot = frame.slot, None, None
         if slot is None:
-            fates.exhausted += 1
+            self.fates.exhausted += 1
             self._notes("exhausted", f"no slot came free for frame {frame.index}: the frame is dropped")
         else:
-            fates.delivered += 1
+            self.fates.delivered += 1
             self._slots.finish(slot, frame)
         frame.index = -1
         self._open -= 1

@@ -30,7 +30,6 @@ class Run:
     first: int
     """Packet number of the first."""
     daq_rec: int
-    timestamp: int
     pixels: np.ndarray
     """uint8[packets, packet_data_bytes]; a view."""
 
@@ -57,7 +56,7 @@ class HeldFrame:
         self.count = 0
         self.odd = 0
         """Packets whose own pulse_id is unusable while the frame's is not."""
-        self.head = Run(-1, 0, None, 0, 0, 0, self.rows[:0])
+        self.head = Run(-1, 0, None, 0, 0, self.rows[:0])
 
     def begin(self, run: Run) -> None:
         """Take the frame's identity from its first packets."""

@@ -74,3 +74,7 @@ class PulseTracker:
         if self._frame is None or frame > self._frame:
             self._frame, self._pulse = frame, pulse
         return pulse, bad
+
+    def follow(self, frame: int, pulse: int) -> None:
+        """Take the expected pulse_id of a frame newer than all others."""
+        self._frame, self._pulse = frame, pulse

@@ -86,11 +86,13 @@ class Outputs:
 
     def offer(self, lease: PebbleLease) -> None:
         """Give a frame to every stage and take the lease over."""
-        if self.disk:
-            self.disk.offer(lease.clone())
-        if self.zmq:
-            self.zmq.offer(lease)
-        else:
+        disk = self.disk if self.disk and self.disk.admit() else None
+        zmq = self.zmq if self.zmq and self.zmq.admit() else None
+        if disk:
+            disk.put(lease.clone() if zmq else lease)
+        if zmq:
+            zmq.put(lease)
+        elif not disk:
             lease.close()
 
     def set_enabled(self, output: str, enabled: bool) -> None:  # noqa: FBT001

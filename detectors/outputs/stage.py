@@ -17,7 +17,7 @@ from detectors.stats import OutputStats
 
 log = logging.getLogger(__name__)
 
-IDLE_S: Final = 0.1
+IDLE_S: Final = 0.2
 """A sink is told, again and again, that no frame came for this long, s."""
 
 RETRY_S: Final = 1.0
@@ -60,7 +60,7 @@ class Sink(Protocol):
 
 
 class Stage:
-    """Runs a sink on a thread of its own. ``offer`` is for one producer thread; the rest for any."""
+    """Runs a sink on a thread of its own. ``offer``, ``admit`` and ``put`` are for one producer thread; the rest for any."""
 
     def __init__(self, sink: Sink, *, enabled: bool, limit: int) -> None:
         self._sink = sink
@@ -87,15 +87,25 @@ class Stage:
 
     def offer(self, lease: PebbleLease) -> None:
         """Take over a lease; never blocks. Dropped and counted when the queue is full."""
+        if self.admit():
+            self.put(lease)
+        else:
+            lease.close()
+
+    def admit(self) -> bool:
+        """Count a frame that is offered; whether it is to be ``put``. If not, it is dropped or unwanted, and counted so."""
         self._offered += 1
         if not (self._enabled and self._sink.wanted):
             self._disabled_in += 1
-        elif self._offered - self._dropped_full - self._disabled_in - self._taken > self._limit:
+            return False
+        if self._offered - self._dropped_full - self._disabled_in - self._taken > self._limit:
             self._dropped_full += 1
-        else:
-            self._queue.put(lease)
-            return
-        lease.close()
+            return False
+        return True
+
+    def put(self, lease: PebbleLease) -> None:
+        """Take over the lease of a frame that was admitted."""
+        self._queue.put(lease)
 
     def set_enabled(self, enabled: bool) -> None:  # noqa: FBT001
         """Switch the stage; frames already queued are still written."""

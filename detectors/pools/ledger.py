@@ -190,6 +190,14 @@ class Ledger:
             raise
         return self._settle(waiter, started)
 
+    def take_free(self, want: int) -> bool:
+        """Take ``want`` for one new Hold if it is free now. It is no miss when it is not: the caller can do without."""
+        with self._lock:
+            granted = self._grant(want) is not None
+        if self._orphans:
+            self._reap()
+        return granted
+
     async def take_async(self, timeout_s: float | None = None) -> int | None:
         """Return a slot as ``take`` does, letting other tasks run meanwhile; nobody polls."""
         with self._lock:
@@ -310,7 +318,8 @@ class Ledger:
         self._holds[slot] = 1
         self._in_use += 1
         self._acquires += 1
-        self._high_water = max(self._high_water, self._in_use)
+        if self._in_use > self._high_water:  # noqa: PLR1730  a call of max() takes longer than all the rest
+            self._high_water = self._in_use
         return slot
 
     def _drop(self, slot: int, *, event: bool) -> None:

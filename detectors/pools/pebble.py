@@ -12,7 +12,7 @@ from typing import Any, Final, Self
 import numpy as np
 
 from detectors.errors import PoolError, PoolExhaustedError
-from detectors.frame import FORMAT_MARKER, MODULE_FRAME, RECORD_HEADER, FrameInfo, RecordShape
+from detectors.frame import FILE_MOD, FORMAT_MARKER, RECORD_HEAD, RECORD_HEADER, FrameInfo, RecordShape
 from detectors.pools.ledger import Hold, Ledger
 from detectors.pools.pebble_reader import PebbleReader, SlotCopy
 from detectors.pools.region import Region
@@ -28,12 +28,28 @@ _HEAD: Final = RECORD_HEADER.itemsize
 class _Slots:
     """The memory of a pebble as its holds see it; they keep it alive, also past the pebble's own end."""
 
-    __slots__ = ("address", "array", "entries", "seq", "shape", "slots", "slots_ro")
+    __slots__ = (
+        "address",
+        "align",
+        "array",
+        "data_bytes",
+        "entries",
+        "record_bytes",
+        "seq",
+        "shape",
+        "slots",
+        "slots_ro",
+    )
 
     def __init__(self, region: Region, layout: SegmentLayout) -> None:
         table = region.view[layout.table_offset : layout.table_offset + layout.count * SLOT_ENTRY.itemsize]
         starts = range(layout.slots_offset, layout.nbytes, layout.slot_bytes)
         self.shape = layout.shape
+        self.align, self.data_bytes, self.record_bytes = (
+            layout.shape.align,
+            layout.shape.data_bytes,
+            layout.shape.record_bytes,
+        )
         self.seq = table.cast("Q")
         self.entries = [table[i * SLOT_ENTRY.itemsize + 8 : (i + 1) * SLOT_ENTRY.itemsize] for i in range(layout.count)]
         self.slots = [region.view[start : start + layout.slot_bytes] for start in starts]
@@ -58,22 +74,25 @@ class _Slots:
 class PebbleLoan(Hold):
     """One slot, exclusive and writable. End it with ``freeze`` or ``discard``; leaving a ``with`` block discards."""
 
-    __slots__ = ("_memory", "_place", "data", "pulse_id")
+    __slots__ = ("_memory", "_place", "address", "pulse_id")
 
     def __init__(self, ledger: Ledger, slot: int, pulse_id: int, memory: _Slots) -> None:
-        super().__init__(ledger, slot)
+        # What Hold's constructor does, without the call: once a frame it counts.
+        self.held, self.slot, self._ledger = True, slot, ledger
         self.pulse_id = pulse_id
         self._memory = memory
-        self._place = memory.shape.place(pulse_id)
-        start = self._place + _HEAD
-        self.data: np.ndarray = memory.array[slot][start : start + memory.shape.data_bytes]
-        """Pixels, uint8[data_bytes], writable; not aligned. Left over from an older frame until written."""
+        self._place = place = (
+            pulse_id % FILE_MOD * memory.record_bytes % memory.align
+        )  # RecordShape.place, once a frame
+        self.address = memory.address[slot] + place + _HEAD
+        """Address of ``data``."""
         memory.open(slot)
 
     @property
-    def address(self) -> int:
-        """Address of ``data``."""
-        return self._memory.address[self.slot] + self._place + _HEAD
+    def data(self) -> np.ndarray:
+        """Pixels, uint8[data_bytes], writable; not aligned. Left over from an older frame until written."""
+        start = self._place + _HEAD
+        return self._memory.array[self.slot][start : start + self._memory.data_bytes]
 
     def freeze(
         self, *, frame_index: int, daq_rec: int, n_recv_packets: int, module_id: int, info: FrameInfo
@@ -88,12 +107,28 @@ class PebbleLoan(Hold):
             memory.entries[slot], 0, self.pulse_id, frame_index, daq_rec, n_recv_packets, module_id,
             info.timestamp_ns, info.damage, info.expected_packets, 1, info.missing,
         )  # fmt: skip
-        record = memory.slots[slot]
-        record[self._place] = FORMAT_MARKER
-        record[self._place + 1 : self._place + _HEAD] = memory.entries[slot][: MODULE_FRAME.itemsize]
+        RECORD_HEAD.pack_into(
+            memory.slots[slot],
+            self._place,
+            FORMAT_MARKER,
+            self.pulse_id,
+            frame_index,
+            daq_rec,
+            n_recv_packets,
+            module_id,
+        )
         self._ledger.hand_over(self)
         lease = PebbleLease(
-            self._ledger, slot, self.pulse_id, memory, frame_index, daq_rec, n_recv_packets, module_id, info
+            self._ledger,
+            slot,
+            self.pulse_id,
+            memory,
+            self._place,
+            frame_index,
+            daq_rec,
+            n_recv_packets,
+            module_id,
+            info,
         )
         memory.publish(slot)
         return lease
@@ -124,13 +159,14 @@ class PebbleLease(Hold):
         slot: int,
         pulse_id: int,
         memory: _Slots,
+        place: int,
         frame_index: int,
         daq_rec: int,
         n_recv_packets: int,
         module_id: int,
         info: FrameInfo,
     ) -> None:
-        super().__init__(ledger, slot)
+        self.held, self.slot, self._ledger = True, slot, ledger
         self.pulse_id = pulse_id
         self.frame_index = frame_index
         self.daq_rec = daq_rec
@@ -138,7 +174,7 @@ class PebbleLease(Hold):
         self.module_id = module_id
         self.info = info
         self._memory = memory
-        self._place = memory.shape.place(pulse_id)
+        self._place = place
 
     @property
     def record(self) -> memoryview:
@@ -169,8 +205,8 @@ class PebbleLease(Hold):
         """Return another lease on the same frame."""
         self._ledger.share(self)
         return type(self)(
-            self._ledger, self.slot, self.pulse_id, self._memory, self.frame_index, self.daq_rec, self.n_recv_packets,
-            self.module_id, self.info,
+            self._ledger, self.slot, self.pulse_id, self._memory, self._place, self.frame_index, self.daq_rec,
+            self.n_recv_packets, self.module_id, self.info,
         )  # fmt: skip
 
     def close(self) -> None:
@@ -209,6 +245,7 @@ class Pebble:
             slots = self.region.view[self.layout.slots_offset : nbytes]
             intact = Sentinels(slots, count, slot_bytes, L1_SENTINEL).intact
         self._memory: _Slots | None = _Slots(self.region, self.layout)
+        self._step, self._mask = pulse_id_step, count - 1
         self._ledger = Ledger("pebble", count, size_bytes=slot_bytes, by_slot=True, limit=count - 1, intact=intact)
 
     @property
@@ -226,16 +263,27 @@ class Pebble:
 
         For one producer thread. Raises PoolExhaustedError when it did not come free in time.
         """
-        if self._memory is None:
-            raise PoolError("pebble: it is closed; make another to take data")
-        slot = self.layout.slot_of(pulse_id)
+        memory, slot = self._open_memory(), self.layout.slot_of(pulse_id)
         if self._ledger.take(slot, timeout_s) is None:
             raise PoolExhaustedError(
                 f"pebble: no slot for pulse {pulse_id} within {timeout_s:g} s: slot {slot} has "
                 f"{self._ledger.holds(slot)} holders, {self._ledger.in_use} of {self.count} slots are in use; "
                 "the outputs are too slow or the pebble is too small"
             )
-        return PebbleLoan(self._ledger, slot, pulse_id, self._memory)
+        return PebbleLoan(self._ledger, slot, pulse_id, memory)
+
+    def claim_ahead(self, pulse_id: int) -> PebbleLoan | None:
+        """Return the slot of a pulse that is still to come, or None when it is not free now: nothing is lost by that yet.
+
+        For the producer thread.
+        """
+        slot = pulse_id // self._step & self._mask
+        return PebbleLoan(self._ledger, slot, pulse_id, self._open_memory()) if self._ledger.take_free(slot) else None
+
+    def _open_memory(self) -> _Slots:
+        if self._memory is None:
+            raise PoolError("pebble: it is closed; make another to take data")
+        return self._memory
 
     def stats(self) -> PoolStats:
         """Return a snapshot of the counters."""

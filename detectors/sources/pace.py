@@ -1,23 +1,28 @@
 """How long to sleep between two looks at the socket: long enough for full batches, too short for the buffer to fill. Pure.
 
-Waking for every packet is what makes receivers expensive: a look that brings 100 packets costs little more than one that
-brings a single one.
+Waking for every packet is what makes receivers expensive: a look that brings hundreds of packets costs little more than
+one that brings a single one, since most of it is the caches that have gone cold meanwhile.
 """
 
 from typing import Final
 
-TARGET_PACKETS: Final = 192
-"""Packets that a look should find: three quarters of a batch, so that it is seldom cut in two."""
+TARGET_PACKETS: Final = 512
+"""Packets that a look should find: half a batch, so that it is seldom cut in two."""
 
 SHORTEST_S: Final = 0.3e-3
-LONGEST_S: Final = 10e-3
-"""Bounds of a sleep: below the first it costs more than it saves, above the second frames come noticeably late: one period at 100 frames/s."""
+"""A sleep is not made shorter than this, s: it would cost more than it saves."""
 
 WORTHWHILE_S: Final = 60e-6
 """A sleep shorter than this takes longer than asked for."""
 
 LINE_BYTES_PER_S: Final = 1.25e9
 """A 10 Gbit/s line: how fast the packets of one frame may follow each other whatever the average is."""
+
+CAUTIOUS_S: Final = 2e-3
+"""Longest sleep while the rate is not known yet."""
+
+SILENCE_S: Final = 0.2
+"""After so long without a packet the rate is no longer known: a run may begin at any."""
 
 _WINDOW_S: Final = 0.05
 """The rate is measured over this long, s: several frames, or one slow one."""
@@ -26,35 +31,45 @@ _WINDOW_S: Final = 0.05
 class Pace:
     """Measures the packet rate and derives the tick from it.
 
-    ``buffer_packets``: what the socket buffer holds. A tick stays under a quarter of it, at the average rate; when it
-    does not hold two frames also at line rate, because a detector may send a whole frame at once.
+    ``buffer_packets``: what the socket buffer holds; ``longest_s``: how long packets may wait there at most. A tick stays
+    under a quarter of the buffer at the average rate, and under three quarters of it at line rate, should the rate rise at
+    once; when the buffer does not hold two frames under a quarter then, too: a detector may send a whole frame at once.
     """
 
-    def __init__(self, *, packet_bytes: int, packets_per_frame: int, buffer_packets: int) -> None:
+    def __init__(self, *, packet_bytes: int, packets_per_frame: int, buffer_packets: int, longest_s: float) -> None:
         self._quarter = buffer_packets / 4
-        tight = buffer_packets < 2 * packets_per_frame
-        self._longest = min(LONGEST_S, self._quarter * packet_bytes / LINE_BYTES_PER_S) if tight else LONGEST_S
+        share = buffer_packets * (0.25 if buffer_packets < 2 * packets_per_frame else 0.75)
+        self._longest = min(longest_s, share * packet_bytes / LINE_BYTES_PER_S)
         self._shortest = min(SHORTEST_S, self._longest)
-        self._since = 0.0
+        self._since = self._heard = 0.0
         self._packets = 0
         self.packets_hz = 0.0
-        """Measured rate."""
-        self.tick_s = self._usable(self._shortest)
+        """Measured rate; 0: not known."""
+        self.tick_s = self._usable(min(CAUTIOUS_S, self._longest))
         """How long to sleep after a batch that was not full; 0: look again at once."""
 
     def add(self, packets: int, now: float) -> None:
         """Hear that a look found ``packets``. ``now``: monotonic, s."""
-        self._packets += packets
+        if packets:
+            if now - self._heard > SILENCE_S:
+                self._begin(now)
+            else:
+                self._packets += packets
+            self._heard = now
         elapsed = now - self._since
         if elapsed < _WINDOW_S:
             return
         self.packets_hz = self._packets / elapsed
         self._since, self._packets = now, 0
-        tick = self._longest
         if self.packets_hz:
             most = min(self._longest, self._quarter / self.packets_hz)
-            tick = min(max(TARGET_PACKETS / self.packets_hz, self._shortest), most)
-        self.tick_s = self._usable(tick)
+            self.tick_s = self._usable(min(max(TARGET_PACKETS / self.packets_hz, self._shortest), most))
+
+    def _begin(self, now: float) -> None:
+        """Measure anew: the packets that are there now have come since nobody knows when."""
+        self._since, self._packets = now, 0
+        self.packets_hz = 0.0
+        self.tick_s = self._usable(min(CAUTIOUS_S, self._longest))
 
     @staticmethod
     def _usable(tick_s: float) -> float:

@@ -1,22 +1,47 @@
 """A block of packets as they lie in memory: headers in one table, pixels in rows of their own, and views of all fields."""
 
+from collections.abc import Sequence
+from typing import Protocol
+
 import numpy as np
 
 from detectors.geometry import ModuleGeometry
 from detectors.wire.headers import HEADERS
 
 
+class FrameMemory(Protocol):
+    """The memory of one frame's pixels."""
+
+    @property
+    def data(self) -> np.ndarray:
+        """uint8[frame_bytes], writable."""
+        ...
+
+    @property
+    def address(self) -> int:
+        """Address of ``data``."""
+        ...
+
+
 class Landing:
     """Rows of a frame's memory that the coming packets are received into, if they are the ones expected.
 
-    ``rows``: uint8[n, packet_data_bytes], at ``address``; packets fill them from the first on.
+    ``count`` rows of ``row_bytes``, at ``address``, from row ``first`` of the frame on; packets fill them in order.
     """
 
-    __slots__ = ("address", "rows")
+    __slots__ = ("_first", "_memory", "_row_bytes", "address", "count")
 
-    def __init__(self, address: int, rows: np.ndarray) -> None:
-        self.address = address
-        self.rows = rows
+    def __init__(self, memory: FrameMemory, row_bytes: int, first: int, count: int) -> None:
+        self.address = memory.address + first * row_bytes
+        self.count = count
+        self._memory = memory
+        self._row_bytes = row_bytes
+        self._first = first
+
+    @property
+    def rows(self) -> np.ndarray:
+        """uint8[count, row_bytes]: seldom looked at, so made when asked for."""
+        return self._memory.data.reshape(-1, self._row_bytes)[self._first : self._first + self.count]
 
 
 class PacketBlock:
@@ -44,7 +69,6 @@ class PacketBlock:
         self.identity = self._identity_words()
         """uint64[count, words]: those words of the headers that are the same on all packets of a frame."""
         self.identity_bytes = self.identity.shape[1] * self.identity.itemsize
-        self.timestamp = self.headers["timestamp"]
         self.module = self.headers["moduleID"]
         self.daq_rec = self.headers["debug"]
         memory = np.zeros(count * self.row_bytes, np.uint8) if memory is None else memory[: count * self.row_bytes]
@@ -53,7 +77,7 @@ class PacketBlock:
         self.lengths = np.zeros(count, np.uint32)
         self.foreign: np.ndarray | None = None
         """bool[count], or None when every sender is accepted."""
-        self.landings: tuple[Landing, ...] = ()
+        self.landings: Sequence[Landing] = ()
         """Where the pixels of the first packets were received to instead of ``pixels``, one after the other."""
 
     def _identity_words(self) -> np.ndarray:
@@ -79,7 +103,7 @@ class PacketBlock:
         """Copy the pixels of the first n packets that landed elsewhere into ``pixels``."""
         i = 0
         for landing in self.landings:
-            j = min(n, i + len(landing.rows))
+            j = min(n, i + landing.count)
             if i < j:
                 self.pixels[i:j] = landing.rows[: j - i]
             i = j

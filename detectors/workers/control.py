@@ -28,8 +28,8 @@ from detectors.stats import to_json
 
 log = logging.getLogger(__name__)
 
-SNAPSHOT_PERIOD_S = 0.1
-"""Snapshots are published this often, s: screens are no faster."""
+SNAPSHOT_PERIOD_S = 0.2
+"""Snapshots are published this often, s: what people watch need not be faster, and each takes time from the data."""
 
 _ANSWER_PERIOD_S = 0.005
 """Answers that take their time are looked for this often, s."""

@@ -11,18 +11,6 @@ from detectors.frame import MISSING_MASK_BYTES, FrameInfo
 from detectors.pools.pebble import Pebble, PebbleLease, PebbleLoan
 
 
-class PebbleSlot:
-    """A loan and the time at which its frame began."""
-
-    __slots__ = ("address", "data", "loan", "time_ns")
-
-    def __init__(self, loan: PebbleLoan) -> None:
-        self.loan = loan
-        self.data = loan.data
-        self.address = loan.address
-        self.time_ns = time.time_ns()
-
-
 class PebbleSlots:
     """FrameSlots on a pebble. ``deliver`` takes each lease over."""
 
@@ -42,33 +30,39 @@ class PebbleSlots:
         self._deliver = deliver
         self._on_loan: set[int] = set()
 
-    def claim(self, pulse_id: int, *, wait: bool = True) -> PebbleSlot | None:
+    def claim(self, pulse_id: int, *, wait: bool = True) -> PebbleLoan | None:
         """Return the slot of a pulse; None when it is not free, or did not come free in time."""
-        # A slot that we hold ourselves, for a frame still open, cannot come free while we wait here.
-        own = self._pebble.layout.slot_of(pulse_id) in self._on_loan
-        try:
-            loan = self._pebble.claim(pulse_id, self._wait_s if wait and not own else 0.0)
-        except PoolExhaustedError:
-            return None
-        self._on_loan.add(loan.slot)
-        return PebbleSlot(loan)
+        if not wait:
+            loan = self._pebble.claim_ahead(pulse_id)
+        else:
+            # A slot that we hold ourselves, for a frame still open, cannot come free while we wait here.
+            own = self._pebble.layout.slot_of(pulse_id) in self._on_loan
+            try:
+                loan = self._pebble.claim(pulse_id, 0.0 if own else self._wait_s)
+            except PoolExhaustedError:
+                return None
+        if loan:
+            self._on_loan.add(loan.slot)
+        return loan
 
-    def discard(self, slot: PebbleSlot) -> None:
+    def discard(self, slot: PebbleLoan) -> None:
         """Take back a slot whose frame did not come."""
-        self._on_loan.discard(slot.loan.slot)
-        slot.loan.discard()
+        self._on_loan.discard(slot.slot)
+        slot.discard()
 
-    def finish(self, slot: PebbleSlot, frame: Frame) -> None:
+    def finish(self, slot: PebbleLoan, frame: Frame) -> None:
         """Freeze a finished frame and pass the lease on."""
         missing = b""
         if frame.count < self._expected:
             missing = np.packbits(~frame.mask, bitorder="little").tobytes().ljust(MISSING_MASK_BYTES, b"\0")
-        self._on_loan.discard(slot.loan.slot)
-        lease = slot.loan.freeze(
-            frame_index=frame.index,
-            daq_rec=frame.daq_rec,
-            n_recv_packets=frame.count,
-            module_id=self._module_id,
-            info=FrameInfo(slot.time_ns, frame.damage, self._expected, missing),
+        began_ns = time.time_ns() - int((time.monotonic() - frame.began_s) * 1e9)
+        self._on_loan.discard(slot.slot)
+        self._deliver(
+            slot.freeze(
+                frame_index=frame.index,
+                daq_rec=frame.daq_rec,
+                n_recv_packets=frame.count,
+                module_id=self._module_id,
+                info=FrameInfo(began_ns, frame.damage, self._expected, missing),
+            )
         )
-        self._deliver(lease)

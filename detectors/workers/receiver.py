@@ -37,6 +37,9 @@ log = logging.getLogger(__name__)
 _WAIT_S: Final = 0.02
 """Longest wait for a packet on a silent line: time-outs, commands and the stop flag are looked at this often, s."""
 
+_PEBBLE_PER_AHEAD: Final = 4
+"""Of so many slots of the pebble at most one is claimed for a frame that is still to come."""
+
 _COMMAND_TIMEOUT_S: Final = 2.0
 _DRAIN_SOCKET_S: Final = 0.3
 """How long packets still in the socket buffer are taken at the end, s: a sender that goes on must not hold us."""
@@ -138,11 +141,14 @@ class Receiver:
             pulse_id_step=config.detector.pulse_id_step,
         )
         self._source = source
-        self._assembler = FrameAssembler(geometry, rules, slots, batch=source.batch)
+        self._assembler = FrameAssembler(
+            geometry, rules, slots, batch=source.batch, ahead=plan.pebble.count // _PEBBLE_PER_AHEAD
+        )
         self._pace = Pace(
             packet_bytes=source.block.packet_bytes,
             packets_per_frame=geometry.packets_per_frame,
             buffer_packets=source.buffer_packets,
+            longest_s=module.max_latency_s,
         )
         self._taker = StatusTaker(
             ReceiverParts(self._worker, source, self._assembler, pebble, outputs, geometry.packet_data_bytes)
@@ -248,7 +254,7 @@ class Receiver:
                 answer.set_result(self._state.label)
 
     def _look_around(self, now: float) -> None:
-        """Do what is done ten times a second: snapshot, listeners, and garbage when nothing is coming."""
+        """Do what is done a few times a second: snapshot, listeners, and garbage when nothing is coming."""
         self._status = self._taker.take(now, self._state)
         self._notifier.look()
         if self._status.state != "Receiving":

@@ -65,7 +65,9 @@ class Session:
             20,
             data.ConsumeIntInRange(1, 3),
         )
-        self.assembler = FrameAssembler(self.geometry, rules, self.slots, batch=BATCH)
+        self.assembler = FrameAssembler(
+            self.geometry, rules, self.slots, batch=BATCH, ahead=data.ConsumeIntInRange(1, 5)
+        )
         self.block = PacketBlock(self.geometry, BATCH)
         self.land = data.ConsumeBool()
         self.now = 1.0

@@ -150,13 +150,14 @@ class Bench:
         dtype: str = "uint16",
         batch: int = 16,
         land: bool = True,
+        ahead: int = 1,
         **rules,
     ):
         self.land = land
         self.geometry = small(packets, header, dtype)
         self.slots = Slots(self.geometry)
         self.assembler = FrameAssembler(
-            self.geometry, AssemblyRules(module_id=MODULE, **rules), self.slots, batch=batch
+            self.geometry, AssemblyRules(module_id=MODULE, **rules), self.slots, batch=batch, ahead=ahead
         )
         self.block = PacketBlock(self.geometry, batch)
         self.now = 10.0

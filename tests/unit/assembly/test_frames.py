@@ -554,3 +554,28 @@ def test_packets_that_landed_and_were_then_held_are_not_lost():
         (5, 10**7 + 5, 8),
     ]
     assert b.slots.done[2].rows == [[0] * 8] * 4 + [[p.fill] * 8 for p in again[:4]]
+
+
+def test_frames_of_one_block_land_in_slots_of_their_own():
+    bench = Bench(8, batch=64, ahead=6)
+    bench.feed(bench.frame(1), batch=8)
+    for first in (2, 4, 9, 14):
+        frames = [bench.frame(index) for index in range(first, first + {2: 2, 4: 5, 9: 5, 14: 1}[first])]
+        landings = bench.assembler.landing()
+        bench.feed(*frames)
+        assert len(landings) == {2: 2, 4: 3, 9: 6, 14: 6}[first]
+    assert bench.order == list(range(1, 15))
+    assert all(done.rows[n][0] == p.fill for done in bench.slots.done for n, p in enumerate(bench.frame(done.index)))
+
+
+def test_nothing_is_claimed_for_a_stream_that_fell_silent():
+    bench = Bench(8, ahead=4)
+    bench.feed(bench.frame(1), bench.frame(2))
+    assert bench.assembler.landing()
+    assert bench.slots.on_loan
+    bench.pause(1.0)
+    assert bench.slots.on_loan == 0
+    assert not bench.assembler.landing()
+    bench.feed(bench.frame(3), batch=4)
+    assert bench.order == [1, 2, 3]
+    assert bench.assembler.landing()

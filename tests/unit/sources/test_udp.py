@@ -75,23 +75,32 @@ def test_long_packet_does_not_reach_its_neighbour(sender: socket.socket):
     source.close()
 
 
+class Memory:
+    """FrameMemory of some rows."""
+
+    def __init__(self, rows: int) -> None:
+        self.rows = np.full((rows, 64), 0xEE, np.uint8)
+        self.data = self.rows.reshape(-1)
+        self.address = self.data.ctypes.data
+
+
 def test_pixels_land_where_they_are_sent_to(sender: socket.socket):
     source = listen()
-    first, second = np.full((3, 64), 0xEE, np.uint8), np.full((10, 64), 0xEE, np.uint8)
+    first, second = Memory(3), Memory(12)
     for n in range(16):
         sender.sendto(Packet(7, n, 1.0, fill=n + 1).datagram(GEOMETRY), ("127.0.0.1", source.port))
     assert source.wait(5)
-    n = source.poll((Landing(first.ctypes.data, first), Landing(second.ctypes.data, second)))
+    n = source.poll((Landing(first, 64, 0, 3), Landing(second, 64, 2, 10)))
     assert n == 16
-    assert first[:, 0].tolist() == [1, 2, 3]
-    assert second[:, 0].tolist() == list(range(4, 14))
+    assert first.rows[:, 0].tolist() == [1, 2, 3]
+    assert second.rows[:, 0].tolist() == [0xEE, 0xEE, *range(4, 14)]
     assert source.block.pixels[13:16, -1].tolist() == [14, 15, 16]
     source.block.gather(n)
     assert source.block.pixels[:16, 5].tolist() == list(range(1, 17))
     sender.sendto(Packet(7, 0, 1.0, fill=99).datagram(GEOMETRY), ("127.0.0.1", source.port))
     receive(source, 1)
     assert source.block.pixels[0, 0] == 99
-    assert first[0, 0] == 1
+    assert first.rows[0, 0] == 1
     source.close()
 
 
@@ -103,6 +112,17 @@ def test_senders_are_counted_and_told_apart(sender: socket.socket):
         n = receive(source, 5)
     assert source.block.foreign is not None
     assert source.block.foreign[:n].tolist() == [False, True, False, True, True]
+    assert source.senders == 2
+    source.close()
+
+
+def test_without_a_source_some_packets_are_asked_whose_they_are(sender: socket.socket):
+    source = listen()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        for n in range(34):
+            sock = other if n in (3, 16) else sender
+            sock.sendto(Packet(1, n % 8, 1.0).datagram(GEOMETRY), ("127.0.0.1", source.port))
+        receive(source, 34)
     assert source.senders == 2
     source.close()
 

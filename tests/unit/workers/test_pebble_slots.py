@@ -1,4 +1,7 @@
+import time
+
 import numpy as np
+import pytest
 
 from detectors.assembly.frame_slots import AssemblyRules
 from detectors.assembly.frames import FrameAssembler
@@ -22,8 +25,9 @@ class Rig:
         self.assembler.open_gate()
         self.block = PacketBlock(GEOMETRY, 16)
 
-    def feed(self, packets: list[Packet]) -> None:
-        self.assembler.feed(self.block, fill_block(self.block, GEOMETRY, packets), 1.0)
+    def feed(self, packets: list[Packet], now: float = 1.0) -> None:
+        landings = self.assembler.landing()
+        self.assembler.feed(self.block, fill_block(self.block, GEOMETRY, packets, landings), now)
 
 
 def test_frame_becomes_a_record():
@@ -64,7 +68,8 @@ def test_leased_slot_exhausts_the_frame_that_needs_it():
     for lease in rig.leases[1:]:
         lease.close()
     stats = rig.pebble.stats()
-    assert (stats.in_use, stats.acquires, stats.returns, stats.exhausted) == (0, 3, 3, 1)
+    # One was claimed for frame 3 and given back.
+    assert (stats.in_use, stats.acquires, stats.returns, stats.exhausted) == (0, 4, 4, 1)
 
 
 def test_a_slot_of_our_own_open_frame_is_not_waited_for():
@@ -75,3 +80,26 @@ def test_a_slot_of_our_own_open_frame_is_not_waited_for():
     assert rig.assembler.frames().exhausted == 1
     assert rig.assembler.open_frames == 0
     rig.leases[0].close()
+
+
+def test_timestamp_is_when_the_frame_began_not_when_its_slot_was_claimed():
+    rig = Rig()
+    now = time.monotonic()
+    rig.feed(frame_of(1, 8), now - 20)
+    assert rig.assembler.landing(), "the slot of frame 2 is claimed now"
+    rig.feed(frame_of(2, 8)[:5], now - 5)
+    rig.feed(frame_of(2, 8)[5:], now)
+    ages = [time.time() - lease.info.timestamp_ns / 1e9 for lease in rig.leases]
+    assert ages == pytest.approx([20, 5], abs=0.5)
+    for lease in rig.leases:
+        lease.close()
+
+
+def test_slots_claimed_ahead_are_no_misses():
+    rig = Rig()
+    for index in range(1, 5):
+        rig.feed(frame_of(index, 8))
+    stats = rig.pebble.stats()
+    assert (stats.misses, stats.exhausted) == (1, 1), "the fourth frame's own claim, not those before it"
+    for lease in rig.leases:
+        lease.close()
