@@ -7,8 +7,10 @@ So every record is complete on disk after its one write, and the file can be rea
 
 import errno
 import fcntl
+import itertools
 import logging
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -100,6 +102,39 @@ class DataFile:
             raise
         self._known[index] = _PRESENT
 
+    def write_run(self, spans: Sequence[tuple[memoryview, int, int]]) -> bool:
+        """Write records that follow each other, none of them there yet, with one call; ``spans`` are as for ``write``.
+
+        False when that did not work: then ``write`` each.
+        """
+        if self._direct_fd < 0 or self._shape.record_bytes < self._shape.align:
+            return False
+        (span, place, offset), (last, last_place, last_offset) = spans[0], spans[-1]
+        end = last_offset + last_place + self._shape.record_bytes
+        stop = last_offset + len(last)
+        if stop > self._direct_end:
+            return False
+        self._fill_head(span, place, offset)
+        parts = []
+        for (before, _, start), (after, begin, middle) in itertools.pairwise(spans):
+            # The sector that two records share is written from the memory of the later one.
+            shared = middle - start
+            after[:begin] = before[shared : shared + begin]
+            parts.append(before[:shared])
+        self._fill(last[end - last_offset :], end)
+        parts.append(last)
+        try:
+            wrote = os.pwritev(self._direct_fd, parts, offset)
+        except OSError:
+            wrote = 0
+        if wrote != stop - offset:
+            self._edge_offset = -1
+            return False
+        self._keep_edge(last, stop)
+        first = (offset + place) // self._shape.record_bytes
+        self._known[first : first + len(spans)] = bytes([_PRESENT]) * len(spans)
+        return True
+
     def is_in_place(self) -> bool:
         """Return whether the file is still the one of its name: one that was removed would swallow every write."""
         try:
@@ -121,10 +156,7 @@ class DataFile:
         end = min(offset + len(span), self._direct_end)
         if end <= offset:
             return False
-        if offset == self._edge_offset:
-            span[:place] = self._edge[:place]
-        else:
-            self._fill(span[:place], offset)
+        self._fill_head(span, place, offset)
         self._fill(span[record_end - offset : end - offset], record_end)
         try:
             _write_all(self._direct_fd, span[: end - offset], offset, self._shape.align)
@@ -135,10 +167,21 @@ class DataFile:
             return False
         if record_end > end:
             _write_all(self._fd, span[end - offset : record_end - offset], end)
-        align = self._shape.align
-        self._edge[:] = span[end - offset - align : end - offset]
-        self._edge_offset = end - align
+        self._keep_edge(span[: end - offset], end)
         return True
+
+    def _fill_head(self, span: memoryview, place: int, offset: int) -> None:
+        """Fill what lies before a record in its first sector."""
+        if offset == self._edge_offset:
+            span[:place] = self._edge[:place]
+        else:
+            self._fill(span[:place], offset)
+
+    def _keep_edge(self, span: memoryview, end: int) -> None:
+        """Remember the last sector of ``span``, which was written up to file offset ``end``."""
+        align = self._shape.align
+        self._edge[:] = span[-align:]
+        self._edge_offset = end - align
 
     def _fill(self, part: memoryview, offset: int) -> None:
         """Fill ``part`` with what the file holds at ``offset``: zeros, without a look, when no record lies there."""

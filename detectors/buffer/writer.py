@@ -61,6 +61,7 @@ class BufferWriter:
     name = "disk"
     busy_state = "Writing"
     wanted = True
+    most = 8
 
     def __init__(
         self,
@@ -101,29 +102,31 @@ class BufferWriter:
         """
         self._use(folder)
 
-    def write(self, lease: PebbleLease) -> bool:
-        """Write one record and hold its sidecar entry.
+    def write(self, leases: Sequence[PebbleLease]) -> int:
+        """Write the first record, with those that follow it in the file, and hold their sidecar entries; return how many.
 
         Raises OSError: ENOSPC, before anything is written, when less than ``min_free`` would be left.
         """
         self._check()
+        lease = leases[0]
         if self._free < self._min_free + self._shape.record_bytes:
             raise OSError(
                 errno.ENOSPC, f"{self._free} bytes free, {self._min_free} are to stay free", str(self._folder)
             )
         file = self._file_of(lease.pulse_id)
         index = lease.pulse_id % FILE_MOD
+        run = self._new_run(file.data, index, leases)
+        if len(run) > 1 and file.data.write_run([one.span() for one in run]):
+            self._written(file, run)
+            return len(run)
         replaces = file.data.present(index)
         if file.sidecar and replaces:
             file.sidecar.forget(index)
         file.data.write(*lease.span())
         self._direct = self._direct and file.data.direct
         self._overwritten += replaces
-        self._bytes += self._shape.record_bytes
-        self._free -= self._shape.record_bytes
-        if file.sidecar:
-            self._note(file.sidecar, lease)
-        return True
+        self._written(file, leases[:1])
+        return 1
 
     def idle(self) -> None:
         """Write the sidecar entries held back."""
@@ -250,6 +253,25 @@ class BufferWriter:
             if not self._sidecar_fails:
                 log.error("%s: cannot be written: %s", sidecar.path, error.strerror)  # noqa: TRY400
             self._sidecar_fails = True
+
+    def _new_run(self, data: DataFile, index: int, leases: Sequence[PebbleLease]) -> Sequence[PebbleLease]:
+        """Return the first leases as far as their records follow each other in the file, are new there, and fit the disk."""
+        first = leases[0].pulse_id
+        room = (self._free - self._min_free) // self._shape.record_bytes
+        n = 0
+        for n, lease in enumerate(leases[: min(room, FILE_MOD - index)]):
+            if lease.pulse_id != first + n or data.present(index + n):
+                return leases[:n]
+        return leases[: n + 1]
+
+    def _written(self, file: _Open, leases: Sequence[PebbleLease]) -> None:
+        """Count records, and hold their sidecar entries."""
+        nbytes = len(leases) * self._shape.record_bytes
+        self._bytes += nbytes
+        self._free -= nbytes
+        if file.sidecar:
+            for lease in leases:
+                self._note(file.sidecar, lease)
 
     def _name_latest(self, name: Path) -> None:
         write_atomically(self._module_folder / LATEST, f"{name}\n".encode())

@@ -8,7 +8,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, Final, Protocol
 
@@ -33,16 +33,18 @@ class Sink(Protocol):
     name: str
     busy_state: str
     """What the state is called while frames pass: ``Writing``, ``Publishing``."""
+    most: int
+    """Frames that ``write`` can make use of at a time."""
 
     @property
     def wanted(self) -> bool:
         """Whether anybody wants frames now; while False none is queued. Called by the producer for every frame."""
         ...
 
-    def write(self, lease: PebbleLease) -> bool:
-        """Put one frame away; False when nobody wanted it.
+    def write(self, leases: Sequence[PebbleLease]) -> int:
+        """Put the first frame away, and those after it that can go along; return how many: 0 when nobody wanted the first.
 
-        Raises BlockingIOError when this one frame is lost, any other OSError when further ones would be, too.
+        Raises BlockingIOError when only the first frame is lost, any other OSError when further ones would be, too.
         """
         ...
 
@@ -177,14 +179,17 @@ class Stage:
             except queue.Empty:
                 self._try_idle()
                 continue
+            leases: list[PebbleLease] = []
+            while item is not None and not isinstance(item, tuple):
+                leases.append(item)
+                if len(leases) == self._sink.most or self._queue.empty():
+                    break
+                item = self._queue.get()
+            self._write_all(leases)
             if item is None:
                 break
             if isinstance(item, tuple):
                 self._act(*item)
-                continue
-            self._taken += 1
-            with item:
-                self._write(item)
         self._done.set()
 
     def _act(self, action: Callable[[], Any], answer: "Future[Any]") -> None:
@@ -193,28 +198,43 @@ class Stage:
         except Exception as error:  # noqa: BLE001  the asker gets it, whatever it is
             answer.set_exception(error)
 
-    def _write(self, lease: PebbleLease) -> None:
+    def _write_all(self, leases: list[PebbleLease]) -> None:
+        """Settle frames taken from the queue, and close their leases."""
+        self._taken += len(leases)
+        try:
+            while leases:
+                settled = self._write(leases)
+                for lease in leases[:settled]:
+                    lease.close()
+                del leases[:settled]
+        finally:
+            for lease in leases:
+                lease.close()
+
+    def _write(self, leases: list[PebbleLease]) -> int:
+        """Settle the first frames; return how many."""
         now = time.monotonic()
         if now < self._failing_until:
-            self._failed += 1
-            return
+            self._failed += len(leases)
+            return len(leases)
         try:
-            wanted = self._sink.write(lease)
+            written = self._sink.write(leases)
         except BlockingIOError as error:
             self._failed += 1
             self._message = error.strerror or str(error)
-            return
+            return 1
         except OSError as error:
             self._failed += 1
             self._fail(error)
-            return
+            return 1
         self._failures_in_a_row = 0
-        if wanted:
-            self._written += 1
-            self._last_write = now
-            self._message = ""
-        else:
+        if not written:
             self._unwanted += 1
+            return 1
+        self._written += written
+        self._last_write = now
+        self._message = ""
+        return written
 
     def _try_idle(self) -> None:
         try:

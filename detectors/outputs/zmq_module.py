@@ -4,6 +4,7 @@ Source of the format: sf-buffer.
 """
 
 import errno
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -29,6 +30,7 @@ class ModulePublisher:
 
     name = "zmq"
     busy_state = "Publishing"
+    most = 1
 
     def __init__(self, address: str, high_water_mark: int) -> None:
         self._context = zmq.Context()
@@ -55,14 +57,15 @@ class ModulePublisher:
         """Whether anybody subscribes."""
         return self._subscribers > 0
 
-    def write(self, lease: PebbleLease) -> bool:
-        """Send one frame; False when nobody subscribes.
+    def write(self, leases: Sequence[PebbleLease]) -> int:
+        """Send the first frame and return 1; 0 when nobody subscribes.
 
         Raises OSError (ENOBUFS) when a subscriber's queue is full: that one loses the frame, the others get it.
         """
         self._count_subscribers()
         if not self._subscribers:
-            return False
+            return 0
+        lease = leases[0]
         # The copies are what frees the slot at once; ZMQ would copy into the kernel either way.
         try:
             self._socket.send(lease.head, zmq.SNDMORE | zmq.DONTWAIT)
@@ -74,7 +77,7 @@ class ModulePublisher:
             raise BlockingIOError(errno.ENOBUFS, "a subscriber is too slow, its queue is full") from None
         self._socket.send(lease.data)
         self._bytes += lease.data.nbytes
-        return True
+        return 1
 
     def idle(self) -> None:
         """Learn of subscribers that came or went."""

@@ -27,10 +27,10 @@ def record(pulse_id: int, module_id: int, nbytes: int, *, packets: int = 128, da
 class FrameMaker:
     """Leases on a small pebble, with the same contents as ``record``."""
 
-    def __init__(self, nbytes: int, module_id: int = 3) -> None:
+    def __init__(self, nbytes: int, module_id: int = 3, slots: int = 2) -> None:
         self.shape = RecordShape(nbytes)
         self.module_id = module_id
-        self._pebble = Pebble(None, self.shape, count=2, slot_bytes=least_slot_bytes(self.shape))
+        self._pebble = Pebble(None, self.shape, count=slots, slot_bytes=least_slot_bytes(self.shape))
 
     def lease(self, pulse_id: int, *, data: bytes | None = None, info: FrameInfo | None = None) -> PebbleLease:
         loan = self._pebble.claim(pulse_id)

@@ -253,7 +253,7 @@ def test_reading_while_writing(tmp_path, direct):
     for done in range(1, 30):
         pulse_id = done * 11 % 30
         with frames.lease(pulse_id) as lease:
-            sink.write(lease)
+            sink.write([lease])
         reader = reader or BufferReader(tmp_path)
         held = [n * 11 % 30 for n in range(1, done + 1)]
         assert reader.pulses(0, 999).tolist() == sorted(held)

@@ -94,7 +94,7 @@ def test_a_file_that_is_being_written_is_refused(tmp_path):
     frames = FrameMaker(10)
     sink = BufferWriter(tmp_path, "M00", frames.shape, dtype="uint8", frame_shape=(10,))
     with frames.lease(1) as lease:
-        sink.write(lease)
+        sink.write([lease])
     path = tmp_path / "M00" / "0" / "0.bin"
     with path.open("r+b") as file:
         file.seek(2 * 51)

@@ -158,7 +158,7 @@ def test_what_a_writer_has_open_stays(tmp_path):
     sink = BufferWriter(tmp_path / "JF", "M00", frames.shape, dtype="uint8", frame_shape=(10,))
     for pulse_id in (100_000, 200_000):
         with frames.lease(pulse_id) as lease:
-            sink.write(lease)
+            sink.write([lease])
 
     def age_all() -> None:
         for number in ("100000", "200000"):

@@ -13,6 +13,7 @@ from crc32c import crc32c
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from detectors.buffer.sidecar import read_sidecar
 from detectors.buffer.writer import BufferWriter
 from detectors.errors import ConfigError, HostError
 from detectors.frame import Damage, FrameInfo
@@ -39,7 +40,7 @@ def writer(folder: Path, frames: FrameMaker, **options) -> BufferWriter:
 def write(sink: BufferWriter, frames: FrameMaker, *pulses: int, data: bytes | None = None) -> None:
     for pulse_id in pulses:
         with frames.lease(pulse_id, data=data) as lease:
-            assert sink.write(lease)
+            assert sink.write([lease])
 
 
 def stored(folder: Path, pulse_id: int, nbytes: int = NBYTES) -> bytes:
@@ -173,7 +174,7 @@ def test_the_sidecar_says_what_the_lease_knew(tmp_path):
     sink = writer(tmp_path, frames)
     info = FrameInfo(123_456_789, Damage.MISSING_DATA | Damage.BAD_PULSE, 128, bytes([0b101, 0, 0x80]))
     with frames.lease(BASE + 7, info=info) as lease:
-        sink.write(lease)
+        sink.write([lease])
     path = tmp_path / "JF" / "M03" / "12300000" / "12345000.meta"
     assert path.read_bytes() == b""  # held back
     sink.idle()
@@ -309,7 +310,7 @@ def test_too_little_free_space_writes_nothing(tmp_path):
     frames = FrameMaker(NBYTES)
     sink = writer(tmp_path, frames, min_free=1 << 62)
     with frames.lease(1) as lease, pytest.raises(OSError, match="bytes free") as caught:
-        sink.write(lease)
+        sink.write([lease])
     assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(tmp_path / "JF"))
     assert sink.fill(OutputStats()).free_bytes == pytest.approx(shutil.disk_usage(tmp_path).free, rel=0.1)
     sink.close()
@@ -334,7 +335,7 @@ def test_a_write_that_fails_leaves_a_hole(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "pwrite", fails_midway)
     with frames.lease(1, data=bytes(3 * 4096)) as lease, pytest.raises(OSError, match="Input/output") as caught:
-        sink.write(lease)
+        sink.write([lease])
     monkeypatch.undo()
     assert caught.value.filename == str(tmp_path / "JF" / "M03" / "0" / "0.bin")
     assert stored(tmp_path, 1, 3 * 4096)[0] == 0
@@ -409,7 +410,7 @@ def test_a_file_that_is_too_large_is_left_alone(tmp_path):
     path.parent.mkdir()
     path.write_bytes(bytes(51_002))
     with frames.lease(1) as lease, pytest.raises(OSError, match="holds 51002 bytes, expected 51001"):
-        sink.write(lease)
+        sink.write([lease])
     sink.close()
     frames.close()
     assert path.read_bytes() == bytes(51_002)
@@ -424,7 +425,7 @@ def test_a_file_for_which_there_is_no_room_is_not_left_empty(tmp_path, monkeypat
 
     monkeypatch.setattr(os, "pwrite", full)
     with frames.lease(1) as lease, pytest.raises(OSError, match="No space"):
-        sink.write(lease)
+        sink.write([lease])
     monkeypatch.undo()
     assert not list(tmp_path.rglob("*.bin"))
     write(sink, frames, 1)
@@ -470,3 +471,83 @@ def test_a_sidecar_that_cannot_be_written_costs_no_frame(tmp_path, monkeypatch, 
     frames.close()
     assert (tmp_path / "JF" / "M03" / "0" / "0.meta").stat().st_size == 66 * 64
     assert sink.fill(OutputStats()).bytes == 66 * (41 + NBYTES)
+
+
+@pytest.mark.parametrize("nbytes", [60, NBYTES, 8192 - 41, 4096 - 41, 3 * 4096])
+def test_records_given_together_lie_where_each_would(root, nbytes):
+    frames = FrameMaker(nbytes, slots=64)
+    sink = writer(root, frames)
+    groups = [[7, *range(990, 1005)], [1010, 1011, 8, 9], [992, 993], [1012, 1014, 1013, 1005]]
+    for group in groups:
+        leases = [frames.lease(p) for p in group]
+        written = 0
+        while written < len(leases):
+            written += sink.write(leases[written:])
+        for lease in leases:
+            lease.close()
+        for pulse_id in group:
+            assert stored(root, pulse_id, nbytes) == record(pulse_id, 3, nbytes), "also while the file is open"
+    stats = sink.fill(OutputStats())
+    assert (stats.overwritten, stats.bytes) == (2, sum(map(len, groups)) * (nbytes + 41))
+    sink.close()
+    frames.close()
+    pulses = sorted({p for group in groups for p in group})
+    for pulse_id in pulses:
+        assert stored(root, pulse_id, nbytes) == record(pulse_id, 3, nbytes)
+    for first in (0, 1000):
+        here = [p - first for p in pulses if first <= p < first + 1000]
+        data = (root / "JF" / "M03" / "0" / f"{first}.bin").read_bytes()
+        assert [i for i in range(1000) if data[i * (nbytes + 41)]] == here
+        entries = read_sidecar(root / "JF" / "M03" / "0" / f"{first}.meta")
+        assert entries["flags"].nonzero()[0].tolist() == here
+        assert all(entries[i]["crc32c"] == crc32c(pixels(first + i, 3, nbytes)) for i in here)
+
+
+def test_records_given_together_take_one_call(tmp_path, monkeypatch):
+    frames = FrameMaker(3 * 4096, slots=8)
+    sink = writer(tmp_path, frames)
+    calls: list[tuple[int, int]] = []
+    real = os.pwritev
+
+    def watched(fd: int, parts: list[memoryview], offset: int) -> int:
+        assert all(len(part) % 4096 == 0 for part in parts)
+        calls.append((offset, len(parts)))
+        return real(fd, parts, offset)
+
+    leases = [frames.lease(p) for p in range(5)]
+    write(sink, frames, 999)  # opens the file, which takes writes of its own
+    monkeypatch.setattr(os, "pwritev", watched)
+    monkeypatch.setattr(os, "pwrite", lambda *args: pytest.fail("a write of one record"))
+    assert sink.write(leases) == 5
+    monkeypatch.undo()
+    assert calls == [(0, 5)]
+    assert [stored(tmp_path, p, 3 * 4096) for p in range(5)] == [record(p, 3, 3 * 4096) for p in range(5)]
+    for lease in leases:
+        lease.close()
+    sink.close()
+    frames.close()
+
+
+@pytest.mark.parametrize("outcome", ["fails", "short"])
+def test_where_they_cannot_be_written_together_each_is_written(tmp_path, monkeypatch, outcome):
+    frames = FrameMaker(3 * 4096, slots=8)
+    sink = writer(tmp_path, frames)
+    real = os.pwritev
+
+    def refuses(fd: int, parts: list[memoryview], offset: int) -> int:
+        if outcome == "fails":
+            raise OSError(errno.EINVAL, "Invalid argument")
+        return real(fd, [parts[0], parts[1][:4096]], offset)
+
+    leases = [frames.lease(p) for p in range(4)]
+    monkeypatch.setattr(os, "pwritev", refuses)
+    assert sink.write(leases) == 1
+    assert sink.write(leases[1:]) == 1
+    monkeypatch.undo()
+    assert sink.write(leases[2:]) == 2
+    for lease in leases:
+        lease.close()
+    assert [stored(tmp_path, p, 3 * 4096) for p in range(4)] == [record(p, 3, 3 * 4096) for p in range(4)]
+    assert sink.fill(OutputStats()).overwritten == 0
+    sink.close()
+    frames.close()

@@ -1,7 +1,7 @@
 import errno
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Self
 
@@ -37,14 +37,21 @@ class FakeSink:
         self.wanted = self.takes = True
         self.idles = 0
         self.closed = False
+        self.most = self.at_once = 1
+        self.calls: list[int] = []
 
-    def write(self, lease: Lease) -> bool:
+    def write(self, leases: Sequence[Lease]) -> int:
         assert self.gate.wait(5)
-        assert not lease.closed
+        assert 0 < len(leases) <= self.most
+        assert not any(lease.closed for lease in leases)
         if self.errors:
             raise self.errors.pop(0)
-        self.written.append(lease)
-        return self.takes
+        if not self.takes:
+            return 0
+        taken = leases[: self.at_once]
+        self.written += taken
+        self.calls.append(len(leases))
+        return len(taken)
 
     def idle(self) -> None:
         self.idles += 1
@@ -200,3 +207,33 @@ def test_an_action_runs_on_the_stage_thread_behind_the_queue(stage: Stage, sink:
 
 def test_idle_is_told_again_and_again(stage: Stage, sink: FakeSink) -> None:
     wait_for(lambda: sink.idles > 2)
+
+
+def test_frames_that_wait_are_given_to_the_sink_together(sink: FakeSink) -> None:
+    sink.most, sink.at_once = 8, 3
+    stage = Stage(sink, enabled=True, limit=30)  # type: ignore[arg-type]
+    sink.gate.clear()
+    leases = offer(stage, 12)
+    done: list[int] = []
+    sink.gate.set()
+    stage.ask(lambda: done.append(len(sink.written)))
+    assert done == [12], "what is asked comes behind the frames queued before"
+    assert sink.written == leases
+    assert all(lease.closed == 1 for lease in leases)
+    assert max(sink.calls) > 3
+    assert check(stage).written == 12
+    stage.close()
+
+
+def test_of_frames_given_together_each_has_its_own_fate(sink: FakeSink) -> None:
+    sink.most = sink.at_once = 8
+    stage = Stage(sink, enabled=True, limit=30)  # type: ignore[arg-type]
+    sink.gate.clear()
+    leases = offer(stage, 9)
+    sink.errors = [BlockingIOError(errno.ENOBUFS, "full"), OSError(errno.EIO, "bad")]
+    sink.gate.set()
+    assert stage.drain(5)
+    s = check(stage)
+    assert (s.written, s.dropped) == (7, 2)
+    assert all(lease.closed == 1 for lease in leases)
+    stage.close()

@@ -48,7 +48,7 @@ def wait_for(publisher: ModulePublisher, condition: Callable[[], bool]) -> None:
 def test_nobody_listens(publisher: ModulePublisher, pebble: Pebble) -> None:
     assert not publisher.wanted
     with lease(pebble, 5) as frame:
-        assert publisher.write(frame) is False
+        assert publisher.write([frame]) == 0
 
 
 def test_a_frame_is_two_parts(publisher: ModulePublisher, pebble: Pebble) -> None:
@@ -57,7 +57,7 @@ def test_a_frame_is_two_parts(publisher: ModulePublisher, pebble: Pebble) -> Non
         socket.connect(publisher.address)
         wait_for(publisher, lambda: publisher.wanted)
         with lease(pebble, 77) as frame:
-            assert publisher.write(frame) is True
+            assert publisher.write([frame]) == 1
         assert socket.poll(3000)
         head, data = parse_module_message(socket.recv_multipart(), DATA_BYTES)
         assert (head["pulse_id"], head["frame_index"], head["daq_rec"], head["n_recv_packets"], head["module_id"]) == (
@@ -89,7 +89,7 @@ def test_a_slow_subscriber_is_counted_and_does_not_hold_up_a_fast_one(
             assert time.monotonic() < deadline
             with lease(pebble, pulse) as frame:
                 try:
-                    publisher.write(frame)
+                    publisher.write([frame])
                 except BlockingIOError:
                     lost += 1
             assert fast.poll(3000)
