@@ -64,10 +64,14 @@ class Udp:
         gb = found["packets"] / PER_FRAME * FRAME_GB
         return Run(found["cpu_s"] / max(gb, 1e-9), packets - found["packets"], wall)
 
-    def ours(self, frames: int, rate: float, *, disk: Path | None = None, listen: bool = False) -> Run:
-        """Run our receiver; with ``disk`` it writes, with ``listen`` it has one subscriber."""
-        # Writing and publishing have threads of their own: they may use what a production machine would give them.
-        cpus = (pin(RECEIVER_CPU),) if pin(RECEIVER_CPU) >= 0 and not (disk or listen) else ()
+    def ours(
+        self, frames: int, rate: float, *, disk: Path | None = None, listen: bool = False, pinned: bool = True
+    ) -> Run:
+        """Run our receiver; with ``disk`` it writes, with ``listen`` it has one subscriber.
+
+        Writing and publishing have threads of their own: compare with runs that are not ``pinned`` to one processor.
+        """
+        cpus = (pin(RECEIVER_CPU),) if pin(RECEIVER_CPU) >= 0 and pinned else ()
         with Worker(PORT, cpus=cpus, disk=disk) as worker, contextlib.ExitStack() as stack:
             if listen:
                 stack.enter_context(_subscriber(worker.frames))
@@ -167,16 +171,29 @@ def _largest_rate(udp: Udp, repeats: int) -> Iterator[Row]:
 
 
 def _publish(udp: Udp, repeats: int) -> Iterator[Row]:
-    alone, published, lost = [], [], 0
+    """Compare what one subscriber adds with what ZMQ alone takes to send as much."""
+    frames, rate = 400, 200
+    extra, bare, lost = [], [], 0
     for _ in range(repeats):
-        alone.append(udp.ours(400, 200).cpu_per_gb)
-        run = udp.ours(400, 200, listen=True)
-        published.append(run.cpu_per_gb)
+        alone = udp.ours(frames, rate, pinned=False).cpu_per_gb
+        run = udp.ours(frames, rate, listen=True, pinned=False)
+        extra.append(run.cpu_per_gb - alone)
         lost += run.lost
-    extra = statistics.median(b - a for a, b in zip(alone, published, strict=True))
+        bare.append(_bare_publisher(frames, rate))
+    note = f"at {rate} frames/s, {spread(extra)} CPU s/GB; {lost // PER_FRAME} frames lost"
+    yield Row("publishing to one subscriber adds", statistics.median(extra), "CPU s/GB", note=note)
     yield Row(
-        "publishing to one subscriber adds", extra, "CPU s/GB", note=f"at 200 frames/s; {lost // PER_FRAME} frames lost"
+        "the same, against a bare ZMQ publisher", median_ratio(extra, bare), "x", note=f"which takes {spread(bare)} CPU s/GB"
     )
+
+
+def _bare_publisher(frames: int, rate: float) -> float:
+    """Return the CPU s/GB that ZMQ alone takes to copy and send frames to one subscriber."""
+    with tempfile.TemporaryDirectory(prefix="pdb", dir="/tmp") as folder:
+        address = f"ipc://{folder}/frames"
+        publisher = Program(sys.executable, "-m", "bench.bare_publisher", address, frames, rate, ready=True)
+        with _subscriber(address):
+            return publisher.result()["cpu_per_gb"]
 
 
 def _modules(udp: Udp, repeats: int) -> Iterator[Row]:
@@ -217,8 +234,8 @@ def _write(udp: Udp, repeats: int) -> Iterator[Row]:
             return
         alone, written, lost = [], [], 0
         for _ in range(repeats):
-            alone.append(udp.ours(frames, rate).cpu_per_gb)
-            run = udp.ours(frames, rate, disk=folder)
+            alone.append(udp.ours(frames, rate, pinned=False).cpu_per_gb)
+            run = udp.ours(frames, rate, disk=folder, pinned=False)
             shutil.rmtree(folder)
             folder.mkdir()
             written.append(run.cpu_per_gb)

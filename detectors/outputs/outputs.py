@@ -16,8 +16,8 @@ from detectors.pools.pebble import PebbleLease
 from detectors.runtime import Runtime
 from detectors.stats import OutputStats
 
-PUBLISH_QUEUE = 8
-"""Frames that may wait for the publisher: live data is dropped rather than kept."""
+PUBLISH_QUEUE = 32
+"""Frames that may wait for the publisher: what a few wake-ups of the receiver bring; live data is dropped rather than kept."""
 
 
 def worker_name(source: SourceSection) -> str:
