@@ -39,6 +39,7 @@ class WorkerProcess:
         try:
             runtime = Runtime(prefix)
             self.command, self.frames = runtime.command(worker), runtime.frames(worker)
+            self.notify = runtime.notify(worker)
         finally:
             if before is None:
                 del os.environ["XDG_RUNTIME_DIR"]
