@@ -6,7 +6,7 @@ from typing import Any
 
 from bench.worker_process import WorkerProcess
 
-RING_COUNT = 64
+RING_COUNT = 128
 
 
 class Worker(WorkerProcess):
