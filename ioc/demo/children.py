@@ -29,6 +29,7 @@ class Child:
         self.lines: deque[str] = deque(maxlen=_LAST_LINES)
         self._report: dict[str, Any] | None = None
         self._ready: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._asked = False
         self._process = subprocess.Popen(
             [sys.executable, "-m", "ioc", *arguments],
             stdin=subprocess.PIPE,
@@ -77,7 +78,10 @@ class Child:
             raise self._lament("ended unasked")
 
     def ask_to_end(self) -> None:
-        """Send SIGTERM."""
+        """Send SIGTERM, once: a second one would meet a process that has put its handlers away."""
+        if self._asked:
+            return
+        self._asked = True
         with suppress(ProcessLookupError):
             self._process.send_signal(signal.SIGTERM)
 
