@@ -22,7 +22,7 @@ from ioc.status import ProcessStatus
 log = logging.getLogger(__name__)
 
 SILENCE_S: Final = 2.0
-"""A worker that sent no snapshot for so long does not respond, s; it sends five a second."""
+"""A worker that sent no snapshot for so long does not respond, s; it sends two a second at least."""
 
 START_S: Final = 30.0
 """How long a new worker may take to its first snapshot, s: it faults all its memory in before."""

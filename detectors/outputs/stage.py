@@ -17,7 +17,7 @@ from detectors.stats import OutputStats
 
 log = logging.getLogger(__name__)
 
-IDLE_S: Final = 0.2
+IDLE_S: Final = 0.1
 """A sink is told, again and again, that no frame came for this long, s."""
 
 RETRY_S: Final = 1.0

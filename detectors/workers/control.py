@@ -28,8 +28,11 @@ from detectors.stats import to_json
 
 log = logging.getLogger(__name__)
 
-SNAPSHOT_PERIOD_S = 0.2
-"""Snapshots are published this often, s: what people watch need not be faster, and each takes time from the data."""
+SNAPSHOT_PERIOD_S = 0.1
+"""Snapshots are published this often, s, if there is a new one: screens are no faster."""
+
+REPEAT_S = 0.5
+"""One that stands is published again after so long, s, for those who have just come."""
 
 _ANSWER_PERIOD_S = 0.005
 """Answers that take their time are looked for this often, s."""
@@ -151,6 +154,8 @@ class Control:
         self._thread = threading.Thread(target=self._serve, name="control", daemon=True)
         self._finish = threading.Event()
         self._awaited: list[_Awaited] = []
+        self._published: Any = None
+        self._repeat_at = 0.0
         self._old_signals: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
@@ -213,14 +218,18 @@ class Control:
             self._answer()
             for awaited in self._awaited:
                 self._send(awaited, _reply(ok=False, message="the worker is stopping"))
-            self._publish()
+            self._publish(last=True)
         finally:
             self._status_socket.close()
             self._command_socket.close()
 
-    def _publish(self) -> None:
+    def _publish(self, *, last: bool = False) -> None:
         try:
-            self._status_socket.send(to_json(self._snapshot()))
+            snapshot, now = self._snapshot(), time.monotonic()
+            if snapshot is self._published and now < self._repeat_at and not last:
+                return
+            self._status_socket.send(to_json(snapshot))
+            self._published, self._repeat_at = snapshot, now + REPEAT_S
         except Exception:  # a snapshot that fails must not end the commands with it
             log.exception("snapshot failed")
 

@@ -40,6 +40,7 @@ _WAIT_S: Final = 0.02
 _PEBBLE_PER_AHEAD: Final = 4
 """Of so many slots of the pebble at most one is claimed for a frame that is still to come."""
 
+_SNAPSHOT_PERIOD_RECEIVING_S: Final = 0.2
 _COMMAND_TIMEOUT_S: Final = 2.0
 _DRAIN_SOCKET_S: Final = 0.3
 """How long packets still in the socket buffer are taken at the end, s: a sender that goes on must not hold us."""
@@ -185,8 +186,7 @@ class Receiver:
             if not requests.empty():
                 self._answer_requests()
             if now >= snapshot_at:
-                self._look_around(now)
-                snapshot_at = now + SNAPSHOT_PERIOD_S
+                snapshot_at = now + self._look_around(now)
             if n == batch:
                 continue
             if not n:
@@ -253,12 +253,17 @@ class Receiver:
                 self._status = self._taker.take(time.monotonic(), self._state)
                 answer.set_result(self._state.label)
 
-    def _look_around(self, now: float) -> None:
-        """Do what is done a few times a second: snapshot, listeners, and garbage when nothing is coming."""
+    def _look_around(self, now: float) -> float:
+        """Do what is done a few times a second: snapshot, listeners, and garbage when nothing is coming.
+
+        Return the time to the next one, s: while data comes each takes time from it.
+        """
         self._status = self._taker.take(now, self._state)
         self._notifier.look()
-        if self._status.state != "Receiving":
-            self._collector.spare_moment()
+        if self._status.state == "Receiving":
+            return _SNAPSHOT_PERIOD_RECEIVING_S
+        self._collector.spare_moment()
+        return SNAPSHOT_PERIOD_S
 
     def _settle(self) -> None:
         """Take the packets that had come when the stop was asked, close their frames and let the outputs finish."""

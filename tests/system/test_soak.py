@@ -126,7 +126,7 @@ def test_without_disk(soak: Callable[..., Soak]):
 
 
 def test_a_camera_that_is_killed_again_and_again(soak: Callable[..., Soak]):
-    words = ("--seconds", "14", "--every", "4", "--away", "0.5", "--rate", "40", "--pulses-per-image", "4")
+    words = ("--seconds", "11", "--every", "3", "--away", "0.5", "--rate", "40", "--pulses-per-image", "4")
     one = soak("restarts", *words, "--shape", "128x256")
     assert one.wait() == 0, one.text
     updates = {k.removeprefix("updates."): v for k, v in one.result["counters"]["pva.CAM"].items()}
@@ -137,7 +137,7 @@ def test_a_camera_that_is_killed_again_and_again(soak: Callable[..., Soak]):
 
 
 def test_workers_and_ioc_that_are_killed(soak: Callable[..., Soak]):
-    one = soak("kills", "--seconds", "10", "--every", "1", "--seed", "5", *SMALL)
+    one = soak("kills", "--seconds", "7", "--every", "1", "--seed", "5", *SMALL)
     assert one.wait() == 0, one.text
     killed = {name: int(n) for name, n in re.findall(r"(\w+)(?:: | )killed (\d+) times", one.text)}
     assert sum(killed.values()) >= 2, one.text
