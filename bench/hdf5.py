@@ -29,6 +29,7 @@ from detectors.outputs.hdf5.view import write_view
 SHAPE = (512, 1024)
 FRAME_BYTES = 2 * 512 * 1024
 REPEATS = 5
+_BOUND_BY_MEMORY = ("cp", "copy")
 
 Work = Callable[[Path], object]
 
@@ -66,6 +67,10 @@ def _seconds(works: dict[str, Work], folder: Path, repeats: int) -> dict[str, li
     for _ in range(repeats):
         for name, work in works.items():
             path = folder / "out"
+            if name in _BOUND_BY_MEMORY:
+                # Once before: a virtual machine gives unused memory back, and who first wants it again waits for it.
+                work(path)
+                path.unlink()
             start = time.perf_counter()
             work(path)
             took[name].append(time.perf_counter() - start)

@@ -120,7 +120,7 @@ def rows(*, quick: bool = False) -> Iterator[Row]:
         yield from _receive(udp, repeats)
         yield from _largest_rate(udp, 1 if quick else 2)
         yield from _publish(udp, min(repeats, 2))
-        yield from _modules(udp, min(repeats, 2))
+        yield from _modules(udp, 1)
         yield from _write(udp, min(repeats, 2))
 
 
