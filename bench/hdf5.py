@@ -1,6 +1,6 @@
 """HDF5 from the binary buffer, against cp of the same bytes, h5py's defaults and hdf5plugin on one thread.
 
-The disk is that of BENCH_FOLDER, by default of the temporary folder.
+The disk is that of BENCH_FOLDER, by default of the temporary folder. Medians of three.
 """
 
 import os
@@ -28,7 +28,7 @@ from detectors.outputs.hdf5.view import write_view
 
 SHAPE = (512, 1024)
 FRAME_BYTES = 2 * 512 * 1024
-REPEATS = 5
+REPEATS = 3
 _BOUND_BY_MEMORY = ("cp", "copy")
 
 Work = Callable[[Path], object]

@@ -25,6 +25,7 @@ class Frame:
     """A frame being assembled. Reused: whoever gets it in ``finish`` copies what is to be kept."""
 
     def __init__(self, packets: int) -> None:
+        self.packets = packets
         self.index = -1
         """framenum; -1 when not in use."""
         self.pulse_id = 0
@@ -48,9 +49,10 @@ class Frame:
     @property
     def damage(self) -> Damage:
         """What is wrong with it."""
-        if self.count == self.mask.size and not self.flagged:
+        complete = self.count == self.packets
+        if complete and not self.flagged:
             return Damage.NONE
-        missing = Damage.NONE if self.count == self.mask.size else Damage.MISSING_DATA
+        missing = Damage.NONE if complete else Damage.MISSING_DATA
         return missing | (Damage.BAD_PULSE if self.flagged else Damage.NONE)
 
 

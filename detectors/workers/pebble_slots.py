@@ -29,6 +29,7 @@ class PebbleSlots:
         self._wait_s = wait_s
         self._deliver = deliver
         self._on_loan: set[int] = set()
+        self._began_s, self._began_ns = -1.0, 0
 
     def claim(self, pulse_id: int, *, wait: bool = True) -> PebbleLoan | None:
         """Return the slot of a pulse; None when it is not free, or did not come free in time."""
@@ -55,7 +56,9 @@ class PebbleSlots:
         missing = b""
         if frame.count < self._expected:
             missing = np.packbits(~frame.mask, bitorder="little").tobytes().ljust(MISSING_MASK_BYTES, b"\0")
-        began_ns = time.time_ns() - int((time.monotonic() - frame.began_s) * 1e9)
+        if frame.began_s != self._began_s:  # frames of one wake-up began together
+            self._began_s = frame.began_s
+            self._began_ns = time.time_ns() - int((time.monotonic() - frame.began_s) * 1e9)
         self._on_loan.discard(slot.slot)
         self._deliver(
             slot.freeze(
@@ -63,6 +66,6 @@ class PebbleSlots:
                 daq_rec=frame.daq_rec,
                 n_recv_packets=frame.count,
                 module_id=self._module_id,
-                info=FrameInfo(began_ns, frame.damage, self._expected, missing),
+                info=FrameInfo(self._began_ns, frame.damage, self._expected, missing),
             )
         )
