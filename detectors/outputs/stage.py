@@ -62,7 +62,7 @@ class Sink(Protocol):
 
 
 class Stage:
-    """Runs a sink on a thread of its own. ``offer``, ``admit`` and ``put`` are for one producer thread; the rest for any."""
+    """Runs a sink on a thread of its own. ``admit`` and ``put`` are for one producer thread; the rest for any."""
 
     def __init__(self, sink: Sink, *, enabled: bool, limit: int) -> None:
         self._sink = sink
@@ -87,15 +87,8 @@ class Stage:
         """The sink, for what only it can do (another folder)."""
         return self._sink
 
-    def offer(self, lease: PebbleLease) -> None:
-        """Take over a lease; never blocks. Dropped and counted when the queue is full."""
-        if self.admit():
-            self.put(lease)
-        else:
-            lease.close()
-
     def admit(self) -> bool:
-        """Count a frame that is offered; whether it is to be ``put``. If not, it is dropped or unwanted, and counted so."""
+        """Count a frame that is offered; whether it is to be ``put``. If not, it is unwanted, or the queue is full."""
         self._offered += 1
         if not (self._enabled and self._sink.wanted):
             self._disabled_in += 1
@@ -106,7 +99,7 @@ class Stage:
         return True
 
     def put(self, lease: PebbleLease) -> None:
-        """Take over the lease of a frame that was admitted."""
+        """Take over the lease of a frame that was admitted; never blocks."""
         self._queue.put(lease)
 
     def set_enabled(self, enabled: bool) -> None:  # noqa: FBT001

@@ -245,7 +245,6 @@ class Pebble:
             slots = self.region.view[self.layout.slots_offset : nbytes]
             intact = Sentinels(slots, count, slot_bytes, L1_SENTINEL).intact
         self._memory: _Slots | None = _Slots(self.region, self.layout)
-        self._step, self._mask = pulse_id_step, count - 1
         self._ledger = Ledger("pebble", count, size_bytes=slot_bytes, by_slot=True, limit=count - 1, intact=intact)
 
     @property
@@ -277,7 +276,7 @@ class Pebble:
 
         For the producer thread.
         """
-        slot = pulse_id // self._step & self._mask
+        slot = self.layout.slot_of(pulse_id)
         return PebbleLoan(self._ledger, slot, pulse_id, self._open_memory()) if self._ledger.take_free(slot) else None
 
     def _open_memory(self) -> _Slots:

@@ -1,9 +1,12 @@
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.support.epics_env import isolate
+from tests.support.monitor_process import MonitorProcess, monitors
 
 
 @pytest.fixture(scope="module")
@@ -14,3 +17,13 @@ def runtime_dir() -> Iterator[Path]:
         patch.setenv("XDG_RUNTIME_DIR", str(folder))
         yield folder
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def start_monitor(
+    tmp_path: Path, short_runtime_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., MonitorProcess]]:
+    """What starts monitors in processes of their own, with EPICS to themselves; they end with the test."""
+    isolate(monkeypatch)
+    with monitors(tmp_path) as make:
+        yield make

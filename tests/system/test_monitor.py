@@ -4,7 +4,7 @@ import json
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,21 +16,17 @@ from detectors.buffer.reader import BufferReader
 from detectors.errors import CommandError
 from detectors.run_state import Service
 from tests.support.child import Child
-from tests.support.epics_env import free_ports, isolate
+from tests.support.epics_env import free_ports
 from tests.support.images import image
-from tests.support.monitor_process import MonitorProcess, TimingLine, monitors, settled
+from tests.support.monitor_process import MonitorProcess, TimingLine, settled
 
 PV = "T:CAM"
 SERVER = "tests.support.p4p_server"
 
 
 @pytest.fixture
-def start(
-    tmp_path: Path, short_runtime_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[..., MonitorProcess]]:
-    isolate(monkeypatch)
-    with monitors(tmp_path) as make:
-        yield partial(make, PV)
+def start(start_monitor: Callable[..., MonitorProcess]) -> Callable[..., MonitorProcess]:
+    return partial(start_monitor, PV)
 
 
 def camera(**first: Any) -> Child:

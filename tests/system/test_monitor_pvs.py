@@ -19,20 +19,16 @@ from detectors.frame import Damage
 from detectors.run_state import Service
 from sim.pattern import frame_pattern
 from tests.support.child import Child
-from tests.support.epics_env import free_ports, isolate
+from tests.support.epics_env import free_ports
 from tests.support.images import image
-from tests.support.monitor_process import EPOCH_NS, MonitorProcess, TimingLine, monitors, settled
+from tests.support.monitor_process import EPOCH_NS, MonitorProcess, TimingLine, settled
 
 MS = 1_000_000
 
 
 @pytest.fixture
-def start(
-    tmp_path: Path, short_runtime_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[..., MonitorProcess]]:
-    isolate(monkeypatch)
-    with monitors(tmp_path) as make:
-        yield make
+def start(start_monitor: Callable[..., MonitorProcess]) -> Callable[..., MonitorProcess]:
+    return start_monitor
 
 
 def camera(pv: str, **first: Any) -> Child:

@@ -95,7 +95,10 @@ def wait_for(condition: Callable[[], bool]) -> None:
 def offer(stage: Stage, n: int = 1) -> list[Lease]:
     leases = [Lease() for _ in range(n)]
     for lease in leases:
-        stage.offer(lease)  # type: ignore[arg-type]
+        if stage.admit():
+            stage.put(lease)  # type: ignore[arg-type]
+        else:
+            lease.close()
         check(stage)
     return leases
 
