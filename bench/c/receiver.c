@@ -1,9 +1,10 @@
-/* Two receivers of JUNGFRAU packets to compare ours with; both print one line of JSON at their end.
+/* Two receivers of JUNGFRAU packets to compare ours with; each prints one line of JSON at its end.
  *
  *   limit    recvmmsg, non-blocking, in full batches, straight into a ring of frames, and nothing else: no header is
  *            looked at. What the kernel alone costs.
- *   classic  blocking recvmmsg with a 2 ms socket timeout, then memcpy of each payload to its place in its frame's slot,
- *            the way detector buffers are commonly written. A frame ends with its last packet.
+ *   classic  what sf_daq_buffer's FrameUdpReceiver does: blocking recvmmsg of 64 packets and their senders' addresses with a
+ *            2 ms socket timeout, then memcpy of each payload to its place in its frame's slot. A frame ends with its last
+ *            packet. What else it does is left out, in its favour: it zeroes every frame first, and copies it on.
  *
  * usage: receiver limit|classic PORT SLOTS PACKETS RCVBUF TICK_US CPU
  *   ends after PACKETS packets, or 0.5 s after the last one; CPU -1: any.
@@ -23,7 +24,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { PER_FRAME = 128, HEADER = 48, DATA = 8192, BATCH = 128 };
+enum { PER_FRAME = 128, HEADER = 48, DATA = 8192, LIMIT_BATCH = 128, CLASSIC_BATCH = 64 };
 
 struct __attribute__((packed)) header {
   uint64_t framenum;
@@ -84,10 +85,11 @@ int main(int argc, char **argv) {
     perror("bind");
     return 1;
   }
-  long places = (long)slots * PER_FRAME, n = limit ? places : BATCH;
-  char *ring = memory((size_t)places * DATA), *packets = memory((size_t)BATCH * (HEADER + DATA));
+  long places = (long)slots * PER_FRAME, batch = limit ? LIMIT_BATCH : CLASSIC_BATCH, n = limit ? places : batch;
+  char *ring = memory((size_t)places * DATA), *packets = memory((size_t)CLASSIC_BATCH * (HEADER + DATA));
   char *headers = memory((size_t)places * HEADER);
   struct mmsghdr *message = calloc(n, sizeof *message);
+  static struct sockaddr_in from[CLASSIC_BATCH];
   struct iovec *part = calloc(2 * n, sizeof *part);
   for (long i = 0; i < n; i++) {
     message[i].msg_hdr.msg_iov = &part[2 * i];
@@ -98,6 +100,8 @@ int main(int argc, char **argv) {
     } else {
       part[2 * i] = (struct iovec){packets + (HEADER + DATA) * i, HEADER + DATA};
       message[i].msg_hdr.msg_iovlen = 1;
+      message[i].msg_hdr.msg_name = &from[i];
+      message[i].msg_hdr.msg_namelen = sizeof from[i];
     }
   }
   struct meta *meta = calloc(slots, sizeof *meta);
@@ -107,7 +111,7 @@ int main(int argc, char **argv) {
   printf("READY\n");
   fflush(stdout);
   while (received < expected) {
-    long want = limit && places - place < BATCH ? places - place : BATCH;
+    long want = limit && places - place < batch ? places - place : batch;
     int got = recvmmsg(fd, message + (limit ? place : 0), want, limit ? MSG_DONTWAIT : 0, NULL);
     double t = now();
     calls++;

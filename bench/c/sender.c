@@ -1,7 +1,8 @@
 /* Sends JUNGFRAU modules with sendmmsg, evenly paced; prints one line of JSON at its end.
  *
  * Packets are spread over the frame period: one by one at low rates, several to a call where one by one would be more
- * calls than a sender can make.
+ * calls than a sender can make. With a processor to itself the sender is on time to the microsecond; without one it only
+ * sleeps, and packets less than the timer's grain apart go out together.
  *
  * usage: sender PORT MODULES FRAMES RATE CPU
  *   module m is sent to port PORT + m, with moduleID m and pulse_id = framenum = 1, 2, ...; RATE in frames a second of each
@@ -40,11 +41,19 @@ static double now(void) {
   return t.tv_sec + 1e-9 * t.tv_nsec;
 }
 
-static void sleep_until(double when) {
-  double left = when - now();
-  if (left < 100e-6) return;
-  struct timespec t = {(time_t)left, (long)((left - (time_t)left) * 1e9)};
-  nanosleep(&t, NULL);
+static const double GRAIN_S = 100e-6;
+
+static void wait_until(double when, int exactly) {
+  double left = when - now() - (exactly ? GRAIN_S : 0);
+  if (left >= GRAIN_S) {
+    struct timespec t = {(time_t)left, (long)((left - (time_t)left) * 1e9)};
+    nanosleep(&t, NULL);
+  }
+  while (exactly && now() < when) {
+#ifdef __x86_64__
+    __builtin_ia32_pause();  // leaves the core to its other thread
+#endif
+  }
 }
 
 int main(int argc, char **argv) {
@@ -87,7 +96,7 @@ int main(int argc, char **argv) {
   double begun = now();
   for (long f = 0; f < frames; f++) {
     for (int first = 0; first < PER_FRAME; first += burst) {
-      if (rate > 0) sleep_until(begun + (f + (double)first / PER_FRAME) / rate);
+      if (rate > 0) wait_until(begun + (f + (double)first / PER_FRAME) / rate, core >= 0);
       for (int m = 0; m < modules; m++) {
         for (int p = first; p < first + burst; p++) {
           head[p].framenum = f + 1;

@@ -33,6 +33,7 @@ overwritten, or zeroed with the other holes.
 frame of a run is whole. After it opens, the frame that was passing at that moment stays disabled: so is the first.
 """
 
+import itertools
 from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final
@@ -102,9 +103,10 @@ class FrameAssembler:
         self._open = 0
         self._ahead: deque[_Ahead] = deque()
         """Slots for newest + 1, newest + 2, ..."""
-        self._most_ahead = max(1, min(ahead, -(-batch // packets)))
+        self._most_claimed = max(1, ahead)
+        self._most_ahead = min(self._most_claimed, -(-batch // packets))
         self._reach = 1
-        """Slots to claim ahead: one more than the frames that the last block began."""
+        """Slots that the next block may need: one more than the frames that the last one began."""
         self._begun = 0
         """Frames that the present block began."""
         self._silent = False
@@ -174,7 +176,7 @@ class FrameAssembler:
             self._offered = frame
             landings.append(Landing(frame.slot, self._row_bytes, frame.top, self._packets - frame.top))
         self._claim_ahead(newest)
-        landings += self._ahead
+        landings += itertools.islice(self._ahead, self._reach)
         return landings
 
     def tick(self, now: float) -> None:
@@ -493,10 +495,11 @@ class FrameAssembler:
         ahead = self._ahead
         if ahead and ahead[0].index != newest + 1:
             self._discard_ahead()
-        self._reach = max(self._begun + 1, self._reach - 1)
-        if not self._pulses.newest:
+        self._reach = min(max(self._begun + 1, self._reach - 1), self._most_ahead)
+        if len(ahead) >= self._reach or not self._pulses.newest:
             return
-        for index in range(newest + 1 + len(ahead), newest + 1 + min(self._reach, self._most_ahead)):
+        # Twice as many as needed, so that it need be done only every other time.
+        for index in range(newest + 1 + len(ahead), newest + 1 + min(2 * self._reach, self._most_claimed)):
             pulse = self._pulses.expected(index)
             slot = self._slots.claim(pulse, wait=False)
             if slot is None:

@@ -114,7 +114,7 @@ class UdpSource:
 
         The pixels of the first packets go to ``landings``, as far as they reach. Raises HostError when the socket fails.
         """
-        if landings or self.block.landings or not self._at_home:
+        if landings or self._aimed:
             self._aim(landings)
         n = _recvmmsg(*self._arguments, None)
         if n <= 0:
@@ -164,7 +164,8 @@ class UdpSource:
         self._row_address = self._iovecs["base"].view(np.int64)[:, 1]
         self._row_offset = numbers.astype(np.int64) * block.row_bytes
         self._home = self._region.address + self._row_offset
-        self._aim(())
+        self._row_address[:] = self._home
+        self._aimed = 0
         stride = self._stride
         self._names = np.zeros(-(-count // stride), _SOCKADDR_IN)
         self._who = self._names["who"]
@@ -184,9 +185,9 @@ class UdpSource:
             j = min(self.batch, i + landing.count)
             np.add(self._row_offset[: j - i], landing.address, out=self._row_address[i:j])
             i = j
-        if i < self.batch:
-            self._row_address[i:] = self._home[i:]
-        self._at_home = not landings
+        if i < self._aimed:
+            self._row_address[i : self._aimed] = self._home[i : self._aimed]
+        self._aimed = i
         self.block.landings = landings
 
     def _note_senders(self, who: np.ndarray) -> None:
