@@ -137,13 +137,13 @@ class PoolsSection(Section):
 
 
 class WorkerTuning(Section):
-    """How a worker's process is scheduled."""
+    """How a worker's process is scheduled. What waits while it does not receive is lost, or holds its source back."""
 
     cpus: tuple[int, ...] = ()
     """Processors that the worker may run on; empty: all."""
 
-    realtime_priority: Annotated[int, Field(ge=0, le=99)] = 0
-    """SCHED_FIFO priority; 0: none. Needs CAP_SYS_NICE."""
+    realtime_priority: Annotated[int, Field(ge=0, le=99)] | None = None
+    """SCHED_FIFO priority of the threads that receive. Left out: 1 where the host allows it; 0: none."""
 
 
 class SourceSection(Section):

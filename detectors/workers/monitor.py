@@ -31,7 +31,7 @@ from detectors.workers.monitor_run import MonitorRun
 from detectors.workers.monitor_store import BufferStore
 from detectors.workers.notifier import Notifier
 from detectors.workers.tally import Tally
-from detectors.workers.tuning import QuietCollector, apply_tuning
+from detectors.workers.tuning import QuietCollector, starting_receivers, use_processors
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ def run(config: Config, source: PvaSection, state: RunState) -> int:
 
     Raises ConfigError, SizingError or HostError for whatever can be known to be wrong before the PV is connected.
     """
-    apply_tuning(source.tuning)
+    use_processors(source.tuning)
     _check_folder(config)
 
     def open_pv(spec: PvSpec) -> ImageSource:
@@ -75,6 +75,7 @@ class MonitorWorker:
     def __init__(self, config: Config, source: PvaSection, open_pv: OpenSource, *, aim: RunState) -> None:
         self.name = worker_name(source)
         self._config = config
+        self._tuning = source.tuning
         self._runtime = Runtime(config.detector.prefix)
         self._wake, stop = threading.Event(), threading.Event()
         driver = read_datadev()
@@ -116,8 +117,9 @@ class MonitorWorker:
         stack.callback(self.close)
         if self._ring is not None and self._config.timing:
             self._timing = TimingReceiver(self._config.timing, self._ring, self._wake.set)
-        for image_source, intake in zip(self._sources, self._intakes, strict=True):
-            image_source.start(intake)
+        with starting_receivers(self._tuning):
+            for image_source, intake in zip(self._sources, self._intakes, strict=True):
+                image_source.start(intake)
 
     def close(self, final: str = "Stopped") -> None:
         """Stop what brings data, settle what has come, and free everything. Idempotent; the first ``final`` stays."""

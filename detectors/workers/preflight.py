@@ -23,6 +23,7 @@ from detectors.pools.sizing import BufferPlan, plan_buffers, size_text
 from detectors.pools.socket_ring import SocketRing
 from detectors.runtime import SHM_FOLDER
 from detectors.wire.headers import HEADERS
+from detectors.workers.tuning import LOWEST_REALTIME
 
 IP_AND_UDP_HEADERS: Final = 28
 """IPv4 and UDP headers of a datagram, bytes."""
@@ -291,8 +292,8 @@ def _processors(request: Request) -> Iterator[Finding]:
                 f"{source.name}: tuning.cpus names {absent}, usable are {sorted(usable)}",
                 "correct tuning.cpus",
             )
-        if source.tuning.realtime_priority:
-            yield from _realtime(source)
+        if source.tuning.realtime_priority != 0:
+            yield _realtime(source)
     governors = {
         p.read_text().strip() for p in Path("/sys/devices/system/cpu").glob("cpu[0-9]*/cpufreq/scaling_governor")
     }
@@ -300,15 +301,17 @@ def _processors(request: Request) -> Iterator[Finding]:
         yield Finding("governor", Level.WARNING, ", ".join(sorted(governors)), "cpupower frequency-set -g performance")
 
 
-def _realtime(source: SourceSection) -> Iterator[Finding]:
+def _realtime(source: SourceSection) -> Finding:
     soft, _ = resource.getrlimit(resource.RLIMIT_RTPRIO)
-    wanted = source.tuning.realtime_priority
-    allowed = os.geteuid() == 0 or soft == resource.RLIM_INFINITY or soft >= wanted
-    yield Finding(
+    asked = source.tuning.realtime_priority
+    wanted = asked or LOWEST_REALTIME
+    if os.geteuid() == 0 or soft == resource.RLIM_INFINITY or soft >= wanted:
+        return Finding("real-time priority", Level.OK, f"{source.name}: {wanted}")
+    return Finding(
         "real-time priority",
-        Level.OK if allowed else Level.ERROR,
-        f"{source.name}: wants {wanted}, limit {'none' if allowed else soft}",
-        "" if allowed else f"ulimit -r {wanted}  (or give the process CAP_SYS_NICE)",
+        Level.ERROR if asked else Level.OK,
+        f"{source.name}: wants {wanted}, limit {soft}" if asked else f"{source.name}: none, the host allows {soft}",
+        f"ulimit -r {wanted}  (or give the process CAP_SYS_NICE)",
     )
 
 

@@ -30,7 +30,7 @@ from detectors.workers.notifier import Notifier
 from detectors.workers.pebble_slots import PebbleSlots
 from detectors.workers.preflight import Level, run_checks
 from detectors.workers.receiver_status import ReceiverParts, StatusTaker
-from detectors.workers.tuning import QuietCollector, apply_tuning
+from detectors.workers.tuning import QuietCollector, become_receiver, use_processors
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,8 @@ def run(config: Config, source: UdpSection, state: RunState) -> int:
     """
     runtime = Runtime(config.detector.prefix)
     worker = worker_name(source)
-    apply_tuning(source.tuning)
+    use_processors(source.tuning)
+    become_receiver(source.tuning)
     for finding in run_checks(config, cheap=True, only=source):
         if finding.level is not Level.OK:
             log.warning("%s: %s; %s", finding.check, finding.found, finding.remedy)

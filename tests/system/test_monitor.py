@@ -19,6 +19,7 @@ from tests.support.child import Child
 from tests.support.epics_env import free_ports
 from tests.support.images import image
 from tests.support.monitor_process import MonitorProcess, TimingLine, settled
+from tests.support.scheduling import realtime_allowed, realtime_threads
 
 PV = "T:CAM"
 SERVER = "tests.support.p4p_server"
@@ -50,6 +51,9 @@ def test_a_camera_runs_free_to_disk(start: Callable[..., MonitorProcess], tmp_pa
             worker.until(lambda s, n=n: s["unique_id"] == n)
         status = worker.until(lambda s: s["disk"]["written"] == 10)
         settled(status)
+        receiving = realtime_threads(worker.process.pid)
+        assert worker.process.pid not in receiving
+        assert bool(receiving) == realtime_allowed()
         assert (status["updates"]["missed"], status["pulse_id"], status["state"]) == (0, 11, "Receiving")
         assert worker.end() == 0, worker.log
     assert "Traceback" not in worker.log

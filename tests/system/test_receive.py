@@ -28,6 +28,7 @@ from sim.clock import Schedule
 from sim.faults import FaultRates
 from sim.pattern import frame_pattern
 from sim.udp_module import UdpModuleSender
+from tests.support.scheduling import realtime_allowed, realtime_threads
 
 pytestmark = pytest.mark.usefixtures("runtime_dir")
 
@@ -176,6 +177,7 @@ def test_frames_end_on_disk_as_documented(tmp_path: Path):
         assert status["frame_index"] == frames
         assert status["senders"] == 1
         assert status["dma"]["total_bytes"] == 16 << 20
+        assert realtime_threads(r.process.pid) == ({r.process.pid} if realtime_allowed() else set())
         assert r.stop()[0] == 0
     for n in range(frames):
         pulse = FIRST_PULSE + n * STEP

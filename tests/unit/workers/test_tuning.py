@@ -1,3 +1,4 @@
+import ast
 import gc
 import os
 import subprocess
@@ -8,16 +9,17 @@ import pytest
 from detectors.config import WorkerTuning
 from detectors.errors import HostError
 from detectors.workers import tuning
-from detectors.workers.tuning import QuietCollector, apply_tuning
+from detectors.workers.tuning import QuietCollector, become_receiver, use_processors
+from tests.support.scheduling import realtime_allowed
 
 
 def test_a_worker_runs_on_its_processors() -> None:
     cpu = min(os.sched_getaffinity(0))
     program = f"""
 from detectors.config import WorkerTuning
-from detectors.workers.tuning import apply_tuning
+from detectors.workers.tuning import use_processors
 import os
-apply_tuning(WorkerTuning(cpus=({cpu},)))
+use_processors(WorkerTuning(cpus=({cpu},)))
 print(os.sched_getaffinity(0))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
@@ -27,32 +29,68 @@ print(os.sched_getaffinity(0))
 def test_a_processor_that_is_not_there_is_one_line() -> None:
     before = os.sched_getaffinity(0)
     with pytest.raises(HostError, match=r"tuning.cpus: found \[1000\]: Invalid argument; this host has \d+ processors"):
-        apply_tuning(WorkerTuning(cpus=(1000,)))
+        use_processors(WorkerTuning(cpus=(1000,)))
     assert os.sched_getaffinity(0) == before
 
 
-def test_only_the_thread_that_asks_gets_the_priority() -> None:
-    program = """
+LOOK = """
 import os, threading
 from detectors.config import WorkerTuning
 from detectors.errors import HostError
-from detectors.workers.tuning import apply_tuning
-try:
-    apply_tuning(WorkerTuning(realtime_priority=5))
-except HostError:
-    print("refused")
-else:
-    other = []
-    thread = threading.Thread(target=lambda: other.append(os.sched_getscheduler(threading.get_native_id())))
+from detectors.workers.tuning import become_receiver, starting_receivers
+
+def here():
+    return os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK, os.sched_getparam(0).sched_priority
+
+def started():
+    found = []
+    thread = threading.Thread(target=lambda: found.append(here()))
     thread.start()
     thread.join()
-    own = os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK
-    print(own == os.SCHED_FIFO, os.sched_getparam(0).sched_priority, other == [os.SCHED_OTHER])
+    return found[0]
+
+try:
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+
+
+def priorities(program: str) -> list[tuple[int, int]]:
+    """Run a program that prints (policy, real-time priority) of several threads."""
+    indented = (
+        LOOK + "".join(f"    {line}\n" for line in program.splitlines()) + "except HostError:\n    print('refused')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", indented], capture_output=True, text=True, check=True, timeout=60)
     if done.stdout.strip() == "refused":
         pytest.skip("this host allows no real-time priority")
-    assert done.stdout.split() == ["True", "5", "True"]
+    return [ast.literal_eval(line) for line in done.stdout.splitlines()]
+
+
+def test_only_the_thread_that_receives_gets_the_priority() -> None:
+    own, other = priorities("become_receiver(WorkerTuning(realtime_priority=5))\nprint(here())\nprint(started())")
+    assert own == (os.SCHED_FIFO, 5)
+    assert other == (os.SCHED_OTHER, 0)
+
+
+def test_the_thread_that_receives_goes_before_ordinary_ones_where_it_may() -> None:
+    own, other = priorities("become_receiver(WorkerTuning())\nprint(here())\nprint(started())")
+    assert own == ((os.SCHED_FIFO, 1) if realtime_allowed() else (os.SCHED_OTHER, 0))
+    assert other == (os.SCHED_OTHER, 0)
+
+
+def test_the_priority_can_be_left_alone() -> None:
+    assert priorities("become_receiver(WorkerTuning(realtime_priority=0))\nprint(here())") == [(os.SCHED_OTHER, 0)]
+
+
+def test_threads_started_to_receive_get_the_priority_and_their_starter_does_not() -> None:
+    program = """
+with starting_receivers(WorkerTuning({})):
+    print(started())
+print(here())
+print(started())
+"""
+    ordinary = (os.SCHED_OTHER, 0)
+    first = (os.SCHED_FIFO, 1) if realtime_allowed() else ordinary
+    assert priorities(program.format("")) == [first, ordinary, ordinary]
+    assert priorities(program.format("realtime_priority=5")) == [(os.SCHED_FIFO, 5), ordinary, ordinary]
 
 
 def test_a_priority_that_is_refused_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,7 +101,7 @@ def test_a_priority_that_is_refused_is_one_line(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(
         HostError, match="realtime_priority: found 50: Operation not permitted; give the process CAP_SYS"
     ):
-        apply_tuning(WorkerTuning(realtime_priority=50))
+        become_receiver(WorkerTuning(realtime_priority=50))
 
 
 def test_nothing_is_collected_but_in_spare_moments(monkeypatch: pytest.MonkeyPatch) -> None:
