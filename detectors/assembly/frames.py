@@ -67,7 +67,9 @@ class _Ahead(Landing):
     __slots__ = ("index", "pulse", "slot")
 
     def __init__(self, index: int, pulse: int, slot: FrameMemory, rows: int, row_bytes: int) -> None:
-        super().__init__(slot, row_bytes, 0, rows)
+        # What Landing's constructor does, without the call: once a frame it counts.
+        self.address, self.count = slot.address, rows
+        self._memory, self._row_bytes, self._first = slot, row_bytes, 0
         self.index, self.pulse = index, pulse
         self.slot: Any = slot
 
@@ -113,9 +115,15 @@ class FrameAssembler:
         """Whether the stream fell silent: nothing is claimed for frames that may never come."""
         self._offered: Frame | None = None
         """Frame whose rest was offered for landing."""
+        self._offered_rows = 0
+        """Packets that there was room for, in all landings."""
         self._growing: Frame | None = None
         """The newest frame, if it is the only open one and all its packets landed in order. Its mask and rows are set
         when something else happens to it."""
+        self._whole = Frame(packets)
+        """What is told of a frame that came whole, in one block."""
+        self._whole.count = self._whole.top = packets
+        self._whole.mask.fill(True)
         self._steady = rules.pulse_id_step <= rules.max_pulse_jump
         """Whether the expected pulse_id is never taken for a jump."""
         self._gate = False
@@ -149,16 +157,20 @@ class FrameAssembler:
             landed = 0
             if block.landings:
                 if runs is not None and self._landed_well(block, runs):
-                    landed = sum([landing.count for landing in block.landings])
+                    landed = self._offered_rows
                     block.landings = ()
                 else:
                     block.gather(n)
-            for i, j in runs or self._sorter.runs(block, n):
+            runs = runs or self._sorter.runs(block, n)
+            k = 0
+            while k < len(runs):
+                i, j = runs[k]
                 if i < landed and (self._growing or self._nothing_open()):
-                    self._take_in_order(block, i, j)
+                    k += self._take_in_order(block, runs, k, landed)
                 else:
                     self._stop_growing()
                     self._run(block, i, j, in_place=i < landed)
+                    k += 1
         if self._begun:
             self._measure_period()
 
@@ -166,6 +178,7 @@ class FrameAssembler:
         """Return the rows that the next packets belong to if nothing goes wrong; ask right before receiving them."""
         newest = self._newest
         self._offered = None
+        self._offered_rows = 0
         if newest is None or not self._gate or self._silent:
             return ()
         landings: list[Landing] = []
@@ -174,9 +187,11 @@ class FrameAssembler:
             if frame.slot is None:
                 return ()
             self._offered = frame
-            landings.append(Landing(frame.slot, self._row_bytes, frame.top, self._packets - frame.top))
+            self._offered_rows = self._packets - frame.top
+            landings.append(Landing(frame.slot, self._row_bytes, frame.top, self._offered_rows))
         self._claim_ahead(newest)
         landings += itertools.islice(self._ahead, self._reach)
+        self._offered_rows += min(len(self._ahead), self._reach) * self._packets
         return landings
 
     def tick(self, now: float) -> None:
@@ -272,22 +287,74 @@ class FrameAssembler:
         """Whether all frames so far are closed, no other stream is held, and the expected pulse_id is never a jump."""
         return self._newest is not None and self._base > self._newest and self._steady and not self._held.frames
 
-    def _take_in_order(self, block: PacketBlock, i: int, j: int) -> None:
-        """Take packets i to j - 1, which have landed right, in the growing frame or a new one: what ``_run`` does, in short."""
+    def _take_in_order(self, block: PacketBlock, runs: list[tuple[int, int]], first: int, landed: int) -> int:
+        """Take the runs from ``first`` on that landed right, in the growing frame and in new ones; return how many they were.
+
+        Does what ``_run`` does, in short.
+        """
+        k, end = first, len(runs)
+        if self._growing:
+            self._grow(*runs[k])
+            k += 1
+        if end - k > 1:
+            k += self._take_whole(block, runs, k, landed)
+        if k < end and runs[k][0] < landed:
+            self._begin_growing(block, runs[k][0])
+            self._grow(*runs[k])
+            k += 1
+        return k - first
+
+    def _take_whole(self, block: PacketBlock, runs: list[tuple[int, int]], first: int, landed: int) -> int:
+        """Take the runs from ``first`` on that are whole frames and landed right; return how many they were."""
+        ahead, closed, slots, whole = self._ahead, self._closed, self._slots, self._whole
+        pulse_bits, daq_rec, packets = block.pulse_bits, block.daq_rec, self._packets
+        whole.began_s = self._now
+        number = 0
+        for i, j in itertools.islice(runs, first, None):
+            if j - i < packets or i >= landed:
+                break
+            claimed = ahead.popleft()
+            whole.index, whole.pulse_id, whole.daq_rec = claimed.index, claimed.pulse, daq_rec.item(i)
+            closed.put_whole(claimed.index, pulse_bits.item(i), claimed.pulse)
+            slots.finish(claimed.slot, whole)
+            number += 1
+        if number:
+            self._follow(whole.index, whole.pulse_id)
+            self._base = whole.index + 1
+            self.last_frame, self.last_pulse = whole.index, whole.pulse_id
+            self._begun += number
+            self._heard = self._now
+            fates = self.fates
+            fates.placed += number * packets
+            fates.expected += number * packets
+            fates.complete += number
+            fates.delivered += number
+        return number
+
+    def _follow(self, index: int, pulse: int) -> None:
+        """Make a frame the newest that came in its turn, with the pulse_id expected of it."""
+        self._newest = index
+        if self._skip is not None and index > self._skip + self._size:
+            self._skip = None
+        self._pulses.follow(index, pulse)
+
+    def _begin_growing(self, block: PacketBlock, i: int) -> None:
+        """Open the frame that packet i, which has landed right, begins."""
+        claimed = self._ahead.popleft()
+        index = self._base = claimed.index
+        self._follow(index, claimed.pulse)
+        self._growing = frame = self._ring[index % self._size]
+        frame.index, frame.bits, frame.daq_rec = index, block.pulse_bits.item(i), block.daq_rec.item(i)
+        frame.pulse = frame.pulse_id = claimed.pulse
+        frame.began_s, frame.slot, frame.count = self._now, claimed.slot, 0
+        frame.bad_pulse = frame.flagged = False
+        self._open += 1
+        self._begun += 1
+
+    def _grow(self, i: int, j: int) -> None:
+        """Count packets i to j - 1, which have landed right in the growing frame."""
         frame = self._growing
-        if frame is None:
-            ahead = self._ahead.popleft()
-            index = self._newest = self._base = ahead.index
-            if self._skip is not None and index > self._skip + self._size:
-                self._skip = None
-            self._pulses.follow(index, ahead.pulse)
-            self._growing = frame = self._ring[index % self._size]
-            frame.index, frame.bits, frame.daq_rec = index, block.pulse_bits.item(i), block.daq_rec.item(i)
-            frame.pulse = frame.pulse_id = ahead.pulse
-            frame.began_s, frame.slot, frame.count = self._now, ahead.slot, 0
-            frame.bad_pulse = frame.flagged = False
-            self._open += 1
-            self._begun += 1
+        assert frame is not None
         frame.count += j - i
         frame.top = frame.count
         self.fates.placed += j - i

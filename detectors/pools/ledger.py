@@ -234,7 +234,8 @@ class Ledger:
         Raises UseAfterReleaseError when it has ended already.
         """
         with self._lock:
-            hold.check()
+            if not hold.held:
+                hold.check()
             hold.held = False
         if self._orphans:
             self._reap()

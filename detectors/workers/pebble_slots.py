@@ -7,7 +7,7 @@ import numpy as np
 
 from detectors.assembly.frame_slots import Frame
 from detectors.errors import PoolExhaustedError
-from detectors.frame import MISSING_MASK_BYTES, FrameInfo
+from detectors.frame import MISSING_MASK_BYTES, Damage, FrameInfo
 from detectors.pools.pebble import Pebble, PebbleLease, PebbleLoan
 
 
@@ -29,7 +29,9 @@ class PebbleSlots:
         self._wait_s = wait_s
         self._deliver = deliver
         self._on_loan: set[int] = set()
-        self._began_s, self._began_ns = -1.0, 0
+        self._began_s = -1.0
+        self._of_whole = FrameInfo()
+        """What there is to know of a frame that began then, if it is whole."""
 
     def claim(self, pulse_id: int, *, wait: bool = True) -> PebbleLoan | None:
         """Return the slot of a pulse; None when it is not free, or did not come free in time."""
@@ -53,12 +55,16 @@ class PebbleSlots:
 
     def finish(self, slot: PebbleLoan, frame: Frame) -> None:
         """Freeze a finished frame and pass the lease on."""
-        missing = b""
-        if frame.count < self._expected:
-            missing = np.packbits(~frame.mask, bitorder="little").tobytes().ljust(MISSING_MASK_BYTES, b"\0")
         if frame.began_s != self._began_s:  # frames of one wake-up began together
             self._began_s = frame.began_s
-            self._began_ns = time.time_ns() - int((time.monotonic() - frame.began_s) * 1e9)
+            began_ns = time.time_ns() - int((time.monotonic() - frame.began_s) * 1e9)
+            self._of_whole = FrameInfo(began_ns, Damage.NONE, self._expected)
+        info = self._of_whole
+        if frame.flagged or frame.count < self._expected:
+            missing = b""
+            if frame.count < self._expected:
+                missing = np.packbits(~frame.mask, bitorder="little").tobytes().ljust(MISSING_MASK_BYTES, b"\0")
+            info = FrameInfo(info.timestamp_ns, frame.damage, self._expected, missing)
         self._on_loan.discard(slot.slot)
         self._deliver(
             slot.freeze(
@@ -66,6 +72,6 @@ class PebbleSlots:
                 daq_rec=frame.daq_rec,
                 n_recv_packets=frame.count,
                 module_id=self._module_id,
-                info=FrameInfo(self._began_ns, frame.damage, self._expected, missing),
+                info=info,
             )
         )
