@@ -265,21 +265,17 @@ class FrameAssembler:
 
     def _landed_well(self, block: PacketBlock, runs: list[tuple[int, int]]) -> bool:
         """Whether every packet that landed in a frame is the one that belongs there."""
-        frame, k = self._offered, 0
+        frame, index, k = self._offered, block.framenum.item(0), 0
         if frame:
-            if (
-                block.framenum.item(0) != frame.index
-                or block.packetnum.item(0) != frame.top
-                or block.pulse_bits.item(0) != frame.bits
-            ):
+            if index != frame.index or block.packetnum.item(0) != frame.top or block.pulse_bits.item(0) != frame.bits:
                 return False
             k = 1
-        elif block.packetnum.item(0):
+        elif block.packetnum.item(0) or (self._ahead and index != self._ahead[0].index):
             return False
         # The runs are of frames that follow each other, and so are those that slots are claimed for.
-        framenum, pulse = block.framenum, block.pulse
-        for ahead, (i, _) in zip(self._ahead, runs[k:], strict=False):
-            if framenum.item(i) != ahead.index or pulse.item(i) != ahead.pulse:
+        pulse = block.pulse
+        for ahead, (i, _) in zip(self._ahead, runs[k:], strict=False):  # noqa: SIM110  a generator is another frame
+            if pulse.item(i) != ahead.pulse:
                 return False
         return True
 

@@ -85,15 +85,27 @@ class Outputs:
         )
 
     def offer(self, lease: PebbleLease) -> None:
-        """Give a frame to every stage and take the lease over."""
-        disk = self.disk if self.disk and self.disk.admit() else None
-        zmq = self.zmq if self.zmq and self.zmq.admit() else None
-        if disk:
-            disk.put(lease.clone() if zmq else lease)
-        if zmq:
-            zmq.put(lease)
-        elif not disk:
+        """Give a frame to every stage that takes it, and take the lease over."""
+        takers = self.admit()
+        if takers:
+            self.put(lease, takers)
+        else:
             lease.close()
+
+    def admit(self) -> tuple[Stage, ...]:
+        """Count a frame that is offered to every stage; return those that take it: ``put`` it then."""
+        to_disk = self.disk is not None and self.disk.admit()
+        to_zmq = self.zmq is not None and self.zmq.admit()
+        if to_disk:
+            return (self.disk, self.zmq) if to_zmq else (self.disk,)  # type: ignore[return-value]
+        return (self.zmq,) if to_zmq else ()  # type: ignore[return-value]
+
+    @staticmethod
+    def put(lease: PebbleLease, takers: Sequence[Stage]) -> None:
+        """Give an admitted frame to the stages that take it, one at least, and take the lease over."""
+        for stage in takers[1:]:
+            stage.put(lease.clone())
+        takers[0].put(lease)
 
     def set_enabled(self, output: str, enabled: bool) -> None:  # noqa: FBT001
         """Switch one output, ``disk`` or ``zmq``. Raises CommandError for an unknown or unconfigured one."""

@@ -72,7 +72,7 @@ class _Slots:
 
 
 class PebbleLoan(Hold):
-    """One slot, exclusive and writable. End it with ``freeze`` or ``discard``; leaving a ``with`` block discards."""
+    """One slot, exclusive and writable. End it with ``freeze``, ``publish`` or ``discard``; leaving a ``with`` block discards."""
 
     __slots__ = ("_memory", "_place", "address", "pulse_id")
 
@@ -95,28 +95,14 @@ class PebbleLoan(Hold):
         return self._memory.array[self.slot][start : start + self._memory.data_bytes]
 
     def freeze(
-        self, *, frame_index: int, daq_rec: int, n_recv_packets: int, module_id: int, info: FrameInfo
+        self, frame_index: int, daq_rec: int, n_recv_packets: int, module_id: int, info: FrameInfo
     ) -> "PebbleLease":
         """Complete the record, publish the slot to other processes, and return the first lease on it.
 
         Raises UseAfterReleaseError when the loan has ended.
         """
         memory, slot = self._memory, self.slot
-        self.check()
-        ENTRY_BODY.pack_into(
-            memory.entries[slot], 0, self.pulse_id, frame_index, daq_rec, n_recv_packets, module_id,
-            info.timestamp_ns, info.damage, info.expected_packets, 1, info.missing,
-        )  # fmt: skip
-        RECORD_HEAD.pack_into(
-            memory.slots[slot],
-            self._place,
-            FORMAT_MARKER,
-            self.pulse_id,
-            frame_index,
-            daq_rec,
-            n_recv_packets,
-            module_id,
-        )
+        self._complete(frame_index, daq_rec, n_recv_packets, module_id, info)
         self._ledger.hand_over(self)
         lease = PebbleLease(
             self._ledger,
@@ -132,6 +118,27 @@ class PebbleLoan(Hold):
         )
         memory.publish(slot)
         return lease
+
+    def publish(self, frame_index: int, daq_rec: int, n_recv_packets: int, module_id: int, info: FrameInfo) -> None:
+        """Complete the record and publish the slot to other processes: nobody in this one wants it.
+
+        Raises UseAfterReleaseError when the loan has ended.
+        """
+        self._complete(frame_index, daq_rec, n_recv_packets, module_id, info)
+        self._memory.publish(self.slot)
+        self._ledger.release(self)
+
+    def _complete(self, frame_index: int, daq_rec: int, n_recv_packets: int, module_id: int, info: FrameInfo) -> None:
+        if not self.held:
+            self.check()
+        memory, slot, pulse_id = self._memory, self.slot, self.pulse_id
+        ENTRY_BODY.pack_into(
+            memory.entries[slot], 0, pulse_id, frame_index, daq_rec, n_recv_packets, module_id,
+            info.timestamp_ns, info.damage, info.expected_packets, 1, info.missing,
+        )  # fmt: skip
+        RECORD_HEAD.pack_into(
+            memory.slots[slot], self._place, FORMAT_MARKER, pulse_id, frame_index, daq_rec, n_recv_packets, module_id
+        )
 
     def discard(self) -> None:
         """Give the slot back unused. Raises DoubleReleaseError when the loan has ended."""

@@ -1,7 +1,8 @@
 """Gives the assembler pebble slots for its frames, and passes finished frames on."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -11,8 +12,20 @@ from detectors.frame import MISSING_MASK_BYTES, Damage, FrameInfo
 from detectors.pools.pebble import Pebble, PebbleLease, PebbleLoan
 
 
+class Outputs(Protocol):
+    """Where finished frames go within this process; see ``detectors.outputs``."""
+
+    def admit(self) -> Sequence[Any]:
+        """Count a frame that is offered; return those who take it."""
+        ...
+
+    def put(self, lease: PebbleLease, takers: Sequence[Any]) -> None:
+        """Give a frame to those who take it, and take the lease over."""
+        ...
+
+
 class PebbleSlots:
-    """FrameSlots on a pebble. ``deliver`` takes each lease over."""
+    """FrameSlots on a pebble: finished frames go to ``outputs``, and ``notify`` is told their pulse_ids."""
 
     def __init__(
         self,
@@ -21,13 +34,15 @@ class PebbleSlots:
         module_id: int,
         expected_packets: int,
         wait_s: float,
-        deliver: Callable[[PebbleLease], None],
+        outputs: Outputs,
+        notify: Callable[[int], None],
     ) -> None:
         self._pebble = pebble
         self._module_id = module_id
         self._expected = expected_packets
         self._wait_s = wait_s
-        self._deliver = deliver
+        self._outputs = outputs
+        self._notify = notify
         self._on_loan: set[int] = set()
         self._began_s = -1.0
         self._of_whole = FrameInfo()
@@ -54,7 +69,7 @@ class PebbleSlots:
         slot.discard()
 
     def finish(self, slot: PebbleLoan, frame: Frame) -> None:
-        """Freeze a finished frame and pass the lease on."""
+        """Publish a finished frame to other processes, and give it to the outputs that take it."""
         if frame.began_s != self._began_s:  # frames of one wake-up began together
             self._began_s = frame.began_s
             began_ns = time.time_ns() - int((time.monotonic() - frame.began_s) * 1e9)
@@ -66,12 +81,10 @@ class PebbleSlots:
                 missing = np.packbits(~frame.mask, bitorder="little").tobytes().ljust(MISSING_MASK_BYTES, b"\0")
             info = FrameInfo(info.timestamp_ns, frame.damage, self._expected, missing)
         self._on_loan.discard(slot.slot)
-        self._deliver(
-            slot.freeze(
-                frame_index=frame.index,
-                daq_rec=frame.daq_rec,
-                n_recv_packets=frame.count,
-                module_id=self._module_id,
-                info=info,
-            )
-        )
+        takers = self._outputs.admit()
+        told = (frame.index, frame.daq_rec, frame.count, self._module_id, info)
+        if takers:
+            self._outputs.put(slot.freeze(*told), takers)
+        else:
+            slot.publish(*told)
+        self._notify(slot.pulse_id)

@@ -18,7 +18,7 @@ from detectors.config import Config, UdpSection
 from detectors.errors import CommandError
 from detectors.outputs.outputs import Outputs, worker_name
 from detectors.pools.host_memory import Machine, check_memory
-from detectors.pools.pebble import Pebble, PebbleLease
+from detectors.pools.pebble import Pebble
 from detectors.pools.sizing import plan_buffers
 from detectors.run_state import RunState, Service, next_state
 from detectors.runtime import Runtime
@@ -132,7 +132,8 @@ class Receiver:
             module_id=module.module_id,
             expected_packets=geometry.packets_per_frame,
             wait_s=config.pools_of(module).exhausted_wait_s,
-            deliver=self._deliver,
+            outputs=outputs,
+            notify=self._notifier.send,
         )
         rules = AssemblyRules(
             module_id=module.module_id,
@@ -227,12 +228,6 @@ class Receiver:
         if self._outputs is None:
             raise CommandError(f"{self._worker}: still starting; ask again")
         return self._outputs
-
-    def _deliver(self, lease: PebbleLease) -> None:
-        pulse_id = lease.pulse_id
-        assert self._outputs
-        self._outputs.offer(lease)
-        self._notifier.send(pulse_id)
 
     def _go_to(self, state: RunState) -> None:
         """Open or close the gate as a run state wants it."""

@@ -1,4 +1,7 @@
 import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -6,7 +9,7 @@ import pytest
 from detectors.assembly.frame_slots import AssemblyRules
 from detectors.assembly.frames import FrameAssembler
 from detectors.frame import Damage, RecordShape
-from detectors.pools.pebble import Pebble, PebbleLease
+from detectors.pools.pebble import Pebble, PebbleLease, PebbleReader
 from detectors.wire.packet_block import PacketBlock
 from detectors.workers.pebble_slots import PebbleSlots
 from tests.unit.assembly.packets import MODULE, Packet, fill_block, frame_of, small
@@ -14,12 +17,36 @@ from tests.unit.assembly.packets import MODULE, Packet, fill_block, frame_of, sm
 GEOMETRY = small(8)
 
 
-class Rig:
-    def __init__(self, wait_s: float = 0.0) -> None:
+class Takes:
+    """Outputs that keep every lease, or want none."""
+
+    def __init__(self) -> None:
         self.leases: list[PebbleLease] = []
-        self.pebble = Pebble(None, RecordShape(GEOMETRY.frame_bytes), count=4, slot_bytes=12288)
+        self.wanted = True
+        self.offered = 0
+
+    def admit(self) -> Sequence[Any]:
+        self.offered += 1
+        return (self,) if self.wanted else ()
+
+    def put(self, lease: PebbleLease, takers: Sequence[Any]) -> None:
+        assert takers == (self,)
+        self.leases.append(lease)
+
+
+class Rig:
+    def __init__(self, wait_s: float = 0.0, segment: Path | None = None) -> None:
+        self.outputs = Takes()
+        self.leases = self.outputs.leases
+        self.told: list[int] = []
+        self.pebble = Pebble(segment, RecordShape(GEOMETRY.frame_bytes), count=4, slot_bytes=12288)
         slots = PebbleSlots(
-            self.pebble, module_id=MODULE, expected_packets=8, wait_s=wait_s, deliver=self.leases.append
+            self.pebble,
+            module_id=MODULE,
+            expected_packets=8,
+            wait_s=wait_s,
+            outputs=self.outputs,
+            notify=self.told.append,
         )
         self.assembler = FrameAssembler(GEOMETRY, AssemblyRules(MODULE), slots, batch=16)
         self.assembler.open_gate()
@@ -42,6 +69,24 @@ def test_frame_becomes_a_record():
     assert (lease.info.damage, lease.info.missing, lease.info.expected_packets) == (Damage.NONE, b"", 8)
     assert lease.info.timestamp_ns > 1_600_000_000 * 10**9
     lease.close()
+
+
+def test_a_frame_that_no_output_wants_is_there_for_other_processes(tmp_path: Path):
+    rig = Rig(segment=tmp_path / "segment")
+    rig.outputs.wanted = False
+    rig.feed([p.but(daq_rec=3) for p in frame_of(9, 8)])
+    assert (rig.outputs.offered, rig.leases, rig.told) == (1, [], [1009])
+    reader = PebbleReader(tmp_path / "segment")
+    pixels = np.zeros(GEOMETRY.frame_bytes, np.uint8)
+    copy = reader.read(1009, pixels)
+    assert copy is not None
+    assert (copy.frame_index, copy.daq_rec, copy.n_recv_packets, copy.module_id) == (9, 3, 8, MODULE)
+    assert pixels.reshape(8, -1)[:, 0].tolist() == [p.fill for p in frame_of(9, 8)]
+    stats = rig.pebble.stats()
+    assert stats.acquires - stats.returns == stats.in_use  # only slots claimed ahead
+    assert stats.out_of_order == 0
+    reader.close()
+    rig.pebble.close()
 
 
 def test_missing_packets_travel_with_the_frame():
