@@ -12,11 +12,15 @@ from typing import Final
 import zmq
 
 from detectors.errors import HostError
+from detectors.pools.heap import MMAP_THRESHOLD, TRIM_THRESHOLD, tune_heap
 from detectors.pools.pebble import PebbleLease
 from detectors.stats import OutputStats
 
 _UNSUBSCRIBE: Final = 0
 _LINGER_MS: Final = 500
+
+_HEAP: Final = {MMAP_THRESHOLD: 32 << 20, TRIM_THRESHOLD: 64 << 20}
+"""ZMQ's copies of frames (up to 32 MiB each, the most that glibc allows) use the memory of earlier ones again."""
 
 
 class ModulePublisher:
@@ -33,6 +37,7 @@ class ModulePublisher:
     most = 1
 
     def __init__(self, address: str, high_water_mark: int) -> None:
+        tune_heap(_HEAP)
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.XPUB)
         self._socket.sndhwm = high_water_mark

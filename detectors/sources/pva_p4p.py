@@ -4,7 +4,6 @@ p4p (pvxs) allocates each array afresh; the pixels are copied into the slot with
 once whatever the sink does, so losses happen where they are counted, or show as gaps in uniqueId.
 """
 
-import ctypes
 import logging
 import threading
 from typing import Any, Final
@@ -12,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from detectors.errors import WireError
+from detectors.pools.heap import ARENA_MAX, MMAP_MAX, TOP_PAD, TRIM_THRESHOLD, tune_heap
 from detectors.sources.delivery import Delivery
 from detectors.sources.image_source import ImageSink
 from detectors.sources.pvspec import PvSpec
@@ -29,18 +29,8 @@ _REQUEST: Final = f"record[queueSize={_QUEUE}]field()"
 _SILENCE_S: Final = 3.0
 """Time after which a PV that never connected is reported."""
 
-_MALLOPT: Final = {-4: 0, -8: 1, -1: 2**31 - 1, -2: 400 << 20}
-"""M_MMAP_MAX, M_ARENA_MAX, M_TRIM_THRESHOLD, M_TOP_PAD: large blocks come from one heap that is never given back.
-
-As shipped, every image is a fresh mmap, and its page faults cost more than its copy.
-"""
-
-
-def tune_allocator() -> None:
-    """Make glibc reuse the memory of arrays, for the whole process; call before other threads have heaps of their own."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is None or not all(mallopt(option, value) for option, value in _MALLOPT.items()):
-        log.warning("mallopt is not to be had on this host: p4p will be slower with large images")
+_HEAP: Final = {MMAP_MAX: 0, ARENA_MAX: 1, TRIM_THRESHOLD: 2**31 - 1, TOP_PAD: 400 << 20}
+"""Arrays come from one heap that is never given back."""
 
 
 class P4pClient:
@@ -54,8 +44,8 @@ class P4pClient:
     def __init__(self, spec: PvSpec, *, when_full: str, tune: bool = True) -> None:
         self._spec = spec
         self._when_full = when_full
-        if tune:
-            tune_allocator()
+        if tune and not tune_heap(_HEAP):
+            log.warning("mallopt is not to be had on this host: p4p will be slower with large images")
 
     def serve(self, sink: ImageSink, stop: threading.Event, wake: threading.Event) -> None:
         """Deliver updates until ``stop`` is set; ``wake`` is set along with it, and by us when updates came."""
