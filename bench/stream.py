@@ -21,6 +21,8 @@ from detectors.workers.control import request
 FRAME_BYTES = 2 * 512 * 1024
 SLOTS = 128
 SECONDS = 5.0
+QUEUE_S = 0.06
+"""What the queues to the consumers hold: they share the processors with all the rest and have to wait at times."""
 
 CONSUMER = """
 import sys, zmq
@@ -99,6 +101,7 @@ def _measure(modules: int, rate_hz: float, seconds: float) -> dict[str, float]:
         config.write_text(
             f'[detector]\nname = "JF"\nprefix = "BENCH:"\n{tables}[stream]\nfull = "ipc://{folder}/full"\n'
             f'reduced = "ipc://{folder}/reduced"\npulse = "ipc://{folder}/pulse"\n'
+            f"high_water_mark = {max(20, int(QUEUE_S * rate_hz))}\n"
         )
         player = Player(runtime, modules)
         children = [

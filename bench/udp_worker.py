@@ -12,7 +12,15 @@ RING_COUNT = 128
 class Worker(WorkerProcess):
     """``pebbledaq receive`` of JUNGFRAU modules; context manager."""
 
-    def __init__(self, port: int, *, module: int = 0, cpus: tuple[int, ...] = (), disk: Path | None = None) -> None:
+    def __init__(
+        self,
+        port: int,
+        *,
+        module: int = 0,
+        cpus: tuple[int, ...] = (),
+        disk: Path | None = None,
+        max_frame_gap: int = 100,
+    ) -> None:
         config = f"""
 [dma]
 cfgRxCount = {RING_COUNT}
@@ -22,6 +30,7 @@ name = "M00"
 module_id = {module}
 port = {port}
 address = "127.0.0.1"
+max_frame_gap = {max_frame_gap}
 tuning = {{ cpus = {list(cpus)} }}
 """
         config += f'[disk]\nfolder = "{disk}"\nmin_free = "1 MiB"\n' if disk else ""

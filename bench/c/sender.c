@@ -4,9 +4,9 @@
  * calls than a sender can make. With a processor to itself the sender is on time to the microsecond; without one it only
  * sleeps, and packets less than the timer's grain apart go out together.
  *
- * usage: sender PORT MODULES FRAMES RATE CPU
- *   module m is sent to port PORT + m, with moduleID m and pulse_id = framenum = 1, 2, ...; RATE in frames a second of each
- *   module, 0: as fast as it goes; CPU -1: any.
+ * usage: sender PORT MODULES FRAMES RATE CPU FIRST
+ *   module m is sent to port PORT + m, with moduleID m and pulse_id = framenum = FIRST, FIRST + 1, ...; RATE in frames a
+ *   second of each module, 0: as fast as it goes; CPU -1: any.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -57,12 +57,12 @@ static void wait_until(double when, int exactly) {
 }
 
 int main(int argc, char **argv) {
-  if (argc != 6) {
-    fprintf(stderr, "usage: sender PORT MODULES FRAMES RATE CPU\n");
+  if (argc != 7) {
+    fprintf(stderr, "usage: sender PORT MODULES FRAMES RATE CPU FIRST\n");
     return 2;
   }
   int port = atoi(argv[1]), modules = atoi(argv[2]), core = atoi(argv[5]);
-  long frames = atol(argv[3]);
+  long frames = atol(argv[3]), first_frame = atol(argv[6]);
   double rate = atof(argv[4]);
   if (modules < 1 || modules > MOST_MODULES) return 2;
   if (core >= 0) {
@@ -99,8 +99,8 @@ int main(int argc, char **argv) {
       if (rate > 0) wait_until(begun + (f + (double)first / PER_FRAME) / rate, core >= 0);
       for (int m = 0; m < modules; m++) {
         for (int p = first; p < first + burst; p++) {
-          head[p].framenum = f + 1;
-          head[p].bunchid = f + 1;
+          head[p].framenum = first_frame + f;
+          head[p].bunchid = first_frame + f;
           head[p].module = m;
           message[p].msg_hdr.msg_name = &to[m];
         }
