@@ -113,7 +113,7 @@ def _works(reader: BufferReader, frames: int, source: Path) -> dict[str, Work]:
 
 def rows(*, quick: bool) -> Iterator[Row]:
     """Yield the ratios to cp, to h5py's defaults and to hdf5plugin on one thread."""
-    frames = 200 if quick else 400
+    frames = 200 if quick else 300
     for modules in (1, 2):
         with buffer(frames, modules) as reader:
             source = reader.folder.parent / "source"

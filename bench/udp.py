@@ -125,7 +125,7 @@ def rows(*, quick: bool = False) -> Iterator[Row]:
 
 
 def _receive(udp: Udp, repeats: int) -> Iterator[Row]:
-    for rate, frames in ((1000, 1500), (100, 150)):
+    for rate, frames in ((1000, 1200), (100, 150)):
         limit: list[float] = []
         classic: list[float] = []
         ours: list[float] = []
@@ -152,7 +152,7 @@ def _largest_rate(udp: Udp, repeats: int) -> Iterator[Row]:
     for _ in range(repeats):
         for name, rates in found.items():
             rates.append(0.0)
-            for rate in (1200, 1400, 1600, 1800, 2000, 2400):
+            for rate in (1200, 1500, 1800, 2100, 2400):
                 frames = rate // 2
                 run = udp.ours(frames, rate) if name == "ours" else udp.native("classic", frames, rate)
                 if run.lost:

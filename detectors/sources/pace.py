@@ -6,7 +6,7 @@ one that brings a single one, since most of it is the caches that have gone cold
 
 from typing import Final
 
-TARGET_PACKETS: Final = 640
+TARGET_PACKETS: Final = 1280
 """Packets that a look should find: half a batch, so that it is seldom cut in two."""
 
 SHORTEST_S: Final = 0.3e-3

@@ -20,7 +20,7 @@ from detectors.pools.region import Region
 from detectors.pools.socket_ring import SocketRing
 from detectors.wire.packet_block import Landing, PacketBlock
 
-LEAST_BATCH: Final = 1024
+LEAST_BATCH: Final = 2048
 """Packets taken by one call, at least."""
 
 MOST_SENDERS: Final = 1024

@@ -68,7 +68,7 @@ def test_a_rate_that_rises_to_the_line_does_not_fill_the_buffer():
 
 
 def test_tick_has_a_lower_bound():
-    assert pace_at(4_000_000, 8000).tick_s == SHORTEST_S
+    assert pace_at(8_000_000, 16_000).tick_s == SHORTEST_S
 
 
 def test_buffer_of_a_few_packets_is_looked_at_without_pause():
