@@ -38,7 +38,7 @@ def resident_bytes(pid: int) -> int:
     return int(found[1]) << 10
 
 
-@pytest.mark.parametrize(("rx_count", "timing"), [(15, True), (63, False)])
+@pytest.mark.parametrize(("rx_count", "timing"), [(15, True), (31, False)])
 def test_it_is_what_sizes_said(camera: Child, tmp_path: Path, rx_count: int, timing: bool) -> None:
     if mem_available() < 4 << 30:
         pytest.skip("needs 4 GiB of memory")
