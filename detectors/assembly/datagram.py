@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, Self
 
+import numpy as np
+
 from detectors.buffer.fields import Field, field_names
 from detectors.frame import MISSING_MASK_BYTES
 
@@ -65,12 +67,9 @@ class DatagramLayout:
         return (self.payload_bytes,)
 
 
-def missing_mask(present: Sequence[bool]) -> bytes:
-    """Return the mask of the fields that lack, bit ``n % 8`` of byte ``n // 8``; empty when none does."""
-    if all(present):
+def missing_mask(present: Sequence[bool] | np.ndarray) -> bytes:
+    """Return the mask of the parts that lack, bit ``n % 8`` of byte ``n // 8``; empty when none does."""
+    lacking = np.logical_not(present)
+    if not lacking.any():
         return b""
-    mask = bytearray(MISSING_MASK_BYTES)
-    for n, there in enumerate(present):
-        if not there:
-            mask[n // 8] |= 1 << (n % 8)
-    return bytes(mask)
+    return np.packbits(lacking, bitorder="little").tobytes().ljust(MISSING_MASK_BYTES, b"\0")

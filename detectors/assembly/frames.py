@@ -122,7 +122,7 @@ class FrameAssembler:
         when something else happens to it."""
         self._whole = Frame(packets)
         """What is told of a frame that came whole, in one block."""
-        self._whole.count = self._whole.top = packets
+        self._whole.count = packets
         self._whole.mask.fill(True)
         self._steady = rules.pulse_id_step <= rules.max_pulse_jump
         """Whether the expected pulse_id is never taken for a jump."""
@@ -306,7 +306,7 @@ class FrameAssembler:
         pulse_bits, daq_rec, packets = block.pulse_bits, block.daq_rec, self._packets
         whole.began_s = self._now
         number = 0
-        for i, j in itertools.islice(runs, first, None):
+        for i, j in runs[first:]:
             if j - i < packets or i >= landed:
                 break
             claimed = ahead.popleft()

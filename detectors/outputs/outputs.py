@@ -92,13 +92,9 @@ class Outputs:
         else:
             lease.close()
 
-    def admit(self) -> tuple[Stage, ...]:
+    def admit(self) -> list[Stage]:
         """Count a frame that is offered to every stage; return those that take it: ``put`` it then."""
-        to_disk = self.disk is not None and self.disk.admit()
-        to_zmq = self.zmq is not None and self.zmq.admit()
-        if to_disk:
-            return (self.disk, self.zmq) if to_zmq else (self.disk,)  # type: ignore[return-value]
-        return (self.zmq,) if to_zmq else ()  # type: ignore[return-value]
+        return [stage for stage in (self.disk, self.zmq) if stage and stage.admit()]
 
     @staticmethod
     def put(lease: PebbleLease, takers: Sequence[Stage]) -> None:

@@ -234,8 +234,7 @@ class Ledger:
         Raises UseAfterReleaseError when it has ended already.
         """
         with self._lock:
-            if not hold.held:
-                hold.check()
+            hold.check()
             hold.held = False
         if self._orphans:
             self._reap()

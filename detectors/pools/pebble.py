@@ -129,8 +129,7 @@ class PebbleLoan(Hold):
         self._ledger.release(self)
 
     def _complete(self, frame_index: int, daq_rec: int, n_recv_packets: int, module_id: int, info: FrameInfo) -> None:
-        if not self.held:
-            self.check()
+        self.check()
         memory, slot, pulse_id = self._memory, self.slot, self.pulse_id
         ENTRY_BODY.pack_into(
             memory.entries[slot], 0, pulse_id, frame_index, daq_rec, n_recv_packets, module_id,

@@ -7,7 +7,7 @@ one that brings a single one, since most of it is the caches that have gone cold
 from typing import Final
 
 TARGET_PACKETS: Final = 1280
-"""Packets that a look should find: half a batch, so that it is seldom cut in two."""
+"""Packets that a look should find: well below a batch, so that it is seldom cut in two."""
 
 SHORTEST_S: Final = 0.3e-3
 """A sleep is not made shorter than this, s: it would cost more than it saves."""

@@ -1,27 +1,14 @@
 """Gives the assembler pebble slots for its frames, and passes finished frames on."""
 
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable
 
-import numpy as np
-
+from detectors.assembly.datagram import missing_mask
 from detectors.assembly.frame_slots import Frame
 from detectors.errors import PoolExhaustedError
-from detectors.frame import MISSING_MASK_BYTES, Damage, FrameInfo
-from detectors.pools.pebble import Pebble, PebbleLease, PebbleLoan
-
-
-class Outputs(Protocol):
-    """Where finished frames go within this process; see ``detectors.outputs``."""
-
-    def admit(self) -> Sequence[Any]:
-        """Count a frame that is offered; return those who take it."""
-        ...
-
-    def put(self, lease: PebbleLease, takers: Sequence[Any]) -> None:
-        """Give a frame to those who take it, and take the lease over."""
-        ...
+from detectors.frame import Damage, FrameInfo
+from detectors.outputs.outputs import Outputs
+from detectors.pools.pebble import Pebble, PebbleLoan
 
 
 class PebbleSlots:
@@ -76,10 +63,7 @@ class PebbleSlots:
             self._of_whole = FrameInfo(began_ns, Damage.NONE, self._expected)
         info = self._of_whole
         if frame.flagged or frame.count < self._expected:
-            missing = b""
-            if frame.count < self._expected:
-                missing = np.packbits(~frame.mask, bitorder="little").tobytes().ljust(MISSING_MASK_BYTES, b"\0")
-            info = FrameInfo(info.timestamp_ns, frame.damage, self._expected, missing)
+            info = FrameInfo(info.timestamp_ns, frame.damage, self._expected, missing_mask(frame.mask))
         self._on_loan.discard(slot.slot)
         takers = self._outputs.admit()
         told = (frame.index, frame.daq_rec, frame.count, self._module_id, info)

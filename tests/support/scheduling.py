@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 
-def realtime_allowed() -> bool:
+def realtime_allowed(priority: int = 1) -> bool:
     """Whether this host lets us have a real-time priority."""
-    program = "import os; os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))"
+    program = f"import os; os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param({priority}))"
     return not subprocess.run([sys.executable, "-c", program], capture_output=True, check=False, timeout=60).returncode
 
 

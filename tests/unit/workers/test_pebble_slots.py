@@ -1,5 +1,4 @@
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +24,12 @@ class Takes:
         self.wanted = True
         self.offered = 0
 
-    def admit(self) -> Sequence[Any]:
+    def admit(self) -> list[Any]:
         self.offered += 1
-        return (self,) if self.wanted else ()
+        return [self] if self.wanted else []
 
-    def put(self, lease: PebbleLease, takers: Sequence[Any]) -> None:
-        assert takers == (self,)
+    def put(self, lease: PebbleLease, takers: list[Any]) -> None:
+        assert takers == [self]
         self.leases.append(lease)
 
 
@@ -45,7 +44,7 @@ class Rig:
             module_id=MODULE,
             expected_packets=8,
             wait_s=wait_s,
-            outputs=self.outputs,
+            outputs=self.outputs,  # type: ignore[arg-type]
             notify=self.told.append,
         )
         self.assembler = FrameAssembler(GEOMETRY, AssemblyRules(MODULE), slots, batch=16)
