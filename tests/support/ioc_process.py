@@ -5,30 +5,19 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 from p4p.client.thread import Context
 
 from detectors.runtime import Runtime
 from detectors.workers.control import request
 from tests.support.epics_env import epics_variables
+from tests.support.waiting import until
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = 20.0
-
-T = TypeVar("T")
-
-
-def until(get: Callable[[], T], good: Callable[[T], bool], deadline_s: float = DEADLINE_S) -> T:
-    """The first value that is good; a failure that shows the last one when none comes in time."""
-    end = time.monotonic() + deadline_s
-    while not good(value := get()):
-        assert time.monotonic() < end, f"still {value!r}"
-        time.sleep(0.05)
-    return value
 
 
 class IocProcess:

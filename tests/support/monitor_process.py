@@ -5,7 +5,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ from detectors.runtime import Runtime
 from detectors.stats import MonitorStatus, UpdateStats
 from detectors.wire.timing import TimingEvent, encode_timing
 from detectors.workers.control import request
+from tests.support.waiting import until
 
 PREFIX = "T:MONITOR:"
 EPOCH_NS = 1_700_000_000 * 10**9
@@ -46,11 +46,7 @@ class MonitorProcess:
         return self.ask("status")
 
     def until(self, condition: Callable[[dict[str, Any]], Any], seconds: float = 10.0) -> dict[str, Any]:
-        deadline = time.monotonic() + seconds
-        while not condition(status := self.status()):
-            assert time.monotonic() < deadline, json.dumps(status, indent=1)
-            time.sleep(0.02)
-        return status
+        return until(self.status, condition, seconds)
 
     def enabled(self) -> dict[str, Any]:
         return self.until(lambda s: s["run_state"] == "Enabled")

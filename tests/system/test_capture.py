@@ -1,11 +1,9 @@
 """The writer of live images as a process of its own, between modules that this test plays and a reader that follows."""
 
-import json
 import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,6 +18,7 @@ from detectors.errors import CommandError
 from detectors.runtime import Runtime
 from detectors.stats import CaptureStatus, ImageStats, OutputStats, PoolStats, SyncStats, balance
 from detectors.workers.control import request
+from tests.support.waiting import until
 from tests.system.test_stream import CONFIG, Module, expected
 
 assert hdf5plugin.FILTERS  # imported for the filters that it registers
@@ -67,10 +66,7 @@ class Bench:
         return self.command("status")
 
     def until(self, condition, timeout_s: float = 10.0) -> dict:
-        deadline = time.monotonic() + timeout_s
-        while not condition(status := self.status()):
-            assert time.monotonic() < deadline, json.dumps(status, indent=1)
-        return status
+        return until(self.status, condition, timeout_s)
 
     def check_balance(self) -> dict:
         tree = self.until(lambda s: s["output"]["queued"] == 0)

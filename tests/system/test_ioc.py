@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.ioc_process import IocProcess, until
+from tests.support.ioc_process import IocProcess
 from tests.support.ioc_setup import CAM, M00, M01, SOURCES, start, write_config
+from tests.support.waiting import until
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,8 @@ from ioc.demo.children import Child
 from sim.pattern import check_frame, missing_flags
 from tests.support.epics_env import epics_variables, free_ports
 from tests.support.examples import write_example
-from tests.support.ioc_process import IocProcess, until
+from tests.support.ioc_process import IocProcess
+from tests.support.waiting import until
 
 PULSE_HZ = 10.0
 STEP = 5

@@ -15,8 +15,9 @@ import pytest
 
 from sim.pattern import frame_pattern
 from tests.support.epics_env import free_ports
-from tests.support.ioc_process import ROOT, IocProcess, until
+from tests.support.ioc_process import ROOT, IocProcess
 from tests.support.ioc_setup import prefix_of, write_config
+from tests.support.waiting import until
 
 assert hdf5plugin.FILTERS  # imported for the filters that it registers
 

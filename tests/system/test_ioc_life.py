@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.ioc_process import ROOT, IocProcess, leftovers, until, worker_processes
+from tests.support.ioc_process import ROOT, IocProcess, leftovers, worker_processes
 from tests.support.ioc_setup import M00, SOURCES, prefix_of, start, write_config
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.usefixtures("runtime_dir")
 

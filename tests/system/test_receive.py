@@ -7,7 +7,7 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from sim.faults import FaultRates
 from sim.pattern import frame_pattern
 from sim.udp_module import UdpModuleSender
 from tests.support.scheduling import realtime_allowed, realtime_threads
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.usefixtures("runtime_dir")
 
@@ -69,15 +70,6 @@ min_free = "1 MiB"
     path = folder / "config.toml"
     path.write_text(text)
     return path
-
-
-def until(what: Callable[[], Any], seconds: float = 20.0) -> Any:
-    """Wait until something is true, and return it."""
-    deadline = time.monotonic() + seconds
-    while not (value := what()):
-        assert time.monotonic() < deadline, "it did not come true"
-        time.sleep(0.01)
-    return value
 
 
 class Receiver:

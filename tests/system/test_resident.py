@@ -17,7 +17,7 @@ from detectors.workers.control import request
 from ioc.cli.sizes import plan_source_by_source
 from tests.support.child import Child
 from tests.support.epics_env import free_ports, isolate
-from tests.support.ioc_process import until
+from tests.support.waiting import until
 
 PREFIX, PV = "T:RESIDENT:", "T:RESIDENT:CAM"
 MIB = 1 << 20

@@ -15,7 +15,7 @@ from detectors.runtime import Runtime
 from detectors.workers.control import request
 from ioc.templates import loads
 from tests.support.epics_env import free_ports
-from tests.support.ioc_process import until
+from tests.support.waiting import until
 from tests.unit.buffer.make import RawBuffer
 
 ROOT = Path(__file__).parents[2]

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -23,6 +22,7 @@ from detectors.stats import ImageStats, OutputStats, PoolStats, StreamStatus, Sy
 from detectors.wire.array10 import decode_image
 from detectors.workers.control import request
 from sim.pattern import frame_pattern
+from tests.support.waiting import until
 
 ROWS, COLS = 64, 128
 SLOTS = 16
@@ -144,10 +144,7 @@ class Bench:
         return request(self.runtime.command("stream"), "status", timeout_s=5)
 
     def until(self, condition, timeout_s: float = 10.0) -> dict:
-        deadline = time.monotonic() + timeout_s
-        while not condition(status := self.status()):
-            assert time.monotonic() < deadline, json.dumps(status, indent=1)
-        return status
+        return until(self.status, condition, timeout_s)
 
     def check_balance(self) -> dict:
         tree = self.until(lambda s: s["sync"]["queued"] == 0)

@@ -18,7 +18,8 @@ from detectors.wire.array10 import decode_image
 from detectors.workers.control import request
 from sim.pattern import frame_pattern
 from tests.support.epics_env import epics_variables, free_ports
-from tests.support.ioc_process import ROOT, leftovers, until
+from tests.support.ioc_process import ROOT, leftovers
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.usefixtures("runtime_dir")
 

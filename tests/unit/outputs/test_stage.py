@@ -1,7 +1,6 @@
 import errno
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Self
 
@@ -9,6 +8,7 @@ import pytest
 
 from detectors.outputs.stage import FAILURES_BEFORE_PAUSE, Stage
 from detectors.stats import OutputStats
+from tests.support.waiting import until
 
 
 class Lease:
@@ -85,13 +85,6 @@ def check(stage: Stage) -> OutputStats:
     return s
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 5
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
-
-
 def offer(stage: Stage, n: int = 1) -> list[Lease]:
     leases = [Lease() for _ in range(n)]
     for lease in leases:
@@ -107,7 +100,7 @@ def test_frames_are_written_in_order_and_their_leases_closed_once(stage: Stage, 
     leases = offer(stage, 3)
     assert stage.drain(5)
     assert sink.written == leases
-    wait_for(lambda: all(lease.closed == 1 for lease in leases))
+    until(lambda: all(lease.closed == 1 for lease in leases))
     s = check(stage)
     assert (s.written, s.state, s.folder, s.name) == (3, "Writing", "/x", "disk")
 
@@ -121,7 +114,7 @@ def test_a_full_queue_drops_and_counts(stage: Stage, sink: FakeSink) -> None:
     assert not stage.drain(0.02)
     sink.gate.set()
     assert stage.drain(5)
-    wait_for(lambda: all(lease.closed == 1 for lease in leases))
+    until(lambda: all(lease.closed == 1 for lease in leases))
     assert check(stage).written == len(sink.written) == s.queued
 
 
@@ -209,7 +202,7 @@ def test_an_action_runs_on_the_stage_thread_behind_the_queue(stage: Stage, sink:
 
 
 def test_idle_is_told_again_and_again(stage: Stage, sink: FakeSink) -> None:
-    wait_for(lambda: sink.idles > 2)
+    until(lambda: sink.idles > 2)
 
 
 def test_frames_that_wait_are_given_to_the_sink_together(sink: FakeSink) -> None:

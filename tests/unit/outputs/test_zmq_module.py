@@ -12,6 +12,7 @@ from detectors.outputs.zmq_module import ModulePublisher
 from detectors.pools.pebble import Pebble, PebbleLease
 from detectors.stats import OutputStats
 from detectors.wire.module_message import parse_module_message
+from tests.support.waiting import until
 
 DATA_BYTES = 1 << 20
 
@@ -38,11 +39,7 @@ def lease(pebble: Pebble, pulse: int) -> PebbleLease:
 
 
 def wait_for(publisher: ModulePublisher, condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 5
-    while not condition():
-        assert time.monotonic() < deadline
-        publisher.idle()
-        time.sleep(0.005)
+    until(lambda: publisher.idle() or condition())
 
 
 def test_nobody_listens(publisher: ModulePublisher, pebble: Pebble) -> None:

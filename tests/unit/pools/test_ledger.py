@@ -2,7 +2,6 @@ import asyncio
 import gc
 import logging
 import threading
-import time
 
 import pytest
 from hypothesis import settings
@@ -11,15 +10,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from detectors.errors import DoubleReleaseError, PoolError, SizingError, UseAfterReleaseError
 from detectors.pools.ledger import Hold, Ledger
+from tests.support.waiting import until
 
 COUNT = 4
-
-
-def wait_until(condition, timeout_s: float = 10.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline
-        threading.Event().wait(0.001)
 
 
 class LedgerMachine(RuleBasedStateMachine):
@@ -130,7 +123,7 @@ def test_waiting_threads_are_served_in_their_order():
     for number in range(5):
         threads.append(threading.Thread(target=wait, args=(number,)))
         threads[-1].start()
-        wait_until(lambda n=number: len(ledger._waiters) == n + 1)
+        until(lambda n=number: len(ledger._waiters) == n + 1)
     ledger.release(hold)
     for thread in threads:
         thread.join(10)
@@ -146,7 +139,7 @@ def test_a_wait_for_one_slot_is_not_served_by_another():
     got: list[int | None] = []
     thread = threading.Thread(target=lambda: got.append(ledger.take(1, None)))
     thread.start()
-    wait_until(lambda: ledger._waiters)
+    until(lambda: ledger._waiters)
     ledger.release(first)
     assert ledger._waiters
     ledger.release(second)
@@ -218,7 +211,7 @@ def test_a_waiter_gets_the_slot_of_a_lost_hold():
     got: list[int | None] = []
     thread = threading.Thread(target=lambda: got.append(ledger.take(timeout_s=10)))
     thread.start()
-    wait_until(lambda: ledger._waiters)
+    until(lambda: ledger._waiters)
     holds.clear()
     thread.join(10)
     assert got == [0]
@@ -250,7 +243,7 @@ def test_growth_serves_those_who_wait():
     got: list[int | None] = []
     thread = threading.Thread(target=lambda: got.append(ledger.take(timeout_s=10)))
     thread.start()
-    wait_until(lambda: ledger._waiters)
+    until(lambda: ledger._waiters)
     ledger.grow(2)
     thread.join(10)
     assert got[0] in (1, 2)

@@ -5,7 +5,6 @@ import struct
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +25,7 @@ from detectors.errors import (
 from detectors.frame import Damage, FrameInfo, RecordShape
 from detectors.pools.pebble import Pebble, PebbleLease, PebbleLoan, PebbleReader
 from detectors.pools.segment import least_slot_bytes
+from tests.support.waiting import until
 
 SHAPE = RecordShape(10_000)
 NOTHING_KNOWN = FrameInfo()
@@ -145,9 +145,7 @@ def test_a_claim_waits_for_its_slot():
 
     thread = threading.Thread(target=produce)
     thread.start()
-    deadline = time.monotonic() + 10
-    while not pebble.stats().misses:
-        assert time.monotonic() < deadline
+    until(lambda: pebble.stats().misses)
     lease.close()
     thread.join(10)
     assert got == [2]

@@ -4,7 +4,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import replace
@@ -17,6 +16,7 @@ from detectors.errors import CommandError, HostError
 from detectors.runtime import Runtime
 from detectors.stats import ReceiverStatus, flat
 from detectors.workers.control import Control, hold_lock, is_running, remove_leftovers, request
+from tests.support.waiting import until
 
 WORKER = "udp.M00"
 
@@ -88,10 +88,7 @@ def test_a_snapshot_that_fails_does_not_end_the_commands(runtime: Runtime, caplo
         raise ZeroDivisionError
 
     with Control(runtime, WORKER, broken, {"ping": lambda: "pong"}):
-        deadline = time.monotonic() + 3
-        while not calls and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert calls
+        until(lambda: calls)
         assert request(runtime.command(WORKER), "ping") == "pong"
     assert "snapshot failed" in caplog.text
 
