@@ -12,7 +12,7 @@ import psutil
 import zmq
 
 from bench.table import Row
-from detectors.frame import FrameInfo, RecordShape
+from detectors.frame import FrameHead, RecordShape
 from detectors.pools.pebble import Pebble
 from detectors.pools.segment import least_slot_bytes
 from detectors.runtime import Runtime
@@ -58,8 +58,7 @@ class Player:
     @staticmethod
     def _freeze(pebble: Pebble, pulse_id: int, m: int) -> None:
         loan = pebble.claim(pulse_id)
-        info = FrameInfo(expected_packets=128)
-        loan.freeze(frame_index=pulse_id, daq_rec=0, n_recv_packets=128, module_id=m, info=info).close()
+        loan.freeze(FrameHead(pulse_id, pulse_id, 0, 128, m, expected_packets=128)).close()
 
     def play(self, rate_hz: float, seconds: float) -> int:
         for socket in self.sockets:

@@ -4,11 +4,9 @@ Source: sf-buffer's ``ModuleFrame`` and ``BufferBinaryFormat``; LCLS-II's ``Dama
 """
 
 import struct
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntFlag
-from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple, Self
 
 import numpy as np
 
@@ -42,8 +40,23 @@ RECORD_HEAD: Final = struct.Struct("<B5Q")
 """The same for one record at a time: numpy takes ten times as long."""
 assert RECORD_HEAD.size == RECORD_HEADER.itemsize
 
+_MODULE_FRAME: Final = struct.Struct("<5Q")
+assert _MODULE_FRAME.size == MODULE_FRAME.itemsize
+
 MISSING_MASK_BYTES: Final = 32
 """Bytes of a missing-packet mask: one bit per packet, bit ``p % 8`` of byte ``p // 8``; so at most 256 packets a frame."""
+
+FRAME_HEAD: Final = np.dtype(
+    [
+        *((name, "<u8") for name in MODULE_FRAME.names or ()),
+        ("timestamp_ns", "<u8"),
+        ("damage", "<u4"),
+        ("expected_packets", "<u4"),
+        ("missing", "u1", (MISSING_MASK_BYTES,)),
+    ]
+)
+"""A ``FrameHead`` in an array."""
+assert FRAME_HEAD.itemsize == 88
 
 SIDECAR: Final = np.dtype(
     [
@@ -78,6 +91,39 @@ class Damage(IntFlag):
     """User bit: the pulse_id on the wire was unusable or jumped; the stored one was resynchronised."""
 
 
+class FrameHead(NamedTuple):
+    """What is known of one module's frame beside its pixels: the same from the pebble to the files and streams."""
+
+    pulse_id: int
+    frame_index: int
+    """The detector's own trigger count."""
+    daq_rec: int
+    n_recv_packets: int
+    module_id: int
+    timestamp_ns: int = 0
+    """POSIX time of the frame, ns; 0 when it is not known."""
+    damage: Damage = Damage.NONE
+    expected_packets: int = 1
+    """Packets of a whole frame; 0 when it is not known."""
+    missing: bytes = b""
+    """Missing-packet mask (see MISSING_MASK_BYTES); empty when none is missing."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every packet was received."""
+        return self.n_recv_packets >= self.expected_packets
+
+    @property
+    def module_frame(self) -> bytes:
+        """The documented 40 bytes, MODULE_FRAME."""
+        return _MODULE_FRAME.pack(*self[:5])
+
+    @classmethod
+    def from_module_frame(cls, data: bytes | memoryview, expected_packets: int) -> Self:
+        """Return the head in the documented 40 bytes."""
+        return cls(*_MODULE_FRAME.unpack(data), expected_packets=expected_packets)
+
+
 @dataclass(frozen=True, slots=True)
 class RecordShape:
     """Where one record lies in its file and in its pebble slot.
@@ -110,18 +156,3 @@ class RecordShape:
     def place(self, pulse_id: int) -> int:
         """Offset of the record in its slot: congruent to the file offset modulo ``align``."""
         return self.file_offset(pulse_id) % self.align
-
-
-class FrameInfo(NamedTuple):
-    """What is known of a frame beyond its disk record; it travels with the lease and ends in the sidecar."""
-
-    timestamp_ns: int = 0
-    """POSIX time of the frame, ns; 0 when the source gave none."""
-
-    damage: Damage = Damage.NONE
-    expected_packets: int = 1
-    missing: bytes = b""
-    """Missing-packet mask (see MISSING_MASK_BYTES); empty when nothing is missing."""
-
-    attributes: Mapping[str, Any] = MappingProxyType({})
-    """Attributes that the source sent along (NDAttributes), by name; for outputs in the same process."""

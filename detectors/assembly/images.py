@@ -8,14 +8,14 @@ from typing import Protocol
 import numpy as np
 
 from detectors.assembly.sync import Matched
-from detectors.pools.pebble_reader import SlotCopy
+from detectors.frame import FrameHead
 from detectors.wire.array10 import ImageHeader
 
 
 class FrameReader(Protocol):
     """Where one module's latest frames lie; a ``PebbleReader`` is one."""
 
-    def read(self, pulse_id: int, out: np.ndarray | None) -> SlotCopy | None:
+    def read(self, pulse_id: int, out: np.ndarray | None) -> FrameHead | None:
         """Copy the pixels of a pulse into ``out`` (uint8[data_bytes]), if given; None when they are not there any more."""
         ...
 
@@ -65,7 +65,7 @@ class ImageAssembler:
         The place of a module that is missing is zeroed. None when a frame was overwritten before or while it was read:
         ``out`` is then undefined.
         """
-        copies: list[SlotCopy] = []
+        heads: list[FrameHead] = []
         size = self.layout.data_bytes
         for m, reader in enumerate(self._readers):
             place = None if out is None else out[m * size : (m + 1) * size]
@@ -73,15 +73,15 @@ class ImageAssembler:
                 if place is not None:
                     place[:] = 0
                 continue
-            copy = reader.read(matched.pulse_id, place)
-            if copy is None:
+            head = reader.read(matched.pulse_id, place)
+            if head is None:
                 return None
-            copies.append(copy)
-        first = copies[0]
+            heads.append(head)
+        first = heads[0]
         return ImageHeader(
             pulse_id=matched.pulse_id,
             frame=first.frame_index,
-            is_good_frame=len(copies) == len(self._readers) and is_good(copies),
+            is_good_frame=len(heads) == len(self._readers) and is_good(heads),
             daq_rec=first.daq_rec,
             detector_name=self._names.detector_name,
             dtype=self.layout.dtype,
@@ -91,7 +91,7 @@ class ImageAssembler:
         )
 
 
-def is_good(frames: Sequence[SlotCopy]) -> bool:
+def is_good(heads: Sequence[FrameHead]) -> bool:
     """Return whether every frame has all its packets, and all are of the same trigger."""
-    first = frames[0]
-    return all(f.n_recv_packets >= f.info.expected_packets and f.frame_index == first.frame_index for f in frames)
+    first = heads[0]
+    return all(head.is_complete and head.frame_index == first.frame_index for head in heads)

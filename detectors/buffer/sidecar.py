@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from crc32c import crc32c
 
-from detectors.frame import FILE_MOD, MISSING_MASK_BYTES, SIDECAR, SIDECAR_HAS_CRC, SIDECAR_PRESENT, FrameInfo
+from detectors.frame import FILE_MOD, MISSING_MASK_BYTES, SIDECAR, SIDECAR_HAS_CRC, SIDECAR_PRESENT, FrameHead
 
 FLUSH_EVERY: Final = 64
 """Entries held back before they are written: one page, and no system call per frame."""
@@ -47,18 +47,19 @@ class SidecarFile:
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, _MODE)
         self._clear_dirty()
 
-    def put(self, index: int, pulse_id: int, info: FrameInfo, data: memoryview) -> None:
+    def put(self, head: FrameHead, data: memoryview) -> None:
         """Hold the entry of one frame with pixels ``data``; written by the next flush, after FLUSH_EVERY at the latest."""
+        index = head.pulse_id % FILE_MOD
         _ENTRY.pack_into(
             self._bytes,
             index * SIDECAR.itemsize,
-            pulse_id,
-            info.timestamp_ns,
-            info.damage,
+            head.pulse_id,
+            head.timestamp_ns,
+            head.damage,
             crc32c(data),
-            info.expected_packets,
+            head.expected_packets,
             SIDECAR_PRESENT | SIDECAR_HAS_CRC,
-            info.missing,
+            head.missing,
         )
         self._touch(index)
         if self._dirty >= FLUSH_EVERY:

@@ -246,7 +246,7 @@ class BufferWriter:
     def _note(self, sidecar: SidecarFile, lease: PebbleLease) -> None:
         """Hold the sidecar entry of a record just written: the record counts as written whatever becomes of it."""
         try:
-            sidecar.put(lease.pulse_id % FILE_MOD, lease.pulse_id, lease.info, lease.data)
+            sidecar.put(lease.head, lease.data)
             self._sidecar_fails = False
         except OSError as error:
             # The entries stay in memory, the next flush tries again; one line per failure, not per frame.

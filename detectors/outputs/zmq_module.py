@@ -73,10 +73,10 @@ class ModulePublisher:
         lease = leases[0]
         # The copies are what frees the slot at once; ZMQ would copy into the kernel either way.
         try:
-            self._socket.send(lease.head, zmq.SNDMORE | zmq.DONTWAIT)
+            self._socket.send(lease.wire_head, zmq.SNDMORE | zmq.DONTWAIT)
         except zmq.Again:
             self._socket.setsockopt(zmq.XPUB_NODROP, 0)
-            self._socket.send(lease.head, zmq.SNDMORE)
+            self._socket.send(lease.wire_head, zmq.SNDMORE)
             self._socket.send(lease.data)
             self._socket.setsockopt(zmq.XPUB_NODROP, 1)
             raise BlockingIOError(errno.ENOBUFS, "a subscriber is too slow, its queue is full") from None

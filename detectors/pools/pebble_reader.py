@@ -1,27 +1,14 @@
 """Reading another process's pebble: no lease, no lock, and a check afterwards that nothing was overwritten meanwhile."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from detectors.errors import CapacityError, UseAfterReleaseError
-from detectors.frame import RECORD_HEADER, Damage, FrameInfo, RecordShape
+from detectors.frame import RECORD_HEADER, Damage, FrameHead, RecordShape
 from detectors.pools.region import Region
 from detectors.pools.segment import ENTRY_BODY, SEGMENT_HEADER, SLOT_ENTRY, WORDS_PER_ENTRY, SegmentLayout
-
-
-@dataclass(frozen=True, slots=True)
-class SlotCopy:
-    """What a slot said of the frame whose pixels were copied."""
-
-    pulse_id: int
-    frame_index: int
-    daq_rec: int
-    n_recv_packets: int
-    module_id: int
-    info: FrameInfo
 
 
 class PebbleReader:
@@ -64,7 +51,7 @@ class PebbleReader:
         """Whether the owner has closed the pebble or has made another: attach anew."""
         return self._region.closed or bool(self._header["closed"][0]) or self._region.replaced()
 
-    def read(self, pulse_id: int, out: np.ndarray | None) -> SlotCopy | None:
+    def read(self, pulse_id: int, out: np.ndarray | None) -> FrameHead | None:
         """Copy the pixels of a pulse into ``out`` (uint8[data_bytes]) and return what is known of the frame.
 
         With ``out`` None no pixel is looked at. None when the slot does not hold that pulse, or was overwritten while it was read; ``out`` is then undefined.
@@ -80,9 +67,8 @@ class PebbleReader:
         slot = layout.slot_of(pulse_id)
         word = slot * WORDS_PER_ENTRY
         before = self._seq[word]
-        (found, frame_index, daq_rec, n_recv, module_id, timestamp_ns, damage, expected, valid, missing) = (
-            ENTRY_BODY.unpack_from(self._entries[slot])
-        )
+        *numbers, damage, expected, missing, valid = ENTRY_BODY.unpack_from(self._entries[slot])
+        found = numbers[0]
         if found != pulse_id or not valid:
             if valid and found > pulse_id:
                 self.overwritten += 1
@@ -95,8 +81,7 @@ class PebbleReader:
         if before & 1 or self._seq[word] != before:
             self.overwritten += 1
             return None
-        info = FrameInfo(timestamp_ns, Damage(damage), expected, missing if any(missing) else b"")
-        return SlotCopy(pulse_id, frame_index, daq_rec, n_recv, module_id, info)
+        return FrameHead._make((*numbers, Damage(damage), expected, missing if any(missing) else b""))
 
     def close(self) -> None:
         """Unmap. Idempotent."""

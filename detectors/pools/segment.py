@@ -19,12 +19,12 @@ from typing import Any, Final, Self
 import numpy as np
 
 from detectors.errors import HostError, SizingError
-from detectors.frame import MISSING_MASK_BYTES, MODULE_FRAME, RecordShape
+from detectors.frame import FRAME_HEAD, MISSING_MASK_BYTES, RecordShape
 from detectors.pools.region import PAGE, round_to_page
 from detectors.pools.sentinel import SENTINEL_BYTES
 
 SEGMENT_MAGIC: Final = 0x31304C4245425050  # "PPBEBL01" in memory
-SEGMENT_VERSION: Final = 1
+SEGMENT_VERSION: Final = 2
 
 SEGMENT_HEADER: Final = np.dtype(
     [
@@ -48,21 +48,16 @@ assert SEGMENT_HEADER.itemsize == 128
 SLOT_ENTRY: Final = np.dtype(
     [
         ("seq", "<u8"),
-        ("frame", MODULE_FRAME),
-        ("timestamp_ns", "<u8"),
-        ("damage", "<u4"),
-        ("expected_packets", "<u4"),
+        ("head", FRAME_HEAD),
         ("valid", "<u4"),
-        ("reserved", "V4"),
-        ("missing", "u1", (MISSING_MASK_BYTES,)),
-        ("padding", "V24"),
+        ("padding", "V28"),
     ]
 )
 assert SLOT_ENTRY.itemsize == 128
 
-ENTRY_BODY: Final = struct.Struct("<5QQIII4x32s")
-"""An entry behind its ``seq``: pulse_id, frame_index, daq_rec, n_recv_packets, module_id, timestamp_ns, damage, expected_packets, valid, missing."""
-assert ENTRY_BODY.size + 8 + 24 == SLOT_ENTRY.itemsize
+ENTRY_BODY: Final = struct.Struct(f"<5QQII{MISSING_MASK_BYTES}sI")
+"""An entry behind its ``seq``, one at a time: the fields of a ``FrameHead``, and ``valid``."""
+assert ENTRY_BODY.size + 8 + 28 == SLOT_ENTRY.itemsize
 
 WORDS_PER_ENTRY: Final = SLOT_ENTRY.itemsize // 8
 """Distance of two ``seq`` in a map of the table as u64: such a map writes the word in one store, ``struct`` does not."""

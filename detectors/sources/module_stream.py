@@ -14,9 +14,9 @@ import numpy as np
 import zmq
 
 from detectors.errors import HostError, PoolExhaustedError, WireError
-from detectors.frame import FrameInfo, RecordShape
+from detectors.frame import FrameHead, RecordShape
 from detectors.pools.pebble import Pebble, PebbleLease
-from detectors.pools.pebble_reader import PebbleReader, SlotCopy
+from detectors.pools.pebble_reader import PebbleReader
 from detectors.wire.module_message import parse_module_message
 
 NOTIFICATION: Final = struct.Struct("<Q")
@@ -40,7 +40,7 @@ class ModuleReader(Protocol):
     problem: str
     """Why its frames cannot be read; empty when they can."""
 
-    def read(self, pulse_id: int, out: np.ndarray | None) -> SlotCopy | None:
+    def read(self, pulse_id: int, out: np.ndarray | None) -> FrameHead | None:
         """Copy the pixels of a pulse into ``out`` (uint8[data_bytes]), if given; None when they are not there any more."""
         ...
 
@@ -126,7 +126,7 @@ class LocalModule:
         self.problem = ""
         """Why the pebble cannot be read; empty when it can."""
 
-    def read(self, pulse_id: int, out: np.ndarray | None) -> SlotCopy | None:
+    def read(self, pulse_id: int, out: np.ndarray | None) -> FrameHead | None:
         """Copy the pixels of a pulse; None when they are not there (any more), or not of the expected size."""
         reader = self._attached()
         if reader is None or (out is not None and out.nbytes != reader.shape.data_bytes):
@@ -207,40 +207,30 @@ class RemoteModule:
     def __init__(self, shape: RecordShape, *, count: int, slot_bytes: int, pulse_id_step: int, expected: int) -> None:
         self._pebble = Pebble(None, shape, count=count, slot_bytes=slot_bytes, pulse_id_step=pulse_id_step)
         self.problem = ""
-        self._info = FrameInfo(expected_packets=expected)
+        self._expected = expected
         self._frames: OrderedDict[int, PebbleLease] = OrderedDict()  # by slot, oldest first
 
-    @property
-    def data_bytes(self) -> int:
-        """Pixels of one frame, bytes."""
-        return self._pebble.shape.data_bytes
-
-    def put(self, head: np.void, pixels: np.ndarray) -> None:
-        """Take in one frame. Raises PoolExhaustedError."""
-        pulse_id = int(head["pulse_id"])
-        slot = self._pebble.layout.slot_of(pulse_id)
+    def put(self, parts: list[bytes | memoryview]) -> int:
+        """Take in the message of one frame, and return its pulse_id. Raises WireError, PoolExhaustedError."""
+        head, pixels = parse_module_message(parts, self._pebble.shape.data_bytes, self._expected)
+        slot = self._pebble.layout.slot_of(head.pulse_id)
         if slot in self._frames:
             self._frames.pop(slot).close()
         elif len(self._frames) >= self._pebble.count - 1:
             self._frames.popitem(last=False)[1].close()
-        loan = self._pebble.claim(pulse_id)
+        loan = self._pebble.claim(head.pulse_id)
         np.copyto(loan.data, pixels)
-        self._frames[slot] = loan.freeze(
-            frame_index=int(head["frame_index"]),
-            daq_rec=int(head["daq_rec"]),
-            n_recv_packets=int(head["n_recv_packets"]),
-            module_id=int(head["module_id"]),
-            info=self._info,
-        )
+        self._frames[slot] = loan.freeze(head)
+        return head.pulse_id
 
-    def read(self, pulse_id: int, out: np.ndarray | None) -> SlotCopy | None:
+    def read(self, pulse_id: int, out: np.ndarray | None) -> FrameHead | None:
         """Copy the pixels of a pulse; None when a newer frame has taken its slot."""
         lease = self._frames.get(self._pebble.layout.slot_of(pulse_id))
         if lease is None or lease.pulse_id != pulse_id:
             return None
         if out is not None:
             np.copyto(out, np.frombuffer(lease.data, np.uint8))
-        return SlotCopy(pulse_id, lease.frame_index, lease.daq_rec, lease.n_recv_packets, lease.module_id, lease.info)
+        return lease.head
 
     def close(self) -> None:
         """Free the memory. Idempotent."""
@@ -305,14 +295,11 @@ class RemoteModules:
         for reader in self.readers:
             reader.close()
 
-    def _take(self, reader: RemoteModule, parts: list[memoryview]) -> int | None:
+    def _take(self, reader: RemoteModule, parts: list[bytes | memoryview]) -> int | None:
         try:
-            head, pixels = parse_module_message(list(parts), reader.data_bytes)
-            reader.put(head, pixels)
+            return reader.put(parts)
         except WireError:
             self.malformed += 1
-            return None
         except PoolExhaustedError:
             self.exhausted += 1
-            return None
-        return int(head["pulse_id"])
+        return None

@@ -3,11 +3,13 @@
 import numpy as np
 
 from detectors.errors import WireError
-from detectors.frame import MODULE_FRAME
+from detectors.frame import MODULE_FRAME, FrameHead
 
 
-def parse_module_message(parts: list[bytes | memoryview], data_bytes: int) -> tuple[np.void, np.ndarray]:
-    """Return (ModuleFrame, pixels as bytes) of one message; the pixels are a read-only view.
+def parse_module_message(
+    parts: list[bytes | memoryview], data_bytes: int, expected_packets: int = 0
+) -> tuple[FrameHead, np.ndarray]:
+    """Return head and pixels (uint8[data_bytes], a read-only view) of one message.
 
     Raises WireError when the message has not two parts of the expected lengths.
     """
@@ -18,4 +20,4 @@ def parse_module_message(parts: list[bytes | memoryview], data_bytes: int) -> tu
         raise WireError(f"module message: found a header of {head.nbytes} bytes, expected {MODULE_FRAME.itemsize}")
     if data.nbytes != data_bytes:
         raise WireError(f"module message: found {data.nbytes} bytes of data, expected {data_bytes}")
-    return np.frombuffer(head, MODULE_FRAME)[0], np.frombuffer(data, np.uint8)
+    return FrameHead.from_module_frame(head, expected_packets), np.frombuffer(data, np.uint8)

@@ -15,7 +15,7 @@ from detectors.assembly.datagram import DatagramLayout, missing_mask
 from detectors.buffer.detector_json import read_detector_json
 from detectors.config import Config, PvaSection
 from detectors.errors import BufferReadError
-from detectors.frame import Damage, FrameInfo
+from detectors.frame import Damage, FrameHead
 from detectors.outputs.outputs import Outputs, worker_name
 from detectors.pools.host_memory import Machine, check_memory
 from detectors.pools.pebble import Pebble, PebbleLease
@@ -147,15 +147,18 @@ class MonitorBuffers:
                     # the GIL is free during this copy
                     np.copyto(place, update.buffer.array[: place.size])
             present = [update is not None for update in updates]
-            return loan.freeze(
+            head = FrameHead(
+                pulse_id=label.pulse_id,
                 frame_index=label.frame_index,
                 daq_rec=label.daq_rec,
                 n_recv_packets=sum(present),
                 module_id=0,
-                info=FrameInfo(
-                    label.timestamp_ns, damage, len(present), missing_mask(present), self._attributes(updates)
-                ),
+                timestamp_ns=label.timestamp_ns,
+                damage=damage,
+                expected_packets=len(present),
+                missing=missing_mask(present),
             )
+            return loan.freeze(head, self._attributes(updates))
 
     def _attributes(self, updates: Sequence[Staged | None]) -> Mapping[str, Any]:
         """Return the attributes of an event; with several PVs their names begin with the field's."""

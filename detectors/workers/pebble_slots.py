@@ -6,7 +6,7 @@ from collections.abc import Callable
 from detectors.assembly.datagram import missing_mask
 from detectors.assembly.frame_slots import Frame
 from detectors.errors import PoolExhaustedError
-from detectors.frame import Damage, FrameInfo
+from detectors.frame import Damage, FrameHead
 from detectors.outputs.outputs import Outputs
 from detectors.pools.pebble import Pebble, PebbleLoan
 
@@ -32,8 +32,8 @@ class PebbleSlots:
         self._notify = notify
         self._on_loan: set[int] = set()
         self._began_s = -1.0
-        self._of_whole = FrameInfo()
-        """What there is to know of a frame that began then, if it is whole."""
+        self._began_ns = 0
+        """The same as POSIX time, ns."""
 
     def claim(self, pulse_id: int, *, wait: bool = True) -> PebbleLoan | None:
         """Return the slot of a pulse; None when it is not free, or did not come free in time."""
@@ -59,16 +59,23 @@ class PebbleSlots:
         """Publish a finished frame to other processes, and give it to the outputs that take it."""
         if frame.began_s != self._began_s:  # frames of one wake-up began together
             self._began_s = frame.began_s
-            began_ns = time.time_ns() - int((time.monotonic() - frame.began_s) * 1e9)
-            self._of_whole = FrameInfo(began_ns, Damage.NONE, self._expected)
-        info = self._of_whole
-        if frame.flagged or frame.count < self._expected:
-            info = FrameInfo(info.timestamp_ns, frame.damage, self._expected, missing_mask(frame.mask))
+            self._began_ns = time.time_ns() - int((time.monotonic() - frame.began_s) * 1e9)
+        whole = frame.count == self._expected
+        head = FrameHead(
+            slot.pulse_id,
+            frame.index,
+            frame.daq_rec,
+            frame.count,
+            self._module_id,
+            self._began_ns,
+            Damage.NONE if whole and not frame.flagged else frame.damage,
+            self._expected,
+            b"" if whole else missing_mask(frame.mask),
+        )
         self._on_loan.discard(slot.slot)
         takers = self._outputs.admit()
-        told = (frame.index, frame.daq_rec, frame.count, self._module_id, info)
         if takers:
-            self._outputs.put(slot.freeze(*told), takers)
+            self._outputs.put(slot.freeze(head), takers)
         else:
-            slot.publish(*told)
+            slot.publish(head)
         self._notify(slot.pulse_id)

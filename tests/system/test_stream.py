@@ -14,7 +14,7 @@ import pytest
 import zmq
 
 from detectors.config import parse_config
-from detectors.frame import MODULE_FRAME, FrameInfo, RecordShape
+from detectors.frame import MODULE_FRAME, FrameHead, RecordShape
 from detectors.pools.pebble import Pebble
 from detectors.pools.segment import least_slot_bytes
 from detectors.runtime import Runtime
@@ -75,13 +75,7 @@ class Module:
         pixels = frame_pattern(pulse_id, self.number, (ROWS, COLS), "uint16")
         loan = self.pebble.claim(pulse_id)
         loan.data[:] = pixels.reshape(-1).view(np.uint8)
-        loan.freeze(
-            frame_index=pulse_id + 5,
-            daq_rec=1,
-            n_recv_packets=4,
-            module_id=self.number,
-            info=FrameInfo(expected_packets=4),
-        ).close()
+        loan.freeze(FrameHead(pulse_id, pulse_id + 5, 1, 4, self.number, expected_packets=4)).close()
         if notify:
             self.notify.send(pulse_id.to_bytes(8, "little"))
 

@@ -5,9 +5,9 @@ from hypothesis import strategies as st
 
 from detectors.assembly.images import FrameLayout, ImageAssembler, ImageNames, is_good
 from detectors.assembly.sync import Matched
-from detectors.frame import FrameInfo, RecordShape
+from detectors.frame import FrameHead, RecordShape
 from detectors.pools.pebble import Pebble
-from detectors.pools.pebble_reader import PebbleReader, SlotCopy
+from detectors.pools.pebble_reader import PebbleReader
 from detectors.pools.segment import least_slot_bytes
 from sim.pattern import frame_pattern
 
@@ -30,13 +30,8 @@ def modules(tmp_path):
 def put(pebble: Pebble, pulse_id: int, module: int, *, packets=4, frame_index=None) -> None:
     loan = pebble.claim(pulse_id)
     loan.data[:] = frame_pattern(pulse_id, module, SHAPE, "uint16").reshape(-1).view(np.uint8)
-    loan.freeze(
-        frame_index=pulse_id * 10 if frame_index is None else frame_index,
-        daq_rec=3,
-        n_recv_packets=packets,
-        module_id=module,
-        info=FrameInfo(expected_packets=4),
-    ).close()
+    index = pulse_id * 10 if frame_index is None else frame_index
+    loan.freeze(FrameHead(pulse_id, index, 3, packets, module, expected_packets=4)).close()
 
 
 def test_frames_lie_one_below_the_other(modules):
@@ -88,18 +83,18 @@ def test_without_memory_only_the_header_is_made(modules):
     assert not header.is_good_frame
 
 
-copies = st.builds(
-    SlotCopy,
+heads = st.builds(
+    FrameHead,
     pulse_id=st.just(1),
     frame_index=st.integers(1, 2),
     daq_rec=st.integers(0, 1),
     n_recv_packets=st.integers(126, 128),
     module_id=st.just(0),
-    info=st.just(FrameInfo(expected_packets=128)),
+    expected_packets=st.just(128),
 )
 
 
-@given(st.lists(copies, min_size=1, max_size=4))
+@given(st.lists(heads, min_size=1, max_size=4))
 def test_good_is_complete_and_of_one_trigger(frames):
     complete = min(f.n_recv_packets for f in frames) == 128
     agree = len({f.frame_index for f in frames}) == 1

@@ -4,11 +4,12 @@ import json
 import struct
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from crc32c import crc32c
 
-from detectors.frame import Damage, FrameInfo, RecordShape
+from detectors.frame import FrameHead, RecordShape
 from detectors.pools.pebble import Pebble, PebbleLease
 from detectors.pools.segment import least_slot_bytes
 
@@ -32,16 +33,11 @@ class FrameMaker:
         self.module_id = module_id
         self._pebble = Pebble(None, self.shape, count=slots, slot_bytes=least_slot_bytes(self.shape))
 
-    def lease(self, pulse_id: int, *, data: bytes | None = None, info: FrameInfo | None = None) -> PebbleLease:
+    def lease(self, pulse_id: int, *, data: bytes | None = None, **known: Any) -> PebbleLease:
         loan = self._pebble.claim(pulse_id)
         loan.data[:] = np.frombuffer(data or pixels(pulse_id, self.module_id, self.shape.data_bytes), np.uint8)
-        return loan.freeze(
-            frame_index=pulse_id + 7,
-            daq_rec=3,
-            n_recv_packets=128,
-            module_id=self.module_id,
-            info=info or FrameInfo(1_000 + pulse_id, Damage.NONE, 128),
-        )
+        head = FrameHead(pulse_id, pulse_id + 7, 3, 128, self.module_id, 1_000 + pulse_id, expected_packets=128)
+        return loan.freeze(head._replace(**known))
 
     def close(self) -> None:
         self._pebble.close()

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from detectors.buffer.sidecar import read_sidecar
 from detectors.buffer.writer import BufferWriter
 from detectors.errors import ConfigError, HostError
-from detectors.frame import Damage, FrameInfo
+from detectors.frame import Damage
 from detectors.stats import OutputStats
 from tests.unit.buffer.make import FrameMaker, pixels, record
 
@@ -172,8 +172,8 @@ def test_any_sequence_leaves_what_a_dict_would(direct, memory, nbytes, steps):
 def test_the_sidecar_says_what_the_lease_knew(tmp_path):
     frames = FrameMaker(NBYTES)
     sink = writer(tmp_path, frames)
-    info = FrameInfo(123_456_789, Damage.MISSING_DATA | Damage.BAD_PULSE, 128, bytes([0b101, 0, 0x80]))
-    with frames.lease(BASE + 7, info=info) as lease:
+    damage = Damage.MISSING_DATA | Damage.BAD_PULSE
+    with frames.lease(BASE + 7, timestamp_ns=123_456_789, damage=damage, missing=bytes([0b101, 0, 0x80])) as lease:
         sink.write([lease])
     path = tmp_path / "JF" / "M03" / "12300000" / "12345000.meta"
     assert path.read_bytes() == b""  # held back

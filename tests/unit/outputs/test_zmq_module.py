@@ -7,7 +7,7 @@ import pytest
 import zmq
 
 from detectors.errors import HostError
-from detectors.frame import FrameInfo, RecordShape
+from detectors.frame import FrameHead, RecordShape
 from detectors.outputs.zmq_module import ModulePublisher
 from detectors.pools.pebble import Pebble, PebbleLease
 from detectors.stats import OutputStats
@@ -35,7 +35,7 @@ def publisher(tmp_path: Path) -> Iterator[ModulePublisher]:
 def lease(pebble: Pebble, pulse: int) -> PebbleLease:
     loan = pebble.claim(pulse)
     loan.data[:] = pulse % 251
-    return loan.freeze(frame_index=pulse + 1, daq_rec=7, n_recv_packets=128, module_id=3, info=FrameInfo())
+    return loan.freeze(FrameHead(pulse, pulse + 1, 7, 128, 3))
 
 
 def wait_for(publisher: ModulePublisher, condition: Callable[[], bool]) -> None:
@@ -57,13 +57,7 @@ def test_a_frame_is_two_parts(publisher: ModulePublisher, pebble: Pebble) -> Non
             assert publisher.write([frame]) == 1
         assert socket.poll(3000)
         head, data = parse_module_message(socket.recv_multipart(), DATA_BYTES)
-        assert (head["pulse_id"], head["frame_index"], head["daq_rec"], head["n_recv_packets"], head["module_id"]) == (
-            77,
-            78,
-            7,
-            128,
-            3,
-        )
+        assert head[:5] == (77, 78, 7, 128, 3)
         assert np.all(data == 77)
         assert publisher.fill(OutputStats()).subscribers == 1
         assert publisher.fill(OutputStats()).bytes == DATA_BYTES
@@ -90,7 +84,7 @@ def test_a_slow_subscriber_is_counted_and_does_not_hold_up_a_fast_one(
                 except BlockingIOError:
                     lost += 1
             assert fast.poll(3000)
-            got.append(int(parse_module_message(fast.recv_multipart(), DATA_BYTES)[0]["pulse_id"]))
+            got.append(parse_module_message(fast.recv_multipart(), DATA_BYTES)[0].pulse_id)
             pulse += 1
         assert got == list(range(pulse))
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,26 +23,29 @@ from detectors.errors import (
     SizingError,
     UseAfterReleaseError,
 )
-from detectors.frame import Damage, FrameInfo, RecordShape
+from detectors.frame import Damage, FrameHead, RecordShape
 from detectors.pools.pebble import Pebble, PebbleLease, PebbleLoan, PebbleReader
 from detectors.pools.segment import least_slot_bytes
 from tests.support.waiting import until
 
 SHAPE = RecordShape(10_000)
-NOTHING_KNOWN = FrameInfo()
 
 
 def make(path: Path | None = None, count: int = 4, **more) -> Pebble:
     return Pebble(path, SHAPE, count=count, slot_bytes=least_slot_bytes(SHAPE), **more)
 
 
-def freeze(loan: PebbleLoan, info: FrameInfo = NOTHING_KNOWN) -> PebbleLease:
+def head(pulse_id: int, **known: Any) -> FrameHead:
+    return FrameHead(pulse_id, pulse_id + 7, 3, 128, 5)._replace(**known)
+
+
+def freeze(loan: PebbleLoan, **known: Any) -> PebbleLease:
     loan.data[:] = loan.pulse_id % 251
-    return loan.freeze(frame_index=loan.pulse_id + 7, daq_rec=3, n_recv_packets=128, module_id=5, info=info)
+    return loan.freeze(head(loan.pulse_id, **known))
 
 
-def fill(pebble: Pebble, pulse_id: int, info: FrameInfo = NOTHING_KNOWN) -> PebbleLease:
-    return freeze(pebble.claim(pulse_id), info)
+def fill(pebble: Pebble, pulse_id: int, **known: Any) -> PebbleLease:
+    return freeze(pebble.claim(pulse_id), **known)
 
 
 def read(reader: PebbleReader, pulse_id: int) -> np.ndarray | None:
@@ -60,9 +64,9 @@ def test_a_record_is_the_documented_one(pulse_id: int):
     lease = fill(pebble, pulse_id)
     wanted = record_of(pulse_id)
     assert bytes(lease.record) == wanted
-    assert bytes(lease.head) == wanted[1:41]
+    assert bytes(lease.wire_head) == wanted[1:41]
     assert bytes(lease.data) == wanted[41:]
-    assert all(part.readonly for part in (lease.record, lease.head, lease.data))
+    assert all(part.readonly for part in (lease.record, lease.wire_head, lease.data))
     lease.close()
     pebble.close()
 
@@ -72,9 +76,7 @@ def test_a_span_is_whole_sectors_in_memory_and_in_the_file(align: int):
     shape = RecordShape(10_000, align)
     pebble = Pebble(None, shape, count=8, slot_bytes=least_slot_bytes(shape))
     for pulse_id in range(995, 1000):
-        with pebble.claim(pulse_id).freeze(
-            frame_index=0, daq_rec=0, n_recv_packets=1, module_id=0, info=NOTHING_KNOWN
-        ) as lease:
+        with pebble.claim(pulse_id).freeze(head(pulse_id)) as lease:
             span, place, offset = lease.span()
             memory = np.frombuffer(span, np.uint8)
             assert not span.readonly
@@ -180,7 +182,7 @@ def test_what_ended_is_no_good():
         loan.discard()
     assert bytes(lease.record) == record_of(0)
     lease.close()
-    for use in (lambda: lease.record, lambda: lease.head, lambda: lease.data, lease.span, lease.clone):
+    for use in (lambda: lease.record, lambda: lease.wire_head, lambda: lease.data, lease.span, lease.clone):
         with pytest.raises(UseAfterReleaseError):
             use()
     with pytest.raises(DoubleReleaseError):
@@ -198,7 +200,9 @@ def test_a_freeze_refused_leaves_the_loan():
     pebble = make()
     loan = pebble.claim(0)
     with pytest.raises(struct.error):
-        loan.freeze(frame_index=-1, daq_rec=0, n_recv_packets=0, module_id=0, info=NOTHING_KNOWN)
+        loan.freeze(head(0, frame_index=-1))
+    with pytest.raises(PoolError, match="found the head of pulse 4, expected 0"):
+        loan.publish(head(4))
     freeze(loan).close()
     assert pebble.stats().in_use == 0
     pebble.close()
@@ -265,15 +269,17 @@ def test_a_reader_gets_what_was_published(shm_path: Path):
     reader = PebbleReader(shm_path)
     assert reader.info == {"detector": "JF", "shape": [50, 200]}
     assert (reader.shape, reader.count, reader.pulse_id_step) == (SHAPE, 4, 3)
-    info = FrameInfo(
-        1_700_000_000_000_000_000, Damage.MISSING_DATA | Damage.BAD_PULSE, 128, bytes([1, 0, 255]) + bytes(29)
-    )
-    fill(pebble, 9, info).close()
+    known = {
+        "timestamp_ns": 1_700_000_000_000_000_000,
+        "damage": Damage.MISSING_DATA | Damage.BAD_PULSE,
+        "expected_packets": 131,
+        "missing": bytes([1, 0, 255]) + bytes(29),
+    }
+    fill(pebble, 9, **known).close()
     out = np.empty(10_000, np.uint8)
-    copy = reader.read(9, out)
-    assert copy is not None
-    assert (copy.pulse_id, copy.frame_index, copy.daq_rec, copy.n_recv_packets, copy.module_id) == (9, 16, 3, 128, 5)
-    assert copy.info == info
+    found = reader.read(9, out)
+    assert found == (9, 16, 3, 128, 5, *known.values())
+    assert isinstance(found.damage, Damage)
     assert (out == 9).all()
     with pytest.raises(CapacityError, match="expected 10,000"):
         reader.read(9, np.empty(9_999, np.uint8))
@@ -345,13 +351,14 @@ def test_a_reader_learns_that_its_pebble_is_gone(shm_path: Path):
 def test_a_file_that_is_no_pebble(tmp_path: Path):
     path = tmp_path / "segment"
     path.write_bytes(bytes(5000))
-    with pytest.raises(HostError, match="no pebble of version 1"):
+    with pytest.raises(HostError, match="no pebble of version 2"):
         PebbleReader(path)
 
 
 READER = """
 import sys, time
 from pathlib import Path
+from typing import Any
 import numpy as np
 from detectors.pools.pebble import PebbleReader
 reader = PebbleReader(Path(sys.argv[1]))

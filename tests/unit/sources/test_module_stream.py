@@ -9,7 +9,7 @@ import pytest
 import zmq
 
 from detectors.errors import HostError
-from detectors.frame import MODULE_FRAME, FrameInfo, RecordShape
+from detectors.frame import MODULE_FRAME, FrameHead, RecordShape
 from detectors.pools.pebble import Pebble
 from detectors.pools.segment import least_slot_bytes
 from detectors.sources.module_stream import NOTIFICATION, LocalModule, LocalModules, RemoteModules
@@ -31,7 +31,7 @@ def make_pebble(path: Path, shape: RecordShape = SHAPE) -> Pebble:
 def put(pebble: Pebble, pulse_id: int) -> None:
     loan = pebble.claim(pulse_id)
     loan.data[:] = pixels(pulse_id)
-    loan.freeze(frame_index=pulse_id + 5, daq_rec=3, n_recv_packets=2, module_id=1, info=FrameInfo()).close()
+    loan.freeze(FrameHead(pulse_id, pulse_id + 5, 3, 2, 1)).close()
 
 
 @pytest.fixture
@@ -188,7 +188,7 @@ def test_remote_frames_are_kept_until_their_slot_is_needed(publisher) -> None:
         assert kept == [4, 5, 6]  # one slot less than there are: the newest of each
         copy = module.read(6, out)
         assert copy is not None
-        assert (copy.frame_index, copy.n_recv_packets, copy.info.expected_packets) == (11, 2, 2)
+        assert (copy.frame_index, copy.n_recv_packets, copy.expected_packets) == (11, 2, 2)
         np.testing.assert_array_equal(out, pixels(6))
         assert module.read(5, None) is not None
         assert stream.info() == {"dtype": "uint8", "shape": (PIXELS,)}

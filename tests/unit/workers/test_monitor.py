@@ -662,7 +662,7 @@ def test_attributes_stay_with_the_event(rig: Callable[..., Rig], pvs: int, expec
 
     class Spy:
         def offer(self, lease: Any) -> None:
-            seen.append(dict(lease.info.attributes))
+            seen.append(dict(lease.attributes))
             r_offer(lease)
 
         def __getattr__(self, name: str) -> Any:

@@ -60,13 +60,13 @@ def test_frame_becomes_a_record():
     rig = Rig()
     rig.feed([p.but(daq_rec=3) for p in frame_of(9, 8)])
     (lease,) = rig.leases
-    assert (lease.pulse_id, lease.frame_index, lease.daq_rec, lease.n_recv_packets, lease.module_id) == (
+    assert lease.head[:5] == (
         1009, 9, 3, 8, MODULE,
     )  # fmt: skip
     assert lease.record[0] == 0xBE
     assert np.frombuffer(lease.data, np.uint8).reshape(8, -1)[:, 0].tolist() == [p.fill for p in frame_of(9, 8)]
-    assert (lease.info.damage, lease.info.missing, lease.info.expected_packets) == (Damage.NONE, b"", 8)
-    assert lease.info.timestamp_ns > 1_600_000_000 * 10**9
+    assert (lease.head.damage, lease.head.missing, lease.head.expected_packets) == (Damage.NONE, b"", 8)
+    assert lease.head.timestamp_ns > 1_600_000_000 * 10**9
     lease.close()
 
 
@@ -93,9 +93,9 @@ def test_missing_packets_travel_with_the_frame():
     rig.feed([p for p in frame_of(9, 8) if p.number not in (0, 5)])
     rig.assembler.flush()
     (lease,) = rig.leases
-    assert lease.info.missing == bytes([0b00100001]) + bytes(31)
-    assert lease.info.damage == Damage.MISSING_DATA
-    assert lease.n_recv_packets == 6
+    assert lease.head.missing == bytes([0b00100001]) + bytes(31)
+    assert lease.head.damage == Damage.MISSING_DATA
+    assert lease.head.n_recv_packets == 6
     lease.close()
 
 
@@ -133,7 +133,7 @@ def test_timestamp_is_when_the_frame_began_not_when_its_slot_was_claimed():
     assert rig.assembler.landing(), "the slot of frame 2 is claimed now"
     rig.feed(frame_of(2, 8)[:5], now - 5)
     rig.feed(frame_of(2, 8)[5:], now)
-    ages = [time.time() - lease.info.timestamp_ns / 1e9 for lease in rig.leases]
+    ages = [time.time() - lease.head.timestamp_ns / 1e9 for lease in rig.leases]
     assert ages == pytest.approx([20, 5], abs=0.5)
     for lease in rig.leases:
         lease.close()
