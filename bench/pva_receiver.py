@@ -14,11 +14,10 @@ import sys
 import threading
 import time
 
-from detectors.sources.image_source import Description, Update
+from detectors.sources.image_source import Description, ThreadedSource, Update
 from detectors.sources.pva_direct import DirectClient
 from detectors.sources.pva_p4p import P4pClient
 from detectors.sources.pvspec import parse_pv_spec
-from detectors.sources.threaded import ThreadedSource
 
 SLOTS = 8
 WARM = 4

@@ -16,8 +16,7 @@ from detectors.errors import WireError
 from detectors.sources.delivery import Delivery, update_of
 from detectors.sources.image_source import ImageSink
 from detectors.sources.pvspec import PvSpec
-from detectors.sources.values import plain_value
-from detectors.wire.ntndarray import ImageHead, ca_timestamp_ns
+from detectors.wire.ntndarray import ImageHead, ca_timestamp_ns, plain_value
 
 log = logging.getLogger(__name__)
 
@@ -131,7 +130,7 @@ class CaClient:
             delivery.sink.bad(str(error))
             return
         if data is None or head is None:
-            delivery.empty()
+            delivery.sink.empty()
             return
         self._last = head
         delivery.array(data, head)

@@ -43,7 +43,7 @@ class Delivery:
     def array(self, data: np.ndarray, head: ImageHead) -> None:
         """Deliver one array; ``data`` holds its bytes as they travelled (uint8, one dimension)."""
         if head.nbytes == 0:
-            self.empty()
+            self.sink.empty()
             return
         try:
             head = self.conform(head)
@@ -107,10 +107,6 @@ class Delivery:
                 return None
             self.idle()
         return slot
-
-    def empty(self) -> None:
-        """Pass on that an update held no array."""
-        self.sink.empty()
 
     def disconnected(self, reason: str) -> None:
         """Tell the sink once that the PV is away."""

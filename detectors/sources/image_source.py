@@ -1,26 +1,33 @@
-"""What a source of images is, and what it tells the one who listens.
+"""Sources of images, and the sink that they deliver to.
 
-A source owns the connection to one PV, and one thread that serves it. Everything it learns it tells an ``ImageSink`` on
-that thread, in the order in which it happened. Per update of the PV that came whole, it calls exactly one of these:
+A source owns the connection to one PV, and one thread that serves it. It reports everything to an ``ImageSink`` on that
+thread, in the order in which it happened. For each complete update of the PV it calls exactly one of these:
 
-* ``update()``: it fills the slot that ``slot()`` just gave;
-* ``dropped()``: ``slot()`` gave None (under the policy "hold" it is asked again until there is room);
-* ``bad()``: it holds an array that cannot be decoded, or is not what was specified;
-* ``empty()``: it holds no array.
+* ``update()``: it filled the slot that ``slot()`` just returned;
+* ``dropped()``: ``slot()`` returned None (under the policy "hold" it is called again until there is room);
+* ``bad()``: the array cannot be decoded, or is not what was specified;
+* ``empty()``: the update holds no array.
 
-Every slot given is followed by ``update()`` or ``abandon()``. ``abandon()`` counts no update: what the image in it
-came to is told right after (``bad()``, or ``connected()`` when it is unlike the last one and needs another slot), or
-the connection was lost midway and the image shows as a gap in uniqueId.
+Every slot is followed by ``update()`` or ``abandon()``. ``abandon()`` counts no update: the image's fate is reported right
+after it (``bad()``, or ``connected()`` when it needs another slot), or the connection was lost midway and the image shows
+as a gap in uniqueId.
 
-The payload of a PV is only known once its first array was seen: the type alone does not tell dimensions. So the source
-looks at the first array, calls ``connected()`` with what it found, and asks for slots only after that returned. The
-listener may take seconds in there to allocate its memory; the source keeps no more than the one array meanwhile. When
-dtype, shape or bytes change, on the same connection or after another, ``connected()`` is called again first.
+The size of a PV's arrays is known only with the first of them, since the type has no dimensions. So the source reads the
+first array, calls ``connected()`` with its description, and asks for slots only after that returned. The sink may take
+seconds in there to allocate memory; the source keeps just the one array meanwhile. When dtype, shape or bytes change, on
+the same connection or after another, ``connected()`` is called again first.
 """
 
+import logging
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
+
+log = logging.getLogger(__name__)
+
+_JOIN_S: Final = 10.0
+"""Longest wait for a source's thread: its longest step is one blocking read or decode."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +40,7 @@ class Description:
     dtype: str
     """Name of the numpy dtype, native byte order: "uint16"."""
     codec: str
-    """How it travels: "" uncompressed, or "blosc", "lz4", "bslz4", "jpeg", "zlib"."""
+    """On the wire: "" uncompressed, or "blosc", "lz4", "bslz4", "jpeg", "zlib"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +48,11 @@ class Update:
     """One update of a PV, without its pixels."""
 
     unique_id: int | None
-    """As the source sent it (32 bits, wraps, may start afresh); None where the type has none."""
+    """As the source sent it (32 bits, wraps, may restart); None where the type has none."""
     timestamp_ns: int
-    """ns since the POSIX epoch, of the PV's timeStamp; 0 when the source never set one."""
+    """The PV's timeStamp, ns since the POSIX epoch; 0 when the source never set one."""
     data_timestamp_ns: int
-    """The same of dataTimeStamp; 0 when there is none."""
+    """dataTimeStamp likewise; 0 when there is none."""
     shape: tuple[int, ...]
     dtype: str
     nbytes: int
@@ -57,10 +64,10 @@ class Update:
 
 
 class ImageSink(Protocol):
-    """The listener. All methods are called on the source's one thread, never after ``ImageSource.close()`` returned."""
+    """The receiver of a PV's images; called on the source's one thread, never after ``ImageSource.close()`` returned."""
 
     def connected(self, description: Description) -> None:
-        """Make ready for arrays like this one. Called again when they change; no slot is outstanding then.
+        """Prepare for arrays like this one. Called again when they change; no slot is outstanding then.
 
         It may raise a PebbleDaqError to refuse: the source then drops that connection's arrays (``dropped()``) until
         the description changes again.
@@ -68,23 +75,23 @@ class ImageSink(Protocol):
         ...
 
     def disconnected(self, reason: str) -> None:
-        """Note that the PV went away, or could not be found, or is stuck; the source goes on trying by itself."""
+        """Note that the PV disconnected, was not found, or is stuck; the source retries by itself."""
         ...
 
     def slot(self, nbytes: int) -> memoryview | None:
-        """Return writable memory of ``nbytes`` for the next array, or None when there is no room at once."""
+        """Return ``nbytes`` of writable memory for the next array, or None when there is no room now."""
         ...
 
     def update(self, update: Update) -> None:
-        """Take the slot that was just given: it is filled."""
+        """Take the slot just returned: it is filled."""
         ...
 
     def abandon(self) -> None:
-        """Take back the slot that was just given: it will not be filled."""
+        """Take back the slot just returned: it will not be filled."""
         ...
 
     def dropped(self, update: Update) -> None:
-        """Count an array that came while ``slot()`` gave None."""
+        """Count an array for which ``slot()`` returned None."""
         ...
 
     def bad(self, reason: str) -> None:
@@ -105,9 +112,76 @@ class ImageSource(Protocol):
         ...
 
     def start(self, sink: ImageSink) -> None:
-        """Start the source's thread; returns at once, connected or not."""
+        """Start the source's thread, without waiting for a connection."""
         ...
 
     def close(self) -> None:
-        """Stop: when it returns, the thread has ended and the sink is not called any more. Idempotent."""
+        """Stop the thread and wait for its end; the sink is not called any more. Idempotent."""
         ...
+
+
+class HandOverError(Exception):
+    """A client cannot serve its PV well; the next one takes over."""
+
+
+class Client(Protocol):
+    """Serves one PV on the caller's thread."""
+
+    @property
+    def name(self) -> str:
+        """The client: "p4p", "direct" or "ca"."""
+        ...
+
+    def serve(self, sink: ImageSink, stop: threading.Event, wake: threading.Event) -> None:
+        """Deliver updates until ``stop`` is set; ``wake`` is set along with it.
+
+        Raises HandOverError, with no slot outstanding, to leave the PV to the next client.
+        """
+        ...
+
+
+class ThreadedSource:
+    """An ImageSource: a client on a thread of its own, and the clients that it hands over to."""
+
+    def __init__(self, client: Client, *next_clients: Client) -> None:
+        self._client = client
+        self._next_clients = next_clients
+        self._stop = threading.Event()
+        self._wake = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    @property
+    def name(self) -> str:
+        """The present client: "p4p", "direct" or "ca"."""
+        return self._client.name
+
+    def start(self, sink: ImageSink) -> None:
+        """Start the thread."""
+        self._thread = threading.Thread(target=self._run, args=(sink,), name=f"source-{self.name}", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop the thread and wait for its end."""
+        self._stop.set()
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join(_JOIN_S)
+            if self._thread.is_alive():
+                log.error("source %s did not stop in %g s: stuck in the sink or in a library", self.name, _JOIN_S)
+            self._thread = None
+
+    def _run(self, sink: ImageSink) -> None:
+        try:
+            for client in self._next_clients:
+                try:
+                    self._client.serve(sink, self._stop, self._wake)
+                except HandOverError as reason:
+                    log.info("served by %s: %s", client.name, reason)
+                    self._client = client
+                else:
+                    return
+            self._client.serve(sink, self._stop, self._wake)
+        except Exception:
+            # A fault of ours ends the thread; the sink must know that no more updates will follow.
+            log.exception("source %s failed", self.name)
+            sink.disconnected(f"source {self.name} failed; see its log")

@@ -15,8 +15,7 @@ from detectors.pools.heap import ARENA_MAX, MMAP_MAX, TOP_PAD, TRIM_THRESHOLD, t
 from detectors.sources.delivery import Delivery
 from detectors.sources.image_source import ImageSink
 from detectors.sources.pvspec import PvSpec
-from detectors.sources.values import plain_value
-from detectors.wire.ntndarray import HEAD_FIELDS, image_head
+from detectors.wire.ntndarray import HEAD_FIELDS, image_head, plain_value
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +78,7 @@ class P4pClient:
             delivery.sink.bad(str(error))
             return
         if data is None or head is None:
-            delivery.empty()
+            delivery.sink.empty()
         else:
             delivery.array(data, head)
 

@@ -9,7 +9,6 @@ On PVA every timeStamp counts seconds past the POSIX epoch (1970). Channel Acces
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import IntEnum
 from typing import Any, Final
 
 import numpy as np
@@ -57,22 +56,6 @@ HEAD_FIELDS: Final = (
     "attribute",
 )
 """Fields that ``image_head`` reads."""
-
-
-class ColorMode(IntEnum):
-    """areaDetector's NDColorMode, in the attribute ``ColorMode``; memory order is the reverse of dimension[]."""
-
-    MONO = 0
-    BAYER = 1
-    RGB1 = 2  # [y, x, 3]
-    RGB2 = 3  # [y, 3, x]
-    RGB3 = 4  # [3, y, x]
-    YUV444 = 5
-    YUV422 = 6
-    YUV421 = 7
-
-
-_COLOR_AXIS: Final = {ColorMode.RGB1: -1, ColorMode.RGB2: -2, ColorMode.RGB3: -3}
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +115,33 @@ def plain_head(meta: Mapping[str, Any], dtype: np.dtype, shape: tuple[int, ...])
     )
 
 
+def plain_value(value: Any, meta: Mapping[str, Any], name: str) -> tuple[np.ndarray, ImageHead] | tuple[None, None]:
+    """Return the bytes (uint8) and the head of ``value``; None twice when there is nothing in it.
+
+    A number is an array of shape (), int64 or float64 unless it is a numpy scalar; an enum (a mapping with ``index``)
+    is its index as int32; text is uint8[STRING_BYTES], filled up with zeros. Raises WireError for anything else.
+    """
+    if value is None:
+        return None, None
+    if isinstance(value, Mapping) and "index" in value:
+        value = np.int32(value["index"])
+    if isinstance(value, str):
+        array = _text(value, name)
+    elif isinstance(value, (bool, int, float, np.number, np.bool_, np.ndarray)):
+        array = np.ascontiguousarray(value) if np.ndim(value) else np.asarray(value)
+    else:
+        raise WireError(f"{name}: found {_what(value)}, expected a number, an enum, text, or an array of numbers")
+    if array.dtype.kind == "b":
+        array = array.view(np.uint8)
+    if array.dtype.kind not in "iuf":
+        raise WireError(f"{name}: found an array of {array.dtype}, expected numbers")
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    if array.size == 0:
+        return None, None
+    return array.reshape(-1).view(np.uint8), plain_head(meta, array.dtype, array.shape)
+
+
 def array_shape(dimensions: Sequence[Mapping[str, Any]], nbytes: int, dtype: np.dtype) -> tuple[int, ...]:
     """Return the shape in memory, slowest first: ``dimension`` names the fastest first.
 
@@ -184,21 +194,6 @@ def attributes(elements: Sequence[Mapping[str, Any] | None]) -> dict[str, Any]:
     return found
 
 
-def color_mode(found: Mapping[str, Any]) -> ColorMode:
-    """Return the colour mode that the attributes name; MONO when they do not."""
-    mode = found.get("ColorMode", 0)
-    try:
-        return ColorMode(int(mode))
-    except (TypeError, ValueError):
-        return ColorMode.MONO
-
-
-def color_axis(mode: ColorMode, shape: tuple[int, ...]) -> int | None:
-    """Return the axis (negative: from the end) of ``shape`` that holds red, green and blue; None when none does."""
-    axis = _COLOR_AXIS.get(mode)
-    return axis if axis is not None and len(shape) >= 3 and shape[axis] == 3 else None
-
-
 def _codec_dtype(codec: str, parameters: Any) -> np.dtype:
     """Return the dtype that was compressed; JPEG has only bytes, and its sources often leave the parameter out."""
     if parameters is None and codec == "jpeg":
@@ -215,3 +210,16 @@ def _whole(value: Any, what: str) -> int:
     if not isinstance(value, (int, np.integer)):
         raise WireError(f"NTNDArray: found {what} {value!r}, expected a whole number")
     return int(value)
+
+
+def _text(value: str, name: str) -> np.ndarray:
+    encoded = value.encode()
+    if len(encoded) > STRING_BYTES:
+        raise WireError(f"{name}: found text of {len(encoded)} bytes, expected at most {STRING_BYTES}")
+    return np.frombuffer(encoded.ljust(STRING_BYTES, b"\0"), np.uint8)
+
+
+def _what(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return f"a structure of {', '.join(map(str, value)) or 'nothing'}"
+    return f"a {type(value).__name__}"

@@ -19,8 +19,8 @@ from detectors.pools.host_memory import Machine, check_memory
 from detectors.pools.sizing import BufferPlan, plan_buffers
 from detectors.run_state import RunState
 from detectors.runtime import Runtime
+from detectors.sources.choice import open_source
 from detectors.sources.image_source import ImageSource
-from detectors.sources.pva import open_source
 from detectors.sources.pvspec import PvSpec, parse_pv_spec
 from detectors.sources.timing import TimingReceiver
 from detectors.workers.control import SNAPSHOT_PERIOD_S, Control

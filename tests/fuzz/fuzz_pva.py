@@ -1,7 +1,7 @@
 """Fuzz the pvAccess parser: ``pip install atheris; python tests/fuzz/fuzz_pva.py [-max_total_time=60] [corpus]``.
 
 The first byte says how the input is cut and in which byte order the connection was opened; the rest is what the server
-says after a proper opening. Anything but WireError, or memory beyond what the input justifies, is a finding.
+says after a proper opening. Anything but PvaError, or memory beyond what the input justifies, is a finding.
 """
 
 import contextlib
@@ -13,10 +13,10 @@ import atheris
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-with atheris.instrument_imports(include=["detectors.wire"]):
-    from detectors.errors import WireError
-    from detectors.wire.pva import ArrayBegins, MonitorConnection
-    from detectors.wire.pva_search import parse_search_datagram
+with atheris.instrument_imports(include=["detectors.pva"]):
+    from detectors.pva.connection import ArrayBegins, MonitorConnection
+    from detectors.pva.encoding import PvaError
+    from detectors.pva.messages import parse_search_datagram
 
 from tests.support.pva_encode import NTNDARRAY
 from tests.support.pva_talk import Talk
@@ -28,7 +28,7 @@ def one_input(data: bytes) -> None:
     if not data:
         return
     how, said = data[0], data[1:]
-    with contextlib.suppress(WireError):
+    with contextlib.suppress(PvaError):
         parse_search_datagram(said, 1)
     connection = MonitorConnection("PV", "me", "here")
     stream = (OPENINGS[how & 1] if how & 2 else b"") + said
@@ -46,7 +46,7 @@ def one_input(data: bytes) -> None:
                 wanted[:take] = stream[at : at + take]
                 connection.received(take)
                 at += take
-    except WireError:
+    except PvaError:
         pass
 
 

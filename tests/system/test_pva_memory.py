@@ -11,8 +11,8 @@ import pytest
 
 from detectors.config import parse_config
 from detectors.run_state import RunState
+from detectors.sources.choice import open_source
 from detectors.sources.image_source import ImageSource
-from detectors.sources.pva import open_source
 from detectors.sources.pvspec import PvSpec
 from detectors.workers.monitor import MonitorWorker
 from tests.support.epics_env import isolate

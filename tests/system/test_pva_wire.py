@@ -8,10 +8,11 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from detectors.sources.pva_direct import DirectClient, Timing
+from detectors.pva import Timeouts
+from detectors.sources.image_source import ThreadedSource
+from detectors.sources.pva_direct import DirectClient
 from detectors.sources.pva_p4p import P4pClient
 from detectors.sources.pvspec import parse_pv_spec
-from detectors.sources.threaded import ThreadedSource
 from tests.support.epics_env import free_ports, isolate
 from tests.support.images import UNION_MEMBERS, image, memory
 from tests.support.pva_encode import NTNDARRAY, ntndarray
@@ -19,7 +20,7 @@ from tests.support.pva_server import PvaServer
 from tests.support.recording_sink import RecordingSink
 
 PV = "CAM:Image"
-QUICK = Timing(connect=1.0, stall=0.5, silence=1.0, first_retry=0.01, last_retry=0.1)
+QUICK = Timeouts(connect=1.0, stall=0.5, silence=1.0, first_retry=0.01, last_retry=0.1)
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +32,7 @@ def own_epics(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 def watching(client: str = "direct", *, room: int | None = None, when_full: str = "drop") -> Iterator[RecordingSink]:
     sink, spec = RecordingSink(room), parse_pv_spec(PV, "cam")
     served = (
-        DirectClient(spec, when_full=when_full, timing=QUICK)
+        DirectClient(spec, when_full=when_full, timeouts=QUICK)
         if client == "direct"
         else P4pClient(spec, when_full=when_full)
     )

@@ -12,8 +12,7 @@ from detectors.errors import HostError, WireError
 from detectors.sources.delivery import Delivery
 from detectors.sources.image_source import Description
 from detectors.sources.pvspec import parse_pv_spec
-from detectors.sources.values import plain_value
-from detectors.wire.ntndarray import ImageHead
+from detectors.wire.ntndarray import ImageHead, plain_value
 from tests.support.recording_sink import RecordingSink
 
 
@@ -42,7 +41,7 @@ def test_every_update_has_one_fate_and_every_slot_an_end(script: list[str], room
         if step == "lost":
             to.disconnected("gone")
         elif step == "empty":
-            to.empty()
+            sink.empty()
         else:
             shape = {"other shape": (4, 2), "zero": (0, 2)}.get(step, (2, 4))
             give(to, np.ones(shape, np.int32 if step == "other type" else np.uint32), "lz4" if step == "bad" else "")

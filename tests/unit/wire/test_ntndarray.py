@@ -8,13 +8,10 @@ from hypothesis import strategies as st
 from detectors.errors import WireError
 from detectors.wire.ntndarray import (
     CODEC_DTYPES,
-    ColorMode,
     alarm_severity,
     array_shape,
     attributes,
     ca_timestamp_ns,
-    color_axis,
-    color_mode,
     image_head,
     timestamp_ns,
 )
@@ -96,23 +93,3 @@ def test_attributes_by_name() -> None:
         [{"name": "a", "value": 1}, None, {"name": "b", "value": {"value": 2.5, "alarm": {}}}, {"name": "c"}]
     )
     assert found == {"a": 1, "b": 2.5, "c": None}
-
-
-@pytest.mark.parametrize(
-    ("mode", "shape", "axis"),
-    [
-        (0, (4, 5), None),
-        (2, (4, 5, 3), -1),
-        (3, (4, 3, 5), -2),
-        (4, (3, 4, 5), -3),
-        (2, (4, 3), None),
-        (2, (4, 5, 4), None),
-    ],
-)
-def test_colour(mode: int, shape: tuple[int, ...], axis: int | None) -> None:
-    assert color_axis(color_mode({"ColorMode": mode}), shape) == axis
-
-
-@pytest.mark.parametrize("found", [{}, {"ColorMode": "x"}, {"ColorMode": 99}, {"ColorMode": None}])
-def test_no_colour(found: dict) -> None:
-    assert color_mode(found) is ColorMode.MONO

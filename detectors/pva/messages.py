@@ -1,15 +1,15 @@
-"""pvAccess's messages: their headers, those that a monitoring client sends, and those that it reads whole.
+"""pvAccess's messages: their headers, and those that a client sends and reads to find, open and monitor a channel.
 
 Source: the pvAccess protocol specification, version 2.
 """
 
+import ipaddress
 import struct
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
-from detectors.errors import WireError
-from detectors.wire.pva_codec import Reader, Status, Writer
+from detectors.pva.encoding import Packer, PvaError, Reader, Status
 
 MAGIC: Final = 0xCA
 VERSION: Final = 2
@@ -19,8 +19,6 @@ CONTROL: Final = 0x01
 SEGMENT_MASK: Final = 0x30
 SEGMENT_FIRST: Final = 0x10
 SEGMENT_LAST: Final = 0x20
-SEGMENT_MIDDLE: Final = 0x30
-FROM_SERVER: Final = 0x40
 BIG_ENDIAN: Final = 0x80
 
 SET_BYTE_ORDER: Final = 2  # a control message
@@ -30,19 +28,20 @@ MONITOR_START: Final = 0x44
 MONITOR_FINISH: Final = 0x10
 
 RECEIVE_BUFFER: Final = 1 << 20
-"""What we tell the server of our buffer: old ones size their segments by it."""
+"""Size of our receive buffer as announced to the server; old servers size their segments by it."""
+
+_UNICAST: Final = 0x80
+_ANY_ADDRESS: Final = bytes(16)
+_MAPPED: Final = b"\0" * 10 + b"\xff\xff"
 
 
 class Command(IntEnum):
-    """Application messages that we send or understand."""
+    """Application messages that we send or read."""
 
-    BEACON = 0
     VALIDATION = 1
     ECHO = 2
     SEARCH = 3
     SEARCH_RESPONSE = 4
-    AUTHNZ = 5
-    ACL_CHANGE = 6
     CREATE_CHANNEL = 7
     DESTROY_CHANNEL = 8
     VALIDATED = 9
@@ -67,7 +66,7 @@ class Header:
 
     @property
     def control(self) -> bool:
-        """Whether it is a control message: a header and nothing else."""
+        """Whether it is a control message: a header alone."""
         return bool(self.flags & CONTROL)
 
     @property
@@ -82,10 +81,10 @@ class Header:
 
 
 def read_header(data: bytes | bytearray | memoryview) -> Header:
-    """Return the header in ``data``, HEADER_BYTES long. Raises WireError when it is none."""
+    """Return the header in ``data``, HEADER_BYTES long. Raises PvaError when it is not one."""
     magic, _version, flags, command = data[0], data[1], data[2], data[3]
     if magic != MAGIC:
-        raise WireError(f"pvAccess: found {magic:#04x} where a message starts, expected {MAGIC:#04x}")
+        raise PvaError(f"pvAccess: found {magic:#04x} where a message starts, expected {MAGIC:#04x}")
     size = int.from_bytes(data[4:8], "big" if flags & BIG_ENDIAN else "little")
     return Header(flags, command, size)
 
@@ -97,8 +96,8 @@ def message(command: int, body: bytes, *, big: bool, flags: int = 0) -> bytes:
 
 
 def validation(methods: list[str], user: str, host: str, *, big: bool) -> bytes:
-    """Answer the server's greeting: as ``user`` at ``host`` if it knows the method "ca", else anonymously."""
-    body = Writer(big=big).pack("IHH", RECEIVE_BUFFER, 0x7FFF, 0)
+    """Answer the server's greeting: as ``user`` at ``host`` if it offers the method "ca", else anonymously."""
+    body = Packer(big=big).pack("IHH", RECEIVE_BUFFER, 0x7FFF, 0)
     if "ca" in methods and user:
         body.string("ca").raw(b"\x80").string("").size(2)
         body.string("user").raw(b"\x60").string("host").raw(b"\x60")
@@ -117,7 +116,7 @@ def read_validation(reader: Reader) -> list[str]:
 
 def create_channel(client_id: int, name: str, *, big: bool) -> bytes:
     """Ask for a channel."""
-    return message(Command.CREATE_CHANNEL, Writer(big=big).pack("HI", 1, client_id).string(name).done(), big=big)
+    return message(Command.CREATE_CHANNEL, Packer(big=big).pack("HI", 1, client_id).string(name).done(), big=big)
 
 
 def read_create_channel(reader: Reader) -> tuple[int, int, Status]:
@@ -127,7 +126,7 @@ def read_create_channel(reader: Reader) -> tuple[int, int, Status]:
 
 def monitor_init(server_id: int, request_id: int, queue: int, *, big: bool) -> bytes:
     """Ask for a subscription to all fields, with ``record[queueSize=...]``."""
-    body = Writer(big=big).pack("IIB", server_id, request_id, MONITOR_INIT)
+    body = Packer(big=big).pack("IIB", server_id, request_id, MONITOR_INIT)
     body.raw(b"\x80").string("").size(2)
     body.string("record").raw(b"\x80").string("").size(1)
     body.string("_options").raw(b"\x80").string("").size(1).string("queueSize").raw(b"\x60")
@@ -137,19 +136,67 @@ def monitor_init(server_id: int, request_id: int, queue: int, *, big: bool) -> b
 
 def monitor_start(server_id: int, request_id: int, *, big: bool) -> bytes:
     """Start the subscription."""
-    return message(Command.MONITOR, Writer(big=big).pack("IIB", server_id, request_id, MONITOR_START).done(), big=big)
+    return message(Command.MONITOR, Packer(big=big).pack("IIB", server_id, request_id, MONITOR_START).done(), big=big)
 
 
 def destroy_request(server_id: int, request_id: int, *, big: bool) -> bytes:
     """End the subscription."""
-    return message(Command.DESTROY_REQUEST, Writer(big=big).pack("II", server_id, request_id).done(), big=big)
+    return message(Command.DESTROY_REQUEST, Packer(big=big).pack("II", server_id, request_id).done(), big=big)
 
 
 def destroy_channel(server_id: int, client_id: int, *, big: bool) -> bytes:
-    """Give the channel up."""
-    return message(Command.DESTROY_CHANNEL, Writer(big=big).pack("II", server_id, client_id).done(), big=big)
+    """Close the channel."""
+    return message(Command.DESTROY_CHANNEL, Packer(big=big).pack("II", server_id, client_id).done(), big=big)
 
 
 def echo(*, big: bool) -> bytes:
-    """Ask whether the server is there."""
+    """Ask the server for a sign of life."""
     return message(Command.ECHO, b"pebble", big=big)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A search's answer that names the server of our PV."""
+
+    host: str
+    """"" stands for the address that the answer came from."""
+    port: int
+
+
+def search_request(sequence: int, search_id: int, name: str, port: int, *, unicast: bool, big: bool = False) -> bytes:
+    """Ask who serves ``name``; over UDP, answers go to ``port`` of the sender's address."""
+    body = Packer(big=big).pack("IB", sequence, _UNICAST if unicast else 0).raw(bytes(3)).raw(_ANY_ADDRESS)
+    body.pack("H", port).size(1).string("tcp").pack("HI", 1, search_id).string(name)
+    return message(Command.SEARCH, body.done(), big=big)
+
+
+def parse_search_datagram(data: bytes | memoryview, search_id: int) -> Found | None:
+    """Return the answer to our search in a datagram; None when it holds something else. Raises PvaError."""
+    if len(data) < HEADER_BYTES:
+        raise PvaError(f"pvAccess: found a datagram of {len(data)} bytes, expected a header of {HEADER_BYTES}")
+    header = read_header(data)
+    if header.control or header.command != Command.SEARCH_RESPONSE:
+        return None
+    if header.size > len(data) - HEADER_BYTES:
+        raise PvaError(f"pvAccess: found a datagram of {len(data)} bytes, expected {HEADER_BYTES + header.size}")
+    return read_search_response(Reader(data[HEADER_BYTES : HEADER_BYTES + header.size], big=header.big), search_id)
+
+
+def read_search_response(reader: Reader, search_id: int) -> Found | None:
+    """Return the server that a search response names; None when it is about another search, or found nothing."""
+    reader.take(12)  # the server's GUID
+    reader.number("I")
+    address, port = bytes(reader.take(16)), reader.number("H")
+    protocol, found = reader.string(), reader.u8()
+    ids = [reader.number("I") for _ in range(reader.number("H"))]
+    if not found or protocol != "tcp" or search_id not in ids:
+        return None
+    return Found(_host(address), port)
+
+
+def _host(address: bytes) -> str:
+    if address in (_ANY_ADDRESS, _MAPPED + bytes(4)):
+        return ""
+    if address.startswith((_MAPPED, bytes(12))):  # pvAccessJava writes IPv4 addresses behind zeros
+        return str(ipaddress.IPv4Address(address[12:]))
+    return str(ipaddress.IPv6Address(address))

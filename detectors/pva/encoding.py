@@ -1,4 +1,4 @@
-"""The primitives of pvAccess's encoding: numbers, sizes, strings, bit sets, statuses, in either byte order.
+"""The primitives of pvAccess's encoding: numbers, sizes, strings, bit sets and statuses, in either byte order.
 
 Source: the pvAccess protocol specification; where it is silent, what pvDataCPP and pvxs do.
 """
@@ -10,20 +10,22 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from detectors.errors import WireError
-
 NULL_SIZE: Final = -1
-"""What a size reads as when the sender meant "nothing": an unselected union, a null string."""
+"""What an encoded null reads as: an unselected union, a null string."""
 
 MAX_STRING_BYTES: Final = 1 << 20
 MAX_NESTING: Final = 8
 
-_SHORT_SIZES: Final = 254  # a first byte below it is the size itself; 254: a uint32 follows; 255: nothing
+_SHORT_SIZES: Final = 254  # a first byte below it is the size itself; 254: a uint32 follows; 255: null
 _LONG_SIZES: Final = 0x7FFF_FFFF  # a uint32 of this value announces a uint64
 
 
-class TruncatedError(WireError):
-    """The bytes end in the middle of a value: more are needed, or the sender lied about the length."""
+class PvaError(Exception):
+    """What the server sent is not pvAccess; the connection cannot be used any more."""
+
+
+class TruncatedError(PvaError):
+    """The bytes end in the middle of a value: more are needed, or the sender gave a wrong length."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,7 @@ class Status:
 class Reader:
     """A cursor over received bytes; every read is checked against their end.
 
-    ``budget`` bounds how many Python objects one message may make, whatever its sizes claim.
+    ``budget`` bounds how many Python objects one message may make, whatever sizes it names.
     """
 
     __slots__ = ("_nesting", "_order", "big", "budget", "data", "end", "pos")
@@ -87,7 +89,7 @@ class Reader:
         return self.data[at]
 
     def size(self) -> int:
-        """Return a size: a count of elements or bytes, a union's selector; NULL_SIZE when there is nothing."""
+        """Return a size: a count of elements or bytes, a union's selector; NULL_SIZE for null."""
         first = self.u8()
         if first < _SHORT_SIZES:
             return first
@@ -97,25 +99,25 @@ class Reader:
         return self.number("Q") if size == _LONG_SIZES else size
 
     def count(self) -> int:
-        """Return a size that must be there, of things that are at least one byte each."""
+        """Return a size that must not be null, of elements of at least one byte each."""
         size = self.size()
         if size < 0:
-            raise WireError("pvAccess: found a null size, expected a count of elements")
+            raise PvaError("pvAccess: found a null size, expected a count of elements")
         if size > self.end - self.pos:
             raise TruncatedError(f"pvAccess: found {self.end - self.pos} bytes, expected {size} elements")
         return size
 
     def string(self) -> str:
-        """Return text; bytes that are no UTF-8 are replaced, for servers pass on whatever their drivers say."""
+        """Return text; bytes that are not UTF-8 are replaced, since servers pass on what drivers wrote."""
         size = self.size()
         if size > MAX_STRING_BYTES:
-            raise WireError(f"pvAccess: found a string of {size} bytes, expected at most {MAX_STRING_BYTES}")
+            raise PvaError(f"pvAccess: found a string of {size} bytes, expected at most {MAX_STRING_BYTES}")
         return bytes(self.take(size)).decode("utf-8", "replace") if size > 0 else ""
 
     def bit_set(self) -> int:
         """Return a bit set as a number: bit n of it is element n.
 
-        Whole words of 64 bits follow the byte order, the bytes behind them do not: so do pvDataCPP and pvxs.
+        Whole words of 64 bits follow the byte order, the bytes behind them do not, as in pvDataCPP and pvxs.
         """
         data = self.take(self.count())
         if not self.big:
@@ -125,22 +127,22 @@ class Reader:
         return int.from_bytes(words + bytes(data[whole:]), "little")
 
     def status(self) -> Status:
-        """Return the outcome of a request: 255 is success and nothing else to say."""
+        """Return the outcome of a request; 255 is success without a message."""
         kind = self.u8()
         if kind == 0xFF:
             return Status(ok=True)
         if kind > 3:
-            raise WireError(f"pvAccess: found status {kind}, expected 0 to 3 or 255")
+            raise PvaError(f"pvAccess: found status {kind}, expected 0 to 3 or 255")
         message = self.string()
-        self.string()  # call stack, of the server's own use
+        self.string()  # the server's call stack
         return Status(kind < 2, message)
 
     @contextmanager
     def nested(self) -> Iterator[None]:
-        """Bound how deep values that carry their own types lie in one another."""
+        """Bound the nesting of values that carry their own types."""
         self._nesting += 1
         if self._nesting > MAX_NESTING:
-            raise WireError(f"pvAccess: found variants nested deeper than {MAX_NESTING}")
+            raise PvaError(f"pvAccess: found variants nested deeper than {MAX_NESTING}")
         yield
         self._nesting -= 1
 
@@ -148,7 +150,7 @@ class Reader:
         """Account for values about to be made."""
         self.budget -= values
         if self.budget < 0:
-            raise WireError("pvAccess: found more values in a message than it may have")
+            raise PvaError("pvAccess: found more values in a message than it may have")
 
 
 @lru_cache(maxsize=256)
@@ -159,28 +161,28 @@ def _packed(codes: str) -> struct.Struct:
 _STRUCTS: Final = {order + code: struct.Struct(order + code) for order in "<>" for code in "?bhiqBHIQfd"}
 
 
-class Writer:
-    """Encodes in one byte order."""
+class Packer:
+    """Builds a message's body in one byte order."""
 
     def __init__(self, *, big: bool) -> None:
         self._order = ">" if big else "<"
         self._parts: list[bytes] = []
 
-    def pack(self, codes: str, *values: int) -> "Writer":
+    def pack(self, codes: str, *values: int) -> "Packer":
         """Append numbers of struct's ``codes``."""
         self._parts.append(struct.pack(self._order + codes, *values))
         return self
 
-    def raw(self, data: bytes) -> "Writer":
+    def raw(self, data: bytes) -> "Packer":
         """Append bytes as they are."""
         self._parts.append(data)
         return self
 
-    def size(self, size: int) -> "Writer":
+    def size(self, size: int) -> "Packer":
         """Append a size."""
         return self.pack("B", size) if size < _SHORT_SIZES else self.pack("BI", _SHORT_SIZES, size)
 
-    def string(self, text: str) -> "Writer":
+    def string(self, text: str) -> "Packer":
         """Append text."""
         data = text.encode()
         return self.size(len(data)).raw(data)

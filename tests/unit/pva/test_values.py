@@ -1,4 +1,4 @@
-"""Types and values: whatever the tests' own encoder writes is read back, and nothing but WireError comes of damage."""
+"""Types and values: whatever the tests' own encoder writes is read back, and nothing but PvaError comes of damage."""
 
 from typing import Any
 
@@ -7,11 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detectors.errors import WireError
-from detectors.wire import pva_types
-from detectors.wire.pva_codec import Reader
-from detectors.wire.pva_types import TypeCache
-from detectors.wire.pva_values import Repeats, default_value, read_changed, read_value
+from detectors.pva import introspection
+from detectors.pva.encoding import PvaError, Reader
+from detectors.pva.introspection import TypeCache
+from detectors.pva.values import Repeats, default_value, read_changed, read_value
 from tests.support.pva_encode import CODES, NTNDARRAY, Encoder, ntndarray
 
 LIMITS = {name: np.iinfo(code) for name, (_, code) in CODES.items() if code not in "?fd"}
@@ -134,7 +133,7 @@ def test_truncation_anywhere_is_a_wire_error(typed: tuple[Any, Any], big: bool, 
     whole = e.type(kind) + e.value(kind, value)
     reader = Reader(whole[: data.draw(st.integers(0, len(whole) - 1))], big=big)
     cache = TypeCache()
-    with pytest.raises(WireError):  # noqa: PT012 - the type may be all there, or not
+    with pytest.raises(PvaError):  # noqa: PT012 - the type may be all there, or not
         desc = cache.read(reader)
         assert desc is not None
         read_value(reader, desc, cache)
@@ -164,7 +163,7 @@ def read_anything(data: bytes | bytearray, *, big: bool) -> None:
         if desc is not None:
             default_value(desc)
             read_value(reader, desc, cache)
-    except WireError:
+    except PvaError:
         pass
     else:
         assert reader.pos <= len(data)
@@ -267,27 +266,27 @@ def test_types_are_remembered_by_their_ids() -> None:
     assert desc is not None
     assert desc.fields[0] == desc.fields[1]
     assert cache.read(Reader(e.type(("cached", 1)), big=False)) == desc
-    with pytest.raises(WireError, match="id 3"):
+    with pytest.raises(PvaError, match="id 3"):
         cache.read(Reader(e.type(("cached", 3)), big=False))
 
 
 def test_nesting_is_bounded_however_it_is_written() -> None:
     e = Encoder()
     deep: Any = "int"
-    for _ in range(pva_types.MAX_DEPTH + 2):
+    for _ in range(introspection.MAX_DEPTH + 2):
         deep = ("struct", "", {"a": deep})
-    with pytest.raises(WireError, match="nested"):
+    with pytest.raises(PvaError, match="nested"):
         TypeCache().read(Reader(e.type(deep), big=False))
     cache = TypeCache()
     chain = e.type(("as", 0, ("struct", "", {"a": "int"})))
     for number in range(1, 200):
         chain += e.type(("as", number, ("struct", "", {"a": ("cached", number - 1)})))
     reader = Reader(chain, big=False)
-    with pytest.raises(WireError, match="nested"):
+    with pytest.raises(PvaError, match="nested"):
         [cache.read(reader) for _ in range(200)]
     variants = Reader(b"\x82" * 100_000, big=False)
-    with pytest.raises(WireError, match="nested"):
-        read_value(variants, pva_types.FieldDesc(pva_types.ANY), TypeCache())
+    with pytest.raises(PvaError, match="nested"):
+        read_value(variants, introspection.FieldDesc(introspection.ANY), TypeCache())
 
 
 def test_doubling_types_are_refused() -> None:
@@ -296,27 +295,27 @@ def test_doubling_types_are_refused() -> None:
     for number in range(1, 20):
         chain += e.type(("as", number, ("struct", "", {"a": ("cached", number - 1), "b": ("cached", number - 1)})))
     reader = Reader(chain, big=False)
-    with pytest.raises(WireError, match="fields"):
+    with pytest.raises(PvaError, match="fields"):
         [cache.read(reader) for _ in range(20)]
 
 
 def test_types_that_variants_bring_along_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pva_types, "MAX_FIELDS", 3)
+    monkeypatch.setattr(introspection, "MAX_FIELDS", 3)
     e, cache = Encoder(), TypeCache()
     variant = ("struct", "", {"a": "int", "b": "int"})
     for _ in range(10):
         assert cache.read(Reader(e.type(variant), big=False)) is not None
-    with pytest.raises(WireError, match="type of more than 3 fields"):
+    with pytest.raises(PvaError, match="type of more than 3 fields"):
         cache.read(Reader(e.type(("struct", "", dict.fromkeys("abc", "int"))), big=False))
 
 
 def test_types_with_ids_are_kept_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pva_types, "MAX_FIELDS", 3)
+    monkeypatch.setattr(introspection, "MAX_FIELDS", 3)
     e, cache = Encoder(), TypeCache()
     for _ in range(10):  # the same id again replaces what it stood for
         cache.read(Reader(e.type(("as", 1, ("struct", "", {"a": "int"}))), big=False))
     cache.read(Reader(e.type(("as", 2, "int")), big=False))
-    with pytest.raises(WireError, match="described on one connection"):
+    with pytest.raises(PvaError, match="described on one connection"):
         cache.read(Reader(e.type(("as", 3, "int")), big=False))
 
 
@@ -325,5 +324,5 @@ def test_a_message_can_only_make_so_many_values() -> None:
     wide = ("struct", "", {f"f{i}": ("struct", "", {}) for i in range(200)})
     desc = cache.read(Reader(e.type(("struct[]", *wide[1:])), big=False))
     assert desc is not None
-    with pytest.raises(WireError, match="more values"):
+    with pytest.raises(PvaError, match="more values"):
         read_value(Reader(e.size(10_000) + b"\1" * 10_000, big=False), desc, cache)

@@ -2,13 +2,13 @@ import logging
 
 import pytest
 
-from detectors.sources import pva_environment
-from detectors.sources.pva_environment import search_addresses
+from detectors.pva import environment
+from detectors.pva.environment import search_addresses
 
 
 @pytest.fixture(autouse=True)
 def one_interface(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pva_environment, "interface_broadcasts", lambda: ["10.1.255.255"])
+    monkeypatch.setattr(environment, "interface_broadcasts", lambda: ["10.1.255.255"])
 
 
 def test_without_variables_every_interface_is_asked() -> None:

@@ -8,17 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detectors.errors import WireError
-from detectors.wire.pva import (
+from detectors.pva.connection import (
     ArrayBegins,
+    Denied,
     Introspected,
     MonitorConnection,
-    Refused,
     SearchConnection,
     ServerSays,
     Updated,
 )
-from detectors.wire.pva_search import Found, parse_search_datagram, search_request
+from detectors.pva.encoding import PvaError
+from detectors.pva.messages import Found, parse_search_datagram, search_request
 from tests.support.pva_encode import NTNDARRAY, Encoder, ntndarray
 from tests.support.pva_talk import Talk
 
@@ -104,7 +104,7 @@ def test_damage_is_a_wire_error_and_nothing_else(
     for _ in range(data.draw(st.integers(1, 5))):
         whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
     connection = BoundedConnection("PV", "me", "here")
-    with contextlib.suppress(WireError, TooLargeError):
+    with contextlib.suppress(PvaError, TooLargeError):
         feed(connection, bytes(whole), pieces)
 
 
@@ -124,7 +124,7 @@ class BoundedConnection(MonitorConnection):
 @settings(max_examples=300, deadline=None)
 def test_noise_behind_the_opening(noise: bytes, pieces: random.Random) -> None:
     talk = Talk()
-    with contextlib.suppress(WireError, TooLargeError):
+    with contextlib.suppress(PvaError, TooLargeError):
         feed(BoundedConnection("PV", "me", "here"), talk.opening() + b"\xca\x02\x40\x0d" + noise, pieces)
 
 
@@ -137,9 +137,9 @@ def test_refusals_tell_why() -> None:
     e = talk.e
     error = b"\2" + e.string("no beam") + e.string("")
     assert converse(talk.greeting(), talk.message(7, e.pack("II", 1, 0) + error)) == [
-        Refused("the server did not create the channel: no beam")
+        Denied("the server did not create the channel: no beam")
     ]
-    assert converse(talk.header(2, 0, 1), talk.message(9, error)) == [Refused("the server did not let me in: no beam")]
+    assert converse(talk.header(2, 0, 1), talk.message(9, error)) == [Denied("the server did not let me in: no beam")]
     assert "subscription" in converse(talk.opening(), talk.message(13, e.pack("IB", 1, 0x10) + b"\xff"))[-1].reason
     assert "closed" in converse(talk.opening(), talk.message(8, e.pack("II", 5, 1)))[-1].reason
     assert converse(talk.greeting(), talk.message(18, e.pack("IB", 1, 1) + e.string("hello"))) == [ServerSays("hello")]
@@ -197,7 +197,7 @@ def test_an_unselected_union_and_an_empty_array_begin_nothing() -> None:
     ],
 )
 def test_lies(behind: bytes, match: str) -> None:
-    with pytest.raises(WireError, match=match):
+    with pytest.raises(PvaError, match=match):
         converse(Talk().opening(), behind)
 
 
@@ -233,7 +233,7 @@ def test_search_answers(big: bool) -> None:
 
 @given(st.binary(max_size=100) | st.binary(max_size=80).map(lambda b: b"\xca\x02\x40\x04" + b))
 def test_search_noise(noise: bytes) -> None:
-    with contextlib.suppress(WireError):
+    with contextlib.suppress(PvaError):
         parse_search_datagram(noise, 1)
 
 

@@ -5,9 +5,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from detectors.errors import WireError
-from detectors.wire.pva_codec import NULL_SIZE, Reader
-from detectors.wire.pva_types import (
+from detectors.pva.encoding import NULL_SIZE, PvaError, Reader
+from detectors.pva.introspection import (
     ANY,
     ARRAY_MASK,
     BOUNDED,
@@ -24,7 +23,7 @@ from detectors.wire.pva_types import (
 
 
 def read_value(reader: Reader, desc: FieldDesc, cache: TypeCache) -> Any:
-    """Return the whole value at the reader. Unselected unions and null elements are None. Raises WireError."""
+    """Return the whole value at the reader. Unselected unions and null elements are None. Raises PvaError."""
     reader.spend()
     code = desc.code
     if code in NUMBERS:
@@ -43,20 +42,20 @@ def read_value(reader: Reader, desc: FieldDesc, cache: TypeCache) -> Any:
         any_type = cache.read(reader)
         if any_type is None:
             return None
-        with reader.nested():  # a variant can hold a variant, at one byte a level
+        with reader.nested():  # each variant in a variant takes one byte only
             return read_value(reader, any_type, cache)
     if code == BOUNDED_STRING:
         text = reader.string()
         if len(text.encode()) > desc.bound:
-            raise WireError(f"pvAccess: found text of {len(text)} characters, expected at most {desc.bound} bytes")
+            raise PvaError(f"pvAccess: found text of {len(text)} characters, expected at most {desc.bound} bytes")
         return text
     return _array(reader, desc, cache)
 
 
 class Repeats:
-    """What the fields of a structure were read from last: one that comes again the same is not read again.
+    """The last bytes and value of each field of a structure: the same bytes are not decoded again.
 
-    Most fields around an image do. Values are shared between updates then, and must not be changed.
+    Most fields around an image repeat. Updates then share the value, and it must not be changed.
     """
 
     def __init__(self) -> None:
@@ -68,7 +67,7 @@ class Repeats:
         if reader.big is not self._big:
             self._big = reader.big
             self._last.clear()
-        # Encodings tell their own end: whoever starts with the same bytes is the same value.
+        # An encoding shows its own end: a field that starts with the same bytes has the same value.
         start = reader.pos
         data, value = self._last.get(name, _NOTHING)
         if data and reader.data[start : start + len(data)] == data:
@@ -95,10 +94,10 @@ def read_changed(
     skip: int = 0,
     repeats: Repeats | None = None,
 ) -> dict[str, Any]:
-    """Return ``old``, the fields of structure ``desc``, with those replaced that ``changed`` marks.
+    """Return a copy of ``old``, the fields of structure ``desc``, in which those that ``changed`` marks are read anew.
 
-    ``bit`` is the structure's own place in the mask: it stands for all fields. The first ``skip`` fields are not in
-    the bytes any more. ``old`` itself stays as it is. ``repeats`` is that of the connection's updates.
+    ``bit`` is the structure's own bit of the mask, which stands for all fields. The first ``skip`` fields were cut out
+    of the bytes.
     """
     new = dict(old)
     whole = changed >> bit & 1
@@ -114,7 +113,7 @@ def read_changed(
 
 
 def default_value(desc: FieldDesc) -> Any:
-    """Return what a field holds that was never sent."""
+    """Return the value of a field that was never sent."""
     if desc.code == STRUCTURE:
         return {name: default_value(field) for name, field in zip(desc.names, desc.fields, strict=True)}
     if desc.code in (UNION, ANY):
@@ -132,19 +131,19 @@ def selected(reader: Reader, desc: FieldDesc) -> tuple[str, FieldDesc] | None:
     if number == NULL_SIZE:
         return None
     if number >= len(desc.fields):
-        raise WireError(f"pvAccess: found member {number} selected in a union of {len(desc.fields)}")
+        raise PvaError(f"pvAccess: found member {number} selected in a union of {len(desc.fields)}")
     return desc.names[number], desc.fields[number]
 
 
 def array_length(reader: Reader, desc: FieldDesc) -> int:
-    """Return how many elements of an array follow: a fixed array does not say. They may not be there yet."""
+    """Return how many elements of an array follow; a fixed array does not carry its length."""
     if desc.code < STRUCTURE and desc.code & ARRAY_MASK == FIXED:
         return desc.bound
     length = reader.size()
     if length < 0:
-        raise WireError("pvAccess: found a null size, expected that of an array")
+        raise PvaError("pvAccess: found a null size, expected that of an array")
     if desc.code < STRUCTURE and desc.code & ARRAY_MASK == BOUNDED and length > desc.bound:
-        raise WireError(f"pvAccess: found {length} elements in an array bound to {desc.bound}")
+        raise PvaError(f"pvAccess: found {length} elements in an array bound to {desc.bound}")
     return length
 
 

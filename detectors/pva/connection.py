@@ -1,11 +1,12 @@
 """A pvAccess client's side of a connection that monitors one channel: bytes in, events out, no sockets.
 
-The driver's loop: send ``outgoing()``; take ``next_event()`` until it is None; then receive into ``want()`` and tell
-``received()``. After ArrayBegins it must ``supply()`` memory before it goes on. After Introspected it calls
-``start_monitor()``, or leaves. Malformed input raises WireError, and the connection is of no more use.
+The caller's loop: send ``outgoing()``; take ``next_event()`` until it is None; then receive into ``want()`` and call
+``received()``. It answers ArrayBegins with ``supply()`` and Introspected with ``start_monitor()``. Malformed input raises
+PvaError, and the connection cannot be used any more.
 
-The first field of the channel's structure, if it is an array of numbers or a union of such, is streamed: its bytes never
-pass through here. All other fields come as plain Python, whole: what an update does not mark keeps its last value.
+The first field of the channel's structure, if it is an array of numbers or a union of such, is streamed: its bytes are
+received into the caller's memory. All other fields are given as plain Python, complete: a field that an update does not
+mark keeps its last value.
 """
 
 from collections.abc import Mapping
@@ -14,15 +15,15 @@ from typing import Any, Final
 
 import numpy as np
 
-from detectors.errors import WireError
-from detectors.wire.ntndarray import MAX_ARRAY_BYTES
-from detectors.wire.pva_codec import Reader
-from detectors.wire.pva_messages import (
-    CONTROL,
+from detectors.pva.encoding import PvaError, Reader
+from detectors.pva.introspection import NUMBERS, STRUCTURE, UNION, FieldDesc, TypeCache
+from detectors.pva.message_stream import ArrayBegins, Message, MessageStream
+from detectors.pva.messages import (
     MONITOR_FINISH,
     MONITOR_INIT,
     SET_BYTE_ORDER,
     Command,
+    Found,
     Header,
     create_channel,
     destroy_channel,
@@ -31,73 +32,72 @@ from detectors.wire.pva_messages import (
     monitor_init,
     monitor_start,
     read_create_channel,
+    read_search_response,
     read_validation,
+    search_request,
     validation,
 )
-from detectors.wire.pva_search import Found, read_search_response, search_request
-from detectors.wire.pva_stream import ArrayStart, Message, MessageStream
-from detectors.wire.pva_types import NUMBERS, STRUCTURE, UNION, FieldDesc, TypeCache
-from detectors.wire.pva_values import Repeats, array_length, default_value, read_changed, selected
+from detectors.pva.values import Repeats, array_length, default_value, read_changed, selected
 
 CHANNEL_ID: Final = 1
 REQUEST_ID: Final = 1
 SEARCH_ID: Final = 1
 
-ArrayBegins = ArrayStart
-"""An array begins, and must be supplied with memory."""
+MAX_STREAMED_BYTES: Final = 4 << 30
+"""Largest array that is received."""
 
 
 @dataclass(frozen=True, slots=True)
 class Introspected:
-    """The channel's type is known; the subscription waits to be started."""
+    """The channel's type is known; ``start_monitor()`` starts the updates."""
 
     desc: FieldDesc
     streamed: bool
-    """Whether the first field will be streamed."""
+    """Whether the first field is streamed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Updated:
-    """An update is complete, and so is its array."""
+    """An update is complete, its array included."""
 
     fields: Mapping[str, Any]
     """All fields but a streamed one."""
-    array: ArrayStart | None
+    array: ArrayBegins | None
     """Of the streamed field; None when the update has none, or an empty one."""
     overrun: int
-    """Fields that the server overwrote before it could send them, as a bit set."""
+    """Bit set of the fields that the server overwrote before it sent them."""
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
-    """The server does not, or no longer, give us what we asked for."""
+class Denied:
+    """The server refused the channel or the subscription, or ended it."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class ServerSays:
-    """A message for people."""
+    """A log message of the server."""
 
     text: str
 
 
-Event = Introspected | ArrayBegins | Updated | Refused | ServerSays | Found
+Event = Introspected | ArrayBegins | Updated | Denied | ServerSays | Found
 
 
 class Connection:
-    """The part of the protocol that is the same whatever the connection is for: byte order, validation, echo."""
+    """What all connections share: byte order, validation, echo."""
 
     def __init__(self, user: str, host: str) -> None:
         self._user, self._host = user, host
         self._stream = MessageStream(self._find_array)
         self._out: list[bytes] = []
         self.big = False
-        """Byte order that the server wants to be spoken to in."""
+        """Byte order that the server asks for."""
         self.validated = False
 
     def outgoing(self) -> bytes:
-        """Return what must be sent now, and forget it."""
+        """Return the bytes to send now, once."""
         out, self._out = b"".join(self._out), []
         return out
 
@@ -106,11 +106,11 @@ class Connection:
         return self._stream.want()
 
     def received(self, nbytes: int) -> None:
-        """Take note of bytes received into ``want()``."""
+        """Account for bytes received into ``want()``."""
         self._stream.received(nbytes)
 
     def supply(self, memory: memoryview | None) -> None:
-        """Say where the array goes that begins; None: nowhere."""
+        """Give the memory for the array that begins; None skips it."""
         self._stream.supply(memory)
 
     @property
@@ -120,27 +120,27 @@ class Connection:
 
     @property
     def mid_array(self) -> bool:
-        """Whether all of ``want()`` is sure to come."""
+        """Whether all of ``want()`` will be filled, by an array."""
         return self._stream.mid_array
 
     def send_echo(self) -> None:
-        """Ask whether the server is there; it answers with any message."""
+        """Ask the server for a sign of life."""
         if self.validated:
             self._out.append(echo(big=self.big))
 
     def next_event(self) -> Event | None:
-        """Return the next event; None when more must be received. Raises WireError."""
+        """Return the next event; None when more bytes are needed. Raises PvaError."""
         while True:
             item = self._stream.next()
-            if item is None or isinstance(item, ArrayStart):
+            if item is None or isinstance(item, ArrayBegins):
                 return item
-            event = self._control(item.header) if item.header.flags & CONTROL else self._dispatch(item)
-            if event is not None:
-                return event
-
-    def _control(self, header: Header) -> None:
-        if header.command == SET_BYTE_ORDER:
-            self.big = header.big
+            header = item.header
+            if not header.control:
+                event = self._dispatch(item)
+                if event is not None:
+                    return event
+            elif header.command == SET_BYTE_ORDER:
+                self.big = header.big
 
     def _dispatch(self, item: Message) -> Event | None:
         reader = Reader(item.body, big=item.header.big)
@@ -151,11 +151,11 @@ class Connection:
         if command == Command.VALIDATED:
             status = reader.status()
             if not status.ok:
-                return Refused(f"the server did not let {self._user or 'us'} in: {status.message}")
+                return Denied(f"the server did not let {self._user or 'an anonymous user'} in: {status.message}")
             self.validated = True
             return self._on_validated()
         if command == Command.MESSAGE:
-            reader.take(5)  # of which request, and how grave
+            reader.take(5)  # request and severity
             return ServerSays(reader.string())
         return self._on_message(item, reader)
 
@@ -165,12 +165,12 @@ class Connection:
     def _on_message(self, item: Message, reader: Reader) -> Event | None:
         raise NotImplementedError
 
-    def _find_array(self, header: Header, body: memoryview) -> ArrayStart | None:  # noqa: ARG002 - for those that stream
+    def _find_array(self, header: Header, body: memoryview) -> ArrayBegins | None:  # noqa: ARG002 - overridden
         return None
 
 
 class SearchConnection(Connection):
-    """A connection to a TCP name server, which is asked where one PV is."""
+    """A connection to a TCP name server, to search for one PV."""
 
     def __init__(self, name: str, user: str, host: str) -> None:
         super().__init__(user, host)
@@ -178,7 +178,7 @@ class SearchConnection(Connection):
         self._sequence = 0
 
     def ask(self) -> None:
-        """Ask once more; the first time happens by itself."""
+        """Repeat the search; the first one is sent by itself."""
         if self.validated:
             self._sequence += 1
             request = search_request(self._sequence, SEARCH_ID, self._name, 0, unicast=True, big=self.big)
@@ -206,11 +206,11 @@ class MonitorConnection(Connection):
         self._fields: dict[str, Any] = {}
 
     def start_monitor(self) -> None:
-        """Let the updates come."""
+        """Start the updates."""
         self._out.append(monitor_start(self._server_id, REQUEST_ID, big=self.big))
 
     def send_goodbye(self) -> None:
-        """End the subscription and the channel, as far as they exist."""
+        """End the subscription and the channel, if they exist."""
         if self._desc is not None:
             self._out.append(destroy_request(self._server_id, REQUEST_ID, big=self.big))
         if self._server_id:
@@ -226,17 +226,17 @@ class MonitorConnection(Connection):
         if command == Command.MONITOR:
             return self._on_monitor(item, reader)
         if command == Command.DESTROY_CHANNEL:
-            return Refused("the server closed the channel")
+            return Denied("the server closed the channel")
         if command == Command.DESTROY_REQUEST:
-            return Refused("the server ended the subscription")
-        return None  # echoes, access rights and the like
+            return Denied("the server ended the subscription")
+        return None  # echoes, access rights and others
 
-    def _on_channel(self, reader: Reader) -> Refused | None:
+    def _on_channel(self, reader: Reader) -> Denied | None:
         client_id, server_id, status = read_create_channel(reader)
         if client_id != CHANNEL_ID or self._server_id:
-            raise WireError(f"pvAccess: found an answer about channel {client_id}, expected one about {CHANNEL_ID}")
+            raise PvaError(f"pvAccess: found an answer about channel {client_id}, expected one about {CHANNEL_ID}")
         if not status.ok:
-            return Refused(f"the server did not create the channel: {status.message}")
+            return Denied(f"the server did not create the channel: {status.message}")
         self._server_id = server_id
         self._out.append(monitor_init(server_id, REQUEST_ID, self._queue, big=self.big))
         return None
@@ -244,23 +244,23 @@ class MonitorConnection(Connection):
     def _on_monitor(self, item: Message, reader: Reader) -> Event:
         request_id, subcommand = reader.number("I"), reader.u8()
         if request_id != REQUEST_ID:
-            raise WireError(f"pvAccess: found an update of request {request_id}, expected {REQUEST_ID}")
+            raise PvaError(f"pvAccess: found an update of request {request_id}, expected {REQUEST_ID}")
         if subcommand & MONITOR_INIT:
             return self._on_init(reader)
         if subcommand & MONITOR_FINISH:
             status = reader.status()
-            return Refused(f"the server ended the subscription {status.message}".rstrip())
+            return Denied(f"the server ended the subscription {status.message}".rstrip())
         return self._on_update(item, reader)
 
     def _on_init(self, reader: Reader) -> Event:
         status = reader.status()
         if not status.ok:
-            return Refused(f"the server refused the subscription: {status.message}")
+            return Denied(f"the server refused the subscription: {status.message}")
         desc = self._cache.read(reader)
         if desc is None or self._desc is not None:
-            raise WireError("pvAccess: found no type where a subscription's is expected, or a second one")
+            raise PvaError("pvAccess: found no type where a subscription's is expected, or a second one")
         if desc.code != STRUCTURE:
-            raise WireError(f"pvAccess: found a channel of type {desc.code:#04x}, expected a structure")
+            raise PvaError(f"pvAccess: found a channel of type {desc.code:#04x}, expected a structure")
         self._desc = desc
         self._streamed = desc.fields[0] if desc.fields and _streamable(desc.fields[0]) else None
         self._fields = default_value(desc)
@@ -269,7 +269,7 @@ class MonitorConnection(Connection):
     def _on_update(self, item: Message, reader: Reader) -> Updated:
         desc = self._desc
         if desc is None:
-            raise WireError("pvAccess: found an update before its type")
+            raise PvaError("pvAccess: found an update before its type")
         changed = reader.bit_set()
         if self._streamed is not None and changed & 0b11:
             _array_at(reader, self._streamed)  # its head; the array itself was cut out behind it
@@ -278,7 +278,7 @@ class MonitorConnection(Connection):
         overrun = reader.bit_set() if reader.pos < reader.end else 0
         return Updated(self._fields, item.array, overrun)
 
-    def _find_array(self, header: Header, body: memoryview) -> ArrayStart | None:
+    def _find_array(self, header: Header, body: memoryview) -> ArrayBegins | None:
         if header.command != Command.MONITOR or self._streamed is None:
             return None
         reader = Reader(body, big=header.big)
@@ -290,13 +290,13 @@ class MonitorConnection(Connection):
             return None
         name, desc, count = found
         dtype = np.dtype(NUMBERS[desc.element]).newbyteorder(">" if header.big else "<")
-        if count * dtype.itemsize > MAX_ARRAY_BYTES:
-            raise WireError(f"pvAccess: found an array of {count} {dtype}, expected at most {MAX_ARRAY_BYTES} bytes")
-        return ArrayStart(name, dtype, count, reader.pos)
+        if count * dtype.itemsize > MAX_STREAMED_BYTES:
+            raise PvaError(f"pvAccess: found an array of {count} {dtype}, expected at most {MAX_STREAMED_BYTES} bytes")
+        return ArrayBegins(name, dtype, count, reader.pos)
 
 
 def _array_at(reader: Reader, field: FieldDesc) -> tuple[str, FieldDesc, int] | None:
-    """Return the member, type and length of the array at the reader; None when there is none, or none in it."""
+    """Return the union's member, the type and the length of the array at the reader; None when it is null or empty."""
     name = ""
     if field.code == UNION:
         member = selected(reader, field)

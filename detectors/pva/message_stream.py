@@ -1,9 +1,9 @@
-"""From a TCP stream to pvAccess messages, with the one large array of a message received where it shall lie.
+"""From a TCP stream to pvAccess messages; the large array of a message is received in its final place.
 
-No sockets here. The caller asks ``want()`` for memory, receives into it, tells ``received()`` how much came, and calls
-``next()`` until that returns None. What is small passes through a staging buffer; of a large array only the first bytes
-do, the rest is wanted straight in the caller's memory, segment by segment. An array must not be copied to be skipped
-either: ``supply(None)`` wants it in a scratch buffer, over and over.
+No sockets here. The caller receives into the memory of ``want()``, calls ``received()`` with the number of bytes, and
+then ``next()`` until that returns None. Small messages pass through a staging buffer; of a large array only the first
+bytes do, the rest goes straight into the caller's memory, segment by segment. ``supply(None)`` skips an array: it is
+received into a scratch buffer that is used over and over.
 """
 
 from collections.abc import Callable
@@ -13,30 +13,29 @@ from typing import Final
 
 import numpy as np
 
-from detectors.errors import WireError
-from detectors.wire.pva_codec import TruncatedError
-from detectors.wire.pva_messages import HEADER_BYTES, Header, read_header
+from detectors.pva.encoding import PvaError, TruncatedError
+from detectors.pva.messages import HEADER_BYTES, Header, read_header
 
 STAGING_BYTES: Final = 16 << 10
-"""Enough for the fields behind an image and the head of the next one, in one call."""
+"""Holds the fields behind an image and the head of the next one."""
 
 SKIP_BYTES: Final = 256 << 10
 
 MAX_BODY_BYTES: Final = 16 << 20
-"""Longest message, but for its array: attributes by the ten thousand would fit."""
+"""Longest message without its array; tens of thousands of attributes would fit."""
 
-_HEAD_STEP: Final = 48  # an array starts about here; what is taken beyond is copied twice
+_HEAD_STEP: Final = 48  # an array starts about here; bytes taken beyond that are copied twice
 _HEAD_LIMIT: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class ArrayStart:
-    """The array of a message begins; ``supply()`` must say where it goes."""
+class ArrayBegins:
+    """The array of a message begins, and must be supplied with memory."""
 
     name: str
     """Member of the union, "" when there is no union."""
     dtype: np.dtype
-    """As it travels, byte order included."""
+    """On the wire, byte order included."""
     count: int
     offset: int
     """Where it starts in the message's body."""
@@ -53,7 +52,7 @@ class Message:
 
     header: Header
     body: bytearray
-    array: ArrayStart | None = None
+    array: ArrayBegins | None = None
 
 
 class _Phase(Enum):
@@ -66,11 +65,11 @@ class _Phase(Enum):
 class MessageStream:
     """Cuts one direction of a connection into messages.
 
-    ``find_array`` looks at the head of a message: it returns where its array starts, None when there is none, or raises
-    TruncatedError when it must see more. Every method raises WireError on bytes that are no pvAccess.
+    ``find_array`` reads the head of a message: it returns its array, None when it has none, or raises TruncatedError when
+    it needs more bytes. Every method raises PvaError on bytes that are not pvAccess.
     """
 
-    def __init__(self, find_array: Callable[[Header, memoryview], ArrayStart | None]) -> None:
+    def __init__(self, find_array: Callable[[Header, memoryview], ArrayBegins | None]) -> None:
         self._find_array = find_array
         self._staging = bytearray(STAGING_BYTES)
         self._view = memoryview(self._staging)
@@ -79,16 +78,16 @@ class MessageStream:
         self._header = Header(0, 0, 0)
         self._last = True
         self._left = 0
-        """Bytes to come in this segment."""
+        """Bytes of this segment that are still to be received or staged."""
         self._body = bytearray()
         self._undecided = False
         """Whether an array may still be found in the body."""
-        self._array: ArrayStart | None = None
+        self._array: ArrayBegins | None = None
         self._memory: memoryview | None = None
         self._array_at = 0
         self._skip: memoryview | None = None
         self._direct = 0
-        """Bytes of the last ``want()`` that were wanted outside of the staging buffer."""
+        """Bytes of the last ``want()`` that lie outside of the staging buffer."""
 
     @property
     def mid_message(self) -> bool:
@@ -97,7 +96,7 @@ class MessageStream:
 
     @property
     def mid_array(self) -> bool:
-        """Whether the caller's memory is being filled: all of what ``want()`` asks for will come."""
+        """Whether an array is being received, so that all of ``want()`` will be filled."""
         return self._phase is _Phase.ARRAY and self._left > 0 and self._start == self._end
 
     def want(self) -> list[memoryview]:
@@ -120,11 +119,11 @@ class MessageStream:
             return [self._skip[: self._direct]]
         wanted = [self._memory[self._array_at : self._array_at + self._direct]]
         if self._direct == self._left and not self._last:
-            wanted.append(self._view[:HEADER_BYTES])  # the next segment's header, for the price of no call
+            wanted.append(self._view[:HEADER_BYTES])  # the next segment's header, in the same call
         return wanted
 
     def received(self, nbytes: int) -> None:
-        """Take note that ``nbytes`` were received into what ``want()`` returned."""
+        """Account for ``nbytes`` received into the memory of ``want()``."""
         direct = min(nbytes, self._direct)
         self._array_at += direct
         self._left -= direct
@@ -132,7 +131,7 @@ class MessageStream:
         self._end += nbytes - direct
 
     def supply(self, memory: memoryview | None) -> None:
-        """Say where the array goes that ``next()`` just returned; None: nowhere."""
+        """Give the memory for the array that ``next()`` just returned; None skips it."""
         array = self._array
         if self._phase is not _Phase.SUPPLY or array is None:
             raise RuntimeError("supply() without an array that begins")
@@ -147,8 +146,8 @@ class MessageStream:
         early.release()
         del self._body[array.offset : array.offset + taken]
 
-    def next(self) -> Message | ArrayStart | None:
-        """Return the next message, or the array that begins in it; None when more must be received."""
+    def next(self) -> Message | ArrayBegins | None:
+        """Return the next message, or the array that begins in it; None when more bytes are needed."""
         while True:
             if self._phase is _Phase.SUPPLY:
                 raise RuntimeError("next() before supply()")
@@ -164,7 +163,7 @@ class MessageStream:
                 continue
             if self._left == 0:
                 if self._last and self._phase is _Phase.ARRAY:
-                    raise WireError("pvAccess: found the end of a message in the middle of its array")
+                    raise PvaError("pvAccess: found the end of a message in the middle of its array")
                 if self._last and not self._undecided:
                     return self._finish()
                 if not self._last and not self._next_segment():
@@ -182,8 +181,8 @@ class MessageStream:
             elif self._left and not self._fill_body(self._left):
                 return None
 
-    def _decide(self) -> ArrayStart | None:
-        """Look for an array in what there is of the body."""
+    def _decide(self) -> ArrayBegins | None:
+        """Look for an array in the body so far."""
         view = memoryview(self._body)
         try:
             array = self._find_array(self._header, view)
@@ -197,12 +196,12 @@ class MessageStream:
         if array is None:
             return None
         if self._last and array.nbytes > len(self._body) - array.offset + self._left:
-            raise WireError(f"pvAccess: found an array of {array.nbytes} bytes in a message of {self._header.size}")
+            raise PvaError(f"pvAccess: found an array of {array.nbytes} bytes in a message of {self._header.size}")
         self._array, self._phase = array, _Phase.SUPPLY
         return array
 
     def _fill_array(self) -> bool:
-        """Move what is staged of the array; False when nothing is."""
+        """Move staged bytes to the array; False when there are none."""
         assert self._array is not None
         take = min(self._end - self._start, self._left, self._array.nbytes - self._array_at)
         if self._memory is not None:
@@ -214,7 +213,7 @@ class MessageStream:
     def _fill_body(self, most: int) -> bool:
         """Move up to ``most`` staged bytes to the body; False when there are none."""
         if not self._undecided and len(self._body) + self._left > MAX_BODY_BYTES:
-            raise WireError(f"pvAccess: found a message of {len(self._body) + self._left} bytes without an array")
+            raise PvaError(f"pvAccess: found a message of {len(self._body) + self._left} bytes without an array")
         take = min(self._end - self._start, self._left, most)
         self._body += self._view[self._start : self._start + take]
         self._consume(take)
@@ -225,12 +224,12 @@ class MessageStream:
         self._left -= nbytes
 
     def _begin(self) -> bool:
-        """Read the header of a new message; False when it is not all there."""
+        """Read the header of a new message; False when it is incomplete."""
         header = self._read_header()
         if header is None:
             return False
         if not header.control and not header.first:
-            raise WireError("pvAccess: found the middle of a message, expected its beginning")
+            raise PvaError("pvAccess: found the middle of a message, expected its beginning")
         self._header, self._phase, self._array = header, _Phase.BODY, None
         if not header.control:
             self._left, self._last = header.size, header.last
@@ -238,14 +237,14 @@ class MessageStream:
         return True
 
     def _next_segment(self) -> bool:
-        """Read the header of the message's next segment; False when it is not all there."""
+        """Read the header of the message's next segment; False when it is incomplete."""
         header = self._read_header()
-        while header is not None and header.control:  # may stand between segments; none of them concerns us there
+        while header is not None and header.control:  # allowed between segments, and without meaning for us
             header = self._read_header()
         if header is None:
             return False
         if header.first or header.command != self._header.command or header.big != self._header.big:
-            raise WireError("pvAccess: found another message in the middle of a segmented one")
+            raise PvaError("pvAccess: found another message in the middle of a segmented one")
         self._left, self._last = header.size, header.last
         return True
 

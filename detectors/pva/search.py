@@ -1,4 +1,4 @@
-"""Find the server of a PV: by UDP to every address there is, and through TCP name servers."""
+"""Find the server of a PV: by UDP to all search addresses, and through TCP name servers."""
 
 import logging
 import selectors
@@ -7,22 +7,21 @@ import threading
 import time
 from typing import Final
 
-from detectors.errors import WireError
-from detectors.sources.pva_environment import Address, SearchAddresses
-from detectors.sources.pva_identity import identity
-from detectors.wire.pva import SEARCH_ID, SearchConnection
-from detectors.wire.pva_search import Found, parse_search_datagram, search_request
+from detectors.pva.connection import SEARCH_ID, SearchConnection
+from detectors.pva.encoding import PvaError
+from detectors.pva.environment import Address, SearchAddresses, identity
+from detectors.pva.messages import Found, parse_search_datagram, search_request
 
 log = logging.getLogger(__name__)
 
 _TICK_S: Final = 0.2
-"""How often a search looks whether it shall stop."""
+"""Interval at which ``stop`` is checked."""
 
 _CONNECT_S: Final = 3.0
 
 
 class Searcher:
-    """Searches for one PV until somebody has it; one use."""
+    """Searches for one PV."""
 
     def __init__(self, name: str, addresses: SearchAddresses, stop: threading.Event) -> None:
         self._name = name
@@ -45,7 +44,7 @@ class Searcher:
         self._udp.close()
 
     def find(self, timeout_s: float) -> Address | None:
-        """Ask once, and return the address of the first server that has the PV; None when none answered in time."""
+        """Search once; return the address of the first server that has the PV, None when none answered in time."""
         deadline = time.monotonic() + timeout_s
         self._ask_udp()
         self._ask_name_servers()
@@ -73,11 +72,11 @@ class Searcher:
     def _from_udp(self) -> Address | None:
         try:
             data, sender = self._udp.recvfrom(65536)
-        except OSError:  # an ICMP "port unreachable" of a former search
+        except OSError:  # an ICMP "port unreachable" for an earlier request
             return None
         try:
             found = parse_search_datagram(data, SEARCH_ID)
-        except WireError as error:
+        except PvaError as error:
             log.debug("search: datagram of %s:%d: %s", *sender, error)
             return None
         return _address(found, sender[0])
@@ -110,7 +109,7 @@ class Searcher:
             while (event := connection.next_event()) is not None:
                 if isinstance(event, Found):
                     return _address(event, address[0])
-        except (OSError, WireError) as error:
+        except (OSError, PvaError) as error:
             log.debug("name server %s:%d: %s", *address, error)
             self._drop(sock)
             return None

@@ -1,6 +1,7 @@
-"""Where to look for PVA servers: the EPICS_PVA_* variables, as the C++ clients read them."""
+"""What a client takes from its surroundings: where to search (EPICS_PVA_* variables), and the account it runs as."""
 
 import fcntl
+import getpass
 import ipaddress
 import logging
 import os
@@ -20,21 +21,21 @@ _PORTS: Final = range(1, 65536)
 
 @dataclass(frozen=True, slots=True)
 class SearchAddresses:
-    """Where searches go, and how long a silent server is believed."""
+    """Where searches go, and the connection time-out."""
 
     unicast: tuple[Address, ...]
     broadcast: tuple[Address, ...]
     """Broadcast and multicast addresses."""
     name_servers: tuple[Address, ...]
-    """Asked over TCP."""
+    """Searched over TCP."""
     connection_timeout_s: float
-    """Silence after which a connection is given up; half of it without traffic brings an echo."""
+    """Silence after which a connection is closed; after half of it, an echo is sent."""
 
 
 def search_addresses(environment: Mapping[str, str] = os.environ) -> SearchAddresses:
     """Read EPICS_PVA_ADDR_LIST, _AUTO_ADDR_LIST, _BROADCAST_PORT, _NAME_SERVERS, _SERVER_PORT and _CONN_TMO.
 
-    What cannot be understood is logged and left out: the rest may well be enough.
+    Invalid words are logged and left out.
     """
     udp_port = _port(environment, "EPICS_PVA_BROADCAST_PORT", 5076)
     tcp_port = _port(environment, "EPICS_PVA_SERVER_PORT", 5075)
@@ -44,7 +45,7 @@ def search_addresses(environment: Mapping[str, str] = os.environ) -> SearchAddre
     unicast = [a for a in listed if a not in broadcast]
     if environment.get("EPICS_PVA_AUTO_ADDR_LIST", "YES").strip().upper() not in ("NO", "0", "FALSE"):
         broadcast += interfaces.items()
-        unicast.append(("127.0.0.1", udp_port))  # servers on a host without a network
+        unicast.append(("127.0.0.1", udp_port))  # for servers on a host without a network
     return SearchAddresses(
         tuple(dict.fromkeys(unicast)),
         tuple(dict.fromkeys(broadcast)),
@@ -69,6 +70,15 @@ def interface_broadcasts() -> list[str]:
     return found
 
 
+def identity() -> tuple[str, str]:
+    """Return user and host for the authentication method "ca"; the user is "" where the account has no name."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = ""
+    return user, socket.gethostname()
+
+
 def _addresses(environment: Mapping[str, str], name: str, default_port: int) -> list[Address]:
     found: list[Address] = []
     for word in environment.get(name, "").replace(",", " ").split():
@@ -89,7 +99,7 @@ def _port(environment: Mapping[str, str], name: str, default: int) -> int:
         return default
     if text.isdecimal() and int(text) in _PORTS:
         return int(text)
-    log.warning("%s: found %r, expected a port number; took %d", name, text, default)
+    log.warning("%s: found %r, expected a port number; using %d", name, text, default)
     return default
 
 
@@ -101,7 +111,7 @@ def _seconds(environment: Mapping[str, str], name: str, default: float) -> float
         value = 0.0
     if 1.0 <= value < 86400.0:
         return value
-    log.warning("%s: found %r, expected at least 1 s; took %g s", name, text, default)
+    log.warning("%s: found %r, expected 1 to 86400 s; using %g s", name, text, default)
     return default
 
 

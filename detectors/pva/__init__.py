@@ -1,0 +1,22 @@
+"""A PVA client for large arrays: the kernel writes the pixels into the subscriber's memory, nothing copies them.
+
+Imports nothing of pebbledaq, and could be a distribution of its own: see README.md. The protocol is without I/O (``encoding``,
+``introspection``, ``values``, ``messages``, ``message_stream``, ``connection``); ``search`` and ``session`` have the sockets.
+"""
+
+from detectors.pva.connection import Introspected, Updated
+from detectors.pva.encoding import PvaError
+from detectors.pva.introspection import FieldDesc
+from detectors.pva.message_stream import ArrayBegins
+from detectors.pva.session import Subscriber, Subscription, Timeouts
+
+__all__ = [
+    "ArrayBegins",
+    "FieldDesc",
+    "Introspected",
+    "PvaError",
+    "Subscriber",
+    "Subscription",
+    "Timeouts",
+    "Updated",
+]

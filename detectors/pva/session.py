@@ -1,0 +1,217 @@
+"""A subscription to one PV over as many TCP connections as it takes; arrays are received into the subscriber's memory.
+
+A connection is closed, and the server searched again with back-off, when the server closes it, stops in the middle of a
+message, does not answer an echo, or sends what is not pvAccess.
+"""
+
+import contextlib
+import logging
+import socket
+import struct
+import threading
+import time
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from detectors.pva.connection import Denied, Introspected, MonitorConnection, ServerSays, Updated
+from detectors.pva.encoding import PvaError
+from detectors.pva.environment import Address, identity, search_addresses
+from detectors.pva.message_stream import ArrayBegins
+from detectors.pva.search import Searcher
+
+log = logging.getLogger(__name__)
+
+_TICK_S: Final = 0.2
+"""Longest time in one receive call: the interval at which ``stop`` and the time-outs are checked."""
+
+_SILENCE_S: Final = 3.0
+"""Time of searching without an answer after which the PV is reported as not found."""
+
+_QUEUE: Final = 8
+"""Updates that the server is asked to queue for us."""
+
+
+class Subscriber(Protocol):
+    """The receiver of one PV's updates; called on the thread of ``Subscription.run()``.
+
+    What a method raises ends ``run()``.
+    """
+
+    def introspected(self, event: Introspected) -> None:
+        """Note the type of the PV's structure, at the beginning of each connection."""
+        ...
+
+    def memory(self, array: ArrayBegins) -> memoryview | None:
+        """Return ``array.nbytes`` writable bytes to receive the array into, or None to skip it.
+
+        One that waits in here calls ``Subscription.keep_alive()`` now and then.
+        """
+        ...
+
+    def updated(self, update: Updated) -> None:
+        """Take an update; its array, if it has one, is complete in the memory given."""
+        ...
+
+    def disconnected(self, reason: str) -> None:
+        """Note that the connection was lost, or the PV not found. Memory given for an array will not be filled."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Time-outs of a subscription, s."""
+
+    connect: float = 3.0
+    stall: float = 10.0
+    """Silence in the middle of a message."""
+    silence: float | None = None
+    """Silence between messages, an echo included; None: EPICS_PVA_CONN_TMO."""
+    first_retry: float = 0.05
+    last_retry: float = 3.0
+    """The wait before a retry doubles from the first to the last."""
+
+
+class Subscription:
+    """Monitors one PV on the caller's thread."""
+
+    def __init__(self, pv: str, subscriber: Subscriber, timeouts: Timeouts | None = None) -> None:
+        self._pv = pv
+        self._subscriber = subscriber
+        self._timeouts = timeouts or Timeouts()
+        self._session: _Session | None = None
+
+    def run(self, stop: threading.Event) -> None:
+        """Deliver updates until ``stop`` is set."""
+        retry_s = self._timeouts.first_retry
+        while not stop.is_set():
+            address = self._find(stop)
+            if address is None:
+                return
+            session = self._session = _Session(self._pv, self._subscriber, self._timeouts)
+            try:
+                session.run(address, stop)
+            except (PvaError, OSError) as error:
+                self._subscriber.disconnected(f"{self._pv} at {address[0]}:{address[1]}: {error}")
+            if session.updated:
+                retry_s = self._timeouts.first_retry
+            stop.wait(retry_s)
+            retry_s = min(2 * retry_s, self._timeouts.last_retry)
+
+    def keep_alive(self) -> None:
+        """Keep the connection alive while the subscriber waits. Raises OSError when it is lost."""
+        if self._session is not None:
+            self._session.keep_alive()
+
+    def _find(self, stop: threading.Event) -> Address | None:
+        """Search until a server has the PV; None when stopped."""
+        started, wait_s = time.monotonic(), 0.1
+        with contextlib.closing(Searcher(self._pv, search_addresses(), stop)) as searcher:
+            while not stop.is_set():
+                address = searcher.find(wait_s)
+                if address is not None:
+                    return address
+                if time.monotonic() - started > _SILENCE_S:
+                    self._subscriber.disconnected(f"{self._pv}: no server answered for it in {_SILENCE_S:g} s")
+                wait_s = min(2 * wait_s, self._timeouts.last_retry)
+        return None
+
+
+class _Session:
+    """One connection, from its beginning to its end."""
+
+    def __init__(self, pv: str, subscriber: Subscriber, timeouts: Timeouts) -> None:
+        self._pv = pv
+        self._subscriber = subscriber
+        self._timeouts = timeouts
+        self._silence_s = timeouts.silence or search_addresses().connection_timeout_s
+        self._connection = MonitorConnection(pv, *identity(), queue=_QUEUE)
+        self._sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        self._heard = self._sent = 0.0
+        self.updated = False
+
+    def run(self, address: Address, stop: threading.Event) -> None:
+        """Serve until ``stop`` is set. Raises PvaError or OSError when the connection ends before that."""
+        with self._sock as sock:
+            sock.settimeout(self._timeouts.connect)
+            sock.connect(address)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.settimeout(None)  # from here on the kernel's own time-out ends each call
+            tick = struct.pack("ll", 0, int(_TICK_S * 1e6))
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, tick)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(self._timeouts.stall) or 1, 0))
+            self._heard = self._sent = time.monotonic()
+            while not stop.is_set():
+                event = self._connection.next_event()
+                if event is None:
+                    self._send()
+                    self._receive()
+                else:
+                    self._handle(event)
+            with contextlib.suppress(OSError):  # the server may have closed the connection already
+                self._close_cleanly()
+
+    def keep_alive(self) -> None:
+        """Send an echo after half the silence allowed: servers drop silent clients, and the answer shows that they live."""
+        now = time.monotonic()
+        if now - self._sent > self._silence_s / 2:
+            self._sent = now
+            self._connection.send_echo()
+            self._send()
+
+    def _close_cleanly(self) -> None:
+        """End the subscription, then read what is on its way: closing with bytes unread would reset the connection."""
+        self._connection.send_goodbye()
+        self._send()
+        self._sock.shutdown(socket.SHUT_WR)
+        waste, until = bytearray(1 << 16), time.monotonic() + _TICK_S
+        while time.monotonic() < until and self._sock.recv_into(waste):
+            pass
+
+    def _send(self) -> None:
+        data = self._connection.outgoing()
+        if data:
+            self._sock.sendall(data)
+            self._sent = time.monotonic()
+
+    def _receive(self) -> None:
+        wanted = self._connection.want()
+        flags = socket.MSG_WAITALL if self._connection.mid_array else 0
+        try:
+            received = (
+                self._sock.recv_into(wanted[0], 0, flags)
+                if len(wanted) == 1
+                else self._sock.recvmsg_into(wanted, 0, flags)[0]
+            )
+        except BlockingIOError:  # the tick is over
+            self._check_silence()
+            return
+        if not received:
+            raise ConnectionError("the server closed the connection")
+        self._heard = time.monotonic()
+        self._connection.received(received)
+        self.keep_alive()
+
+    def _check_silence(self) -> None:
+        silent_s = time.monotonic() - self._heard
+        if self._connection.mid_message and silent_s > self._timeouts.stall:
+            raise TimeoutError(f"the server stopped in the middle of a message {silent_s:.1f} s ago")
+        if not self._connection.validated and silent_s > self._timeouts.connect:
+            raise TimeoutError(f"the server did not greet us within {self._timeouts.connect:g} s")
+        if silent_s > self._silence_s:
+            raise TimeoutError(f"the server has been silent for {silent_s:.1f} s and does not answer an echo")
+        if not self._connection.mid_message:
+            self.keep_alive()
+
+    def _handle(self, event: object) -> None:
+        if isinstance(event, ArrayBegins):
+            self._connection.supply(self._subscriber.memory(event))
+        elif isinstance(event, Updated):
+            self._subscriber.updated(event)
+            self.updated = True
+        elif isinstance(event, Introspected):
+            self._subscriber.introspected(event)
+            self._connection.start_monitor()
+        elif isinstance(event, Denied):
+            raise ConnectionError(event.reason)
+        elif isinstance(event, ServerSays):
+            log.info("%s: the server says: %s", self._pv, event.text)
