@@ -30,8 +30,8 @@ _HEAD: Final = """\
 
 Written by `python docs/make_pvs.py` from `db/*.template`, for `examples/both.toml`: change those, not this page.
 
-Every record is there over Channel Access and PV Access. A name with braces stands for one PV of each source in them. `_RBV` is
-a reading; a name without it is a setpoint, which shows what holds, also after a refused write. How clients read and write
+Every record is served over Channel Access and PV Access. A name with braces stands for one PV of each source in them. `_RBV` is
+a reading; a name without it is a setpoint, which shows the value in force, also after a refused write. How clients read and write
 the long texts (`waveform`) is in [Running it](operation.md). Alarms are those of the record itself; all become INVALID when
 the worker behind them is gone.
 """
@@ -64,7 +64,7 @@ def page(templates: Iterable[Load]) -> str:
         if name not in sources.setdefault(kind, []):
             sources[kind].append(name)
         # Sources of one kind have the same records but for their name.
-        for record in records(load, {**load.macros, "R": "<source>:", "W": "<worker>"}):
+        for record in records(load, {**load.macros, "R": "<source>:", "S": "<source>", "W": "<worker>"}):
             rows.setdefault(kind, {}).setdefault(record.name, record)
     parts = [_HEAD]
     for kind, found in rows.items():
@@ -78,7 +78,8 @@ def page(templates: Iterable[Load]) -> str:
 
 
 def _row(record: Record, name: str) -> str:
-    cells = (f"`{name}`", record.kind, _unit(record), record.fields.get("DESC", ""), _alarm(record))
+    what = record.fields.get("DESC", "").removeprefix("<source>").removeprefix(":").strip()
+    cells = (f"`{name}`", record.kind, _unit(record), what[:1].upper() + what[1:], _alarm(record))
     return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
 
 

@@ -1,14 +1,15 @@
-"""Which record shows which value, and which record is whose command: read from the records' info tags and checked.
+"""Which record shows which value, and which record gives which command: read from the records' info tags and checked.
 
 - ``info(pebbledaq:status, "packets.lost udp.M00")``: the record shows the field ``packets.lost`` of ``udp.M00``;
-  ``recent.packets.lost`` is what that counter gained in the last seconds.
+  ``recent.packets.lost`` is how much that counter grew in the last seconds.
 - ``info(pebbledaq:command, "output_enable udp.M00 disk")``: a write calls the handler with the value and the words.
 - ``info(pebbledaq:trigger, "transition Enable")``: a write of 1 calls the handler with the words; the record returns to 0.
 
-Pure: works on records as loaded, before the IOC starts, so that a mistake stops the start-up with one line.
+The tag also decides which device support a record has (``device_fields``), so that templates need not repeat it. Pure:
+works on records as loaded, before the IOC starts, so that a mistake stops the start-up with one line.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -74,6 +75,30 @@ class Bindings:
     commands: tuple[CommandBinding, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """The action of a command, and the value that its setpoint shows."""
+
+    apply: Callable[..., Awaitable[None]]
+    """Called with the value (not for a trigger) and the binding's words; a PebbleDaqError refuses the command."""
+    present: Callable[..., Any] | None = None
+    """Called with the words; returns the value in force. Triggers have none."""
+
+
+def device_fields(record: StaticRecord) -> dict[str, str]:
+    """Return the fields that connect a record to softioc, by its tag; none for a record without a tag."""
+    if not _tags(record):
+        return {}
+    status, text = _STATUS in record.tags, record.kind == "waveform"
+    fields = {"DTYP": "Python"}
+    if text:
+        fields = {"DTYP": f"PythonLongString{'In' if status else 'Out'}", "FTVL": "CHAR"}
+    if status:
+        fields["SCAN"] = "I/O Intr"
+    fields["INP" if status or text else "OUT"] = f"@{record.name}"
+    return fields
+
+
 def field_types(snapshot: Any) -> dict[str, type]:
     """Return the type of every field of a snapshot dataclass by dotted name, with ``recent.`` forms of the counters."""
     types: dict[str, type] = {name: type(value) for name, value in flat(snapshot).items()}
@@ -83,43 +108,40 @@ def field_types(snapshot: Any) -> dict[str, type]:
 def bind(
     records: Iterable[StaticRecord], owners: Mapping[str, Mapping[str, type]], handlers: Iterable[str]
 ) -> Bindings:
-    """Return the bindings of ``records``.
+    """Return the bindings of ``records``; those without a tag are EPICS's own (calc, PVI).
 
     ``owners`` gives the fields that each owner (``ioc``, a worker) has, with their types. Raises DatabaseError with one
-    line per mistake: a Python record without binding, a name that does not resolve, a type that the record cannot
-    show, and a handler that no record uses.
+    line per mistake: a name that does not resolve, a type that the record cannot show, and a handler that no record uses.
     """
     status: list[StatusBinding] = []
     commands: list[CommandBinding] = []
     problems: list[str] = []
-    unused = set(handlers)
-    known = frozenset(unused)
+    known = frozenset(handlers)
     for record in records:
-        tags = [tag for tag in (_STATUS, _COMMAND, _TRIGGER) if tag in record.tags]
-        python = record.fields.get("DTYP", "").startswith("Python")
-        if not python and not tags:
-            continue
-        if not python or len(tags) != 1:
-            problems.append(
-                f"{record.name}: found DTYP {record.fields.get('DTYP', '')!r} with {len(tags)} pebbledaq tags, "
-                "expected a Python record with exactly one of status, command and trigger"
-            )
+        tags = _tags(record)
+        if not tags:
             continue
         first, *words = record.tags[tags[0]].split() or [""]
-        if tags[0] == _STATUS:
+        if len(tags) > 1:
+            problem = f"found the tags {', '.join(tags)}, expected one of them"
+        elif tags[0] == _STATUS:
             problem = _status_problem(record, first, words, owners)
             if problem is None:
                 status.append(StatusBinding(record, first, words[0]))
         else:
             problem = _command_problem(record, first, known)
-            unused.discard(first)
             commands.append(CommandBinding(record, first, tuple(words), tags[0] == _TRIGGER))
         if problem is not None:
             problems.append(f"{record.name}: {problem}")
+    unused = known - {command.handler for command in commands}
     problems += [f"handler {name!r} is bound to no record; bind one or remove the handler" for name in sorted(unused)]
     if problems:
         raise DatabaseError("\n".join(problems))
     return Bindings(tuple(status), tuple(commands))
+
+
+def _tags(record: StaticRecord) -> list[str]:
+    return [tag for tag in (_STATUS, _COMMAND, _TRIGGER) if tag in record.tags]
 
 
 def _status_problem(
@@ -132,11 +154,7 @@ def _status_problem(
         return f"bound to {field!r}, which {words[0]} does not have"
     if kind not in _READS.get(record.kind, ()):
         return f"a record of type {record.kind} cannot show {field!r}, which is {kind.__name__}"
-    if record.kind == "waveform" and record.fields["DTYP"] != "PythonLongStringIn":
-        return f"found DTYP {record.fields['DTYP']}, expected PythonLongStringIn for text"
-    if record.fields.get("SCAN") != "I/O Intr":
-        return f"found SCAN {record.fields.get('SCAN', 'Passive')}, expected I/O Intr: else nothing is ever shown"
-    return _link_problem(record, "INP")
+    return None
 
 
 def _command_problem(record: StaticRecord, handler: str, known: frozenset[str]) -> str | None:
@@ -144,9 +162,4 @@ def _command_problem(record: StaticRecord, handler: str, known: frozenset[str]) 
         return f"bound to the handler {handler!r}, which does not exist; there are {', '.join(sorted(known))}"
     if record.kind not in _WRITES:
         return f"a record of type {record.kind} takes no commands"
-    return _link_problem(record, "INP" if record.kind == "waveform" else "OUT")
-
-
-def _link_problem(record: StaticRecord, link: str) -> str | None:
-    found = record.fields.get(link, "")
-    return None if found == f"@{record.name}" else f"found {link} {found!r}, expected '@{record.name}'"
+    return None

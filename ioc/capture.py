@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from detectors.config import Hdf5Section
 from detectors.errors import CommandError
+from ioc.bindings import Handler
 from ioc.file_names import full_file_name
-from ioc.records import Handler
 from ioc.run_control import Ask
 
 OWNER: Final = "capture"

@@ -13,8 +13,8 @@ from typing import Any, Final
 from detectors.config import Config
 from detectors.errors import CommandError
 from detectors.run_state import RunState
+from ioc.bindings import Handler
 from ioc.capture import CaptureControl
-from ioc.records import Handler
 from ioc.run_control import Ask, RunControl, service_by_label
 from ioc.supervisor import Supervisor
 from ioc.templates import HDF5, STREAM, image_streams, workers

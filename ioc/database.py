@@ -1,41 +1,43 @@
-"""EPICS's static database: load templates, and see what they hold before the IOC starts.
+"""EPICS's static database: load templates, connect the records to softioc, and read them before the IOC starts.
 
-Only here are EPICS's own C functions called. softioc must have been imported first: it loads the record definitions.
+EPICS's own C functions are called here only. softioc must have been imported first: it loads the record definitions.
 """
 
 import ctypes
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from epicscorelibs.ioc import dbCore, pdbbase
 from softioc import softioc
 
-from ioc.bindings import DatabaseError, StaticRecord
+from ioc.bindings import DatabaseError, StaticRecord, device_fields
 
+_ENTRY, _TEXT = ctypes.c_void_p, ctypes.c_char_p
 for _name, _result, _arguments in (
-    ("dbAllocEntry", ctypes.c_void_p, [ctypes.c_void_p]),
-    ("dbFreeEntry", None, [ctypes.c_void_p]),
-    ("dbFirstRecordType", ctypes.c_long, [ctypes.c_void_p]),
-    ("dbNextRecordType", ctypes.c_long, [ctypes.c_void_p]),
-    ("dbGetRecordTypeName", ctypes.c_char_p, [ctypes.c_void_p]),
-    ("dbFirstRecord", ctypes.c_long, [ctypes.c_void_p]),
-    ("dbNextRecord", ctypes.c_long, [ctypes.c_void_p]),
-    ("dbGetRecordName", ctypes.c_char_p, [ctypes.c_void_p]),
-    ("dbFirstField", ctypes.c_long, [ctypes.c_void_p, ctypes.c_int]),
-    ("dbNextField", ctypes.c_long, [ctypes.c_void_p, ctypes.c_int]),
-    ("dbGetFieldName", ctypes.c_char_p, [ctypes.c_void_p]),
-    ("dbIsDefaultValue", ctypes.c_int, [ctypes.c_void_p]),
-    ("dbGetString", ctypes.c_char_p, [ctypes.c_void_p]),
-    ("dbFirstInfo", ctypes.c_long, [ctypes.c_void_p]),
-    ("dbNextInfo", ctypes.c_long, [ctypes.c_void_p]),
-    ("dbGetInfoName", ctypes.c_char_p, [ctypes.c_void_p]),
-    ("dbGetInfoString", ctypes.c_char_p, [ctypes.c_void_p]),
+    ("dbAllocEntry", _ENTRY, [ctypes.c_void_p]),
+    ("dbFreeEntry", None, [_ENTRY]),
+    ("dbFirstRecordType", ctypes.c_long, [_ENTRY]),
+    ("dbNextRecordType", ctypes.c_long, [_ENTRY]),
+    ("dbGetRecordTypeName", _TEXT, [_ENTRY]),
+    ("dbFirstRecord", ctypes.c_long, [_ENTRY]),
+    ("dbNextRecord", ctypes.c_long, [_ENTRY]),
+    ("dbGetRecordName", _TEXT, [_ENTRY]),
+    ("dbFindField", ctypes.c_long, [_ENTRY, _TEXT]),
+    ("dbFirstField", ctypes.c_long, [_ENTRY, ctypes.c_int]),
+    ("dbNextField", ctypes.c_long, [_ENTRY, ctypes.c_int]),
+    ("dbGetFieldName", _TEXT, [_ENTRY]),
+    ("dbIsDefaultValue", ctypes.c_int, [_ENTRY]),
+    ("dbGetString", _TEXT, [_ENTRY]),
+    ("dbPutString", ctypes.c_long, [_ENTRY, _TEXT]),
+    ("dbFirstInfo", ctypes.c_long, [_ENTRY]),
+    ("dbNextInfo", ctypes.c_long, [_ENTRY]),
+    ("dbGetInfoName", _TEXT, [_ENTRY]),
+    ("dbGetInfoString", _TEXT, [_ENTRY]),
+    ("dbPutInfo", ctypes.c_long, [_ENTRY, _TEXT, _TEXT]),
 ):
     _function = getattr(dbCore, _name)
     _function.restype, _function.argtypes = _result, _arguments
-
-
-_LINKS = ("INP", "OUT")
 
 
 def load(template: Path, macros: Mapping[str, str]) -> None:
@@ -47,34 +49,54 @@ def load(template: Path, macros: Mapping[str, str]) -> None:
         raise DatabaseError(f"{template}: EPICS refused it with {substitutions}; its reason stands above") from None
 
 
-def records() -> Iterator[StaticRecord]:
-    """Yield every record loaded so far."""
+def connect() -> list[StaticRecord]:
+    """Fill in the fields that connect each tagged record to softioc; return all records, as they are then."""
+    found: list[StaticRecord] = []
+    for entry in _entries():
+        record = _read(entry)
+        added = device_fields(record)
+        for name, value in added.items():
+            if dbCore.dbFindField(entry, name.encode()) or dbCore.dbPutString(entry, value.encode()):
+                raise DatabaseError(f"{record.name}: EPICS refused {value!r} in the field {name}")
+        if added.get("FTVL"):
+            dbCore.dbPutInfo(entry, b"Q:form", b"String")  # PV Access shows it as a string
+        found.append(_read(entry) if added else record)
+    return found
+
+
+def _entries() -> Iterator[int]:
+    """Yield EPICS's database entry at every record loaded so far."""
     entry = dbCore.dbAllocEntry(pdbbase)
     try:
         more_types = dbCore.dbFirstRecordType(entry)
         while more_types == 0:
-            kind = dbCore.dbGetRecordTypeName(entry).decode()
             more_records = dbCore.dbFirstRecord(entry)
             while more_records == 0:
-                name = dbCore.dbGetRecordName(entry).decode()
-                yield StaticRecord(kind, name, dict(_fields(entry)), dict(_tags(entry)))
+                yield entry
                 more_records = dbCore.dbNextRecord(entry)
             more_types = dbCore.dbNextRecordType(entry)
     finally:
         dbCore.dbFreeEntry(entry)
 
 
-def _fields(entry: int) -> Iterator[tuple[str, str]]:
-    more = dbCore.dbFirstField(entry, 1)  # 1: fields that are configured by the designer only
-    while more == 0:
-        name = dbCore.dbGetFieldName(entry).decode()
-        if name in _LINKS or not dbCore.dbIsDefaultValue(entry):  # a device's link counts as default until iocInit
-            yield name, (dbCore.dbGetString(entry) or b"").decode()
-        more = dbCore.dbNextField(entry, 1)
+def _read(entry: int) -> StaticRecord:
+    kind, name = dbCore.dbGetRecordTypeName(entry).decode(), dbCore.dbGetRecordName(entry).decode()
+    fields = {
+        dbCore.dbGetFieldName(entry).decode(): (dbCore.dbGetString(entry) or b"").decode()
+        # 1: only fields that a template may set
+        for _ in _walk(lambda: dbCore.dbFirstField(entry, 1), lambda: dbCore.dbNextField(entry, 1))
+        if not dbCore.dbIsDefaultValue(entry)
+    }
+    tags = {
+        dbCore.dbGetInfoName(entry).decode(): dbCore.dbGetInfoString(entry).decode()
+        for _ in _walk(lambda: dbCore.dbFirstInfo(entry), lambda: dbCore.dbNextInfo(entry))
+    }
+    return StaticRecord(kind, name, fields, tags)
 
 
-def _tags(entry: int) -> Iterator[tuple[str, str]]:
-    more = dbCore.dbFirstInfo(entry)
+def _walk(first: Callable[[], Any], following: Callable[[], Any]) -> Iterator[None]:
+    """Yield once for every place that ``first`` and ``following`` move to; they return 0 while there is one."""
+    more = first()
     while more == 0:
-        yield dbCore.dbGetInfoName(entry).decode(), dbCore.dbGetInfoString(entry).decode()
-        more = dbCore.dbNextInfo(entry)
+        yield
+        more = following()

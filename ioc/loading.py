@@ -1,4 +1,4 @@
-"""Templates to bindings: load the records and check that each has its counterpart in the program."""
+"""Templates to bindings: load the records and check that each is bound to something in the program."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
@@ -26,4 +26,4 @@ def load_records(templates: Iterable[Load], defaults: Mapping[str, Any], handler
     owners = {worker: {**field_types(snapshot), **process} for worker, snapshot in defaults.items()}
     owners |= {OWNER: field_types(IocStatus()), RETENTION: field_types(RetentionStatus())}
     owners[CAPTURE] = field_types(CaptureSettings())
-    return bind(database.records(), owners, handlers)
+    return bind(database.connect(), owners, handlers)

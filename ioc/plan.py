@@ -1,12 +1,15 @@
-"""The buffer plan as a text for its record, and anew when a camera shows another payload than was planned for."""
+"""The buffer plan of a configuration, and as a text for its record, which follows the payload that a camera shows."""
 
+import math
 from collections.abc import Mapping
 
-from detectors.config import Config
+import numpy as np
+
+from detectors.config import Config, PvaSection
 from detectors.errors import ConfigError
 from detectors.pools.datadev import read_datadev
-from detectors.pools.sizing import BufferPlan, BufferSize, plan_all, size_text
-from ioc.cli.sizes import plan_source_by_source
+from detectors.pools.sizing import BufferPlan, BufferSize, declared_payload, plan_all, size_text
+from detectors.sources.pvspec import STRING_DTYPE, parse_pv_spec
 
 
 class Plan:
@@ -17,10 +20,10 @@ class Plan:
         plans = plan_source_by_source(config)
         self._payloads = {name: plan.payload_bytes for name, plan in plans.items()}
         self.text = plan_text(plans)
-        """The plan in words; the reason instead, when a payload that came later breaks a rule."""
+        """The plan in words, or the rule that a payload breaks which the camera showed later."""
 
     def connected(self, source: str, payload_bytes: int) -> None:
-        """Take the payload that a source has shown, bytes; 0 is none."""
+        """Note the payload that a source sends, bytes; 0: not known."""
         if not payload_bytes or self._payloads.get(source) == payload_bytes:
             return
         self._payloads[source] = payload_bytes
@@ -28,6 +31,29 @@ class Plan:
             self.text = plan_text(plan_all(self._config, payloads=self._payloads, driver=read_datadev()))
         except ConfigError as error:
             self.text = str(error)
+
+
+def plan_source_by_source(config: Config) -> dict[str, BufferPlan]:
+    """Return the plans of all sources; payloads come from the configuration and the PV specifications.
+
+    Raises SizingError with every rule that is broken, ConfigError for a malformed PV specification.
+    """
+    payloads = {source.name: _payload(source) for source in config.pva}
+    return plan_all(config, payloads=payloads, driver=read_datadev())
+
+
+def _payload(source: PvaSection) -> int | None:
+    """Return the bytes of one frame, where the keys or the PV specifications give shape and type."""
+    declared = declared_payload(source)
+    if declared is not None:
+        return declared
+    total = 0
+    for text in source.pv:
+        spec = parse_pv_spec(text, source.name)
+        if spec.shape is None or spec.dtype in (None, STRING_DTYPE):
+            return None
+        total += math.prod(spec.shape) * np.dtype(spec.dtype).itemsize
+    return total
 
 
 def plan_text(plans: Mapping[str, BufferPlan]) -> str:

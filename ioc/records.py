@@ -1,23 +1,22 @@
-"""The records at run time: readings that publish on change, and setpoints that always show what holds.
+"""The records at run time: readings that publish on change, and setpoints that always show the value in force.
 
 Made from the bindings after the templates are loaded and before the IOC starts.
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-import numpy as np
-from softioc import alarm, device, fields, imports
+from softioc import alarm
 
 from detectors.errors import PebbleDaqError
-from ioc.bindings import Bindings, CommandBinding, StaticRecord, StatusBinding
+from ioc import epics
+from ioc.bindings import Bindings, CommandBinding, Handler, StatusBinding
 
 log = logging.getLogger(__name__)
 
 _CHOICES: Final = ("ZR", "ON", "TW", "TH", "FR", "FV", "SX", "SV", "EI", "NI", "TE", "EL", "TV", "TT", "FT", "FF")
-"""What the fields of an mbbi's choices begin with, in order: ``ZRST`` is the first one's text."""
+"""First letters of the fields of an mbbi's choices, in order: ``ZRST`` is the text of the first choice."""
 
 _INT64_MAX: Final = 2**63 - 1
 _LONG_MAX: Final = 2**31 - 1
@@ -26,22 +25,12 @@ SEVERITIES: Final = ("None", "Minor", "Major", "Invalid")
 """Alarm severities by EPICS's numbers, as IocStatus names them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Handler:
-    """What a command does, and what its setpoint shows."""
-
-    apply: Callable[..., Awaitable[None]]
-    """Called with the value (not for a trigger) and the binding's words; a PebbleDaqError is a refusal."""
-    present: Callable[..., Any] | None = None
-    """Called with the words; returns the value that holds now. Triggers have none."""
-
-
 class Reading:
-    """A record that shows one field. Nothing is published while neither value nor validity changes."""
+    """A record that shows one field. It is processed only when its value or validity changes."""
 
     def __init__(self, binding: StatusBinding) -> None:
         self.binding = binding
-        self._device = _create(binding.record)
+        self._device = epics.make_device(binding.record)
         names = (f"{start}ST" for start in _CHOICES)
         self._choices = [binding.record.fields[name] for name in names if name in binding.record.fields]
         self._shown: tuple[Any, bool] | None = None
@@ -51,10 +40,10 @@ class Reading:
         """Name of the record."""
         return self.binding.record.name
 
-    def show(self, value: Any, *, valid: bool = True) -> None:
-        """Publish ``value``; with ``valid`` false it is a last known one, and shown so."""
+    def show(self, value: Any, *, valid: bool = True) -> bool:
+        """Publish ``value``, INVALID when it is only the last known one; return whether anything changed."""
         if (value, valid) == self._shown:
-            return
+            return False
         self._shown = (value, valid)
         raw, known = self._raw(value)
         severity, status = (alarm.NO_ALARM, 0)
@@ -63,9 +52,10 @@ class Reading:
         elif not known:
             severity, status = alarm.INVALID_ALARM, alarm.STATE_ALARM
         self._device.set(raw, severity=severity, alarm=status)
+        return True
 
     def _raw(self, value: Any) -> tuple[Any, bool]:
-        """Return the value as the record holds it, and whether the record knows it."""
+        """Return the value as the record holds it, and whether it is one of the record's choices."""
         kind = self.binding.record.kind
         if kind == "mbbi":
             if value in self._choices:
@@ -84,7 +74,7 @@ class Reading:
     @property
     def severity(self) -> int:
         """Alarm severity that the record has now, from its own limits too."""
-        return self._device._record.SEVR  # noqa: SLF001  softioc offers no other way without a copy through a string
+        return epics.severity(self._device)
 
     @property
     def text(self) -> str:
@@ -97,7 +87,9 @@ class Reading:
 class Setpoint:
     """A record that takes a command.
 
-    Whatever was written, it shows what holds after the handler has ended: a refused value does not stay.
+    It is busy until the handler has returned, so that a put with completion waits for it, and then shows the value in
+    force: a refused value does not stay. The tag ``pebbledaq:always`` is for a record that only waits for the end of
+    what another started, ``pebbledaq:repeats`` for one whose handler is called also when the value did not change.
     """
 
     def __init__(self, binding: CommandBinding, handler: Handler, done: Callable[[str, str | None], None]) -> None:
@@ -107,14 +99,13 @@ class Setpoint:
         tags = binding.record.tags
         self._follows = tags.get("pebbledaq:always") == "yes"
         self._repeats = tags.get("pebbledaq:repeats") == "yes"
-        """Told of a write that changes nothing, too."""
         self._echoes = 0
         self._shown = self._present()
-        self._device = _create(
+        self._device = epics.make_device(
             binding.record,
             on_update=self._on_update,
             always_update=self._follows or self._repeats,
-            blocking=tags.get("pebbledaq:blocking", "yes") != "no",
+            blocking=True,
             initial_value=self._shown,
         )
         self._running = 0
@@ -144,24 +135,23 @@ class Setpoint:
             log.exception("%s failed", self.binding.record.name)
         finally:
             self._running -= 1
-            # Before the put completes, so that who waited for it reads what holds and why.
-            if refusal or not self._follows:  # one that only waits for another's end has nothing to say of it
+            # Before the put completes: a client that waited for it then reads the outcome.
+            if refusal or not self._follows:  # the record that it follows has reported its own outcome
                 self._done(self.binding.record.name, refusal)
             self.refresh()
 
     def refresh(self) -> None:
-        """Show what holds now, if something else is shown."""
+        """Show the value in force, if another is shown."""
         value = self._present()
         if value == self._shown or self._running:
             return
         self._shown = value
-        # Without processing: with it the handler would be called again. Monitors are posted by the completion of a
-        # blocking record; at other times the record is processed once more, which finds no change and only posts.
+        # Without processing: with it the handler would be called again. The completion of a busy record posts its
+        # monitors; at other times the record is processed once more, which finds no change and only posts.
         self._device.set(value, process=False)
-        if not self._device._record.PACT:  # noqa: SLF001
+        if not epics.is_busy(self._device):
             self._echoes += self._repeats
-            one, kind = np.array([1], dtype=np.uint8), fields.DBF_UCHAR  # pyright: ignore[reportAttributeAccessIssue]
-            imports.db_put_field_process(f"{self.binding.record.name}.PROC", kind, one.ctypes.data, 1, True)
+            epics.process(self.binding.record.name)
 
 
 class Records:
@@ -175,6 +165,8 @@ class Records:
     ) -> None:
         self.readings = [Reading(binding) for binding in bindings.status]
         self.setpoints = [Setpoint(binding, handlers[binding.handler], done) for binding in bindings.commands]
+        self.published = 0
+        """Publications of readings so far."""
         self._by_owner: dict[str, list[Reading]] = {}
         for reading in self.readings:
             self._by_owner.setdefault(reading.binding.owner, []).append(reading)
@@ -187,21 +179,21 @@ class Records:
         return {reading.binding.field for reading in self._by_owner.get(owner, ())}
 
     def show(self, owner: str, values: Mapping[str, Any], *, valid: bool = True) -> None:
-        """Publish what changed in an owner's values. ``valid`` false marks all but its state as last known."""
+        """Publish what changed of an owner. ``valid`` false marks all but the state of its process as last known."""
         for reading in self._by_owner.get(owner, ()):
             field = reading.binding.field
             if field in values:
-                reading.show(values[field], valid=valid or field.startswith("process."))
+                self.published += reading.show(values[field], valid=valid or field.startswith("process."))
 
     def refresh(self) -> None:
-        """Let every setpoint show what holds."""
+        """Show the value in force in every setpoint."""
         for setpoint in self.setpoints:
             setpoint.refresh()
 
     def worst(self, prefix: str) -> tuple[str, str]:
-        """Return the worst severity of all readings, and in words what it is.
+        """Return the worst severity of all readings, and the record that has it, with its value and the reason.
 
-        Of equal ones a state comes first, since it says why the others are what they are.
+        Of equal ones a state comes first: it explains the others.
         """
         found: Reading | None = None
         worst = (0, False)
@@ -219,17 +211,6 @@ class Records:
         """Return the message that goes with a state: ``disk.message`` with ``disk.state``."""
         field = state.binding.field.removesuffix("state") + "message"
         return next((r.text for r in self._by_owner[state.binding.owner] if r.binding.field == field), "")
-
-
-def _create(record: StaticRecord, **arguments: Any) -> Any:
-    """Make softioc's counterpart of a Python record of the static database."""
-    dtype = record.fields["DTYP"]
-    if record.kind == "waveform":
-        kinds = {"PythonLongStringIn": device.long_stringin, "PythonLongStringOut": device.long_stringout}
-        arguments |= {"_wf_nelm": int(record.fields["NELM"]), "_wf_dtype": np.dtype("i1")}
-        arguments.setdefault("initial_value", "")
-        return kinds[dtype](record.name, **arguments)
-    return getattr(device, record.kind)(record.name, **arguments)
 
 
 def _cut(text: str, limit: int) -> str:

@@ -14,7 +14,7 @@ from detectors.buffer.retention import RetentionKeeper, RetentionStats
 from detectors.buffer.retention_plan import Limits
 from detectors.config import DiskSection
 from detectors.errors import CommandError, HostError
-from ioc.records import Handler
+from ioc.bindings import Handler
 
 OWNER: Final = "retention"
 """Stands for the retention in bindings."""

@@ -1,7 +1,6 @@
 """The soft-IOC of a detector server: one asyncio main that ties records, workers and run control together."""
 
 import asyncio
-import ctypes
 import dataclasses
 import logging
 import os
@@ -24,7 +23,7 @@ from detectors.run_state import RunState
 from detectors.runtime import Runtime
 from detectors.stats import flat
 from detectors.workers.control import check_address, hold_lock, is_running
-from ioc.bindings import Bindings, DatabaseError
+from ioc.bindings import Bindings
 from ioc.capture import OWNER as CAPTURE
 from ioc.commands import Commands
 from ioc.link import NoAnswerError, ask
@@ -52,9 +51,6 @@ HANGS_S: Final = 10.0
 
 HEALTH_TICKS: Final = 5
 """The worst alarm is looked for every so many ticks."""
-
-CALLBACK_QUEUE: Final = 8000
-"""Records that may wait for processing; EPICS's default overflows when all records change in one tick."""
 
 
 def serve(config: Config, config_path: Path, build: CommandLine | None = None) -> int:
@@ -182,28 +178,15 @@ class Server:
 
     def _start_epics(self, bindings: Bindings) -> None:
         """Make the records and start EPICS's servers. Raises DatabaseError when EPICS does not start."""
-        from epicscorelibs.ioc import dbCore
-        from softioc import asyncio_dispatcher, imports, softioc
-
+        from ioc import epics
         from ioc.records import Records
 
-        # As root EPICS locks all memory, present and future: mapping a pebble would take seconds.
-        ctypes.c_int.in_dll(dbCore, "dbThreadRealtimeLock").value = 0
-        imports.callbackSetQueueSize(CALLBACK_QUEUE)
+        epics.set_up()
         self._records = Records(bindings, self._handlers, self._command_done)
         self._views = {
             worker: View(defaults, self._records.fields(worker)) for worker, defaults in self._defaults.items()
         }
-        to_loop = asyncio_dispatcher.AsyncioDispatcher(asyncio.get_running_loop())
-
-        def dispatch(*args: Any, **kwargs: Any) -> None:
-            if not self._stop.is_set():  # the loop is about to close, and would leave the call unheard
-                to_loop(*args, **kwargs)
-
-        try:
-            softioc.iocInit(dispatch)
-        except AssertionError as error:
-            raise DatabaseError(f"EPICS did not start: {error}; its reason stands above") from None
+        epics.start(self._stop.is_set)
 
     def _say_ready(self) -> None:
         """Tell whoever started us that records can be read, and how clients find them."""

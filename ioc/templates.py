@@ -18,6 +18,9 @@ TEMPLATES = Path(str(files("db")))
 NAME_LIMIT = 60
 """Longest record name in EPICS, characters."""
 
+DESC_NAME_LIMIT = 8
+"""Characters of a source's name in the descriptions of its records, which EPICS limits to 40."""
+
 STREAM = "stream"
 """Name of the worker that assembles live images."""
 
@@ -46,7 +49,7 @@ class Load:
 
 
 def workers(config: Config) -> dict[str, SourceSection | None]:
-    """Return every worker of a configuration by name, with its source; those of images have none."""
+    """Return every worker of a configuration by name, with its source; workers of images have none."""
     found: dict[str, SourceSection | None] = {worker_name(source): source for source in (*config.udp, *config.pva)}
     if config.stream is not None:
         found[STREAM] = None
@@ -101,8 +104,8 @@ def _all_sources(config: Config, prefix: Mapping[str, str]) -> list[Load]:
 
 
 def _source(config: Config, source: SourceSection, prefix: Mapping[str, str]) -> list[Load]:
-    base = {**prefix, "R": f"{source.name}:", "W": worker_name(source)}
-    found = [_pvi(base), Load("worker.template", base), Load("rates.template", base), Load("dma.template", base)]
+    base = _base(prefix, source.name, worker_name(source))
+    found = [Load(f"{name}.template", base) for name in ("pvi", "worker", "rates", "dma")]
     if isinstance(source, UdpSection):
         found.append(Load("module.template", {**base, "FRAME_PACKETS": str(source.geometry.packets_per_frame)}))
     found.append(Load("pool.template", {**base, "O": "Pebble:", "F": "pebble"}))
@@ -120,14 +123,14 @@ def _source(config: Config, source: SourceSection, prefix: Mapping[str, str]) ->
 
 
 def _numbers(source: PvaSection) -> range:
-    """Return the numbers of the PVs that have records of their own: a single one is told of by the source's."""
+    """Return the numbers of the PVs that have records of their own; those of a source show a single one."""
     return range(len(source.pv)) if len(source.pv) > 1 else range(0)
 
 
 def _stream(config: Config, prefix: Mapping[str, str]) -> list[Load]:
-    base = {**prefix, "R": "Stream:", "W": STREAM}
-    found = [_pvi(base), *(Load(f"{name}.template", base) for name in ("worker", "rates", "stream"))]
-    found.append(Load("pool.template", {**base, "O": "Pool:", "F": "pool"}))
+    base = _base(prefix, "Stream", STREAM)
+    found = [Load(f"{name}.template", base) for name in ("pvi", "worker", "rates", "stream")]
+    found += _images(base, overwritten="MINOR")
     for output in image_streams(config):
         macros = {**base, "O": f"{output.title()}:", "F": output}
         # The full stream is for a consumer that takes every image; the others may drop.
@@ -139,22 +142,29 @@ def _stream(config: Config, prefix: Mapping[str, str]) -> list[Load]:
 
 
 def _hdf5(prefix: Mapping[str, str]) -> list[Load]:
-    base = {**prefix, "R": "HDF1:", "W": HDF5}
+    base = _base(prefix, "HDF1", HDF5)
     return [
-        _pvi(base),
-        Load("worker.template", base),
-        Load("hdf5.template", base),
+        *(Load(f"{name}.template", base) for name in ("pvi", "worker", "hdf5")),
+        *_images(base, overwritten="MAJOR"),
+    ]
+
+
+def _images(base: Mapping[str, str], overwritten: str) -> list[Load]:
+    """Return what every worker of images has; ``overwritten`` is the severity of images lost to newer ones."""
+    return [
+        Load("images.template", {**base, "OVERWRITTEN_SEVERITY": overwritten}),
         Load("pool.template", {**base, "O": "Pool:", "F": "pool"}),
     ]
 
 
-def _pvi(base: Mapping[str, str]) -> Load:
-    """Return the head of a source's PVI structure; clients make attributes of the names in it."""
-    return Load("pvi.template", {**base, "D": base["R"][:-1].replace("-", "_").lower()})
+def _base(prefix: Mapping[str, str], name: str, worker: str) -> dict[str, str]:
+    """Return the macros of a source: D is its name in the PVI structure, of which clients make an attribute."""
+    short = name[:DESC_NAME_LIMIT]
+    return {**prefix, "R": f"{name}:", "W": worker, "S": short, "D": name.replace("-", "_").lower()}
 
 
 def _check_names(found: list[Load]) -> None:
-    """EPICS joins two records of one name silently, and ends the process on a long name: find both before."""
+    """Refuse what EPICS would join silently (two records of one name) or end the process on (a long name)."""
     problems: list[str] = []
     seen: set[str] = set()
     for load in found:

@@ -1,22 +1,19 @@
 """``pebbledaq sizes``: the buffer plan of a configuration, the reason for every number, and whether it fits."""
 
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import click
-import numpy as np
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from detectors.config import Config, PvaSection, load_config
-from detectors.pools.datadev import read_datadev
+from detectors.config import load_config
 from detectors.pools.host_memory import Machine
-from detectors.pools.sizing import PROCESS_BYTES, BufferPlan, BufferSize, declared_payload, plan_all, size_text
-from detectors.sources.pvspec import STRING_DTYPE, parse_pv_spec
+from detectors.pools.sizing import PROCESS_BYTES, BufferPlan, BufferSize, size_text
+from ioc.plan import plan_source_by_source
 
 _PLAIN_WIDTH: Final = 150
 """Columns when the output is no terminal."""
@@ -38,29 +35,6 @@ def command(config: Path, as_json: bool) -> None:
     if not console.is_terminal:
         console.width = _PLAIN_WIDTH
     show(console, list(plans.values()), machine)
-
-
-def plan_source_by_source(config: Config) -> dict[str, BufferPlan]:
-    """Return the plans of all sources; payloads come from the configuration and the PV specifications.
-
-    Raises SizingError with every rule that is broken, ConfigError for a PV specification that is none.
-    """
-    payloads = {source.name: _payload(source) for source in config.pva}
-    return plan_all(config, payloads=payloads, driver=read_datadev())
-
-
-def _payload(source: PvaSection) -> int | None:
-    """Return the bytes of one frame, also where the PV specifications rather than keys tell shape and type."""
-    declared = declared_payload(source)
-    if declared is not None:
-        return declared
-    total = 0
-    for text in source.pv:
-        spec = parse_pv_spec(text, source.name)
-        if spec.shape is None or spec.dtype in (None, STRING_DTYPE):
-            return None
-        total += math.prod(spec.shape) * np.dtype(spec.dtype).itemsize
-    return total
 
 
 def as_dict(plans: dict[str, BufferPlan], machine: Machine) -> dict[str, Any]:

@@ -93,7 +93,7 @@ def test_long_texts_are_read_and_written_over_ca(ioc: IocProcess) -> None:
         "1",
         long,
         ioc.value("Version_RBV"),
-        "Version of this server",
+        "Version of this detector server",
     ]
     assert ioc.value("M00:Disk:Folder") == long
     assert ioc.caproto("get", "-S", ioc.prefix + "M00:Disk:Folder").strip().rstrip("\0") == long  # it shows the end too

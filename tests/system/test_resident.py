@@ -14,7 +14,7 @@ from detectors.pools.available import mem_available
 from detectors.pools.sizing import size_text
 from detectors.runtime import Runtime
 from detectors.workers.control import request
-from ioc.cli.sizes import plan_source_by_source
+from ioc.plan import plan_source_by_source
 from tests.support.child import Child
 from tests.support.epics_env import free_ports, isolate
 from tests.support.waiting import until

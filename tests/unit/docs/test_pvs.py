@@ -46,7 +46,7 @@ def test_a_row_says_what_its_record_is() -> None:
     assert row("DAQ:BOTH:M01:PacketsLostRecently_RBV") == [
         "int64in",
         "packets",
-        "Packets lost in the last 10 s",
+        "Packets lost, last 10 s",
         "MINOR from 1; MAJOR from 128",
     ]
     assert row("DAQ:BOTH:Acquire")[:2] == ["bo", "Done, Acquire"]

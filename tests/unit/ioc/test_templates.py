@@ -23,7 +23,7 @@ from ioc import database
 from ioc.templates import loads
 for load in loads(load_config(sys.argv[1])):
     database.load(load.path, load.macros)
-print(json.dumps([dataclasses.asdict(r) for r in database.records()]))
+print(json.dumps([dataclasses.asdict(r) for r in database.connect()]))
 """
 
 BIND = """

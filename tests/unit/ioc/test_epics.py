@@ -1,0 +1,118 @@
+"""Every piece of softioc that we use beyond its public interface, in an IOC of its own."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.epics_env import epics_variables
+
+ROOT = Path(__file__).parents[3]
+
+SCRIPT = """
+import asyncio, ctypes, json, os, sys
+from pathlib import Path
+from ioc import epics, database
+from epicscorelibs.ioc import dbCore
+
+template = Path(sys.argv[1])
+template.write_text('''
+record(longin, "$(P)In") { field(HIGH, "5") field(HSV, "MINOR") info(pebbledaq:status, "x y") }
+record(bo, "$(P)Out") { info(pebbledaq:command, "go") }
+record(waveform, "$(P)Text") { field(NELM, "100") info(pebbledaq:status, "x y") }
+''')
+found = {}
+
+async def main():
+    database.load(template, {"P": "T:"})
+    records = {r.name: r for r in database.connect()}
+    epics.set_up()
+    found["locks memory"] = ctypes.c_int.in_dll(dbCore, "dbThreadRealtimeLock").value
+    go, begun, values = asyncio.Event(), asyncio.Event(), []
+
+    async def on_update(value):
+        values.append(value)
+        begun.set()
+        await go.wait()
+
+    reading = epics.make_device(records["T:In"])
+    text = epics.make_device(records["T:Text"])
+    setpoint = epics.make_device(records["T:Out"], on_update=on_update, blocking=True, always_update=True, initial_value=0)
+    stopping = []
+    epics.start(lambda: bool(stopping))
+
+    async def until(good):
+        for _ in range(500):
+            if good():
+                return True
+            await asyncio.sleep(0.01)
+        return False
+
+    reading.set(3)
+    found["no alarm"] = await until(lambda: reading.get() == 3 and epics.severity(reading) == 0)
+    reading.set(7)
+    found["its own limit"] = await until(lambda: epics.severity(reading) == 1)
+    text.set("a text longer than the forty characters of a string")
+    found["text"] = text.get()
+    found["idle"] = epics.is_busy(setpoint)
+    await asyncio.to_thread(epics.process, "T:Out")
+    await begun.wait()
+    found["busy"] = epics.is_busy(setpoint)
+    go.set()
+    found["ended"] = await until(lambda: not epics.is_busy(setpoint))
+    stopping.append(1)
+    await asyncio.to_thread(epics.process, "T:Out")
+    await asyncio.sleep(0.1)
+    found["calls"] = values
+    status = (ctypes.c_int * 16)()  # struct callbackQueueStats begins with the size
+    dbCore.callbackQueueStatus(0, ctypes.byref(status))
+    found["queue"] = status[0]
+
+asyncio.run(main())
+print(json.dumps(found), flush=True)
+os._exit(0)
+"""
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    inherited = {"PATH": "/usr/bin:/bin"}
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(tmp_path_factory.mktemp("epics") / "one.template")],
+        cwd=ROOT,
+        env=inherited | epics_variables(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_memory_is_not_locked(found: dict[str, Any]) -> None:
+    assert found["locks memory"] == 0
+
+
+def test_the_callback_queue_holds_all_records(found: dict[str, Any]) -> None:
+    assert found["queue"] == 8000
+
+
+def test_the_severity_is_that_of_the_records_own_limits(found: dict[str, Any]) -> None:
+    assert found["no alarm"]
+    assert found["its own limit"]
+
+
+def test_a_device_of_a_long_text_is_made(found: dict[str, Any]) -> None:
+    assert found["text"] == "a text longer than the forty characters of a string"
+
+
+def test_a_record_is_busy_while_its_handler_runs(found: dict[str, Any]) -> None:
+    assert (found["idle"], found["busy"], found["ended"]) == (False, True, True)
+
+
+def test_a_write_is_handled_but_not_while_the_ioc_stops(found: dict[str, Any]) -> None:
+    assert found["calls"] == [0]
