@@ -22,6 +22,8 @@ class PoolStats:
     high_water: int = 0
     acquires: int = 0
     returns: int = 0
+    collected: int = 0
+    """Holds that were not released and came back when the garbage collector found them."""
     misses: int = 0
     """Tries that found no free slot at once."""
     exhausted: int = 0
@@ -46,7 +48,7 @@ class DmaStats:
     in_use: int = 0
     high_water: int = 0
     overruns: int = 0
-    """Buffers, or packets, lost because the ring was full; for a socket the kernel's SO_RXQ_OVFL count."""
+    """Buffers, or packets, lost because the ring was full; for a socket the kernel's count of drops."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,15 @@
 """A pool of equal buffers: written by one holder, then frozen and shared read-only by many."""
 
+import ctypes
 from typing import Final, Self
 
 import numpy as np
 
 from detectors.errors import CapacityError, SizingError
 from detectors.pools.ledger import Hold, Ledger
+from detectors.pools.lender import Lender
 from detectors.pools.region import Region, round_to_page
 from detectors.pools.sentinel import SENTINEL_BYTES, Sentinels
-from detectors.stats import PoolStats
 
 _DEFAULT_SENTINEL: Final = 0xFDFDFDFD
 
@@ -18,30 +19,17 @@ def slot_bytes(capacity: int, *, checked: bool) -> int:
     return round_to_page(capacity + (SENTINEL_BYTES if checked else 0))
 
 
-class _Slot:
-    """The views of one slot, made once; they keep the memory alive."""
-
-    __slots__ = ("array", "array_ro", "view", "view_ro")
-
-    def __init__(self, view: memoryview, array: np.ndarray) -> None:
-        self.view = view
-        self.view_ro = view.toreadonly()
-        self.array = array
-        self.array_ro = array.view()
-        self.array_ro.flags.writeable = False
-
-
 class PooledBuffer(Hold):
     """One slot, exclusive and writable; ``len`` is what was set by ``set_len`` or ``copy_from``, 0 at first.
 
-    The views must not be used after ``release`` or ``freeze``: the slot then belongs to somebody else.
+    Each view is a fresh one. None may be used after ``release`` or ``freeze``: the slot then has other holders.
     """
 
-    __slots__ = ("_len", "_views")
+    __slots__ = ("_len", "_memory")
 
-    def __init__(self, ledger: Ledger, slot: int, views: _Slot) -> None:
-        super().__init__(ledger, slot)
-        self._views = views
+    def __init__(self, ledger: Ledger, slot: int, memory: memoryview) -> None:
+        self.held, self.slot, self._ledger = True, slot, ledger
+        self._memory = memory
         self._len = 0
 
     def __len__(self) -> int:
@@ -50,85 +38,105 @@ class PooledBuffer(Hold):
     @property
     def capacity(self) -> int:
         """Bytes of the slot."""
-        return self._views.array.size
+        return self._memory.nbytes
 
     @property
     def array(self) -> np.ndarray:
         """The whole slot, uint8[capacity], writable, page-aligned."""
         self.check()
-        return self._views.array
+        return np.frombuffer(self._memory, np.uint8)
 
     @property
     def view(self) -> memoryview:
         """The whole slot, writable."""
         self.check()
-        return self._views.view
+        return self._memory[:]
 
     def set_len(self, nbytes: int) -> None:
-        """Say how many bytes count from the start of the slot. Raises CapacityError beyond the capacity."""
+        """Set how many bytes count from the start of the slot. Raises CapacityError beyond the capacity.
+
+        Nothing is cleared: bytes that this holder has not written are those of the last one.
+        """
+        self._check_fit(nbytes)
+        self._len = nbytes
+
+    def copy_from(self, data: bytes | bytearray | memoryview | np.ndarray) -> None:
+        """Copy ``data`` to the start of the slot and set the length.
+
+        Raises CapacityError when it does not fit, TypeError for an array of Python objects; the buffer is then as before.
+        """
+        source = np.ascontiguousarray(data).reshape(-1) if isinstance(data, np.ndarray) else np.frombuffer(data, "u1")
+        source = source.view(np.uint8)  # TypeError for objects
+        self._check_fit(source.nbytes)
+        # numpy lets other threads run while it copies much; a memoryview does not.
+        np.copyto(self.array[: source.nbytes], source)
+        self._len = source.nbytes
+
+    def copy_from_address(self, address: int, nbytes: int) -> None:
+        """Copy ``nbytes`` from C memory, as a camera's SDK hands it out, and set the length.
+
+        The address must be good for ``nbytes``: that is not checked. Raises CapacityError when they do not fit.
+        """
+        self._check_fit(nbytes)
+        ctypes.memmove(self.array.ctypes.data, address, nbytes)
+        self._len = nbytes
+
+    def freeze(self) -> "Lease":
+        """Return the first read-only lease on the bytes set; this buffer ends. Raises UseAfterReleaseError."""
+        self._ledger.hand_over(self)
+        return Lease(self._ledger, self.slot, self._memory, self._len)
+
+    def release(self) -> None:
+        """Give the slot back unread. Raises DoubleReleaseError when it was released or frozen already."""
+        self._ledger.release(self)
+
+    def _check_fit(self, nbytes: int) -> None:
         self.check()
         if not 0 <= nbytes <= self.capacity:
             raise CapacityError(
                 f"{self._ledger.name}: found a length of {nbytes:,} bytes, expected 0 to {self.capacity:,}; "
                 "a slot never grows"
             )
-        self._len = nbytes
-
-    def copy_from(self, data: bytes | bytearray | memoryview | np.ndarray) -> None:
-        """Copy ``data`` to the start of the slot and set the length. Raises CapacityError when it does not fit."""
-        source = (
-            np.ascontiguousarray(data).reshape(-1) if isinstance(data, np.ndarray) else np.frombuffer(data, np.uint8)
-        )
-        self.set_len(source.nbytes)
-        # numpy lets other threads run while it copies much; a memoryview does not.
-        np.copyto(self._views.array[: source.nbytes], source.view(np.uint8))
-
-    def freeze(self) -> "Lease":
-        """Return the first read-only lease on the bytes set; this buffer ends. Raises UseAfterReleaseError."""
-        self._ledger.hand_over(self)
-        return Lease(self._ledger, self.slot, self._views, self._len)
-
-    def release(self) -> None:
-        """Give the slot back unread. Raises DoubleReleaseError when it was released or frozen already."""
-        self._ledger.release(self)
 
 
 class Lease(Hold):
-    """Frozen bytes, shared and read-only; the last ``close`` of all clones returns the slot."""
+    """Frozen bytes, shared and read-only; the last ``close`` of all clones returns the slot. ``bytes(lease)`` copies them."""
 
-    __slots__ = ("_len", "_views")
+    __slots__ = ("_len", "_memory")
 
-    def __init__(self, ledger: Ledger, slot: int, views: _Slot, length: int) -> None:
-        super().__init__(ledger, slot)
-        self._views = views
+    def __init__(self, ledger: Ledger, slot: int, memory: memoryview, length: int) -> None:
+        self.held, self.slot, self._ledger = True, slot, ledger
+        self._memory = memory
         self._len = length
 
     def __len__(self) -> int:
         return self._len
 
+    def __bytes__(self) -> bytes:
+        return bytes(self.data)
+
     @property
     def data(self) -> memoryview:
         """The bytes, read-only."""
         self.check()
-        return self._views.view_ro[: self._len]
+        return self._memory[: self._len].toreadonly()
 
     @property
     def array(self) -> np.ndarray:
-        """The bytes as uint8, read-only."""
-        self.check()
-        return self._views.array_ro[: self._len]
+        """The bytes as uint8, read-only for good: the array cannot be made writable."""
+        return np.frombuffer(self.data, np.uint8)
 
     def clone(self) -> Self:
         """Return another lease on the same bytes."""
         self._ledger.share(self)
-        return type(self)(self._ledger, self.slot, self._views, self._len)
+        return type(self)(self._ledger, self.slot, self._memory, self._len)
 
     def close(self) -> None:
         """Give this lease back. Raises DoubleReleaseError when it was given back already."""
         self._ledger.release(self)
 
 
-class BufferPool:
+class BufferPool(Lender[PooledBuffer]):
     """``count`` page-aligned buffers of ``capacity`` bytes, faulted at start. Thread-safe.
 
     With ``checked`` a sentinel behind each buffer is looked at when the slot comes back. Raises SizingError for a count
@@ -147,53 +155,11 @@ class BufferPool:
         if count < 1 or capacity < 1:
             raise SizingError(f"{name}: found {count} x {capacity} bytes, expected at least 1 x 1")
         step = slot_bytes(capacity, checked=checked)
-        region = Region.anonymous(count * step)
-        starts = range(0, count * step, step)
-        self._views = [_Slot(region.view[i : i + capacity], region.array[i : i + capacity]) for i in starts]
-        intact = Sentinels(region.view, count, step, sentinel).intact if checked else None
+        memory = Region.anonymous(count * step).view
+        self._slots = [memory[start : start + capacity] for start in range(0, count * step, step)]
+        intact = Sentinels(memory, count, step, sentinel).intact if checked else None
         self._ledger = Ledger(name, count, size_bytes=capacity, intact=intact)
         self.capacity = capacity
 
-    @property
-    def size(self) -> int:
-        """Buffers in all."""
-        return self._ledger.count
-
-    @property
-    def available(self) -> int:
-        """Buffers free at this moment."""
-        return self._ledger.count - self._ledger.in_use
-
-    def acquire(self) -> PooledBuffer:
-        """Return a buffer, waiting for one as long as it takes."""
-        slot = self._ledger.take(timeout_s=None)
-        assert slot is not None
-        return self._loan(slot)
-
-    def try_acquire(self) -> PooledBuffer | None:
-        """Return a buffer, or None when none is free."""
-        slot = self._ledger.take()
-        return None if slot is None else self._loan(slot)
-
-    def try_acquire_timeout(self, timeout_s: float) -> PooledBuffer | None:
-        """Return a buffer, or None when none came free within ``timeout_s``."""
-        slot = self._ledger.take(timeout_s=timeout_s)
-        return None if slot is None else self._loan(slot)
-
-    async def acquire_async(self) -> PooledBuffer:
-        """Return a buffer as ``acquire`` does; other tasks run meanwhile."""
-        slot = await self._ledger.take_async()
-        assert slot is not None
-        return self._loan(slot)
-
-    async def try_acquire_timeout_async(self, timeout_s: float) -> PooledBuffer | None:
-        """Return a buffer as ``try_acquire_timeout`` does; other tasks run meanwhile."""
-        slot = await self._ledger.take_async(timeout_s)
-        return None if slot is None else self._loan(slot)
-
-    def stats(self) -> PoolStats:
-        """Return a snapshot of the counters."""
-        return self._ledger.stats()
-
-    def _loan(self, slot: int) -> PooledBuffer:
-        return PooledBuffer(self._ledger, slot, self._views[slot])
+    def _lend(self, slot: int) -> PooledBuffer:
+        return PooledBuffer(self._ledger, slot, self._slots[slot])

@@ -1,34 +1,35 @@
-"""Who holds which slot: the book that every pool keeps.
+"""Who holds which slot: the bookkeeping of every pool.
 
 A slot is free, loaned to one holder who may write, or leased to ``n`` holders who may read; each holder is a ``Hold``
-object. The ledger counts, keeps the order of claims, and lets threads and tasks wait for a slot: the longest waiter is
-handed the slot by whoever returns it.
+object. The ledger counts, keeps the order of claims, and lets threads and tasks wait for a slot: whoever returns one
+hands it to the longest waiter.
 """
 
 import asyncio
+import contextlib
 import logging
 import sys
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable
-from types import TracebackType
-from typing import Protocol, Self
+from collections.abc import Callable, Iterator
+from typing import Self
 
 from detectors.errors import DoubleReleaseError, PoolError, SizingError, UseAfterReleaseError
+from detectors.pools.waiting import TaskWaiter, ThreadWaiter, Waiter, WaitQueues
 from detectors.stats import PoolStats
 
 log = logging.getLogger(__name__)
 
 
 class Hold:
-    """One hold on one slot of a ledger. Collected unreleased, it gives the slot back and says so in the log."""
+    """One hold on one slot of a ledger. Collected unreleased, it gives the slot back, and the ledger counts it."""
 
     __slots__ = ("_ledger", "held", "slot")
 
     def __init__(self, ledger: "Ledger", slot: int) -> None:
         self.held = True
-        """Until released. Only the ledger changes it, inside its lock."""
+        """Until released. Only the ledger changes it, under its lock."""
         self.slot = slot
         self._ledger = ledger
 
@@ -39,18 +40,19 @@ class Hold:
         self.check()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self.held:
             self._end()
 
     def __del__(self) -> None:
         if getattr(self, "held", False) and not sys.is_finalizing():
             self.held = False
-            log.warning("%s: slot %d was not released, its holder is gone; taken back", self._ledger.name, self.slot)
-            self._lost()
-            self._ledger.orphan(self.slot)
+            try:
+                self._lost()
+            finally:
+                self._ledger.orphan(self.slot)
+            # Last, since a log handler may raise.
+            log.debug("%s: slot %d was not released; returned when it was collected", self._ledger.name, self.slot)
 
     def check(self) -> None:
         """Raise UseAfterReleaseError when the hold has ended."""
@@ -67,60 +69,51 @@ class Hold:
         """Leave the slot in order when the hold was collected unreleased. May run anywhere: must take no lock."""
 
 
-class _Waiter(Protocol):
-    want: int | None
-    slot: int | None
+class _ReapingLock:
+    """Base of Ledger: ``with self`` holds its lock, and afterwards gives back the orphans, whatever was raised.
 
-    def wake(self) -> bool:
-        """Let the waiter go on; False when nobody waits there any more."""
-        ...
+    A Hold may be collected at any moment, also while its own thread holds the lock. So it leaves its slot in ``_orphans``
+    and either gets the lock at once, or leaves the work to the holder of the lock, who comes to ``_reap`` after releasing it.
+    """
 
+    # ``__enter__`` is the lock's own ``acquire``, stored in a slot: a Python method here would cost 0.1 us a call.
+    __slots__ = ("__enter__", "_lock", "_orphans", "_unlock")
 
-class _Thread:
-    """A waiting thread. The gate is a bare lock: ``threading.Event`` could deadlock when woken by the collector."""
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.__enter__ = self._lock.acquire
+        self._unlock = self._lock.release
+        self._orphans: deque[int] = deque()
 
-    def __init__(self, want: int | None) -> None:
-        self.want = want
-        self.slot: int | None = None
-        self.gate = threading.Lock()
-        self.gate.acquire()
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        self._unlock()
+        if self._orphans:
+            self._reap()
 
-    def wake(self) -> bool:
-        self.gate.release()
-        return True
+    def orphan(self, slot: int) -> None:
+        """End one hold whose Hold was collected. May be called anywhere, even under the lock."""
+        self._orphans.append(slot)
+        self._reap()
 
+    def _reap(self) -> None:
+        while self._orphans and self._lock.acquire(blocking=False):
+            try:
+                while self._orphans:
+                    self._drop_orphan(self._orphans.popleft())
+            finally:
+                self._unlock()
 
-class _Task:
-    """A waiting asyncio task."""
-
-    def __init__(self, want: int | None) -> None:
-        self.want = want
-        self.slot: int | None = None
-        self._loop = asyncio.get_running_loop()
-        self.future: asyncio.Future[None] = self._loop.create_future()
-
-    def wake(self) -> bool:
-        try:
-            self._loop.call_soon_threadsafe(self._finish)
-        except RuntimeError:  # the loop is closed
-            return False
-        return True
-
-    def _finish(self) -> None:
-        if not self.future.done():
-            self.future.set_result(None)
+    def _drop_orphan(self, slot: int) -> None:
+        """Count off one hold. Called under the lock."""
+        raise NotImplementedError
 
 
-class Ledger:
-    """The book of ``count`` slots of ``size_bytes`` each.
+class Ledger(_ReapingLock):
+    """``count`` slots of ``size_bytes`` each, and who holds them. Thread-safe; no foreign code runs under the lock.
 
     With ``by_slot`` every claim names its slot, at most ``limit`` slots are in use at once, and the order of claims is
     kept to notice releases out of it; without, any free slot is given, the last one returned first since its memory is
     in the caches. ``intact`` is asked of a slot that becomes free; its False is counted as an overrun.
-
-    Thread-safe. The lock is never held while foreign code runs. A collected ``Hold`` may come at any moment, also while
-    its own thread is inside the lock: it leaves its slot in ``_orphans``, and either gets the lock itself or is seen by
-    the one who has it, who looks after letting go.
     """
 
     def __init__(
@@ -135,6 +128,7 @@ class Ledger:
     ) -> None:
         if count < 1:
             raise SizingError(f"{name}: found a count of {count}, expected at least 1")
+        super().__init__()
         self.name = name
         self._size_bytes = size_bytes
         self._limit = count if limit is None else limit
@@ -142,10 +136,8 @@ class Ledger:
         self._holds = [0] * count
         self._free = None if by_slot else list(reversed(range(count)))
         self._claimed: OrderedDict[int, None] = OrderedDict()
-        self._lock = threading.Lock()
-        self._waiters: deque[_Waiter] = deque()
-        self._orphans: deque[int] = deque()
-        self._in_use = self._high_water = self._acquires = self._returns = 0
+        self._waiters = WaitQueues()
+        self._in_use = self._high_water = self._acquires = self._returns = self._collected = 0
         self._misses = self._exhausted = self._overruns = self._out_of_order = 0
         self._wait_s = 0.0
 
@@ -168,124 +160,85 @@ class Ledger:
 
         None: no slot came free in time, counted as exhausted. A ``timeout_s`` of None waits for ever.
         """
-        waiter = None
-        with self._lock:
+        with self:
             slot = self._grant(want)
-            if slot is None:
-                self._misses += 1
-                if timeout_s is not None and timeout_s <= 0:
-                    self._exhausted += 1
-                else:
-                    waiter = _Thread(want)
-                    self._waiters.append(waiter)
-        if self._orphans:
-            self._reap()
-        if waiter is None:
-            return slot
-        started = time.monotonic()
-        try:
+            if slot is not None:
+                return slot
+            self._misses += 1
+            if timeout_s is not None and timeout_s <= 0:
+                self._exhausted += 1
+                return None
+            waiter = ThreadWaiter(want)
+            self._waiters.add(waiter)
+        with self._waiting(waiter):
             waiter.gate.acquire(timeout=-1 if timeout_s is None else min(timeout_s, threading.TIMEOUT_MAX))
-        except BaseException:
-            self._leave(waiter, started)
-            raise
-        return self._settle(waiter, started)
+        return waiter.slot
 
     def take_free(self, want: int) -> bool:
-        """Take ``want`` for one new Hold if it is free now. It is no miss when it is not: the caller can do without."""
-        with self._lock:
-            granted = self._grant(want) is not None
-        if self._orphans:
-            self._reap()
-        return granted
+        """Take ``want`` for one new Hold if it is free now. If not, that is no miss: the caller can do without."""
+        with self:
+            return self._grant(want) is not None
 
     async def take_async(self, timeout_s: float | None = None) -> int | None:
-        """Return a slot as ``take`` does, letting other tasks run meanwhile; nobody polls."""
-        with self._lock:
+        """Return any slot as ``take`` does, letting other tasks run meanwhile."""
+        with self:
             slot = self._grant(None)
-            if slot is None:
-                self._misses += 1
-                waiter = _Task(None)
-                self._waiters.append(waiter)
-            else:
-                waiter = None
-        if self._orphans:
-            self._reap()
-        if waiter is None:
-            return slot
-        started = time.monotonic()
-        try:
+            if slot is not None:
+                return slot
+            self._misses += 1
+            waiter = TaskWaiter()
+            self._waiters.add(waiter)
+        with self._waiting(waiter):
             await asyncio.wait((waiter.future,), timeout=timeout_s)
-        except BaseException:
-            self._leave(waiter, started)
-            raise
-        return self._settle(waiter, started)
+        return waiter.slot
 
     def share(self, hold: Hold) -> None:
         """Count one more holder of the slot of ``hold``. Raises UseAfterReleaseError when that has ended."""
-        with self._lock:
+        with self:
             hold.check()
             self._holds[hold.slot] += 1
-        if self._orphans:
-            self._reap()
 
     def hand_over(self, hold: Hold) -> None:
-        """End ``hold`` and keep its slot, for another Hold.
-
-        Raises UseAfterReleaseError when it has ended already.
-        """
-        with self._lock:
+        """End ``hold`` and keep its slot, for another Hold. Raises UseAfterReleaseError when it has ended already."""
+        with self:
             hold.check()
             hold.held = False
-        if self._orphans:
-            self._reap()
 
     def release(self, hold: Hold, *, event: bool = True, cleanup: Callable[[], object] | None = None) -> None:
-        """End ``hold``; the last hold on a slot frees it.
+        """End ``hold``; the last hold on a slot frees it. Raises DoubleReleaseError when ``hold`` has ended already.
 
-        With ``event`` False the slot never came to hold an event, so its release is not out of any order. ``cleanup``
-        runs outside the lock, between the end of the hold and that of the slot; what it raises is raised, and the slot
-        freed. Raises DoubleReleaseError when ``hold`` has ended already.
+        With ``event`` False the slot never held an event, so its release is not out of any order. ``cleanup`` runs
+        outside the lock, after the hold has ended and before the slot is free; what it raises is raised, and the slot
+        freed.
         """
-        with self._lock:
+        with self:
             if not hold.held:
                 raise DoubleReleaseError(f"{self.name}: slot {hold.slot} was released twice; release each hold once")
             hold.held = False
             if cleanup is None:
                 self._drop(hold.slot, event=event)
-        if self._orphans:
-            self._reap()
-        if cleanup is None:
-            return
+                return
         try:
             cleanup()
         finally:
-            with self._lock:
+            with self:
                 self._drop(hold.slot, event=event)
-            if self._orphans:
-                self._reap()
-
-    def orphan(self, slot: int) -> None:
-        """Count off one hold whose Hold was collected. May be called anywhere, even inside the lock."""
-        self._orphans.append(slot)
-        self._reap()
 
     def grow(self, more: int) -> None:
         """Add ``more`` free slots and serve those who wait."""
         if self._free is None:
             raise PoolError(f"{self.name}: its slots follow from its count, so it cannot grow")
-        with self._lock:
+        with self:
             first = len(self._holds)
             self._holds.extend([0] * more)
             self._free.extend(range(first, first + more))
             self._limit += more
             self._serve()
-        if self._orphans:
-            self._reap()
 
     def stats(self) -> PoolStats:
         """Return a snapshot that agrees with itself."""
-        with self._lock:
-            stats = PoolStats(
+        with self:
+            return PoolStats(
                 count=len(self._holds),
                 size_bytes=self._size_bytes,
                 total_bytes=self._size_bytes * len(self._holds),
@@ -293,17 +246,38 @@ class Ledger:
                 high_water=self._high_water,
                 acquires=self._acquires,
                 returns=self._returns,
+                collected=self._collected,
                 misses=self._misses,
                 exhausted=self._exhausted,
                 overruns=self._overruns,
                 out_of_order=self._out_of_order,
                 wait_s=self._wait_s,
             )
-        if self._orphans:
-            self._reap()
-        return stats
 
-    # Below: called with the lock held, but for the last three.
+    @contextlib.contextmanager
+    def _waiting(self, waiter: Waiter) -> Iterator[None]:
+        """Count the time in the block, and settle in the end what the waiter was given.
+
+        The lock decides between a slot in the last moment and none in time. Interrupted, the waiter gives its slot back.
+        """
+        started = time.monotonic()
+        interrupted = True
+        try:
+            yield
+            interrupted = False
+        finally:
+            with self:
+                self._wait_s += time.monotonic() - started
+                self._waiters.discard(waiter)
+                if interrupted and waiter.slot is not None:
+                    self._drop(waiter.slot, event=False)
+                elif not interrupted and waiter.slot is None:
+                    self._exhausted += 1
+
+    # All below are called under the lock.
+
+    def _is_free(self, want: int | None) -> bool:
+        return bool(self._free) if want is None else not self._holds[want] and self._in_use < self._limit
 
     def _grant(self, want: int | None) -> int | None:
         if want is None:
@@ -328,60 +302,22 @@ class Ledger:
             return
         self._in_use -= 1
         self._returns += 1
-        if self._intact is not None and not self._intact(slot):
-            self._overruns += 1
         if self._free is not None:
             self._free.append(slot)
         else:
             if event and next(iter(self._claimed)) != slot:
                 self._out_of_order += 1
             del self._claimed[slot]
+        if self._intact is not None and not self._intact(slot):
+            self._overruns += 1
         if self._waiters:
             self._serve()
 
+    def _drop_orphan(self, slot: int) -> None:
+        self._collected += 1
+        self._drop(slot, event=False)
+
     def _serve(self) -> None:
-        for waiter in tuple(self._waiters):
-            slot = self._grant(waiter.want)
-            if slot is None:
-                continue
-            self._waiters.remove(waiter)
-            waiter.slot = slot
-            if not waiter.wake():
-                waiter.slot = None
-                self._acquires -= 1
-                self._in_use -= 1
-                self._holds[slot] = 0
-                self._claimed.pop(slot, None)
-                if self._free is not None:
-                    self._free.append(slot)
-
-    def _settle(self, waiter: _Waiter, started: float) -> int | None:
-        """Return what the waiter was given; the lock decides between a slot in the last moment and none in time."""
-        with self._lock:
-            self._wait_s += time.monotonic() - started
-            if waiter.slot is None:
-                self._waiters.remove(waiter)
-                self._exhausted += 1
-        if self._orphans:
-            self._reap()
-        return waiter.slot
-
-    def _leave(self, waiter: _Waiter, started: float) -> None:
-        """Take back a wait that was interrupted, and the slot if it was given already."""
-        with self._lock:
-            self._wait_s += time.monotonic() - started
-            if waiter.slot is not None:
-                self._drop(waiter.slot, event=False)
-            elif waiter in self._waiters:  # not so when its event loop was found closed
-                self._waiters.remove(waiter)
-        if self._orphans:
-            self._reap()
-
-    def _reap(self) -> None:
-        # Whoever fails to get the lock leaves the work to its holder, who comes here after letting go.
-        while self._orphans and self._lock.acquire(blocking=False):
-            try:
-                while self._orphans:
-                    self._drop(self._orphans.popleft(), event=False)
-            finally:
-                self._lock.release()
+        for want in self._waiters.wanted():
+            while self._is_free(want) and (waiter := self._waiters.wake_first(want)):
+                waiter.slot = self._grant(want)  # it sees this only when it gets the lock

@@ -6,14 +6,13 @@ Source of the interface: the object pool of rust-daq, ``daq-pool``.
 import copy
 import logging
 from collections.abc import Callable
-from functools import partial
 from typing import Generic, TypeVar
 
 import numpy as np
 
 from detectors.errors import SizingError
 from detectors.pools.ledger import Hold, Ledger
-from detectors.stats import PoolStats
+from detectors.pools.lender import Lender
 
 log = logging.getLogger(__name__)
 
@@ -76,20 +75,23 @@ class Loaned(Hold, Generic[T]):
 
     def release(self) -> None:
         """Give the object back. Raises DoubleReleaseError, or what the pool's reset raises: the slot is free then, too."""
-        self._pool._take_back(self)  # noqa: SLF001
+        self._ledger.release(self, cleanup=self._reset if self._pool.resets else None)
+
+    def _reset(self) -> None:
+        self._pool._reset_item(self._item)  # noqa: SLF001
 
     def _end(self) -> None:
         self.release()
 
     def _lost(self) -> None:
-        # Here the reset runs wherever the collector does; a reset that locks should not rely on that.
+        # Here the reset runs wherever the collector does: one that locks may meet its own lock.
         try:
-            self._pool._reset_item(self._item)  # noqa: SLF001
+            self._reset()
         except Exception:
             log.exception("%s: reset failed for slot %d", self._ledger.name, self.slot)
 
 
-class Pool(Generic[T]):
+class Pool(Lender[Loaned[T]], Generic[T]):
     """``size`` objects from ``factory``, each passed to ``reset`` when it comes back. Thread-safe.
 
     A reset runs in the thread that releases, outside all locks. One that raises is counted in ``reset_errors`` and its
@@ -108,45 +110,9 @@ class Pool(Generic[T]):
         self._ledger = Ledger(name, size)
         self._factory = factory
         self._reset = reset
+        self.resets = reset is not None
         self._items = [factory() for _ in range(size)]
         self.reset_errors = 0
-
-    @property
-    def size(self) -> int:
-        """Objects in all."""
-        return self._ledger.count
-
-    @property
-    def available(self) -> int:
-        """Objects free at this moment."""
-        return self._ledger.count - self._ledger.in_use
-
-    def acquire(self) -> Loaned[T]:
-        """Return an object, waiting for one as long as it takes."""
-        slot = self._ledger.take(timeout_s=None)
-        assert slot is not None
-        return Loaned(self, slot, self._items[slot])
-
-    def try_acquire(self) -> Loaned[T] | None:
-        """Return an object, or None when none is free."""
-        slot = self._ledger.take()
-        return None if slot is None else Loaned(self, slot, self._items[slot])
-
-    def try_acquire_timeout(self, timeout_s: float) -> Loaned[T] | None:
-        """Return an object, or None when none came free within ``timeout_s``."""
-        slot = self._ledger.take(timeout_s=timeout_s)
-        return None if slot is None else Loaned(self, slot, self._items[slot])
-
-    async def acquire_async(self) -> Loaned[T]:
-        """Return an object as ``acquire`` does; other tasks run meanwhile."""
-        slot = await self._ledger.take_async()
-        assert slot is not None
-        return Loaned(self, slot, self._items[slot])
-
-    async def try_acquire_timeout_async(self, timeout_s: float) -> Loaned[T] | None:
-        """Return an object as ``try_acquire_timeout`` does; other tasks run meanwhile."""
-        slot = await self._ledger.take_async(timeout_s)
-        return None if slot is None else Loaned(self, slot, self._items[slot])
 
     def grow(self, more: int) -> None:
         """Add ``more`` objects. A pool never grows by itself: that would hide that its users are too slow.
@@ -163,19 +129,13 @@ class Pool(Generic[T]):
             self._ledger.name, more, stats.count, stats.misses, stats.wait_s, stats.high_water,
         )  # fmt: skip
 
-    def stats(self) -> PoolStats:
-        """Return a snapshot of the counters."""
-        return self._ledger.stats()
-
-    def _take_back(self, loan: Loaned[T]) -> None:
-        cleanup = None if self._reset is None else partial(self._reset_item, loan._item)  # noqa: SLF001
-        self._ledger.release(loan, cleanup=cleanup)
+    def _lend(self, slot: int) -> Loaned[T]:
+        return Loaned(self, slot, self._items[slot])
 
     def _reset_item(self, item: T) -> None:
-        if self._reset is None:
-            return
         try:
-            self._reset(item)
+            if self._reset is not None:
+                self._reset(item)
         except BaseException:
             self.reset_errors += 1
             raise

@@ -4,14 +4,12 @@ import contextlib
 import socket
 import struct
 import threading
-from collections.abc import Iterable
 from typing import Final
 
 from detectors.errors import SizingError
 from detectors.stats import DmaStats
 
 SO_RCVBUFFORCE: Final = 33
-SO_RXQ_OVFL: Final = 40
 SO_MEMINFO: Final = 55
 
 _MEMINFO: Final = struct.Struct("=9I")
@@ -58,7 +56,7 @@ class SocketRing:
 
     @property
     def dropped(self) -> int:
-        """Packets that the kernel dropped at this socket, as far as it has told."""
+        """Packets that the kernel dropped at this socket, as of the last ``sample``."""
         return self._dropped
 
     def shortfall(self) -> str:
@@ -72,20 +70,6 @@ class SocketRing:
             f"socket buffer: asked for {asked:,} bytes, granted {self._granted:,}: packets will be lost in bursts; "
             f"type: sysctl -w net.core.rmem_max={asked}, or give the program CAP_NET_ADMIN"
         )
-
-    def enable_drop_messages(self) -> bool:
-        """Let the kernel tell of its drops with each packet (SO_RXQ_OVFL); False where it cannot."""
-        try:
-            self._sock.setsockopt(socket.SOL_SOCKET, SO_RXQ_OVFL, 1)
-        except OSError:
-            return False
-        return True
-
-    def note_ancillary(self, ancillary: Iterable[tuple[int, int, bytes]]) -> None:
-        """Take over the drop count from the ancillary data of ``recvmsg``."""
-        for level, kind, data in ancillary:
-            if level == socket.SOL_SOCKET and kind == SO_RXQ_OVFL and len(data) >= 4:
-                self.note_drops(int.from_bytes(data[:4], "little"))
 
     def note_drops(self, raw: int) -> None:
         """Take over the kernel's drop count of this socket: 32 bits, and it wraps."""

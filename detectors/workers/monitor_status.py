@@ -21,7 +21,7 @@ STALLED_INTERVALS: Final = 5
 """The same in intervals between updates, for a PV slower than that."""
 
 _OUTPUT_COUNTS: Final = ("offered", "written", "dropped", "disabled", "overwritten", "bytes", "errors")
-_POOL_COUNTS: Final = ("acquires", "returns", "misses", "exhausted", "overruns", "out_of_order", "wait_s")
+_POOL_COUNTS: Final = ("acquires", "returns", "collected", "misses", "exhausted", "overruns", "out_of_order", "wait_s")
 
 
 def add_outputs(past: OutputStats, now: OutputStats) -> OutputStats:

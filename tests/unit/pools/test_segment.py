@@ -6,7 +6,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from detectors.errors import HostError, SizingError
-from detectors.frame import FILE_MOD, MODULE_FRAME, RecordShape
+from detectors.frame import FILE_MOD, FRAME_HEAD, MODULE_FRAME, RecordShape
 from detectors.pools.region import PAGE
 from detectors.pools.segment import ENTRY_BODY, SEGMENT_HEADER, SLOT_ENTRY, SegmentLayout, least_slot_bytes
 
@@ -60,15 +60,16 @@ def test_the_axis_pebble_is_addressed_in_64_bits():
 
 def test_an_entry_is_what_numpy_says_it_is():
     entry = np.zeros((), SLOT_ENTRY)
-    values = (1, 2, 3, 4, 5, 6, 7, 8, 1, bytes(range(32)))
+    values = (1, 2, 3, 4, 5, 6, 7, 8, bytes(range(32)), 1)
     buffer = bytearray(SLOT_ENTRY.itemsize)
     ENTRY_BODY.pack_into(buffer, 8, *values)
     entry = np.frombuffer(buffer, SLOT_ENTRY)[0]
-    assert tuple(entry["frame"]) == (1, 2, 3, 4, 5)
-    assert entry["frame"].dtype == MODULE_FRAME
-    names = ("timestamp_ns", "damage", "expected_packets", "valid")
-    assert [entry[name] for name in names] == [6, 7, 8, 1]
-    assert entry["missing"].tobytes() == bytes(range(32))
+    head = entry["head"]
+    assert head.dtype == FRAME_HEAD
+    assert [head[name] for name in MODULE_FRAME.names or ()] == [1, 2, 3, 4, 5]
+    assert [head[name] for name in ("timestamp_ns", "damage", "expected_packets")] == [6, 7, 8]
+    assert head["missing"].tobytes() == bytes(range(32))
+    assert entry["valid"] == 1
 
 
 def test_write_and_read_agree():
