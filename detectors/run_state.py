@@ -58,6 +58,11 @@ _LEGAL: Final = {
 }
 
 
+def is_legal(state: RunState, service: Service) -> bool:
+    """Return whether ``service`` is legal in ``state``."""
+    return (state, service) in _LEGAL
+
+
 def next_state(state: RunState, service: Service) -> RunState:
     """Return the state that ``service`` leads to.
 

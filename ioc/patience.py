@@ -11,7 +11,7 @@ from detectors.errors import SizingError
 from detectors.pools.available import mem_available
 from detectors.pools.datadev import read_datadev
 from detectors.pools.sizing import plan_buffers
-from detectors.workers.monitor_run import DRAIN_S
+from detectors.workers.monitor.store import DRAIN_S
 
 FAULT_RATE: Final = 128 << 20
 """Bytes of shared memory that a busy host faults in within a second; an idle one does 1 GiB (measured, 4 KiB pages)."""

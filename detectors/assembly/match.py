@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from itertools import islice
 from typing import Final, Generic, TypeVar
 
 from detectors.frame import Damage
@@ -98,13 +99,13 @@ class Passed:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class Rejected:
     """An L1Accept came while none are accepted."""
 
     event: TimingEvent
 
 
-Outcome = Settled[T] | Discarded[T] | Passed | Refused
+Outcome = Settled[T] | Discarded[T] | Passed | Rejected
 
 
 @dataclass(slots=True)
@@ -136,7 +137,7 @@ class Matcher(Generic[T]):
     timeout_ns: int
     sources: int = 1
     accepting: bool = True
-    """Whether L1Accepts are matched; while not, they come back refused, in their turn."""
+    """Whether L1Accepts are matched; while not, they come back rejected, in their turn."""
     _events: deque[_Waiting[T]] = field(default_factory=deque, init=False)
     _updates: list[deque[_Held[T]]] = field(default_factory=list, init=False)
 
@@ -153,6 +154,11 @@ class Matcher(Generic[T]):
         """Updates that are not yet settled: waiting, or kept by an event that lacks others."""
         kept = sum(token is not None for waiting in self._events for token in waiting.tokens)
         return sum(map(len, self._updates)) + kept
+
+    def due_ns(self, now_ns: int) -> int | None:
+        """Return when the next time-out after ``now_ns`` ends; None when nothing waits for one."""
+        waiting = [w.arrived_ns for w in islice(self._events, 1)] + [u[0].arrived_ns for u in self._updates if u]
+        return min((at + self.timeout_ns for at in waiting if at + self.timeout_ns > now_ns), default=None)
 
     def event(self, event: TimingEvent, now_ns: int) -> None:
         """Queue an L1Accept or a transition."""
@@ -174,7 +180,7 @@ class Matcher(Generic[T]):
             if not self.accepting:
                 yield from self._give_up(head)
                 self._events.popleft()
-                yield Refused(head.event)
+                yield Rejected(head.event)
                 continue
             yield from self._meet(head)
             if head.undecided:

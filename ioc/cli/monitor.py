@@ -25,7 +25,7 @@ def command(config: Path, name: str | None, state: str) -> None:
 
     NAME may be left out when there is only one.
     """
-    from detectors.workers.monitor import run
+    from detectors.workers.monitor.worker import run
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     loaded = load_config(config)

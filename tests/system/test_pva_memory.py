@@ -14,7 +14,7 @@ from detectors.run_state import RunState
 from detectors.sources.choice import open_source
 from detectors.sources.image_source import ImageSource
 from detectors.sources.pvspec import PvSpec
-from detectors.workers.monitor import MonitorWorker
+from detectors.workers.monitor.worker import MonitorWorker
 from tests.support.epics_env import isolate
 from tests.support.pva_encode import ntndarray
 from tests.support.pva_server import MONITOR, PvaServer
@@ -63,10 +63,10 @@ def worker(tmp_path: Path, short_runtime_dir: Path, monkeypatch: pytest.MonkeyPa
 def step_until(worker: MonitorWorker, condition: Callable[[], object]) -> None:
     deadline = time.monotonic() + 15
     while not condition():
-        assert time.monotonic() < deadline, worker.monitor.snapshot()
+        assert time.monotonic() < deadline, worker.snapshot()
         worker._wake.wait(0.01)
         worker._wake.clear()
-        worker.monitor.step()
+        worker.step()
 
 
 def test_no_image_takes_memory_of_its_own(worker: MonitorWorker) -> None:
@@ -80,12 +80,12 @@ def test_no_image_takes_memory_of_its_own(worker: MonitorWorker) -> None:
         ]
         messages = [server.framed(MONITOR, body) for body in bodies]
         client.sock.sendall(messages[0])  # tells what there must be memory for
-        step_until(worker, lambda: worker.run.state is RunState.ENABLED)
+        step_until(worker, lambda: worker.machine.state is RunState.ENABLED)
 
         def take(numbers: range) -> None:
             for n in numbers:
                 client.sock.sendall(messages[n])
-                step_until(worker, lambda n=n: worker.monitor.snapshot().disk.written == n)
+                step_until(worker, lambda n=n: worker.snapshot().disk.written == n)
 
         take(range(1, WARM))
         tracemalloc.start()
@@ -94,7 +94,7 @@ def test_no_image_takes_memory_of_its_own(worker: MonitorWorker) -> None:
             kept, peak = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
-        status = worker.monitor.snapshot()
+        status = worker.snapshot()
     assert (status.updates.match, status.updates.missed, status.updates.exhausted) == (WARM + IMAGES - 1, 0, 0)
     assert peak < LIMIT
     assert kept < LIMIT

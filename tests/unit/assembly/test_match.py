@@ -11,7 +11,7 @@ from detectors.assembly.match import (
     Fate,
     Matcher,
     Passed,
-    Refused,
+    Rejected,
     Settled,
     compare_exact,
     compare_fuzzy,
@@ -48,7 +48,7 @@ def told(outcomes: Any) -> list[tuple[Any, ...]]:
                 short.append((token, fate))
             case Passed(event):
                 short.append((event.service,))
-            case Refused(event):
+            case Rejected(event):
                 short.append(("refused", event.timestamp_ns))
     return short
 

@@ -7,7 +7,7 @@ from detectors.config import TimingSection
 from detectors.errors import HostError
 from detectors.pools.dma import DmaRing
 from detectors.run_state import Service
-from detectors.sources.timing import DATAGRAM_BYTES, TimingReceiver
+from detectors.sources.timing_receiver import DATAGRAM_BYTES, TimingReceiver
 from detectors.wire.timing import TimingEvent, encode_timing, parse_timing
 from tests.support.epics_env import free_ports
 

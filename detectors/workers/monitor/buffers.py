@@ -4,7 +4,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -12,6 +12,7 @@ from zlib import crc32
 import numpy as np
 
 from detectors.assembly.datagram import DatagramLayout, missing_mask
+from detectors.assembly.match import Settled
 from detectors.buffer.detector_json import read_detector_json
 from detectors.config import Config, PvaSection
 from detectors.errors import BufferReadError
@@ -22,20 +23,9 @@ from detectors.pools.pebble import Pebble, PebbleLease
 from detectors.pools.sizing import BufferPlan
 from detectors.pools.transition import TransitionPool
 from detectors.runtime import Runtime
-from detectors.workers.intake import Staged
+from detectors.workers.monitor.messages import Staged
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Label:
-    """What an event's record says beside its pixels."""
-
-    pulse_id: int
-    frame_index: int
-    daq_rec: int
-    timestamp_ns: int
-    damage: Damage
 
 
 def detector_folder(root: Path, name: str, layout: DatagramLayout) -> Path:
@@ -132,13 +122,26 @@ class MonitorBuffers:
         """Whether events are larger than their records."""
         return self.layout.payload_bytes > self.pebble.shape.data_bytes
 
-    def place(self, label: Label, updates: Sequence[Staged | None]) -> PebbleLease:
-        """Copy the updates of one event into its pebble slot; what lacks is zero.
+    def place(self, settled: Settled[Staged]) -> PebbleLease:
+        """Copy the updates of one event into its pebble slot; the part of a missing update is zero.
 
         Raises PoolExhaustedError when the slot does not come free in time.
         """
-        damage = label.damage | (Damage.TRUNCATED if self.truncates else Damage.NONE)
-        with self.pebble.claim(label.pulse_id, self._wait_s) as loan:
+        event, updates = settled.event, settled.tokens
+        present = [update is not None for update in updates]
+        first = next(update for update in updates if update is not None)
+        head = FrameHead(
+            pulse_id=event.pulse_id,
+            frame_index=event.event_counter if first.unique_id is None else first.unique_id,
+            daq_rec=event.env,
+            n_recv_packets=sum(present),
+            module_id=0,
+            timestamp_ns=event.timestamp_ns,
+            damage=settled.damage | (Damage.TRUNCATED if self.truncates else Damage.NONE),
+            expected_packets=len(present),
+            missing=missing_mask(present),
+        )
+        with self.pebble.claim(event.pulse_id, self._wait_s) as loan:
             for field, update in zip(self.layout.fields, updates, strict=True):
                 place = loan.data[field.offset : field.offset + field.nbytes]
                 if update is None:
@@ -146,18 +149,6 @@ class MonitorBuffers:
                 else:
                     # the GIL is free during this copy
                     np.copyto(place, update.buffer.array[: place.size])
-            present = [update is not None for update in updates]
-            head = FrameHead(
-                pulse_id=label.pulse_id,
-                frame_index=label.frame_index,
-                daq_rec=label.daq_rec,
-                n_recv_packets=sum(present),
-                module_id=0,
-                timestamp_ns=label.timestamp_ns,
-                damage=damage,
-                expected_packets=len(present),
-                missing=missing_mask(present),
-            )
             return loan.freeze(head, self._attributes(updates))
 
     def _attributes(self, updates: Sequence[Staged | None]) -> Mapping[str, Any]:

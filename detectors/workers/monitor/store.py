@@ -1,7 +1,11 @@
 """The buffers that a PvMonitor has at present, what commands have set for them, and the counts of those it had before."""
 
+import logging
 import threading
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 from detectors.assembly.datagram import DatagramLayout
 from detectors.config import Config, PvaSection
@@ -9,10 +13,42 @@ from detectors.errors import CommandError
 from detectors.pools.sizing import BufferPlan
 from detectors.runtime import Runtime
 from detectors.stats import OutputStats, PoolStats
-from detectors.workers.monitor_buffers import MonitorBuffers
-from detectors.workers.monitor_status import add_outputs, add_pools, side_by_side
+from detectors.workers.monitor.buffers import MonitorBuffers
 
-_OUTPUTS = ("disk", "zmq")
+log = logging.getLogger(__name__)
+
+DRAIN_S: Final = 5.0
+"""How long outputs may take to finish before their memory is freed, s, before the log says so."""
+
+_OUTPUTS: Final = ("disk", "zmq")
+_OUTPUT_COUNTS: Final = ("offered", "written", "dropped", "disabled", "overwritten", "bytes", "errors")
+_POOL_COUNTS: Final = ("acquires", "returns", "collected", "misses", "exhausted", "overruns", "out_of_order", "wait_s")
+
+
+def add_outputs(past: OutputStats, now: OutputStats) -> OutputStats:
+    """Return an output's snapshot with the counts of those before it."""
+    return replace(now, **{name: getattr(past, name) + getattr(now, name) for name in _OUTPUT_COUNTS})
+
+
+def add_pools(past: PoolStats, now: PoolStats) -> PoolStats:
+    """Return a pool's snapshot with the counts of those before it."""
+    counts = {name: getattr(past, name) + getattr(now, name) for name in _POOL_COUNTS}
+    return replace(now, high_water=max(past.high_water, now.high_water), **counts)
+
+
+def side_by_side(pools: Sequence[PoolStats]) -> PoolStats:
+    """Return the snapshot of several pools as one: ``size_bytes`` is that of the largest."""
+    total = PoolStats()
+    for pool in pools:
+        total = replace(
+            add_pools(total, pool),
+            count=total.count + pool.count,
+            size_bytes=max(total.size_bytes, pool.size_bytes),
+            total_bytes=total.total_bytes + pool.total_bytes,
+            in_use=total.in_use + pool.in_use,
+            high_water=total.high_water + pool.high_water,
+        )
+    return total
 
 
 class BufferStore:
@@ -67,28 +103,25 @@ class BufferStore:
                 self.present = buffers
         return buffers
 
-    def free(self, drain_s: float) -> bool:
-        """Let the outputs finish and free all; False when they took longer than ``drain_s``."""
+    def free(self, drain_s: float = DRAIN_S) -> None:
+        """Let the outputs finish, and free all."""
         buffers = self.present
-        if buffers is None:
-            return True
+        assert buffers is not None
         with self._commands:
             transition = side_by_side([t.stats() for t in buffers.transitions])
-            drained = buffers.close(drain_s)
+            if not buffers.close(drain_s):
+                log.warning("the outputs took longer than %g s to finish", drain_s)
             outputs = buffers.outputs.stats()
             with self._lock:
                 self._past = {name: add_outputs(self._past[name], outputs[name]) for name in _OUTPUTS}
                 self._past_pebble = add_pools(self._past_pebble, buffers.pebble.stats())
                 self._past_transition = add_pools(self._past_transition, transition)
                 self.present = None
-        return drained
 
-    def truncate(self, layout: DatagramLayout) -> MonitorBuffers | None:
-        """Keep the records there are and stage larger arrays; None when it was not pebbleBufSize that forbade them."""
+    def restage(self, layout: DatagramLayout) -> MonitorBuffers:
+        """Keep the records there are, and stage larger arrays from now on."""
         buffers = self.present
-        by_hand = self._config.pools_of(self._source).pebble_buf_size is not None
-        if buffers is None or not by_hand or layout.payload_bytes <= buffers.pebble.shape.data_bytes:
-            return None
+        assert buffers is not None
         with self._commands:
             staged = side_by_side([t.stats() for t in buffers.transitions])
             with self._lock:

@@ -1,160 +1,127 @@
-"""One PV's way into the monitor: its source's thread fills transition slots, the event thread takes them from here."""
+"""One PV's way into the monitor: its source's thread fills transition slots and posts what happens as inputs."""
 
 import logging
 import math
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Final
+from collections.abc import Callable
+from dataclasses import replace
 
 from detectors.errors import ConfigError
 from detectors.pools.buffer_pool import PooledBuffer
 from detectors.pools.transition import TransitionPool
 from detectors.sources.image_source import Description, Update
 from detectors.wire.unique_id import UniqueIds
-from detectors.workers.tally import Tally
+from detectors.workers.monitor.messages import Input, PvChanged, PvState, Staged
+from detectors.workers.monitor.tally import Tally
 
 log = logging.getLogger(__name__)
 
-_DECISION_S: Final = 0.1
-"""Interval at which a source that waits for a decision looks whether there is one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Staged:
-    """One update in its transition slot."""
-
-    buffer: PooledBuffer
-    nbytes: int
-    unique_id: int | None
-    """Unwrapped; None when the source has none."""
-    timestamp_ns: int
-    arrived_ns: int
-    """By the monotonic clock."""
-    attributes: Mapping[str, Any]
-    """NDAttributes by name."""
-
 
 class Intake:
-    """ImageSink of one PV: its methods run on the source's thread, all others on the event thread.
+    """ImageSink of PV number ``pv``: its methods run on the source's thread, all others on the event thread.
 
-    While there are slots for the arrays that come (``attach``), updates are staged in them, in order; the pool bounds
-    how many. When other arrays come than there are slots for, the source waits until the event thread has decided.
-    ``dtype`` and ``shape`` are what the configuration says of the PV.
+    While it has slots (``attach``), updates are staged in them, in order; the pool bounds how many. When arrays come
+    that do not fit the slots, the source waits in ``connected`` for ``resume``. ``dtype`` and ``shape`` are what the
+    configuration says of the PV. Attributes may be read by any thread.
     """
 
     def __init__(
         self,
+        pv: int,
         name: str,
         tally: Tally,
-        wake: Callable[[], object],
+        post: Callable[[Input], object],
         *,
         hold: bool,
         dtype: str | None = None,
         shape: tuple[int, ...] | None = None,
     ) -> None:
         self.name = name
-        self.accepting = False
-        """Whether updates are wanted: the run is enabled. Set by the event thread, under the tally's lock."""
-        self.staged: deque[Staged] = deque()
-        self.up = False
-        """Whether the PV is connected and has sent an array."""
-        self.description: Description | None = None
-        """Of the arrays that come; None while they disagree with the configuration, or before the first."""
-        self.refusal: ConfigError | None = None
-        """How they disagree with it."""
-        self.mismatch = False
-        """Whether they are other than those that there are slots for."""
-        self.undecided = threading.Event()
-        """Set while the source waits for a decision on that."""
-        self.message = ""
-        """Why nothing comes, or why it cannot be used; empty when all is well."""
+        self.state = PvState()
         self.unique_id = 0
         self.latency_us = 0.0
         self.last_update_ns = 0
         """When the last array came, by the monotonic clock; 0 before the first."""
         self.interval_ns = 0
         """Between the last two."""
+        self.accepting = False
+        """Whether updates are wanted. Set with the tally's lock held."""
+        self._pv = pv
         self._tally = tally
-        self._wake = wake
+        self._post = post
         self._hold = hold
         self._dtype, self._shape = dtype, shape
         self._ids = UniqueIds()
         self._pool: TransitionPool | None = None
         self._planned: Description | None = None
+        self._unfit = False
+        """Whether arrays come that do not fit the slots."""
         self._loan: PooledBuffer | None = None
         self._loan_pool: TransitionPool | None = None
         self._unwanted = "discarded_disabled"
-        self._decided = threading.Event()
+        """The counter of an array for which there was no slot."""
+        self._resumed = threading.Event()
         self._closing = False
         self._seen = False
 
     # --- event thread
 
     def attach(self, pool: TransitionPool, planned: Description) -> None:
-        """Give it slots for arrays like ``planned``; a source that waits goes on when told to ``leave``."""
-        self._planned, self._pool = planned, pool
-        self.mismatch = self.description is not None and not _alike(self.description, planned)
+        """Give it slots for arrays like ``planned``; a source that waits goes on at ``resume``."""
+        with self._tally.lock:
+            self._planned, self._pool = planned, pool
+            self._unfit = not self.state.fits(planned)
 
     def detach(self) -> None:
         """Take its slots away; what is staged stays staged."""
-        self._pool = self._planned = None
-        self.mismatch = False
+        with self._tally.lock:
+            self._pool = self._planned = None
+            self._unfit = False
 
-    def leave(self) -> None:
-        """Let a source that waits go on with the slots that there are."""
-        self.undecided.clear()
-        self._decided.set()
+    def resume(self) -> None:
+        """Let a source that waits go on with the slots that it has now."""
+        self._resumed.set()
 
     def close(self) -> None:
-        """Let the source's thread go wherever it waits, so that it can be joined."""
-        self._closing = True
-        self.detach()
-        self.leave()
+        """Let the source's thread go on wherever it waits, so that it can be joined."""
+        with self._tally.lock:
+            self._closing = True
+            self._pool = None
+        self.resume()
 
     # --- source thread: ImageSink
 
     def connected(self, description: Description) -> None:
-        """Take note of what comes, and wait for slots when it is other than what came before.
+        """Take note of what comes, and wait when it does not fit the slots.
 
         Raises ConfigError when it is not what the configuration says.
         """
-        if self._seen and not self.up:
+        if self._seen and not self.state.up:
             self._tally.add(reconnects=1)
-        self.up = self._seen = True
+        self._seen = True
         self._unwanted = "discarded_disabled"
         try:
             description = self._conform(description)
         except ConfigError as error:
-            self.refusal, self.description, self.message = error, None, str(error)
-            self.mismatch = self._planned is not None
-            self._wake()
+            self._change(PvState(up=True, refusal=error, message=str(error)))
             raise
-        self.refusal, self.description, self.message = None, description, ""
-        self.mismatch = self._planned is not None and not _alike(description, self._planned)
         log.info(
             "%s: %s %s, %s bytes", self.name, list(description.shape), description.dtype, description.payload_bytes
         )
-        if self.mismatch:
-            self._decided.clear()
-            self.undecided.set()
-        self._wake()
-        while self.undecided.is_set() and not self._closing:
-            self._decided.wait(_DECISION_S)
+        self._change(PvState(up=True, description=description), may_wait=True)
+        self._resumed.wait()
 
     def disconnected(self, reason: str) -> None:
-        """Note that the PV is away."""
-        if self.up or reason != self.message:
+        """Note that the PV is not connected."""
+        if self.state.up or reason != self.state.message:
             log.warning("%s", reason)
-        self.up, self.message = False, reason
-        self._wake()
+            self._change(replace(self.state, up=False, message=reason))
 
     def slot(self, nbytes: int) -> memoryview | None:
-        """Return a transition slot, or None when there is none, or none is wanted."""
+        """Return a transition slot, or None when none is free, or none is wanted."""
         pool = self._pool
-        if pool is None or self.mismatch or not (self.accepting or self._hold):
+        if pool is None or self._unfit or not (self.accepting or self._hold):
             self._unwanted = "discarded_disabled"
             return None
         buffer = pool.try_acquire()
@@ -173,18 +140,18 @@ class Intake:
         with self._tally.lock:
             wanted = self.accepting and pool is self._pool
             if wanted:
+                if self.state.message:
+                    self._change(replace(self.state, message=""))
                 self._tally.add(updates=1, held=1)
-                arrived_ns, stamp_ns = self.last_update_ns, update.timestamp_ns
-                self.staged.append(Staged(buffer, update.nbytes, unique_id, stamp_ns, arrived_ns, update.attributes))
-                self.message = ""
+                stamp_ns, arrived_ns = update.timestamp_ns, self.last_update_ns
+                self._post(Staged(self._pv, buffer, update.nbytes, unique_id, stamp_ns, arrived_ns, update.attributes))
             else:
                 self._tally.add(updates=1, discarded_disabled=1)
         if not wanted:
             buffer.release()
-        self._wake()
 
     def abandon(self) -> None:
-        """Take the unfilled slot back; what it was meant for shows as a gap in uniqueId, or as ``bad``."""
+        """Take the unfilled slot back; its image shows as a gap in uniqueId, or as ``bad``."""
         assert self._loan is not None
         self._loan.release()
         self._loan = self._loan_pool = None
@@ -196,15 +163,26 @@ class Intake:
 
     def bad(self, reason: str) -> None:
         """Count an array that cannot be decoded; the log has each reason once in a row."""
-        if reason != self.message:
-            log.error("%s: %s", self.name, reason)
-        self.message = reason
         self._tally.add(updates=1, decode_errors=1)
-        self._wake()
+        if reason != self.state.message:
+            log.error("%s: %s", self.name, reason)
+            self._change(replace(self.state, message=reason))
 
     def empty(self) -> None:
         """Count an update without an array."""
         self._tally.add(updates=1, empty_updates=1)
+
+    def _change(self, state: PvState, *, may_wait: bool = False) -> None:
+        """Replace the state. ``_resumed`` is clear afterwards when the source must wait."""
+        with self._tally.lock:
+            self.state = state
+            self._unfit = self._planned is not None and not state.fits(self._planned)
+            waits = may_wait and self._unfit and not self._closing
+            if waits:
+                self._resumed.clear()
+            else:
+                self._resumed.set()
+            self._post(PvChanged(self._pv, state, waits))
 
     def _note(self, update: Update) -> int | None:
         """Count what is missing before an update, and note its times; return its unwrapped uniqueId."""
@@ -234,8 +212,3 @@ class Intake:
                 "configured; correct dtype and shape of the source, or leave them out"
             )
         return replace(description, shape=shape)
-
-
-def _alike(one: Description, other: Description) -> bool:
-    """Whether arrays of one fit what was made for the other; how they travel does not matter."""
-    return (one.payload_bytes, one.shape, one.dtype) == (other.payload_bytes, other.shape, other.dtype)

@@ -14,87 +14,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detectors.buffer.reader import BufferReader
-from detectors.config import Config, parse_config
+from detectors.config import parse_config
 from detectors.errors import CommandError, ConfigError, HostError, SizingError, TransitionRefusedError
 from detectors.run_state import RunState, Service
-from detectors.stats import MonitorStatus, balance
-from detectors.wire.timing import TimingEvent, encode_timing
-from detectors.workers.monitor import MonitorWorker
 from tests.support.epics_env import free_ports
 from tests.support.fake_source import FakeSource
+from tests.support.monitor_rig import MonitorRig
 
 numbers = itertools.count()
 
 
-class Rig:
-    """A monitor, its sources and its timing system."""
-
-    def __init__(self, config: Config, state: RunState, sources: list[FakeSource], stack: ExitStack) -> None:
-        self.config, self.sources = config, sources
-        waiting = iter(sources)
-        self.worker = MonitorWorker(config, config.pva[0], lambda _: next(waiting), aim=state)
-        self.worker._runtime.make_folder()  # as the control does, which is not running here
-        self.worker.open(stack)
-        self.monitor, self.run = self.worker.monitor, self.worker.run
-        self._counter = 0
-
-    @property
-    def source(self) -> FakeSource:
-        return self.sources[0]
-
-    @property
-    def status(self) -> MonitorStatus:
-        status = self.monitor.snapshot()
-        assert {line: off for line, off in balance(status).items() if off} == {}
-        return status
-
-    def step(self, times: int = 1) -> MonitorStatus:
-        for _ in range(times):
-            self.monitor.step()
-        return self.status
-
-    def up(self) -> MonitorStatus:
-        """Connect all, and let the run reach its aim."""
-        for source in self.sources:
-            assert source.connect() == ""
-        status = self.step(3)
-        assert status.run_state == "Enabled", status.message
-        return status
-
-    def event(self, service: Service, n: int = 0, timestamp_ns: int | None = None) -> None:
-        ring = self.worker._ring
-        assert ring is not None
-        self._counter += 1
-        stamp = n * 1000 if timestamp_ns is None else timestamp_ns
-        ring.push(encode_timing(TimingEvent(service, n, stamp, self._counter, env=77)))
-
-    def l1(self, *pulses: int) -> None:
-        for n in pulses:
-            self.event(Service.L1_ACCEPT, n)
-
-    def ask(self, *services: str) -> MonitorStatus:
-        for service in services:
-            answer = self.run.ask(service)
-            self.monitor.step()
-            answer.result(0)
-        return self.status
-
-    def written(self, count: int) -> MonitorStatus:
-        """Wait until so many frames are on disk."""
-        deadline = time.monotonic() + 5
-        while (status := self.status).disk.written < count:
-            assert time.monotonic() < deadline, status.disk
-            time.sleep(0.005)
-        return status
-
-    def frame(self, pulse_id: int, folder: str = "DET-CAM") -> Any:
-        assert self.config.disk is not None
-        return BufferReader(self.config.disk.folder / folder).read_frame(pulse_id)
-
-
 @pytest.fixture
-def rig(tmp_path: Path, short_runtime_dir: Path) -> Iterator[Callable[..., Rig]]:
+def rig(tmp_path: Path, short_runtime_dir: Path) -> Iterator[Callable[..., MonitorRig]]:
     with ExitStack() as stack:
 
         def make(
@@ -105,7 +36,7 @@ def rig(tmp_path: Path, short_runtime_dir: Path) -> Iterator[Callable[..., Rig]]
             state: RunState = RunState.ENABLED,
             pvs: int = 1,
             sources: list[FakeSource] | None = None,
-        ) -> Rig:
+        ) -> MonitorRig:
             names = ", ".join(f'"F{i}=SIM:CAM{i}"' for i in range(pvs))
             section = f"[timing]\nport = {free_ports(1)[0]}" if timing else ""
             text = f"""
@@ -127,11 +58,11 @@ def rig(tmp_path: Path, short_runtime_dir: Path) -> Iterator[Callable[..., Rig]]
             direct = false
             min_free = 1
             """
-            rig = Rig(parse_config(text), state, sources or [FakeSource() for _ in range(pvs)], stack)
+            rig = MonitorRig(parse_config(text), state, sources or [FakeSource() for _ in range(pvs)], stack)
             rigs.append(rig)
             return rig
 
-        rigs: list[Rig] = []
+        rigs: list[MonitorRig] = []
         yield make
     for rig in rigs:
         assert rig.status.state == "Stopped"
@@ -142,7 +73,7 @@ def rig(tmp_path: Path, short_runtime_dir: Path) -> Iterator[Callable[..., Rig]]
 # --- running free
 
 
-def test_every_update_is_an_event_and_lands_on_disk(rig: Callable[..., Rig]) -> None:
+def test_every_update_is_an_event_and_lands_on_disk(rig: Callable[..., MonitorRig]) -> None:
     r = rig()
     assert r.status.state == "Connecting"
     status = r.up()
@@ -158,7 +89,7 @@ def test_every_update_is_an_event_and_lands_on_disk(rig: Callable[..., Rig]) -> 
     assert (frame.pulse_id, frame.frame_index, frame.n_recv_packets) == (6, 6, 1)
 
 
-def test_updates_before_the_run_is_enabled_are_counted(rig: Callable[..., Rig]) -> None:
+def test_updates_before_the_run_is_enabled_are_counted(rig: Callable[..., MonitorRig]) -> None:
     r = rig(state=RunState.UNCONFIGURED)
     r.source.connect()
     assert not r.source.send(1)
@@ -176,7 +107,7 @@ def test_updates_before_the_run_is_enabled_are_counted(rig: Callable[..., Rig]) 
     assert r.status.updates.discarded_disabled == 4
 
 
-def test_a_source_that_starts_afresh_goes_on_in_pulses(rig: Callable[..., Rig]) -> None:
+def test_a_source_that_starts_afresh_goes_on_in_pulses(rig: Callable[..., MonitorRig]) -> None:
     r = rig(top="[run]\nautostart = true")
     r.up()
     for n in (100, 101):
@@ -195,7 +126,7 @@ def test_a_source_that_starts_afresh_goes_on_in_pulses(rig: Callable[..., Rig]) 
     assert r.step().updates.too_old == 1
 
 
-def test_pulses_by_time_stamp(rig: Callable[..., Rig]) -> None:
+def test_pulses_by_time_stamp(rig: Callable[..., MonitorRig]) -> None:
     r = rig('pulse_from = "timestamp"\npulse_period_ns = 1000')
     r.up()
     for stamp in (5_000, 5_999, 8_000):
@@ -204,7 +135,7 @@ def test_pulses_by_time_stamp(rig: Callable[..., Rig]) -> None:
     assert (status.pulse_id, status.updates.match, status.updates.too_old) == (8, 2, 1)
 
 
-def test_a_full_transition_pool_drops_and_counts(rig: Callable[..., Rig]) -> None:
+def test_a_full_transition_pool_drops_and_counts(rig: Callable[..., MonitorRig]) -> None:
     r = rig()
     r.up()
     assert [r.source.send(n) for n in range(6)] == [True, True, True, True, False, False]
@@ -213,7 +144,7 @@ def test_a_full_transition_pool_drops_and_counts(rig: Callable[..., Rig]) -> Non
     assert (status.updates.exhausted, status.updates.match, status.updates.held) == (2, 4, 0)
 
 
-def test_a_full_pebble_drops_and_counts(rig: Callable[..., Rig]) -> None:
+def test_a_full_pebble_drops_and_counts(rig: Callable[..., MonitorRig]) -> None:
     r = rig(top="[pools]\nexhausted_wait_s = 0.0")
     r.up()
     buffers = r.worker._store.present
@@ -228,7 +159,7 @@ def test_a_full_pebble_drops_and_counts(rig: Callable[..., Rig]) -> None:
     assert r.step().updates.match == 1
 
 
-def test_what_cannot_be_decoded_and_what_is_empty_is_counted(rig: Callable[..., Rig]) -> None:
+def test_what_cannot_be_decoded_and_what_is_empty_is_counted(rig: Callable[..., MonitorRig]) -> None:
     r = rig()
     r.up()
     assert r.source.sink is not None
@@ -246,7 +177,7 @@ def test_what_cannot_be_decoded_and_what_is_empty_is_counted(rig: Callable[..., 
 # --- timing
 
 
-def test_events_and_updates_meet_in_either_order(rig: Callable[..., Rig]) -> None:
+def test_events_and_updates_meet_in_either_order(rig: Callable[..., MonitorRig]) -> None:
     r = rig(timing=True)
     r.up()
     r.l1(1)
@@ -264,7 +195,7 @@ def test_events_and_updates_meet_in_either_order(rig: Callable[..., Rig]) -> Non
     assert frame.daq_rec == 77
 
 
-def test_the_outcomes_of_lcls_are_counted(rig: Callable[..., Rig]) -> None:
+def test_the_outcomes_of_lcls_are_counted(rig: Callable[..., MonitorRig]) -> None:
     r = rig("match_tmo_ms = 60", timing=True)
     r.up()
     r.source.send(3)
@@ -285,7 +216,7 @@ def test_the_outcomes_of_lcls_are_counted(rig: Callable[..., Rig]) -> None:
         time.sleep(0.01)
 
 
-def test_time_difference_and_latency(rig: Callable[..., Rig]) -> None:
+def test_time_difference_and_latency(rig: Callable[..., MonitorRig]) -> None:
     r = rig('match = "fuzzy"', timing=True)
     r.up()
     now = time.time_ns() // 1_000_000_000 * 1_000_000_000
@@ -296,11 +227,10 @@ def test_time_difference_and_latency(rig: Callable[..., Rig]) -> None:
     assert 0 < status.latency_us < 10_000_000
 
 
-def test_garbage_gaps_and_overruns_of_the_timing_stream_are_counted(rig: Callable[..., Rig]) -> None:
+def test_garbage_gaps_and_overruns_of_the_timing_stream_are_counted(rig: Callable[..., MonitorRig]) -> None:
     r = rig(timing=True)
     r.up()
-    assert r.worker._ring is not None
-    r.worker._ring.push(b"garbage")
+    r.ring.push(b"garbage")
     r.l1(1)
     r._counter += 3
     r.l1(2)
@@ -313,7 +243,7 @@ def test_garbage_gaps_and_overruns_of_the_timing_stream_are_counted(rig: Callabl
     assert r.step().updates.l1_missed == 5
 
 
-def test_events_wait_in_the_ring_when_there_are_as_many_as_slots(rig: Callable[..., Rig]) -> None:
+def test_events_wait_in_the_ring_when_there_are_as_many_as_slots(rig: Callable[..., MonitorRig]) -> None:
     r = rig(timing=True)
     r.up()
     for n in range(10):
@@ -326,7 +256,7 @@ def test_events_wait_in_the_ring_when_there_are_as_many_as_slots(rig: Callable[.
 # --- transitions
 
 
-def test_the_timing_stream_drives_the_run_in_its_order(rig: Callable[..., Rig]) -> None:
+def test_the_timing_stream_drives_the_run_in_its_order(rig: Callable[..., MonitorRig]) -> None:
     r = rig(timing=True, state=RunState.UNCONFIGURED)
     r.source.connect()
     for service in (Service.CONFIGURE, Service.BEGIN_RUN, Service.ENABLE):
@@ -347,7 +277,7 @@ def test_the_timing_stream_drives_the_run_in_its_order(rig: Callable[..., Rig]) 
     assert (status.run_state, status.pebble.count, status.updates.transitions_refused) == ("Unconfigured", 0, 0)
 
 
-def test_an_illegal_transition_changes_nothing(rig: Callable[..., Rig]) -> None:
+def test_an_illegal_transition_changes_nothing(rig: Callable[..., MonitorRig]) -> None:
     r = rig(timing=True)
     r.up()
     before = r.status
@@ -359,12 +289,12 @@ def test_an_illegal_transition_changes_nothing(rig: Callable[..., Rig]) -> None:
     assert "EndRun refused" in status.message
     assert status.pebble.count == before.pebble.count
     with pytest.raises(CommandError, match="expected one of Configure"):
-        r.run.ask("Explode")
+        r.worker.ask("Explode")
     with pytest.raises(CommandError):
-        r.run.ask("L1Accept")
+        r.worker.ask("L1Accept")
 
 
-def test_configure_and_beginrun_can_be_repeated(rig: Callable[..., Rig]) -> None:
+def test_configure_and_beginrun_can_be_repeated(rig: Callable[..., MonitorRig]) -> None:
     r = rig(state=RunState.UNCONFIGURED)
     r.source.connect()
     r.ask("Configure", "Configure", "BeginRun", "BeginRun", "Enable")
@@ -372,7 +302,7 @@ def test_configure_and_beginrun_can_be_repeated(rig: Callable[..., Rig]) -> None
     assert r.step().updates.match == 1
 
 
-def test_configure_without_the_pv_is_refused_and_succeeds_later(rig: Callable[..., Rig]) -> None:
+def test_configure_without_the_pv_is_refused_and_succeeds_later(rig: Callable[..., MonitorRig]) -> None:
     r = rig(state=RunState.UNCONFIGURED)
     r.source.disconnect("SIM:CAM0: no server answered")
     with pytest.raises(HostError, match=r"has not connected within 0.05 s \(SIM:CAM0: no server answered\)"):
@@ -383,7 +313,7 @@ def test_configure_without_the_pv_is_refused_and_succeeds_later(rig: Callable[..
     assert r.ask("Configure").run_state == "Configured"
 
 
-def test_a_declared_payload_is_configured_without_the_pv(rig: Callable[..., Rig]) -> None:
+def test_a_declared_payload_is_configured_without_the_pv(rig: Callable[..., MonitorRig]) -> None:
     r = rig('dtype = "uint16"\nshape = [4, 8]', state=RunState.UNCONFIGURED)
     status = r.ask("Configure", "BeginRun", "Enable")
     assert (status.state, status.run_state, status.transition.size_bytes) == ("Connecting", "Enabled", 64)
@@ -392,7 +322,7 @@ def test_a_declared_payload_is_configured_without_the_pv(rig: Callable[..., Rig]
     assert r.step().updates.match == 1
 
 
-def test_a_pv_that_disagrees_with_the_configuration_is_refused(rig: Callable[..., Rig]) -> None:
+def test_a_pv_that_disagrees_with_the_configuration_is_refused(rig: Callable[..., MonitorRig]) -> None:
     r = rig('dtype = "uint16"\nshape = [4, 9]')
     assert "found [4, 8] uint16, expected [4, 9] uint16 as configured" in r.source.connect()
     assert not r.source.send(1)
@@ -405,7 +335,7 @@ def test_a_pv_that_disagrees_with_the_configuration_is_refused(rig: Callable[...
     assert r.ask("Configure").run_state == "Configured"
 
 
-def test_unconfigure_frees_and_keeps_the_counts(rig: Callable[..., Rig]) -> None:
+def test_unconfigure_frees_and_keeps_the_counts(rig: Callable[..., MonitorRig]) -> None:
     r = rig()
     r.up()
     r.source.send(1)
@@ -420,13 +350,13 @@ def test_unconfigure_frees_and_keeps_the_counts(rig: Callable[..., Rig]) -> None
     assert r.written(2).disk.offered == 2
 
 
-def test_a_configure_at_work_is_shown(rig: Callable[..., Rig]) -> None:
+def test_a_configure_at_work_is_shown(rig: Callable[..., MonitorRig]) -> None:
     r = rig(state=RunState.UNCONFIGURED)
     r.source.connect()
     build, shown = r.worker._store.build, list[str]()
 
     def watched(*plan: Any) -> Any:
-        shown.append(r.monitor.snapshot().state)
+        shown.append(r.worker.snapshot().state)
         return build(*plan)
 
     r.worker._store.build = watched  # type: ignore[method-assign]
@@ -434,18 +364,18 @@ def test_a_configure_at_work_is_shown(rig: Callable[..., Rig]) -> None:
     assert shown == ["Configuring"]
 
 
-def test_the_aim_follows_a_command_down(rig: Callable[..., Rig]) -> None:
+def test_the_aim_follows_a_command_down(rig: Callable[..., MonitorRig]) -> None:
     r = rig()
     r.up()
     r.ask("Disable")
-    r.run._aim_at = 0.0
+    r.worker.machine._aim_at_ns = 0
     assert r.step(3).run_state == "Running"
 
 
 # --- outputs
 
 
-def test_outputs_are_switched_and_stay_so(rig: Callable[..., Rig], tmp_path: Path) -> None:
+def test_outputs_are_switched_and_stay_so(rig: Callable[..., MonitorRig], tmp_path: Path) -> None:
     r = rig()
     r.worker._store.set_output("disk", enabled=False)
     assert r.status.disk.enabled is False
@@ -469,7 +399,7 @@ def test_outputs_are_switched_and_stay_so(rig: Callable[..., Rig], tmp_path: Pat
 # --- payloads that change
 
 
-def meanwhile(r: Rig, action: Callable[[], Any]) -> Any:
+def meanwhile(r: MonitorRig, action: Callable[[], Any]) -> Any:
     """Return what ``action`` returns, which a source does on its thread while the event thread goes on."""
     results: list[Any] = []
     thread = threading.Thread(target=lambda: results.append(action()))
@@ -481,7 +411,7 @@ def meanwhile(r: Rig, action: Callable[[], Any]) -> Any:
     return results[0]
 
 
-def test_another_payload_is_planned_anew_and_no_image_is_lost(rig: Callable[..., Rig]) -> None:
+def test_another_payload_is_planned_anew_and_no_image_is_lost(rig: Callable[..., MonitorRig]) -> None:
     r = rig()
     r.up()
     r.source.send(1)  # staged, not yet taken
@@ -506,7 +436,7 @@ def test_another_payload_is_planned_anew_and_no_image_is_lost(rig: Callable[...,
     np.testing.assert_array_equal(r.frame(4).data, r.source.pixels(4))
 
 
-def test_another_payload_pauses_where_that_is_wanted(rig: Callable[..., Rig]) -> None:
+def test_another_payload_pauses_where_that_is_wanted(rig: Callable[..., MonitorRig]) -> None:
     r = rig('on_payload_change = "pause"')
     r.up()
     assert meanwhile(r, lambda: [r.source.connect("uint8", (2, 2)), r.source.send(1)]) == ["", False]
@@ -524,7 +454,7 @@ def test_another_payload_pauses_where_that_is_wanted(rig: Callable[..., Rig]) ->
     assert r.step().updates.match == 2
 
 
-def test_a_payload_that_cannot_be_planned_pauses_until_it_changes(rig: Callable[..., Rig]) -> None:
+def test_a_payload_that_cannot_be_planned_pauses_until_it_changes(rig: Callable[..., MonitorRig]) -> None:
     r = rig()
     r.up()
     meanwhile(r, lambda: r.source.connect("uint16", (1000, 1000)))  # more than the DMA ring holds
@@ -537,7 +467,7 @@ def test_a_payload_that_cannot_be_planned_pauses_until_it_changes(rig: Callable[
     assert (status.state, status.updates.match) == ("Receiving", 1)
 
 
-def test_a_payload_larger_than_a_slot_given_by_hand_is_truncated(rig: Callable[..., Rig]) -> None:
+def test_a_payload_larger_than_a_slot_given_by_hand_is_truncated(rig: Callable[..., MonitorRig]) -> None:
     r = rig(top='[pools]\npebbleBufSize = "12 KiB"')
     r.up()
     assert meanwhile(r, lambda: [r.source.connect("uint16", (200, 100)), r.source.send(1)]) == ["", True]
@@ -547,7 +477,7 @@ def test_a_payload_larger_than_a_slot_given_by_hand_is_truncated(rig: Callable[.
     np.testing.assert_array_equal(r.frame(1).data.ravel(), r.source.pixels(1).ravel()[:32])
 
 
-def test_sizes_against_the_rules_are_refused_at_configure(rig: Callable[..., Rig]) -> None:
+def test_sizes_against_the_rules_are_refused_at_configure(rig: Callable[..., MonitorRig]) -> None:
     r = rig(sources=[FakeSource("uint16", (1000, 1000))], state=RunState.UNCONFIGURED)
     r.source.connect()
     with pytest.raises(SizingError, match="DMA engine would overrun"):
@@ -555,7 +485,7 @@ def test_sizes_against_the_rules_are_refused_at_configure(rig: Callable[..., Rig
     assert r.status.state == "Failed"
 
 
-def test_a_source_that_waits_for_a_decision_does_not_hold_up_the_end(rig: Callable[..., Rig]) -> None:
+def test_a_source_that_waits_for_a_decision_does_not_hold_up_the_end(rig: Callable[..., MonitorRig]) -> None:
     r = rig()
     r.up()
     thread = threading.Thread(target=r.source.connect, args=("uint8", (2, 2)))
@@ -565,7 +495,7 @@ def test_a_source_that_waits_for_a_decision_does_not_hold_up_the_end(rig: Callab
     assert not thread.is_alive()
 
 
-def test_a_held_source_gets_slots_while_disabled_and_they_are_counted(rig: Callable[..., Rig]) -> None:
+def test_a_held_source_gets_slots_while_disabled_and_they_are_counted(rig: Callable[..., MonitorRig]) -> None:
     r = rig('when_full = "hold"', state=RunState.UNCONFIGURED)
     r.source.connect()
     assert r.source.sink is not None
@@ -578,7 +508,7 @@ def test_a_held_source_gets_slots_while_disabled_and_they_are_counted(rig: Calla
 # --- several PVs
 
 
-def test_several_pvs_make_one_event(rig: Callable[..., Rig]) -> None:
+def test_several_pvs_make_one_event(rig: Callable[..., MonitorRig]) -> None:
     sources = [FakeSource("uint16", (2, 3)), FakeSource("uint8", (5,)), FakeSource("float64", ())]
     r = rig(timing=True, pvs=3, sources=sources)
     assert r.up().payload_bytes == 12 + 5 + 8
@@ -607,7 +537,7 @@ def test_several_pvs_make_one_event(rig: Callable[..., Rig]) -> None:
     np.testing.assert_array_equal(r.frame(1).field("F1"), sources[1].pixels(1))
 
 
-def test_every_pv_has_its_own_difference_and_latency(rig: Callable[..., Rig]) -> None:
+def test_every_pv_has_its_own_difference_and_latency(rig: Callable[..., MonitorRig]) -> None:
     r = rig('match = "fuzzy"', timing=True, pvs=3)
     r.up()
     event = time.time_ns()
@@ -629,7 +559,7 @@ def test_every_pv_has_its_own_difference_and_latency(rig: Callable[..., Rig]) ->
     assert r.status.pvs["2"].message == "SIM:CAM2: gone"
 
 
-def test_arrays_of_one_total_shape_do_not_share_a_folder(rig: Callable[..., Rig]) -> None:
+def test_arrays_of_one_total_shape_do_not_share_a_folder(rig: Callable[..., MonitorRig]) -> None:
     r = rig(pvs=2, sources=[FakeSource("uint16", (6,)), FakeSource("uint16", (2,))])
     r.up()
 
@@ -653,7 +583,7 @@ def test_arrays_of_one_total_shape_do_not_share_a_folder(rig: Callable[..., Rig]
 
 
 @pytest.mark.parametrize(("pvs", "expected"), [(1, {"Gain": 3}), (2, {"F0.Gain": 3, "F1.Gain": 4})])
-def test_attributes_stay_with_the_event(rig: Callable[..., Rig], pvs: int, expected: dict[str, int]) -> None:
+def test_attributes_stay_with_the_event(rig: Callable[..., MonitorRig], pvs: int, expected: dict[str, int]) -> None:
     r = rig(pvs=pvs)
     r.up()
     buffers = r.worker._store.present
@@ -676,7 +606,7 @@ def test_attributes_stay_with_the_event(rig: Callable[..., Rig], pvs: int, expec
     assert seen == [expected]
 
 
-def test_a_bad_image_is_forgotten_after_a_good_one(rig: Callable[..., Rig]) -> None:
+def test_a_bad_image_is_forgotten_after_a_good_one(rig: Callable[..., MonitorRig]) -> None:
     r = rig()
     r.up()
     assert r.source.sink is not None
@@ -686,7 +616,7 @@ def test_a_bad_image_is_forgotten_after_a_good_one(rig: Callable[..., Rig]) -> N
     assert r.step().message == ""
 
 
-def test_several_pvs_run_free_after_the_first(rig: Callable[..., Rig]) -> None:
+def test_several_pvs_run_free_after_the_first(rig: Callable[..., MonitorRig]) -> None:
     r = rig(pvs=2)
     r.up()
     r.sources[0].send(1)
@@ -739,7 +669,7 @@ def test_the_balance_holds_at_every_moment(timing: bool, mode: str, script: list
         [zmq]
         enabled = true
         """
-        r = Rig(parse_config(text), RunState.ENABLED, [FakeSource(), FakeSource()], stack)
+        r = MonitorRig(parse_config(text), RunState.ENABLED, [FakeSource(), FakeSource()], stack)
         r.up()
         for kind, what, n in script:
             if kind == "send":
@@ -747,7 +677,7 @@ def test_the_balance_holds_at_every_moment(timing: bool, mode: str, script: list
             elif kind == "l1" and timing:
                 r.l1(what)
             elif kind == "ask":
-                r.run.ask(what)
+                r.worker.ask(what)
             elif kind == "event" and timing:
                 r.event(what)
             elif kind == "bad":
@@ -759,7 +689,7 @@ def test_the_balance_holds_at_every_moment(timing: bool, mode: str, script: list
             elif kind == "connect":
                 r.sources[what].connect()
             else:
-                r.monitor.step()
+                r.worker.step()
             assert r.status
         r.worker.close()
         status = r.status

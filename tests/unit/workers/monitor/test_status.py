@@ -1,38 +1,33 @@
 import threading
 from dataclasses import replace
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
 from detectors.stats import OutputStats, PoolStats, UpdateStats
-from detectors.workers.monitor_status import STALLED_NS, activity, add_outputs, add_pools, side_by_side
-from detectors.workers.tally import Tally
+from detectors.workers.monitor.status import STALLED_NS, activity
+from detectors.workers.monitor.store import add_outputs, add_pools, side_by_side
+from detectors.workers.monitor.tally import Tally
 
 S = 1_000_000_000
-
-
-def pv(heard_ns: int, interval_ns: int = 0) -> Any:
-    return SimpleNamespace(last_update_ns=heard_ns, interval_ns=interval_ns)
 
 
 @pytest.mark.parametrize(
     ("pvs", "enabled", "event", "now", "expected"),
     [
-        ([pv(10 * S)], 5 * S, None, 11 * S, "Receiving"),
-        ([pv(0)], 5 * S, None, 6 * S, "Idle"),
-        ([pv(0)], 5 * S, None, 5 * S + STALLED_NS + 1, "Stalled"),
-        ([pv(10 * S)], 5 * S, None, 10 * S + STALLED_NS + 1, "Stalled"),
-        ([pv(10 * S, 3 * S)], 5 * S, None, 20 * S, "Receiving"),  # a slow one
-        ([pv(10 * S), pv(2 * S)], 5 * S, None, 11 * S, "Stalled"),  # one of two is silent
-        ([pv(10 * S)], 5 * S, 10 * S, 20 * S, "Idle"),  # no events either: no beam
-        ([pv(10 * S)], 5 * S, 19 * S, 20 * S, "Stalled"),
+        ([(10 * S, 0)], 5 * S, None, 11 * S, "Receiving"),
+        ([(0, 0)], 5 * S, None, 6 * S, "Idle"),
+        ([(0, 0)], 5 * S, None, 5 * S + STALLED_NS + 1, "Stalled"),
+        ([(10 * S, 0)], 5 * S, None, 10 * S + STALLED_NS + 1, "Stalled"),
+        ([(10 * S, 3 * S)], 5 * S, None, 20 * S, "Receiving"),  # a slow one
+        ([(10 * S, 0), (2 * S, 0)], 5 * S, None, 11 * S, "Stalled"),  # one of two is silent
+        ([(10 * S, 0)], 5 * S, 10 * S, 20 * S, "Idle"),  # no events either: no beam
+        ([(10 * S, 0)], 5 * S, 19 * S, 20 * S, "Stalled"),
     ],
 )
 def test_silence_is_a_fault_only_when_something_is_due(
-    pvs: list[Any], enabled: int, event: int | None, now: int, expected: str
+    pvs: list[tuple[int, int]], enabled: int, event: int | None, now: int, expected: str
 ) -> None:
-    assert activity(pvs, enabled, event, now) == expected
+    assert activity(*zip(*pvs, strict=True), enabled, event, now) == expected
 
 
 def test_counts_go_on_over_what_is_made_anew() -> None:

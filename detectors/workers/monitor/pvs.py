@@ -1,0 +1,92 @@
+"""The PVs of one monitor together: what is known of what they send. Pure."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from detectors.assembly.datagram import DatagramLayout
+from detectors.config import PvaSection
+from detectors.errors import ConfigError, HostError
+from detectors.sources.image_source import Description
+from detectors.sources.pvspec import PvSpec
+from detectors.wire.ntndarray import STRING_BYTES
+from detectors.workers.monitor.messages import PvChanged, PvState
+
+
+class NotConnectedError(HostError):
+    """A PV did not connect in time."""
+
+
+def declared(spec: PvSpec, source: PvaSection) -> Description | None:
+    """Return what specification and configuration say of a PV's arrays; None when they leave shape or type open."""
+    dtype = spec.dtype or source.dtype
+    shape = source.shape if spec.shape is None else spec.shape
+    if dtype is None or shape is None:
+        return None
+    if dtype == "str":
+        return Description(STRING_BYTES, (STRING_BYTES,), "uint8", "")
+    return Description(int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize, shape, dtype, "")
+
+
+class Pvs:
+    """The states of all PVs, in the order of their fields. ``known`` is what is declared of each."""
+
+    def __init__(self, names: Sequence[str], known: Sequence[Description | None], connect_timeout_s: float) -> None:
+        self.waiting: set[int] = set()
+        """PVs whose sources wait for slots."""
+        self.planned: Sequence[Description] | None = None
+        """What there are slots for."""
+        self._names, self._known, self._timeout_s = names, known, connect_timeout_s
+        self._states = [PvState()] * len(names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def change(self, changed: PvChanged) -> None:
+        """Take note of the state of one PV."""
+        self._states[changed.pv] = changed.state
+        if changed.waits:
+            self.waiting.add(changed.pv)
+
+    def seen(self) -> list[Description | None]:
+        """Return what each sends, or sent last."""
+        return [state.description for state in self._states]
+
+    def ready(self, *, or_declared: bool) -> bool:
+        """Whether Configure need not wait: each PV has sent an array, whether it can be used or not, or is declared."""
+        return all(
+            state.refusal or (state.up and state.description) or (or_declared and known)
+            for state, known in zip(self._states, self._known, strict=True)
+        )
+
+    def arrays(self) -> list[Description]:
+        """Return what each PV sends, or is declared to send.
+
+        Raises ConfigError for one that disagrees with the configuration, NotConnectedError for one that is not
+        connected.
+        """
+        found: list[Description] = []
+        for name, state, known in zip(self._names, self._states, self._known, strict=True):
+            if state.refusal:
+                raise ConfigError(str(state.refusal))
+            array = state.description if state.up else known
+            if array is None:
+                why = f" ({state.message})" if state.message else ""
+                raise NotConnectedError(
+                    f"{name}: has not connected within {self._timeout_s:g} s{why}; start its server, or give dtype and "
+                    "shape to configure without it"
+                )
+            found.append(array)
+        return found
+
+    def layout(self, arrays: Sequence[Description]) -> DatagramLayout:
+        """Return how the arrays lie in an event."""
+        return DatagramLayout.of(list(zip(self._names, arrays, strict=True)))
+
+    @property
+    def mismatch(self) -> str:
+        """Which PV sends other arrays than there are slots for; empty when all fit, or when there are no slots."""
+        for name, state, planned in zip(self._names, self._states, self.planned or (), strict=False):
+            if not state.fits(planned):
+                return state.message or f"{name}: the payload changed; Configure again, or restore it"
+        return ""
