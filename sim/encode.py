@@ -7,11 +7,9 @@ import imagecodecs as _imagecodecs
 import numpy as np
 
 from detectors.errors import ConfigError
+from detectors.wire.bslz4 import CHUNK_HEADER, encode_bslz4
 
 imagecodecs: Any = _imagecodecs  # its annotations know bytes only, its functions take arrays as well
-
-_HDF5_HEADER_BYTES: Final = 12
-"""What the HDF5 filter puts before the bitshuffle stream: bytes decompressed and bytes in a block, big-endian."""
 
 SCALAR_TYPES: Final = {
     "int8": 1,
@@ -50,15 +48,8 @@ def _zlib(image: np.ndarray) -> bytes:
     return imagecodecs.zlib_encode(image, level=1)
 
 
-def _bslz4(image: np.ndarray) -> bytes:
-    """Compress through HDF5's filter: the one writer of this format that every installation has."""
-    import h5py
-    import hdf5plugin
-
-    with h5py.File("image.h5", "w", driver="core", backing_store=False) as file:
-        flat = np.ascontiguousarray(image).reshape(-1)
-        data = file.create_dataset("data", data=flat, chunks=flat.shape, **hdf5plugin.Bitshuffle(nelems=0, cname="lz4"))
-        return data.id.read_direct_chunk((0,))[1][_HDF5_HEADER_BYTES:]
+def _bslz4(image: np.ndarray) -> memoryview:
+    return encode_bslz4(np.ascontiguousarray(image))[CHUNK_HEADER.size :]
 
 
 def _jpeg(image: np.ndarray) -> bytes:
@@ -67,7 +58,7 @@ def _jpeg(image: np.ndarray) -> bytes:
     return imagecodecs.jpeg8_encode(image, level=85)
 
 
-ENCODERS: Final[dict[str, Callable[[np.ndarray], bytes]]] = {
+ENCODERS: Final[dict[str, Callable[[np.ndarray], bytes | memoryview]]] = {
     "blosc": _blosc,
     "lz4": _lz4,
     "bslz4": _bslz4,

@@ -1,7 +1,7 @@
 """Decompression of what areaDetector's NDPluginCodec compresses, straight into the caller's memory.
 
-Libraries do all of it, and release the GIL while they work. Some sources pass on whole HDF5 chunks, with the chunk's
-header in front. A blob that cannot be decoded raises WireError, never anything else.
+The libraries release the GIL. Some sources pass on whole HDF5 chunks, with the chunk's header in front. Data that cannot
+be decoded raises WireError and nothing else.
 """
 
 import struct
@@ -12,7 +12,7 @@ import imagecodecs as _imagecodecs
 import numpy as np
 
 from detectors.errors import WireError
-from detectors.sources.bitshuffle import decode_bslz4
+from detectors.wire.bslz4 import decode_bslz4
 from detectors.wire.ntndarray import ImageHead
 
 imagecodecs: Any = _imagecodecs  # its annotations know bytes only, its functions take arrays as well
@@ -24,7 +24,7 @@ _HDF5_LZ4_HEADER: Final = struct.Struct(">QI")  # bytes decompressed, bytes in a
 def decode(codec: str, data: np.ndarray, out: np.ndarray, head: ImageHead) -> None:
     """Fill ``out`` (uint8, ``head.nbytes``) with what ``data`` (uint8) holds; "" is no compression.
 
-    Raises WireError for an unknown codec, and for a blob that is corrupt or of another size.
+    Raises WireError for an unknown codec, and for data that is corrupt or of another size.
     """
     if not codec:
         if data.nbytes != out.nbytes:

@@ -1,31 +1,27 @@
-"""Chunks compressed by ourselves, in the formats of HDF5's filters, so that all processors can work at once.
+"""Chunks in the formats of HDF5's filters, compressed outside of HDF5 so that all processors work at once.
 
-HDF5 compresses inside its one global lock. The libraries called here let other threads run; any HDF5 with the usual
-plugins reads the chunks back. Sources: bitshuffle's and Blosc's HDF5 filters.
+HDF5 compresses under its global lock; the libraries called here release the GIL. Their chunks are byte for byte those of
+bitshuffle's and Blosc's HDF5 filters, so that any HDF5 with these plugins reads them.
 """
 
-import ctypes
-import functools
-import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final
 
+import imagecodecs as _imagecodecs
 import numpy as np
 
 from detectors.errors import ConfigError
+from detectors.wire.bslz4 import encode_bslz4
+
+imagecodecs: Any = _imagecodecs  # its annotations know bytes only, its functions take arrays as well
 
 Encode = Callable[[np.ndarray], memoryview]
 
-_BSLZ4_HEADER: Final = struct.Struct(">QI")
-"""In front of a bitshuffle chunk: bytes decompressed, bytes in a block."""
-
 _BLOSC_LEVEL: Final = 5
-_BLOSC_SHUFFLE: Final = 1
 _BLOSC_OVERHEAD: Final = 16
 _BLOSC_MAX_BYTES: Final = 2**31 - 33
-"""Largest chunk that Blosc takes: INT_MAX less its header and one."""
+"""Largest chunk of Blosc: INT_MAX less its header and one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,57 +57,17 @@ def compression(name: str, chunk_bytes: int) -> Compression:
     )
 
 
-def encode_bslz4(image: np.ndarray) -> memoryview:
-    """Return the bitshuffle-LZ4 chunk of an image (contiguous)."""
-    library = _bitshuffle()
-    elements, itemsize = image.size, image.itemsize
-    block = library.bshuf_default_block_size(itemsize)
-    out = np.empty(_BSLZ4_HEADER.size + library.bshuf_compress_lz4_bound(elements, itemsize, block), np.uint8)
-    _BSLZ4_HEADER.pack_into(out.data, 0, image.nbytes, block * itemsize)
-    count = library.bshuf_compress_lz4(
-        image.ctypes.data, out.ctypes.data + _BSLZ4_HEADER.size, elements, itemsize, block
-    )
-    assert count >= 0, f"bitshuffle returned {count}"
-    return out.data[: _BSLZ4_HEADER.size + count]
-
-
 def encode_blosc(image: np.ndarray) -> memoryview:
     """Return the Blosc (LZ4, shuffled) chunk of an image (contiguous)."""
     out = np.empty(image.nbytes + _BLOSC_OVERHEAD, np.uint8)
-    count = _blosc().blosc_compress_ctx(
-        _BLOSC_LEVEL, _BLOSC_SHUFFLE, image.itemsize, image.nbytes, image.ctypes.data, out.ctypes.data, out.nbytes,
-        b"lz4", 0, 1,
-    )  # fmt: skip
-    assert count > 0, f"Blosc returned {count}"
-    return out.data[:count]
-
-
-@functools.cache
-def _bitshuffle() -> Any:
-    library = _plugin("libh5bshuf")
-    size = ctypes.c_size_t
-    library.bshuf_default_block_size.argtypes = [size]
-    library.bshuf_default_block_size.restype = size
-    library.bshuf_compress_lz4_bound.argtypes = [size, size, size]
-    library.bshuf_compress_lz4_bound.restype = size
-    library.bshuf_compress_lz4.argtypes = [ctypes.c_void_p, ctypes.c_void_p, size, size, size]
-    library.bshuf_compress_lz4.restype = ctypes.c_int64
-    return library
-
-
-@functools.cache
-def _blosc() -> Any:
-    library = _plugin("libh5blosc")
-    number, size, pointer = ctypes.c_int, ctypes.c_size_t, ctypes.c_void_p
-    # level, shuffle, type size, bytes, source, target, its bytes, compressor, block size (0: its own choice), threads
-    library.blosc_compress_ctx.argtypes = [
-        number, number, size, size, pointer, pointer, size, ctypes.c_char_p, size, number,
-    ]  # fmt: skip
-    return library
-
-
-def _plugin(name: str) -> Any:
-    """Load the library inside one of hdf5plugin's filters; calls through ctypes release the GIL."""
-    import hdf5plugin
-
-    return ctypes.CDLL(str(next(Path(hdf5plugin.PLUGIN_PATH).glob(f"{name}.*"))))
+    encoded = imagecodecs.blosc_encode(
+        image,
+        level=_BLOSC_LEVEL,
+        compressor="lz4",
+        shuffle=1,
+        typesize=image.itemsize,
+        blocksize=0,  # Blosc's own choice
+        numthreads=1,
+        out=out,
+    )
+    return encoded.data
