@@ -210,6 +210,8 @@ class UpdateStats:
     replans: int = 0
     restarts: int = 0
     """Times that uniqueId, or the clock of the time stamps, started afresh."""
+    bad_timestamps: int = 0
+    """Updates with a time stamp beyond the year 2262, which is taken as the latest possible; beside the balance."""
 
 
 @dataclass(frozen=True, slots=True)

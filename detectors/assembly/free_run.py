@@ -6,6 +6,8 @@ from typing import Final, Literal
 STEP_BACK_NS: Final = 1_000_000_000
 """A time stamp that is earlier by more than this shows a clock set back, not an update out of order."""
 
+_LAST_PULSE: Final = (1 << 64) - 1
+
 
 @dataclass
 class FreeRunPulses:
@@ -42,6 +44,9 @@ class FreeRunPulses:
             order = self._order_by_id(raw, timestamp_ns)
         if order == 0:
             return None
+        if self._base + raw * factor > _LAST_PULSE and order > 0:  # absurd time stamps again and again
+            self.rebased += 1
+            order = -1
         if order < 0:
             assert self.last is not None
             self._base = self.last + self.step - raw * factor

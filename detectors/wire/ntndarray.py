@@ -21,6 +21,9 @@ EPICS_EPOCH_S: Final = 631_152_000
 MAX_ARRAY_BYTES: Final = 4 << 30
 """Largest array that is taken, bytes: above any camera, below what would let one message exhaust a machine."""
 
+MAX_TIMESTAMP_NS: Final = (1 << 63) - 1
+"""Latest time stamp, in the year 2262; what a source sends beyond it is taken as this."""
+
 MAX_DIMENSIONS: Final = 10
 """areaDetector's ND_ARRAY_MAX_DIMS."""
 
@@ -160,12 +163,12 @@ def array_shape(dimensions: Sequence[Mapping[str, Any]], nbytes: int, dtype: np.
 
 
 def timestamp_ns(stamp: Mapping[str, Any] | None) -> int:
-    """Return a PVA ``time_t`` in ns past the POSIX epoch; 0 when it was never set."""
+    """Return a PVA ``time_t`` in ns past the POSIX epoch, 0 to MAX_TIMESTAMP_NS; 0 when it was never set."""
     if not stamp:
         return 0
     seconds = _whole(stamp.get("secondsPastEpoch", 0), "secondsPastEpoch")
     nanoseconds = _whole(stamp.get("nanoseconds", 0), "nanoseconds")
-    return max(0, seconds * 1_000_000_000 + nanoseconds)
+    return min(max(0, seconds * 1_000_000_000 + nanoseconds), MAX_TIMESTAMP_NS)
 
 
 def ca_timestamp_ns(seconds: int, nanoseconds: int) -> int:

@@ -11,6 +11,7 @@ from detectors.errors import ConfigError
 from detectors.pools.buffer_pool import PooledBuffer
 from detectors.pools.transition import TransitionPool
 from detectors.sources.image_source import Description, Update
+from detectors.wire.ntndarray import MAX_TIMESTAMP_NS
 from detectors.wire.unique_id import UniqueIds
 from detectors.workers.monitor.messages import Input, PvChanged, PvState, Staged
 from detectors.workers.monitor.tally import Tally
@@ -190,7 +191,9 @@ class Intake:
         if self.last_update_ns:
             self.interval_ns = now_ns - self.last_update_ns
         self.last_update_ns = now_ns
-        if update.timestamp_ns:
+        if update.timestamp_ns == MAX_TIMESTAMP_NS:
+            self._tally.add(bad_timestamps=1)
+        elif update.timestamp_ns:
             self.latency_us = (time.time_ns() - update.timestamp_ns) / 1000
         if update.unique_id is None:
             return None

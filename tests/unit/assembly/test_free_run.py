@@ -50,6 +50,14 @@ def test_a_clock_set_back_goes_on_where_it_was(back_ns: int, pulse: int | None) 
     assert pulses.rebased == (pulse is not None)
 
 
+def test_absurd_time_stamps_never_lead_past_the_last_pulse() -> None:
+    pulses = FreeRunPulses("timestamp")
+    found = [pulses.pulse_id(None, t) for t in (10**18, 2**63 - 1) * 4]
+    assert found == sorted({p for p in found if p is not None})
+    assert found[-1] is not None
+    assert found[-1] < 2**64
+
+
 update = st.tuples(st.one_of(st.none(), st.integers(0, 2**33)), st.integers(0, 2**62))
 
 

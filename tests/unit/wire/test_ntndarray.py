@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from detectors.errors import WireError
 from detectors.wire.ntndarray import (
     CODEC_DTYPES,
+    MAX_TIMESTAMP_NS,
     alarm_severity,
     array_shape,
     attributes,
@@ -79,6 +80,11 @@ def test_pva_time_is_posix_and_ca_time_is_not() -> None:
     assert ca_timestamp_ns(1_700_000_000 - 631_152_000, 7) == 1_700_000_000_000_000_007
     assert timestamp_ns({}) == timestamp_ns(None) == ca_timestamp_ns(0, 0) == 0
     assert timestamp_ns({"secondsPastEpoch": -5, "nanoseconds": 0}) == 0
+
+
+@pytest.mark.parametrize("seconds", [9_223_372_037, 19_880_899_200, 2**63 - 1])
+def test_time_stamps_beyond_the_year_2262_are_the_latest_possible(seconds: int) -> None:
+    assert timestamp_ns({"secondsPastEpoch": seconds, "nanoseconds": 7}) == MAX_TIMESTAMP_NS == 2**63 - 1
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from detectors.config import parse_config
 from detectors.errors import CommandError, ConfigError, HostError, SizingError, TransitionRefusedError
 from detectors.run_state import RunState, Service
+from detectors.wire.ntndarray import timestamp_ns
 from tests.support.epics_env import free_ports
 from tests.support.fake_source import FakeSource
 from tests.support.monitor_rig import MonitorRig
@@ -133,6 +134,22 @@ def test_pulses_by_time_stamp(rig: Callable[..., MonitorRig]) -> None:
         r.source.send(1, timestamp_ns=stamp)
     status = r.step()
     assert (status.pulse_id, status.updates.match, status.updates.too_old) == (8, 2, 1)
+
+
+@pytest.mark.parametrize("timing", [False, True])
+@pytest.mark.parametrize("pulse_from", ["unique_id", "timestamp"])
+def test_a_time_stamp_of_the_year_2600_is_counted(
+    rig: Callable[..., MonitorRig], pulse_from: str, timing: bool
+) -> None:
+    r = rig(f'pulse_from = "{pulse_from}"\npulse_period_ns = 1', timing=timing)
+    r.up()
+    far = timestamp_ns({"secondsPastEpoch": 19_880_899_200, "nanoseconds": 0})
+    for n in range(1, 4):
+        r.source.send(2 * n, timestamp_ns=2000 * n)
+        r.source.send(2 * n + 1, timestamp_ns=far)
+        r.step()
+    assert (r.status.updates.updates, r.status.updates.bad_timestamps) == (6, 3)
+    assert timing or r.status.updates.match == 6
 
 
 def test_a_full_transition_pool_drops_and_counts(rig: Callable[..., MonitorRig]) -> None:
