@@ -10,11 +10,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Self
+from weakref import WeakSet
 
 import numpy as np
 
 from detectors.errors import PoolError, PoolExhaustedError
 from detectors.frame import FILE_MOD, FORMAT_MARKER, RECORD_HEAD, RECORD_HEADER, FrameHead, RecordShape
+from detectors.pools.fence import FENCE
 from detectors.pools.ledger import Hold, Ledger
 from detectors.pools.pebble_reader import PebbleReader
 from detectors.pools.region import Region
@@ -25,6 +27,7 @@ from detectors.stats import PoolStats
 __all__ = ["Pebble", "PebbleLease", "PebbleLoan", "PebbleReader"]
 
 _HEAD: Final = RECORD_HEADER.itemsize
+_NOT_OWNED: Final = "pebble: it belongs to the process that this one was forked from; make another to take data"
 _NO_ENTRY: Final = bytes(SLOT_ENTRY.itemsize - 8)
 
 _NO_ATTRIBUTES: Final[Mapping[str, Any]] = MappingProxyType({})
@@ -34,11 +37,13 @@ class _Slots:
     """The memory of a pebble as its holds see it; they keep it alive, also past the pebble's own end."""
 
     __slots__ = (
+        "__weakref__",
         "address",
         "align",
         "array",
         "data_bytes",
         "entries",
+        "owned",
         "record_bytes",
         "seq",
         "shape",
@@ -50,30 +55,46 @@ class _Slots:
         table = region.view[layout.table_offset : layout.table_offset + layout.count * SLOT_ENTRY.itemsize]
         starts = range(layout.slots_offset, layout.nbytes, layout.slot_bytes)
         self.shape = layout.shape
-        self.align, self.data_bytes, self.record_bytes = (
-            layout.shape.align,
-            layout.shape.data_bytes,
-            layout.shape.record_bytes,
-        )
+        self.align, self.data_bytes = layout.shape.align, layout.shape.data_bytes
+        self.record_bytes = layout.shape.record_bytes
         self.seq = table.cast("Q")
         self.entries = [table[i * SLOT_ENTRY.itemsize + 8 : (i + 1) * SLOT_ENTRY.itemsize] for i in range(layout.count)]
         self.slots = [region.view[start : start + layout.slot_bytes] for start in starts]
         self.slots_ro = [slot.toreadonly() for slot in self.slots]
         self.array = [region.array[start : start + layout.slot_bytes] for start in starts]
         self.address = [region.address + start for start in starts]
+        self.owned = True
+        """False in a forked child: the memory is its parent's."""
+        _live.add(self)
 
     def open(self, slot: int) -> None:
-        """Tell readers that the slot's bytes are about to change."""
+        """Mark the slot for readers: its bytes are about to change."""
         self.seq[slot * WORDS_PER_ENTRY] |= 1
+        if FENCE is not None:
+            FENCE()
 
     def publish(self, slot: int) -> None:
-        """Tell readers that the slot and its entry stand."""
+        """Mark the slot for readers: its bytes and its entry are complete."""
+        if FENCE is not None:
+            FENCE()
         self.seq[slot * WORDS_PER_ENTRY] += 1
 
     def withdraw(self, slot: int) -> None:
-        """Tell readers that the slot holds nothing."""
-        self.entries[slot][:] = _NO_ENTRY
-        self.publish(slot)
+        """Mark the slot for readers: it holds nothing. Without effect in a forked child, where any loan may be collected."""
+        if self.owned:
+            self.entries[slot][:] = _NO_ENTRY
+            self.publish(slot)
+
+
+_live: Final[WeakSet[_Slots]] = WeakSet()
+
+
+def _disown() -> None:
+    for memory in _live:
+        memory.owned = False
+
+
+os.register_at_fork(after_in_child=_disown)
 
 
 class PebbleLoan(Hold):
@@ -127,6 +148,8 @@ class PebbleLoan(Hold):
         if pulse_id != self.pulse_id:
             raise PoolError(f"pebble: found the head of pulse {pulse_id}, expected {self.pulse_id} in this slot")
         memory, slot = self._memory, self.slot
+        if not memory.owned:
+            raise PoolError(_NOT_OWNED)
         # Field by field: twice as fast as *head.
         ENTRY_BODY.pack_into(
             memory.entries[slot], 0, pulse_id, index, daq_rec, received, module_id, timestamp_ns, damage, expected, missing, 1
@@ -277,6 +300,8 @@ class Pebble:
     def _open_memory(self) -> _Slots:
         if self._memory is None:
             raise PoolError("pebble: it is closed; make another to take data")
+        if not self._memory.owned:
+            raise PoolError(_NOT_OWNED)
         return self._memory
 
     def stats(self) -> PoolStats:
@@ -284,10 +309,14 @@ class Pebble:
         return self._ledger.stats()
 
     def close(self) -> None:
-        """Unlink and unmap; leases stay good, the memory goes with the last of them. Idempotent."""
+        """Unlink and unmap; leases stay good, the memory goes with the last of them. Idempotent.
+
+        A forked child only unmaps: its parent goes on with the pebble.
+        """
         if self._memory is None:
             return
+        if self._memory.owned:
+            self.layout.mark_closed(self.region.array)
+            self.region.unlink()
         self._memory = None
-        self.layout.mark_closed(self.region.array)
-        self.region.unlink()
         self.region.close()

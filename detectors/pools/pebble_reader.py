@@ -7,6 +7,7 @@ import numpy as np
 
 from detectors.errors import CapacityError, UseAfterReleaseError
 from detectors.frame import RECORD_HEADER, Damage, FrameHead, RecordShape
+from detectors.pools.fence import FENCE
 from detectors.pools.region import Region
 from detectors.pools.segment import ENTRY_BODY, SEGMENT_HEADER, SLOT_ENTRY, WORDS_PER_ENTRY, SegmentLayout
 
@@ -67,6 +68,8 @@ class PebbleReader:
         slot = layout.slot_of(pulse_id)
         word = slot * WORDS_PER_ENTRY
         before = self._seq[word]
+        if FENCE is not None:
+            FENCE()
         *numbers, damage, expected, missing, valid = ENTRY_BODY.unpack_from(self._entries[slot])
         found = numbers[0]
         if found != pulse_id or not valid:
@@ -78,6 +81,8 @@ class PebbleReader:
         start = layout.slots_offset + slot * layout.slot_bytes + layout.shape.place(pulse_id) + RECORD_HEADER.itemsize
         if out is not None and not before & 1:
             np.copyto(out, self._region.array[start : start + layout.shape.data_bytes])
+        if FENCE is not None:
+            FENCE()
         if before & 1 or self._seq[word] != before:
             self.overwritten += 1
             return None

@@ -7,8 +7,8 @@
     slots_offset  slot 0, slot 1, ... of slot_bytes each        (on a page)
 
 ``seq`` of an entry is a sequence lock: odd while the slot is loaned and its bytes may change, even when it is published.
-A reader copies, and keeps the copy only if ``seq`` was even before and is the same after. That relies on stores becoming
-visible in order, as they do on x86-64.
+A reader copies, and keeps the copy only if ``seq`` was even before and is the same after. Both sides keep the order of
+their loads and stores by ``detectors.pools.fence``.
 """
 
 import json
@@ -20,6 +20,7 @@ import numpy as np
 
 from detectors.errors import HostError, SizingError
 from detectors.frame import FRAME_HEAD, MISSING_MASK_BYTES, RecordShape
+from detectors.pools.fence import FENCE
 from detectors.pools.region import PAGE, round_to_page
 from detectors.pools.sentinel import SENTINEL_BYTES
 
@@ -132,17 +133,19 @@ class SegmentLayout:
         header["data_bytes"], header["align"] = self.shape.data_bytes, self.shape.align
         header["pulse_id_step"], header["owner_pid"] = self.pulse_id_step, owner_pid
         header["info_bytes"] = len(info)
+        if FENCE is not None:
+            FENCE()
         header["magic"] = SEGMENT_MAGIC
 
     def mark_closed(self, memory: np.ndarray) -> None:
-        """Tell the readers that nothing more will come."""
+        """Mark the segment for readers: no more frames."""
         memory[: SEGMENT_HEADER.itemsize].view(SEGMENT_HEADER)["closed"] = 1
 
     @classmethod
     def read(cls, memory: np.ndarray, origin: str) -> tuple[Self, int]:
         """Return the layout of a segment and the pid of its owner.
 
-        Raises HostError when it is none, of another version, or contradicts itself.
+        Raises HostError for a segment that is no pebble, is of another version, or contradicts itself.
         """
         if memory.size < SEGMENT_HEADER.itemsize:
             raise HostError(f"{origin}: found {memory.size} bytes, too few for a pebble")
@@ -151,6 +154,8 @@ class SegmentLayout:
             raise HostError(
                 f"{origin}: no pebble of version {SEGMENT_VERSION} there (yet); is its worker running, in this version?"
             )
+        if FENCE is not None:
+            FENCE()
         start, length = SEGMENT_HEADER.itemsize, int(header["info_bytes"])
         try:
             layout = cls(

@@ -351,6 +351,50 @@ def test_a_file_that_is_no_pebble(tmp_path: Path):
         PebbleReader(path)
 
 
+FORKED = """
+import gc, os, sys
+from pathlib import Path
+import numpy as np
+from detectors.errors import PoolError
+from detectors.frame import RecordShape
+from detectors.pools.pebble import Pebble, PebbleReader
+from detectors.pools.segment import least_slot_bytes
+from tests.unit.pools.test_pebble import head
+shape = RecordShape(10_000)
+pebble = Pebble(Path(sys.argv[1]), shape, count=4, slot_bytes=least_slot_bytes(shape))
+loans = [pebble.claim(pulse_id) for pulse_id in (1, 2)]
+child = os.fork()
+if child == 0:
+    refused = 0
+    for use in (lambda: pebble.claim(0), lambda: loans[1].freeze(head(2)), lambda: pebble.claim_ahead(3)):
+        try:
+            use()
+        except PoolError:
+            refused += 1
+    loans.pop().discard()
+    loans.clear()
+    gc.collect()
+    pebble.close()
+    os._exit(refused)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+reader = PebbleReader(Path(sys.argv[1]))
+out = np.empty(10_000, np.uint8)
+for loan in loans:
+    assert reader.read(loan.pulse_id, out) is None  # still being written
+    loan.freeze(head(loan.pulse_id)).close()
+    assert reader.read(loan.pulse_id, out)
+assert not reader.replaced()
+pebble.close()
+"""
+
+
+def test_a_forked_child_does_not_touch_the_pebble_of_its_parent(shm_path: Path):
+    done = subprocess.run(
+        [sys.executable, "-c", FORKED, str(shm_path)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "3\n", "")
+
+
 READER = """
 import sys, time
 from pathlib import Path
