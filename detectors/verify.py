@@ -13,11 +13,13 @@ import h5py
 import hdf5plugin
 import numpy as np
 
-from detectors.buffer.checks import FILE_CHECKS, LAST_PULSE, MODULES_CHECKS, Finding, Tally, check_buffer
-from detectors.buffer.reader import BufferReader, Image
+from detectors.buffer.checks import FILE_CHECKS, MODULES_CHECKS, Finding, Tally, check_buffer
+from detectors.buffer.layout import LAST_PULSE
+from detectors.buffer.reader import BufferReader
 from detectors.errors import BufferReadError
+from detectors.image_head import IMAGE_HEAD
 
-METADATA: Final = ("pulse_id", "frame_index", "daq_rec", "is_good_frame")
+METADATA: Final = IMAGE_HEAD.names or ()
 
 CHECKS: Final = (
     "readable",
@@ -137,8 +139,9 @@ def _row(reader: BufferReader, rows: _Rows, row: int) -> Iterator[Finding]:
         if rows.metadata["is_good_frame"][row] or rows.data[row].any():
             yield rows.finding("hdf5_pulse", pulse_id, f"row {row} has an image that the buffer does not have: {error}")
         return  # a pulse that was filled in: zeros, and marked bad
-    for name, expected in _expected(reader, image).items():
-        found = int(rows.metadata[name][row])
+    head = reader.image_head(image)
+    for name in METADATA:
+        found, expected = int(rows.metadata[name][row]), int(getattr(head, name))
         if found != expected:
             yield rows.finding("hdf5_metadata", pulse_id, f"row {row}: found {name} {found}, the buffer has {expected}")
     # Compared as bytes: a NaN equals itself.
@@ -148,16 +151,6 @@ def _row(reader: BufferReader, rows: _Rows, row: int) -> Iterator[Finding]:
         place = ", ".join(str(int(n)) for n in np.unravel_index(first, image.data.shape))
         count = int((ours != theirs).reshape(-1, image.data.itemsize).any(axis=1).sum())
         yield rows.finding("hdf5_data", pulse_id, f"row {row}: {count} pixels differ from the buffer, first [{place}]")
-
-
-def _expected(reader: BufferReader, image: Image) -> dict[str, int]:
-    """Return the metadata that an image should have: those of the first module that holds it."""
-    first = next(frame for frame in image.frames if frame)
-    return {
-        "frame_index": first.frame_index,
-        "daq_rec": first.daq_rec,
-        "is_good_frame": int(reader.is_good(image)),
-    }
 
 
 def _missing(reader: BufferReader, rows: _Rows, start: int, stop: int) -> Iterator[Finding]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from detectors.assembly.sync import Matched
 from detectors.frame import FrameHead
+from detectors.image_head import image_head
 from detectors.wire.array10 import ImageHeader
 
 
@@ -65,33 +66,23 @@ class ImageAssembler:
         The place of a module that is missing is zeroed. None when a frame was overwritten before or while it was read:
         ``out`` is then undefined.
         """
-        heads: list[FrameHead] = []
+        heads: list[FrameHead | None] = []
         size = self.layout.data_bytes
         for m, reader in enumerate(self._readers):
             place = None if out is None else out[m * size : (m + 1) * size]
-            if not matched.present >> m & 1:
-                if place is not None:
-                    place[:] = 0
-                continue
-            head = reader.read(matched.pulse_id, place)
-            if head is None:
-                return None
+            head = None
+            if matched.present >> m & 1:
+                head = reader.read(matched.pulse_id, place)
+                if head is None:
+                    return None
+            elif place is not None:
+                place[:] = 0
             heads.append(head)
-        first = heads[0]
         return ImageHeader(
-            pulse_id=matched.pulse_id,
-            frame=first.frame_index,
-            is_good_frame=len(heads) == len(self._readers) and is_good(heads),
-            daq_rec=first.daq_rec,
+            image_head(matched.pulse_id, heads),
             detector_name=self._names.detector_name,
             dtype=self.layout.dtype,
             shape=self.shape,
             pedestal_file=self._names.pedestal_file,
             gain_file=self._names.gain_file,
         )
-
-
-def is_good(heads: Sequence[FrameHead]) -> bool:
-    """Return whether every frame has all its packets, and all are of the same trigger."""
-    first = heads[0]
-    return all(head.is_complete and head.frame_index == first.frame_index for head in heads)

@@ -12,7 +12,7 @@ import numpy as np
 from crc32c import crc32c
 
 from detectors.buffer.binfile import BinFile
-from detectors.buffer.layout import LATEST, file_bytes, relative_path, sidecar_path
+from detectors.buffer.layout import LAST_PULSE, LATEST, file_bytes, relative_path, sidecar_path
 from detectors.buffer.reader import BufferReader
 from detectors.buffer.sidecar import read_sidecar
 from detectors.errors import BufferReadError
@@ -24,8 +24,6 @@ from detectors.frame import (
     SIDECAR_PRESENT,
     RecordShape,
 )
-
-LAST_PULSE: Final = (1 << 64) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,12 +251,11 @@ def check_buffer(
         yield finding
 
 
-def open_files(reader: BufferReader, start: int, stop: int, name: Path) -> Iterator[ModuleFile | Finding]:
-    """Yield each module's file of the relative name ``name``, or the finding that it cannot be read."""
-    first = int(name.stem)
+def open_files(reader: BufferReader, start: int, stop: int, first: int) -> Iterator[ModuleFile | Finding]:
+    """Yield each module's file that begins with pulse ``first``, or the finding that it cannot be read."""
     places = max(start - first, 0), min(stop - first, FILE_MOD - 1)
     for module in reader.modules:
-        path = reader.folder / module / name
+        path = reader.path(first, module)
         if not path.exists():
             continue
         try:
@@ -267,19 +264,13 @@ def open_files(reader: BufferReader, start: int, stop: int, name: Path) -> Itera
             yield Finding("readable", module, None, str(error))
 
 
-def names_between(reader: BufferReader, start: int, stop: int) -> list[Path]:
-    """Return the relative names of all modules' files that hold pulses of a range, in order."""
-    numbers = {int(path.stem) for module in reader.modules for path in reader.files(module)}
-    return [relative_path(n) for n in sorted(numbers) if n + FILE_MOD > start and n <= stop]
-
-
 def _all(reader: BufferReader, start: int, stop: int, tally: Tally) -> Iterator[Finding]:
     for module in reader.modules:
         yield from _names(reader, module)
         yield from _latest(reader, module)
-    for name in names_between(reader, start, stop):
+    for first in reader.file_numbers(start, stop):
         files: dict[str, ModuleFile] = {}
-        for file in open_files(reader, start, stop, name):
+        for file in open_files(reader, start, stop, first):
             if isinstance(file, Finding):
                 yield file
                 continue
@@ -287,7 +278,7 @@ def _all(reader: BufferReader, start: int, stop: int, tally: Tally) -> Iterator[
             _count(file, tally)
             for check in FILE_CHECKS.values():
                 yield from check(file)
-        yield from _absent(reader, files, name)
+        yield from _absent(reader, files, relative_path(first))
         if files:
             for compare in MODULES_CHECKS.values():
                 yield from compare(files)

@@ -4,16 +4,18 @@ Source: sf-buffer. (Its documents print ``%`` where integer division is meant: p
 ``12300000/12345000.bin``.)
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from detectors.frame import FILE_MOD, FOLDER_MOD, RecordShape
 
-LATEST = "LATEST"
+LATEST: Final = "LATEST"
 """File in a module's folder that names the last closed data file, relative to that folder."""
 
-DETECTOR_JSON = "detector.json"
+LAST_PULSE: Final = (1 << 63) - 1
+"""Largest pulse_id that a range may name."""
+
+DETECTOR_JSON: Final = "detector.json"
 """File in a detector's folder that records dtype, shape and bytes of a module's data."""
 
 
@@ -40,23 +42,3 @@ def sidecar_path(data_path: Path) -> Path:
 def file_bytes(shape: RecordShape) -> int:
     """Return the size of a full-size file: all records and the closing byte."""
     return FILE_MOD * shape.record_bytes + 1
-
-
-@dataclass(frozen=True, slots=True)
-class FileSpan:
-    """The part of a pulse range that lies in one file."""
-
-    path: Path
-    first_pulse: int
-    last_pulse: int
-    step: int
-
-
-def file_spans(start_pulse_id: int, stop_pulse_id: int, step: int = 1) -> Iterator[FileSpan]:
-    """Yield the files that hold ``start, start + step, ... <= stop``, in order; files without a pulse are left out."""
-    pulse = start_pulse_id
-    while pulse <= stop_pulse_id:
-        end = min(data_file(pulse) + FILE_MOD - 1, stop_pulse_id)
-        last = pulse + (end - pulse) // step * step
-        yield FileSpan(relative_path(pulse), pulse, last, step)
-        pulse = last + step

@@ -1,29 +1,22 @@
-"""Reads the binary buffer, also while it is written.
+"""Reads the binary buffer, also while it is written. ``detectors.api`` has it for scripts."""
 
-For external scripts, too::
-
-from detectors.buffer.reader import BufferReader
-
-reader = BufferReader("/data/JF01")
-frame = reader.read_frame(12345678, "M00")
-print(frame.n_recv_packets, frame.data.mean())
-"""
-
+import os
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, Self
 
 import numpy as np
 
 from detectors.buffer.binfile import BinFile
 from detectors.buffer.detector_json import read_detector_json
 from detectors.buffer.fields import Field
-from detectors.buffer.layout import LATEST, file_spans, relative_path, sidecar_path
-from detectors.buffer.sidecar import read_sidecar
+from detectors.buffer.layout import LAST_PULSE, LATEST, relative_path, sidecar_path
+from detectors.buffer.sidecar import read_entry, read_sidecar
 from detectors.errors import BufferReadError
-from detectors.frame import FILE_MOD, FORMAT_MARKER, SIDECAR_PRESENT
+from detectors.frame import FILE_MOD, FOLDER_MOD, FORMAT_MARKER, Damage, FrameHead
+from detectors.image_head import ImageHead, image_head
 
 MAPPED_PER_MODULE: Final = 2
 """Files of each module kept mapped at a time: space of a deleted file is not free before its map is gone."""
@@ -34,14 +27,16 @@ class Frame:
     """One module's record. ``data`` is a read-only view of the file, in the frame's shape and type."""
 
     module: str
-    pulse_id: int
-    frame_index: int
-    daq_rec: int
-    n_recv_packets: int
-    module_id: int
+    head: FrameHead
+    """Time, damage and missing packets are those of the sidecar; ``expected_packets`` is 0 while it has no entry."""
     data: np.ndarray
     fields: tuple[Field, ...] = ()
     """Arrays that the data is made of, where several PVs are a detector."""
+
+    @property
+    def pulse_id(self) -> int:
+        """Pulse of the frame."""
+        return self.head.pulse_id
 
     def field(self, name: str) -> np.ndarray:
         """Return the array of one PV in its own shape and type, a view of ``data``; a PV that had no update is zeros.
@@ -78,7 +73,9 @@ class Image:
 class BufferReader:
     """Reads the records of one detector; needs no configuration but its folder.
 
-    ``module`` restricts it to one module, else it reads all. Raises BufferReadError when the folder is no detector's.
+    ``module`` restricts it to one module, else it reads all. Frames are views of the files: they stay good after ``close``,
+    and a deleted file keeps its space on disk for as long as one of its frames is kept; copy what is to be kept for long.
+    Raises BufferReadError when the folder is no detector's.
     """
 
     def __init__(self, detector_folder: Path | str, module: str | None = None) -> None:
@@ -89,7 +86,17 @@ class BufferReader:
                 f"{self.folder}: found no module {module!r}, expected one of {', '.join(self.info.modules)}"
             )
         self.modules: tuple[str, ...] = (module,) if module is not None else self.info.modules
-        self._files: OrderedDict[Path, BinFile] = OrderedDict()
+        self._files: OrderedDict[Path, BinFile] | None = OrderedDict()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the files. Frames read before stay good. Idempotent."""
+        self._files = None
 
     def read_frame(self, pulse_id: int, module: str | None = None) -> Frame:
         """Return one frame; ``module`` may be left out when there is only one.
@@ -156,12 +163,12 @@ class BufferReader:
         module = self._module(module)
         check_range(start, stop, step)
         found = [np.zeros(0, np.uint64)]
-        for span in file_spans(start, stop, step):
-            path = self.folder / module / span.path
-            if path.exists():
-                wanted = np.arange(span.first_pulse, span.last_pulse + 1, step, dtype=np.uint64)
-                markers = self._file(path).headers()["marker"]
-                found.append(wanted[markers[wanted % FILE_MOD] == FORMAT_MARKER])
+        for number in self.file_numbers(start, stop, module):
+            first = max(start, number)
+            first += (start - first) % step
+            wanted = np.arange(first, min(stop, number + FILE_MOD - 1) + 1, step, dtype=np.uint64)
+            markers = self._file(self.path(number, module)).headers()["marker"]
+            found.append(wanted[markers[wanted % FILE_MOD] == FORMAT_MARKER])
         return np.concatenate(found)
 
     def metadata(self, pulse_id: int, module: str | None = None) -> np.ndarray:
@@ -173,8 +180,7 @@ class BufferReader:
 
     def sidecar(self, pulse_id: int, module: str | None = None) -> np.void | None:
         """Return the SIDECAR entry of a pulse; None when there is none (yet: the writer holds entries back for a moment)."""
-        entry = self.sidecars(pulse_id, module)[pulse_id % FILE_MOD]
-        return entry if entry["flags"] & SIDECAR_PRESENT else None
+        return read_entry(sidecar_path(self.path(pulse_id, self._module(module))), pulse_id % FILE_MOD)
 
     def sidecars(self, pulse_id: int, module: str | None = None) -> np.ndarray:
         """Return the sidecar of the whole file that ``pulse_id`` lies in: SIDECAR[FILE_MOD], flags 0 where it has no entry."""
@@ -184,11 +190,22 @@ class BufferReader:
         """Return the file of a pulse, whether it exists or not."""
         return self.folder / module / relative_path(pulse_id)
 
+    def file_numbers(self, start: int = 0, stop: int = LAST_PULSE, module: str | None = None) -> list[int]:
+        """Return the first pulses of the files that can hold pulses of a range, in order: of one module, or of any.
+
+        A range can be far longer than the buffer. Files of any other name are left out. Raises BufferReadError when a
+        folder cannot be read.
+        """
+        found: set[int] = set()
+        for name in self.modules if module is None else (self._module(module),):
+            for folder in _numbers(self.folder / name, FOLDER_MOD, "", start, stop):
+                found.update(_numbers(self.folder / name / str(folder), FILE_MOD, ".bin", start, stop))
+        return sorted(found)
+
     def files(self, module: str | None = None) -> list[Path]:
         """Return a module's data files, absolute, in order of their pulses; files of any other name are left out."""
-        folder = self.folder / self._module(module)
-        found = (p for p in folder.glob("*/*.bin") if p.stem.isdecimal())
-        return sorted((p for p in found if folder / relative_path(int(p.stem)) == p), key=lambda p: int(p.stem))
+        module = self._module(module)
+        return [self.path(number, module) for number in self.file_numbers(module=module)]
 
     def extent(self, module: str | None = None) -> tuple[int, int] | None:
         """Return the first and the last pulse that a module holds; None when it holds none."""
@@ -206,19 +223,21 @@ class BufferReader:
             return None
         return folder / name if name else None
 
-    def is_good(self, image: Image) -> bool:
-        """Return whether an image has every module with every packet, and all modules saw the same trigger."""
-        frames = [frame for frame in image.frames if frame]
-        if len(frames) < len(self.modules) or len({(frame.frame_index, frame.daq_rec) for frame in frames}) > 1:
-            return False
-        return all(frame.n_recv_packets >= self.expected_packets(image.pulse_id, frame.module) for frame in frames)
+    def image_head(self, image: Image) -> ImageHead:
+        """Return what is known of an image: see ``detectors.image_head``.
 
-    def expected_packets(self, pulse_id: int, module: str | None = None) -> int:
-        """Return how many packets a frame should have: as its sidecar says, else the most any frame of its file has."""
-        entry = self.sidecar(pulse_id, module)
-        if entry is not None:
-            return int(entry["expected_packets"])
-        return int(self.metadata(pulse_id, module)["frame"]["n_recv_packets"].max())
+        A frame without a sidecar entry should have as many packets as any frame of its file.
+        """
+        heads = [frame and frame.head for frame in image.frames]
+        for m, module in enumerate(self.modules):
+            if (head := heads[m]) and not head.expected_packets:
+                most = int(self.metadata(image.pulse_id, module)["frame"]["n_recv_packets"].max())
+                heads[m] = head._replace(expected_packets=most)
+        return image_head(image.pulse_id, heads)
+
+    def is_good(self, image: Image) -> bool:
+        """Return whether an image has every module with every packet, all of one trigger, and no damage."""
+        return self.image_head(image).is_good_frame
 
     def _module(self, module: str | None) -> str:
         if module is None:
@@ -230,6 +249,8 @@ class BufferReader:
         return module
 
     def _file(self, path: Path) -> BinFile:
+        if self._files is None:
+            raise BufferReadError(f"{self.folder}: the reader is closed; open another")
         file = self._files.get(path)
         # A file that was empty when it was mapped has been filled since.
         if file is None or not file.is_full_size:
@@ -240,18 +261,18 @@ class BufferReader:
         return file
 
     def _frame(self, file: BinFile, index: int, module: str) -> Frame:
-        head = file.header(index)["frame"]
+        known: dict[str, Any] = {"expected_packets": 0}
+        entry = read_entry(sidecar_path(file.path), index)
+        if entry is not None:
+            known = {
+                "timestamp_ns": int(entry["timestamp_ns"]),
+                "damage": Damage(int(entry["damage"])),
+                "expected_packets": int(entry["expected_packets"]),
+                "missing": entry["missing"].tobytes() if entry["missing"].any() else b"",
+            }
+        head = FrameHead(*file.header(index)["frame"].item(), **known)
         pixels = file.data(index)[: self.info.pixel_bytes].view(self.info.numpy_dtype).reshape(self.info.shape)
-        return Frame(
-            module=module,
-            pulse_id=int(head["pulse_id"]),
-            frame_index=int(head["frame_index"]),
-            daq_rec=int(head["daq_rec"]),
-            n_recv_packets=int(head["n_recv_packets"]),
-            module_id=int(head["module_id"]),
-            data=pixels,
-            fields=self.info.fields,
-        )
+        return Frame(module, head, pixels, self.info.fields)
 
     def _joined(self, frames: list[Frame | None]) -> np.ndarray:
         if len(frames) == 1 and frames[0]:
@@ -271,6 +292,22 @@ class BufferReader:
     def _extent_text(self, module: str) -> str:
         extent = self.extent(module)
         return f"{module} holds pulses {extent[0]} to {extent[1]}" if extent else f"{module} holds no pulse"
+
+
+def _numbers(folder: Path, step: int, suffix: str, start: int, stop: int) -> Iterator[int]:
+    """Yield the numbers of a folder's entries that begin ``step`` pulses, as far as the range has some of them."""
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        return  # a module that has written nothing yet, or a data folder that retention took
+    except OSError as error:
+        raise BufferReadError(f"{folder}: cannot be read: {error.strerror}") from None
+    for name in names:
+        number = name.removesuffix(suffix)
+        if number.isdecimal() and name == f"{int(number)}{suffix}":
+            first = int(number)
+            if first % step == 0 and first + step > start and first <= stop:
+                yield first
 
 
 def check_range(start: int, stop: int, step: int) -> None:

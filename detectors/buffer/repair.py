@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from detectors.buffer.atomic import write_atomically
-from detectors.buffer.checks import FILE_CHECKS, LAST_PULSE, TORN_CHECKS, Finding, ModuleFile, names_between, open_files
-from detectors.buffer.layout import LATEST, file_bytes, sidecar_path
+from detectors.buffer.checks import FILE_CHECKS, TORN_CHECKS, Finding, ModuleFile, open_files
+from detectors.buffer.layout import LAST_PULSE, LATEST, file_bytes, sidecar_path
 from detectors.buffer.reader import BufferReader
 from detectors.errors import HostError
 from detectors.frame import CLOSING_BYTE, FILE_MOD, SIDECAR, SIDECAR_PRESENT
@@ -22,8 +22,8 @@ def repair_buffer(
     file that was cut off gets its size and closing byte. Files that cannot be read are yielded as ``readable`` and left
     alone. Raises HostError when a file is being written, or cannot be.
     """
-    for name in names_between(reader, start, stop):
-        for file in open_files(reader, start, stop, name):
+    for first in reader.file_numbers(start, stop):
+        for file in open_files(reader, start, stop, first):
             if isinstance(file, Finding):
                 yield file
                 continue

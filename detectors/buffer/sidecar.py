@@ -11,7 +11,16 @@ from typing import Final
 import numpy as np
 from crc32c import crc32c
 
-from detectors.frame import FILE_MOD, MISSING_MASK_BYTES, SIDECAR, SIDECAR_HAS_CRC, SIDECAR_PRESENT, FrameHead
+from detectors.frame import (
+    FILE_MOD,
+    FRAME_HEAD,
+    MISSING_MASK_BYTES,
+    MODULE_FRAME,
+    SIDECAR,
+    SIDECAR_HAS_CRC,
+    SIDECAR_PRESENT,
+    FrameHead,
+)
 
 FLUSH_EVERY: Final = 64
 """Entries held back before they are written: one page, and no system call per frame."""
@@ -35,6 +44,35 @@ def read_sidecar(path: Path) -> np.ndarray:
     except FileNotFoundError:
         pass
     return entries
+
+
+def read_entry(path: Path, index: int) -> np.void | None:
+    """Return one entry of a sidecar, SIDECAR; None when it has none (yet), or is not there. Raises OSError."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        found = os.pread(fd, SIDECAR.itemsize, index * SIDECAR.itemsize)
+    finally:
+        os.close(fd)
+    entry = np.frombuffer(found.ljust(SIDECAR.itemsize, b"\0"), SIDECAR)[0]
+    return entry if entry["flags"] & SIDECAR_PRESENT else None
+
+
+def frame_heads(frames: np.ndarray, entries: np.ndarray) -> np.ndarray:
+    """Return FRAME_HEAD[FILE_MOD] from the MODULE_FRAMEs and the SIDECAR of one file.
+
+    A frame without an entry should have as many packets as any frame of the file.
+    """
+    known = (entries["flags"] & SIDECAR_PRESENT) != 0
+    heads = np.zeros(len(frames), FRAME_HEAD)
+    for name in MODULE_FRAME.names or ():
+        heads[name] = frames[name]
+    for name in ("timestamp_ns", "damage", "missing"):
+        heads[name][known] = entries[name][known]
+    heads["expected_packets"] = np.where(known, entries["expected_packets"], frames["n_recv_packets"].max())
+    return heads
 
 
 class SidecarFile:

@@ -319,7 +319,7 @@ class PulseStream:
         assert lease is None
         if not (self.enabled and self._publisher.subscribers):
             self._count.unwanted += 1
-        elif self._publisher.send_first(_PULSE.pack(header.pulse_id)):
+        elif self._publisher.send_first(_PULSE.pack(header.head.pulse_id)):
             self._count.sent(_PULSE.size, now)
         else:
             self._count.dropped += 1

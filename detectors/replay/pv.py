@@ -43,7 +43,6 @@ class PvTarget:
     def __init__(
         self, reader: BufferReader, name: str, conf: Mapping[str, str] | None = None, wait_s: float = WAIT_S
     ) -> None:
-        self._reader = reader
         self._name = name
         self._wait_s = wait_s
         self._member = _MEMBERS[reader.info.dtype]
@@ -66,10 +65,8 @@ class PvTarget:
 
     def send(self, image: Image, period_s: float) -> int:  # noqa: ARG002
         """Post one image. A monitor that cannot keep up loses images, as it would of the source."""
-        first = next(frame for frame in image.frames if frame)
-        entry = self._reader.sidecar(image.pulse_id, first.module)
-        time_ns = int(entry["timestamp_ns"]) if entry is not None else 0
-        time_ns = time_ns or time.time_ns()
+        first = next(frame.head for frame in image.frames if frame)
+        time_ns = first.timestamp_ns or time.time_ns()
         stamp = {"secondsPastEpoch": time_ns // 10**9, "nanoseconds": time_ns % 10**9}
         pixels = np.ascontiguousarray(image.data).reshape(-1)
         value: Any = Value(

@@ -8,7 +8,6 @@ import zmq
 
 from detectors.buffer.reader import BufferReader, Image
 from detectors.errors import ConfigError, HostError
-from detectors.frame import MODULE_FRAME
 from detectors.wire.array10 import ImageHeader, encode_header
 
 WAIT_S: Final = 30.0
@@ -58,10 +57,7 @@ class ModuleStreamTarget:
         for socket, frame in zip(self._sockets, image.frames, strict=True):
             if frame is None:
                 continue
-            head = np.array(
-                (frame.pulse_id, frame.frame_index, frame.daq_rec, frame.n_recv_packets, frame.module_id), MODULE_FRAME
-            )
-            _send(socket, head.tobytes(), frame.data)
+            _send(socket, frame.head.module_frame, frame.data)
             sent += 1
         return sent
 
@@ -100,12 +96,8 @@ class ImageStreamTarget:
 
     def send(self, image: Image, period_s: float) -> int:  # noqa: ARG002
         """Send one message."""
-        first = next(frame for frame in image.frames if frame)
         header = ImageHeader(
-            pulse_id=image.pulse_id,
-            frame=first.frame_index,
-            is_good_frame=self._reader.is_good(image),
-            daq_rec=first.daq_rec,
+            self._reader.image_head(image),
             detector_name=self._reader.folder.name,
             dtype=self._reader.info.dtype,
             shape=image.data.shape,

@@ -9,6 +9,7 @@ import numpy as np
 
 from detectors.buffer.reader import BufferReader, Frame, Image
 from detectors.errors import ConfigError, HostError
+from detectors.frame import MISSING_MASK_BYTES, FrameHead
 from detectors.geometry import GEOMETRIES, ModuleGeometry
 from detectors.wire.module_packets import ModulePackets
 
@@ -58,7 +59,6 @@ class UdpTarget:
             raise ConfigError(
                 f"udp: found {len(addresses)} addresses, expected one for each of {', '.join(reader.modules)}"
             )
-        self._reader = reader
         self._addresses = dict(zip(reader.modules, addresses, strict=True))
         self._packets = ModulePackets(geometry)
         self._rows = [memoryview(row.data) for row in self._packets.packets]
@@ -78,16 +78,16 @@ class UdpTarget:
         self._socket.close()
 
     def _send_frame(self, frame: Frame, share_s: float) -> int:
-        entry = self._reader.sidecar(frame.pulse_id, frame.module)
+        head = frame.head
         self._packets.fill(
             frame.data,
-            pulse_id=frame.pulse_id,
-            frame_index=frame.frame_index,
-            daq_rec=frame.daq_rec,
-            module_id=frame.module_id,
-            timestamp_ns=0 if entry is None else int(entry["timestamp_ns"]),
+            pulse_id=head.pulse_id,
+            frame_index=head.frame_index,
+            daq_rec=head.daq_rec,
+            module_id=head.module_id,
+            timestamp_ns=head.timestamp_ns,
         )
-        numbers = np.flatnonzero(self._received(frame, entry))
+        numbers = np.flatnonzero(self._received(head))
         address = self._addresses[frame.module]
         begun = time.monotonic()
         for i, number in enumerate(numbers):
@@ -101,16 +101,17 @@ class UdpTarget:
                 ) from None
         return len(numbers)
 
-    def _received(self, frame: Frame, entry: np.void | None) -> np.ndarray:
+    def _received(self, head: FrameHead) -> np.ndarray:
         """Return bool[packets]: those that had been received.
 
         Without a sidecar only their number is known. The missing ones are zeros on disk; which of several packets of
         zeros it were makes no difference to the record.
         """
         count = len(self._rows)
-        if entry is not None:
-            return np.unpackbits(entry["missing"], bitorder="little")[:count] == 0
-        missing = np.flatnonzero(self._packets.blank())[: max(0, count - frame.n_recv_packets)]
+        if head.expected_packets:
+            mask = np.frombuffer(head.missing.ljust(MISSING_MASK_BYTES, b"\0"), np.uint8)
+            return np.unpackbits(mask, bitorder="little")[:count] == 0
+        missing = np.flatnonzero(self._packets.blank())[: max(0, count - head.n_recv_packets)]
         received = np.ones(count, bool)
         received[missing] = False
         return received

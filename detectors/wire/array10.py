@@ -13,6 +13,7 @@ import numpy as np
 
 from detectors.errors import WireError
 from detectors.geometry import PIXEL_TYPES
+from detectors.image_head import ImageHead
 
 HTYPE: Final = "array-1.0"
 
@@ -38,13 +39,10 @@ _KEYS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class ImageHeader:
-    """What the header says of an image."""
+    """What the header says of an image: keys ``pulse_id``, ``frame`` (the frame_index), ``is_good_frame``, ``daq_rec`` ..."""
 
-    pulse_id: int
-    frame: int
-    """The detector's own trigger count, frame_index."""
-    is_good_frame: bool
-    daq_rec: int
+    head: ImageHead
+    """All but ``present``, which the message does not have."""
     detector_name: str
     dtype: str
     """numpy name of the pixel type, little-endian: the key ``type`` of the message."""
@@ -63,10 +61,10 @@ def encode_header(header: ImageHeader, *, with_data: bool = True) -> bytes:
     """Return the first part; without data it announces the 8 zero bytes of ``NO_DATA``."""
     return json.dumps(
         {
-            "pulse_id": header.pulse_id,
-            "frame": header.frame,
-            "is_good_frame": header.is_good_frame,
-            "daq_rec": header.daq_rec,
+            "pulse_id": header.head.pulse_id,
+            "frame": header.head.frame_index,
+            "is_good_frame": header.head.is_good_frame,
+            "daq_rec": header.head.daq_rec,
             "pedestal_file": header.pedestal_file,
             "gain_file": header.gain_file,
             "detector_name": header.detector_name,
@@ -97,10 +95,9 @@ def decode_header(text: bytes | memoryview) -> ImageHeader:
     if not isinstance(shape, list) or not shape or not all(type(n) is int and n > 0 for n in shape):
         raise WireError(f"array-1.0: found shape {shape!r}, expected whole numbers above 0")
     return ImageHeader(
-        pulse_id=_whole(tree, "pulse_id"),
-        frame=_whole(tree, "frame"),
-        is_good_frame=_flag(tree, "is_good_frame"),
-        daq_rec=_whole(tree, "daq_rec"),
+        ImageHead(
+            _whole(tree, "pulse_id"), _whole(tree, "frame"), _whole(tree, "daq_rec"), _flag(tree, "is_good_frame")
+        ),
         detector_name=_text(tree, "detector_name"),
         dtype=tree["type"],
         shape=tuple(shape),

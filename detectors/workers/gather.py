@@ -103,7 +103,7 @@ class Gatherer:
             self._overwritten += 1
             return None
         self._assembled += 1
-        self._good += header.is_good_frame
+        self._good += header.head.is_good_frame
         self._filled += matched.present.bit_count() < len(self.sources)
         self._last_image = time.monotonic()
         return header

@@ -174,7 +174,7 @@ class Streamer:
             output.send(header, lease.clone() if lease is not None and name in wanting else None, now)
         if lease is not None:
             lease.close()
-        self._pulse_id, self._frame_index = header.pulse_id, header.frame
+        self._pulse_id, self._frame_index = header.head.pulse_id, header.head.frame_index
 
     def _measure(self, now: float) -> None:
         since, images, gathered = self._rates_at

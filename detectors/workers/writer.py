@@ -243,7 +243,7 @@ class Writer:
             return
         self._gathered += 1
         buffer.set_len(header.data_bytes)
-        capture.offer(header, matched.present, buffer.freeze())
+        capture.offer(header.head, buffer.freeze())
         self._pulse_id = matched.pulse_id
 
     def _follow_size(self) -> None:

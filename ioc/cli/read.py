@@ -46,10 +46,10 @@ def command(folder: Path, pulse: int, as_json: bool, image_path: Path | None) ->
 def describe(reader: BufferReader, frame: Frame) -> dict[str, Any]:
     """Return what is known of one frame: its metadata, its sidecar entry, and a few figures of its pixels."""
     out: dict[str, Any] = {
-        "module_id": frame.module_id,
-        "frame_index": frame.frame_index,
-        "daq_rec": frame.daq_rec,
-        "n_recv_packets": frame.n_recv_packets,
+        "module_id": frame.head.module_id,
+        "frame_index": frame.head.frame_index,
+        "daq_rec": frame.head.daq_rec,
+        "n_recv_packets": frame.head.n_recv_packets,
         "path": str(reader.path(frame.pulse_id, frame.module)),
         "min": frame.data.min().item(),
         "mean": float(frame.data.mean(dtype=np.float64)),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from detectors.buffer.checks import LAST_PULSE
+from detectors.buffer.layout import LAST_PULSE
 from detectors.buffer.reader import BufferReader
 from detectors.buffer.repair import repair_buffer
 from ioc.cli.verify import line

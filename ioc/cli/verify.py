@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from detectors.buffer.checks import LAST_PULSE, Finding, Tally
+from detectors.buffer.checks import Finding, Tally
+from detectors.buffer.layout import LAST_PULSE
 from detectors.buffer.reader import BufferReader
 from detectors.errors import ConfigError, PebbleDaqError
 from detectors.verify import verify

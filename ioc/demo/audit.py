@@ -84,10 +84,10 @@ def read_back(sent: Sent, mismatch: FirstMismatch) -> ReadBack:
             continue
         found.frames += 1
         found.bytes += frame.data.nbytes
-        found.incomplete += frame.n_recv_packets < sent.packets
+        found.incomplete += frame.head.n_recv_packets < sent.packets
         if problem := _problem(reader, frame, pulse_id, sent, mismatch):
             found.add_problem(f"{sent.module}: pulse {pulse_id}: {problem}")
-        elif frame.n_recv_packets == sent.packets:
+        elif frame.head.n_recv_packets == sent.packets:
             found.good.add(pulse_id)
     return found
 
@@ -98,18 +98,18 @@ def _problem(reader: BufferReader, frame: Frame, pulse_id: int, sent: Sent, mism
         return f"found the record of pulse {frame.pulse_id}"
     if sent.first_frame is not None:
         index = sent.first_frame + sent.pulses.index(pulse_id)
-        if frame.frame_index != index:
-            return f"found frame_index {frame.frame_index}, expected {index}"
+        if frame.head.frame_index != index:
+            return f"found frame_index {frame.head.frame_index}, expected {index}"
     mask = b""
-    if frame.n_recv_packets != sent.packets:
+    if frame.head.n_recv_packets != sent.packets:
         entry = reader.sidecar(pulse_id)
         if entry is None:
-            return f"found {frame.n_recv_packets} packets of {sent.packets}, and no word of which are missing"
+            return f"found {frame.head.n_recv_packets} packets of {sent.packets}, and no word of which are missing"
         mask = entry["missing"].tobytes()
         missing = int(np.unpackbits(np.frombuffer(mask, np.uint8)).sum())
-        if frame.n_recv_packets + missing != sent.packets:
-            return f"found {frame.n_recv_packets} packets and {missing} marked as missing, expected {sent.packets} together"
-    at = mismatch(frame.data, pulse_id, frame.module_id, mask)
+        if frame.head.n_recv_packets + missing != sent.packets:
+            return f"found {frame.head.n_recv_packets} packets and {missing} marked as missing, expected {sent.packets} together"
+    at = mismatch(frame.data, pulse_id, frame.head.module_id, mask)
     return "" if at is None else f"pixel {at} is wrong"
 
 

@@ -227,10 +227,10 @@ def frames_on_disk(running: Running, name: str, shape: tuple[int, ...], whole: i
     for pulse_id in map(int, pulses):
         frame = reader.read_frame(pulse_id)
         missing = None
-        if frame.n_recv_packets != whole:  # the run began or ended in the middle of it
+        if frame.head.n_recv_packets != whole:  # the run began or ended in the middle of it
             entry = reader.sidecar(pulse_id)
             assert entry is not None
             missing = missing_flags(entry["missing"].tobytes(), whole)
-            assert frame.n_recv_packets + missing.sum() == whole
+            assert frame.head.n_recv_packets + missing.sum() == whole
         assert check_frame(frame.data, pulse_id, module_id, shape, "uint16", missing=missing), (name, pulse_id)
     return len(pulses)

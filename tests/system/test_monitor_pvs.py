@@ -111,7 +111,7 @@ def test_two_servers_one_event_in_either_order_late_and_dead(
         frame = reader.read_frame(100 + n)
         np.testing.assert_array_equal(frame.field("a"), image("uint16", (3, 4), n))
         np.testing.assert_array_equal(frame.field("b"), image("float64", (5,), n) if both else np.zeros(5))
-        assert frame.n_recv_packets == 1 + both
+        assert frame.head.n_recv_packets == 1 + both
         entry = reader.sidecar(100 + n)
         assert entry is not None
         assert bool(entry["damage"] & Damage.TIMED_OUT) is not both
@@ -256,5 +256,5 @@ def test_a_source_that_is_held_back_loses_on_its_side_and_that_is_seen(
     reader = BufferReader(tmp_path / "data" / "DET-CAM")
     found = [reader.read_frame(pulse) for pulse in range(1, n + 1)]
     for frame in found:
-        np.testing.assert_array_equal(frame.data, image("uint16", tuple(shape), frame.frame_index))
-    assert [f.frame_index for f in found[:16]] == list(range(1, 17))
+        np.testing.assert_array_equal(frame.data, image("uint16", tuple(shape), frame.head.frame_index))
+    assert [f.head.frame_index for f in found[:16]] == list(range(1, 17))

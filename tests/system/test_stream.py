@@ -192,12 +192,16 @@ def test_images_of_local_modules(short_runtime_dir, stack):
         for module in modules:
             module.send(pulse_id)
         header, pixels = decode_image(receive(full))
-        assert (header.pulse_id, header.frame, header.is_good_frame) == (pulse_id, pulse_id + 5, True)
+        assert (header.head.pulse_id, header.head.frame_index, header.head.is_good_frame) == (
+            pulse_id,
+            pulse_id + 5,
+            True,
+        )
         assert (header.detector_name, header.dtype, header.shape) == ("JF", "uint16", (2 * ROWS, COLS))
         np.testing.assert_array_equal(pixels, expected(pulse_id))
         assert receive(pulse) == [pulse_id.to_bytes(8, "little")]
         header, pixels = decode_image(receive(reduced))
-        assert header.pulse_id == pulse_id
+        assert header.head.pulse_id == pulse_id
         if pixels is not None:
             np.testing.assert_array_equal(pixels, expected(pulse_id))
     tree = bench.check_balance()
@@ -239,7 +243,7 @@ def test_a_slow_consumer_of_one_stream_holds_up_nobody(short_runtime_dir, stack)
     assert tree["full"]["dropped"] > 100
     got = [decode_image(receive(slow)) for _ in range(tree["full"]["written"])]
     for header, pixels in got:
-        np.testing.assert_array_equal(pixels, expected(header.pulse_id))
+        np.testing.assert_array_equal(pixels, expected(header.head.pulse_id))
     bench.until(lambda s: s["pool"]["in_use"] == 0)
     bench.stop()
 
@@ -263,7 +267,7 @@ def test_overwritten_frames_are_counted_and_never_sent(short_runtime_dir, stack)
     assert tree["images"]["matched"] == tree["images"]["assembled"] + tree["images"]["overwritten"]
     for _ in range(tree["full"]["written"]):
         header, pixels = decode_image(receive(full))
-        np.testing.assert_array_equal(pixels, expected(header.pulse_id))
+        np.testing.assert_array_equal(pixels, expected(header.head.pulse_id))
     bench.stop()
 
 
@@ -275,10 +279,10 @@ def test_a_dead_module_is_filled_and_taken_back(short_runtime_dir, stack):
         module.wait_for_subscriber(module.notify)
     for module in modules:
         module.send(1)
-    assert decode_image(receive(full))[0].is_good_frame
+    assert decode_image(receive(full))[0].head.is_good_frame
     modules[0].send(2)
     header, pixels = decode_image(receive(full))  # after missing_after_s
-    assert (header.pulse_id, header.is_good_frame) == (2, False)
+    assert (header.head.pulse_id, header.head.is_good_frame) == (2, False)
     np.testing.assert_array_equal(pixels, expected(2, modules=(0,)))
     tree = bench.until(lambda s: s["state"] == "Incomplete")
     assert (tree["sync"]["missing_mask"], tree["sync"]["missing"], tree["message"]) == (2, 1, "no frames from M01")
@@ -286,7 +290,7 @@ def test_a_dead_module_is_filled_and_taken_back(short_runtime_dir, stack):
     bench.until(lambda s: s["sync"]["missing"] == 0)
     modules[0].send(3)
     header, pixels = decode_image(receive(full))
-    assert (header.pulse_id, header.is_good_frame) == (3, True)
+    assert (header.head.pulse_id, header.head.is_good_frame) == (3, True)
     tree = bench.check_balance()
     assert tree["images"]["filled"] == 1
     bench.stop()
@@ -299,14 +303,14 @@ def test_a_module_that_restarts_is_found_again(short_runtime_dir, stack):
     for module in modules:
         module.wait_for_subscriber(module.notify)
         module.send(1)
-    assert decode_image(receive(full))[0].pulse_id == 1
+    assert decode_image(receive(full))[0].head.pulse_id == 1
     modules[1].close()
     modules[1] = bench.module(1, stack)
     modules[1].wait_for_subscriber(modules[1].notify)
     for module in modules:
         module.send(2)
     header, pixels = decode_image(receive(full))
-    assert header.pulse_id == 2
+    assert header.head.pulse_id == 2
     np.testing.assert_array_equal(pixels, expected(2))
     bench.stop()
 
@@ -318,14 +322,14 @@ def test_losing_step_is_an_alarm_and_not_the_end(short_runtime_dir, stack):
     for module in modules:
         module.wait_for_subscriber(module.notify)
         module.send(1)
-    assert decode_image(receive(full))[0].pulse_id == 1
+    assert decode_image(receive(full))[0].head.pulse_id == 1
     modules[0].send(2)
     modules[1].send(5000)
     tree = bench.until(lambda s: s["sync"]["losses"] == 1)
     assert (tree["state"], "4998 pulses apart" in tree["message"]) == ("OutOfStep", True)
     for module in modules:
         module.send(5001)
-    assert decode_image(receive(full))[0].pulse_id == 5001
+    assert decode_image(receive(full))[0].head.pulse_id == 5001
     assert bench.check_balance()["state"] == "Assembling"
     bench.stop()
 
@@ -342,7 +346,11 @@ def test_images_of_remote_modules(short_runtime_dir, stack):
         for module in modules:
             module.publish(pulse_id)
         header, pixels = decode_image(receive(full))
-        assert (header.pulse_id, header.frame, header.is_good_frame) == (pulse_id, pulse_id + 5, True)
+        assert (header.head.pulse_id, header.head.frame_index, header.head.is_good_frame) == (
+            pulse_id,
+            pulse_id + 5,
+            True,
+        )
         np.testing.assert_array_equal(pixels, expected(pulse_id))
     modules[0].frames.send(b"no frame")
     bench.until(lambda s: s["sync"]["malformed"] == 1)

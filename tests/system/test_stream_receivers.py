@@ -110,7 +110,11 @@ def test_two_receivers_and_their_images(tmp_path: Path, stack: ExitStack, worker
         ]
         for pulse_id in range(1, PULSES + 1):
             header, pixels = take(socket)
-            assert (header.pulse_id, header.frame, header.is_good_frame) == (pulse_id, pulse_id, True)
+            assert (header.head.pulse_id, header.head.frame_index, header.head.is_good_frame) == (
+                pulse_id,
+                pulse_id,
+                True,
+            )
             assert header.detector_name == "JF"
             expected = np.concatenate([frame_pattern(pulse_id, m, SHAPE, "uint16") for m in (0, 1)])
             np.testing.assert_array_equal(pixels, expected)
@@ -150,9 +154,9 @@ def test_a_camera_and_its_images(tmp_path: Path, stack: ExitStack, workers: Work
         before = 0
         for _ in range(10):
             header, pixels = take(socket)
-            assert header.pulse_id > before
-            before = header.pulse_id
-            assert (header.detector_name, header.is_good_frame) == ("DET-CAM", True)
-            np.testing.assert_array_equal(pixels, frame_pattern(header.pulse_id, 0, CAMERA_SHAPE, "uint16"))
+            assert header.head.pulse_id > before
+            before = header.head.pulse_id
+            assert (header.detector_name, header.head.is_good_frame) == ("DET-CAM", True)
+            np.testing.assert_array_equal(pixels, frame_pattern(header.head.pulse_id, 0, CAMERA_SHAPE, "uint16"))
         assert status(runtime, "stream")["shape"] == f"{rows} x {cols}"
     assert leftovers(prefix) == []

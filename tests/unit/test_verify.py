@@ -8,6 +8,8 @@ import pytest
 from detectors.buffer.checks import Tally
 from detectors.buffer.reader import BufferReader
 from detectors.errors import BufferReadError
+from detectors.outputs.hdf5.copy import write_file
+from detectors.outputs.hdf5.selection import PulseRange
 from detectors.verify import CHECKS, verify
 from tests.unit.buffer.make import RawBuffer
 
@@ -91,6 +93,15 @@ def test_a_pixel_that_differs(raw, file):
 def test_metadata_that_differ(raw, file, name, value):
     change(file, name, 1, value)
     assert found(raw, file) == [("hdf5_metadata", 12)]
+
+
+def test_our_own_file_of_modules_that_disagree_is_as_the_buffer_says(raw, tmp_path):
+    for pulse_id, offset in ((12, 9), (14, 17)):  # frame_index, daq_rec
+        raw.poke(raw.path("M01", pulse_id), pulse_id * raw.record_bytes + offset, b"\x7f")
+    write_file(BufferReader(raw.folder), PulseRange(10, 18), tmp_path / "own.h5")
+    with h5py.File(tmp_path / "own.h5") as h5:
+        assert h5["data/JF/is_good_frame"][:, 0].tolist() == [1, 0, 0, 0]
+    assert found(raw, tmp_path / "own.h5") == [("trigger", 12), ("trigger", 14)]
 
 
 def test_a_frame_with_missing_packets_must_not_be_called_good(raw, file):

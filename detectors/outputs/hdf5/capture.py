@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Final, Literal
 
 from detectors.errors import ConfigError
+from detectors.image_head import ImageHead
 from detectors.outputs.hdf5.layout import FileLayout
 from detectors.outputs.hdf5.live import LiveFile, LiveImage
 from detectors.pools.buffer_pool import Lease
-from detectors.wire.array10 import ImageHeader
 
 _LONGEST_FILL: Final = 10_000
 """Missing pulses filled in a row: a longer gap is a source that jumped, not one that lost so many."""
@@ -129,13 +129,12 @@ class Capture:
 
     def fill(self, pulse_id: int) -> None:
         """Append an image that is missing."""
-        self._queue.put((LiveImage(pulse_id), None))
+        self._queue.put(((ImageHead(pulse_id), None), None))
 
-    def offer(self, header: ImageHeader, present: int, lease: Lease) -> None:
+    def offer(self, head: ImageHead, lease: Lease) -> None:
         """Append an image; the lease is taken over."""
         pixels = lease.array.view(self._layout.dtype).reshape(self._layout.image_shape)
-        image = LiveImage(header.pulse_id, header.frame, header.daq_rec, header.is_good_frame, present, pixels)
-        self._queue.put((image, lease))
+        self._queue.put(((head, pixels), lease))
 
     def end(self) -> None:
         """Close the file as soon as what is queued is written."""
@@ -171,7 +170,7 @@ class Capture:
     def _write(self, images: list[LiveImage]) -> None:
         if not images:
             return
-        came = sum(image.pixels is not None for image in images)
+        came = sum(pixels is not None for _, pixels in images)
         if self.error:
             self.failed += came
             return

@@ -49,7 +49,7 @@ def write_on_cluster(
         workers = len(client.scheduler_info(n_workers=-1)["workers"])
         if not workers:
             raise HostError(f"{scheduler}: the Dask scheduler has no workers; start some, or write without --scheduler")
-        held = PulseRange(int(selection.pulse_id[0]), int(selection.pulse_id[-1]), pulses.step)
+        held = PulseRange(int(selection.pulses[0]), int(selection.pulses[-1]), pulses.step)
         parts = list(held.parts(min(workers * _PARTS_PER_WORKER, math.ceil(len(selection) / _LEAST_PULSES))))
         _make_folder(folder)
         try:
@@ -119,8 +119,8 @@ def _join(
     """Write the file that joins ``parts``, given with their images; what no part has reads as zero."""
     images = h5py.VirtualLayout((len(selection), *layout.image_shape), layout.dtype)
     for number, (part, count) in enumerate(parts):
-        first = int(np.searchsorted(selection.pulse_id, np.uint64(part.start)))
-        last = int(np.searchsorted(selection.pulse_id, np.uint64(part.stop), side="right"))
+        first = int(np.searchsorted(selection.pulses, np.uint64(part.start)))
+        last = int(np.searchsorted(selection.pulses, np.uint64(part.stop), side="right"))
         if count != (last - first if selection.present[first:last].any() else 0):
             raise BufferReadError(
                 f"{_part(folder, number)}: has {count} images, expected {last - first}; was the buffer changed meanwhile?"

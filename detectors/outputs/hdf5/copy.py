@@ -99,7 +99,7 @@ class _Images:
         if image is None:
             image = self._own.image = np.empty(layout.image_shape, layout.dtype)
         flat, size = image.reshape(-1).view(np.uint8), layout.frame_bytes
-        pulse_id = int(self._selection.pulse_id[row])
+        pulse_id = int(self._selection.pulses[row])
         for m, module in enumerate(layout.modules):
             part = flat[m * size : (m + 1) * size]
             if self._selection.present[row, m]:

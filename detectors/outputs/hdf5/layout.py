@@ -25,6 +25,7 @@ import numpy as np
 from detectors.buffer.detector_json import DetectorInfo, software_version
 from detectors.buffer.fields import Field
 from detectors.errors import HostError
+from detectors.image_head import IMAGE_HEAD
 from detectors.outputs.hdf5.selection import Selection
 
 DATA: Final = "data"
@@ -37,7 +38,7 @@ _LONG_NAMES: Final = {
     "pulse_id": "machine pulse number",
     "frame_index": "trigger count of the detector",
     "daq_rec": "word of the detector's debug field",
-    "is_good_frame": "1: all modules and packets there, and of one trigger",
+    "is_good_frame": "1: all modules and packets are there, of one trigger, undamaged",
     "module_mask": "bit m: module m is in the image",
 }
 
@@ -105,14 +106,8 @@ def atomic_file(path: Path, **options: Any) -> Iterator[tuple[h5py.File, Path]]:
 def write_metadata(file: h5py.File, layout: FileLayout, selection: Selection) -> h5py.Group:
     """Write all of a file but its images, and return the group of the detector."""
     group = make_group(file, layout)
-    columns = {
-        "pulse_id": selection.pulse_id,
-        "frame_index": selection.frame_index,
-        "daq_rec": selection.daq_rec,
-        "is_good_frame": selection.is_good_frame,
-    }
-    for name, values in columns.items():
-        describe(group.create_dataset(name, data=values.reshape(-1, 1)))
+    for name in IMAGE_HEAD.names or ():
+        describe(group.create_dataset(name, data=selection.heads[name].reshape(-1, 1)))
     describe(group.create_dataset("module_mask", data=module_masks(selection.present)))
     return group
 

@@ -1,6 +1,5 @@
 """An HDF5 file that grows while images come in, and that viewers can follow: single writer, multiple readers (SWMR)."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -8,31 +7,15 @@ import h5py
 import numpy as np
 
 from detectors.errors import HostError
+from detectors.image_head import IMAGE_HEAD, ImageHead
 from detectors.outputs.hdf5.filters import compression
 from detectors.outputs.hdf5.layout import DATA, FileLayout, describe, link_images, make_group, module_masks
 
 _ROWS_PER_CHUNK: Final = 1024
 """Of the metadata datasets."""
 
-_COLUMNS: Final = {
-    "pulse_id": np.dtype("<u8"),
-    "frame_index": np.dtype("<u8"),
-    "daq_rec": np.dtype("<u8"),
-    "is_good_frame": np.dtype("u1"),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class LiveImage:
-    """One image to append; ``pixels`` None: an image that is missing, which reads as zeros."""
-
-    pulse_id: int
-    frame_index: int = 0
-    daq_rec: int = 0
-    is_good_frame: bool = False
-    present: int = 0
-    """Mask of the modules in it."""
-    pixels: np.ndarray | None = None
+LiveImage = tuple[ImageHead, np.ndarray | None]
+"""One image to append; pixels None: an image that is missing, which reads as zeros."""
 
 
 class LiveFile:
@@ -65,7 +48,9 @@ class LiveFile:
             dcpl=plist,
             **self._how.options,
         )
-        self._columns = {name: self._column(group, name, 1, dtype) for name, dtype in _COLUMNS.items()}
+        self._columns = {
+            name: self._column(group, name, 1, dtype) for name, (dtype, *_) in (IMAGE_HEAD.fields or {}).items()
+        }
         words = -(-len(layout.modules) // 64)
         self._masks = self._column(group, "module_mask", words, np.dtype("<u8"))
         link_images(self._file, self._data)
@@ -78,15 +63,16 @@ class LiveFile:
         for dataset in datasets:
             dataset.resize(self.count, axis=0)
         corner = (0,) * len(self._layout.image_shape)
-        for row, image in enumerate(images, first):
-            if image.pixels is not None:
-                chunk = self._how.encode(image.pixels) if self._how.encode else image.pixels
+        for row, (_, pixels) in enumerate(images, first):
+            if pixels is not None:
+                chunk = self._how.encode(pixels) if self._how.encode else pixels
                 self._data.id.write_direct_chunk((row, *corner), chunk)
-                self.bytes += image.pixels.nbytes
+                self.bytes += pixels.nbytes
+        heads = np.array([head[:-1] for head, _ in images], IMAGE_HEAD)
         for name, dataset in self._columns.items():
-            dataset[first:] = np.array([[getattr(image, name)] for image in images], dataset.dtype)
+            dataset[first:] = heads[name][:, None]
         modules = np.arange(len(self._layout.modules), dtype=np.uint64)
-        present = np.array([image.present for image in images], np.uint64)[:, None] >> modules & np.uint64(1)
+        present = np.array([head.present for head, _ in images], np.uint64)[:, None] >> modules & np.uint64(1)
         self._masks[first:] = module_masks(present.astype(bool))
         # The pixels before the numbers: whoever sees a pulse_id can read its image.
         for dataset in datasets:

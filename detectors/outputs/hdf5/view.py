@@ -59,7 +59,7 @@ class _Frames:
     def external(self, group: h5py.Group, name: str, m: int, rows: np.ndarray) -> h5py.Dataset:
         """Return a dataset of module ``m``'s frames in ``rows``, which stay where the buffer has them."""
         layout, module = self.layout, self.layout.modules[m]
-        places = (frame_file(self.reader, int(pulse_id), module) for pulse_id in self.selection.pulse_id[rows])
+        places = (frame_file(self.reader, int(pulse_id), module) for pulse_id in self.selection.pulses[rows])
         segments = [(str(file), offset, layout.frame_bytes) for file, offset in places]
         return group.create_dataset(name, (len(rows), *layout.module_shape), layout.dtype, external=segments)
 

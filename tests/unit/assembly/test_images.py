@@ -1,11 +1,10 @@
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from detectors.assembly.images import FrameLayout, ImageAssembler, ImageNames, is_good
+from detectors.assembly.images import FrameLayout, ImageAssembler, ImageNames
 from detectors.assembly.sync import Matched
 from detectors.frame import FrameHead, RecordShape
+from detectors.image_head import ImageHead
 from detectors.pools.pebble import Pebble
 from detectors.pools.pebble_reader import PebbleReader
 from detectors.pools.segment import least_slot_bytes
@@ -27,11 +26,10 @@ def modules(tmp_path):
         item.close()
 
 
-def put(pebble: Pebble, pulse_id: int, module: int, *, packets=4, frame_index=None) -> None:
+def put(pebble: Pebble, pulse_id: int, module: int, *, packets=4, daq_rec=3) -> None:
     loan = pebble.claim(pulse_id)
     loan.data[:] = frame_pattern(pulse_id, module, SHAPE, "uint16").reshape(-1).view(np.uint8)
-    index = pulse_id * 10 if frame_index is None else frame_index
-    loan.freeze(FrameHead(pulse_id, index, 3, packets, module, expected_packets=4)).close()
+    loan.freeze(FrameHead(pulse_id, pulse_id * 10, daq_rec, packets, module, expected_packets=4)).close()
 
 
 def test_frames_lie_one_below_the_other(modules):
@@ -42,7 +40,7 @@ def test_frames_lie_one_below_the_other(modules):
     out = np.full(assembler.image_bytes, 0xEE, np.uint8)
     header = assembler.assemble(Matched(7, 0b111), out)
     assert header is not None
-    assert (header.pulse_id, header.frame, header.daq_rec, header.is_good_frame) == (7, 70, 3, True)
+    assert header.head == ImageHead(7, 70, 3, True, 0b111)
     assert (header.detector_name, header.pedestal_file, header.gain_file) == ("JF", "/pede.h5", "/gain.h5")
     assert (header.shape, header.dtype) == ((18, 8), "uint16")
     expected = np.concatenate([frame_pattern(7, m, SHAPE, "uint16") for m in range(3)])
@@ -57,7 +55,7 @@ def test_a_missing_module_is_zero_and_the_image_not_good(modules):
     out = np.full(assembler.image_bytes, 0xEE, np.uint8)
     header = assembler.assemble(Matched(7, 0b101), out)
     assert header is not None
-    assert not header.is_good_frame
+    assert header.head == ImageHead(7, 70, 3, False, 0b101)
     image = out.view("<u2").reshape(header.shape)
     assert not image[6:12].any()
     np.testing.assert_array_equal(image[12:], frame_pattern(7, 2, SHAPE, "uint16"))
@@ -74,31 +72,22 @@ def test_an_overwritten_frame_gives_no_image(modules, out):
     assert readers[1].overwritten == 1
 
 
+def test_modules_of_different_recordings_make_no_good_image(modules):
+    pebbles, readers = modules
+    for m, pebble in enumerate(pebbles):
+        put(pebble, 7, m, daq_rec=4 if m == 2 else 3)
+    header = ImageAssembler(LAYOUT, readers, NAMES).assemble(Matched(7, 0b111), None)
+    assert header is not None
+    assert header.head == ImageHead(7, 70, 3, False, 0b111)
+
+
 def test_without_memory_only_the_header_is_made(modules):
     pebbles, readers = modules
     for m, pebble in enumerate(pebbles):
         put(pebble, 7, m, packets=3 if m == 1 else 4)
     header = ImageAssembler(LAYOUT, readers, NAMES).assemble(Matched(7, 0b111), None)
     assert header is not None
-    assert not header.is_good_frame
-
-
-heads = st.builds(
-    FrameHead,
-    pulse_id=st.just(1),
-    frame_index=st.integers(1, 2),
-    daq_rec=st.integers(0, 1),
-    n_recv_packets=st.integers(126, 128),
-    module_id=st.just(0),
-    expected_packets=st.just(128),
-)
-
-
-@given(st.lists(heads, min_size=1, max_size=4))
-def test_good_is_complete_and_of_one_trigger(frames):
-    complete = min(f.n_recv_packets for f in frames) == 128
-    agree = len({f.frame_index for f in frames}) == 1
-    assert is_good(frames) == (complete and agree)
+    assert not header.head.is_good_frame
 
 
 @pytest.mark.parametrize(("shape", "image"), [((512, 1024), (2048, 1024)), ((3, 4, 5), (12, 4, 5)), ((), (4,))])

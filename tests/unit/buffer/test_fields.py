@@ -11,6 +11,7 @@ from detectors.buffer.detector_json import DetectorInfo, read_detector_json, reg
 from detectors.buffer.fields import Field, field_names
 from detectors.buffer.reader import Frame
 from detectors.errors import BufferReadError, ConfigError
+from detectors.frame import FrameHead
 
 IMAGE = Field("image", "uint16", (2, 3), 0, 12)
 SPECTRUM = Field("spectrum", "float64", (2,), 12, 16)
@@ -46,14 +47,14 @@ def test_without_fields_the_file_says_nothing_of_them(tmp_path: Path) -> None:
 
 def test_a_frame_gives_its_fields() -> None:
     data = np.arange(28, dtype=np.uint8)
-    frame = Frame("M00", 1, 1, 0, 2, 0, data, (IMAGE, SPECTRUM))
+    frame = Frame("M00", FrameHead(1, 1, 0, 2, 0), data, (IMAGE, SPECTRUM))
     np.testing.assert_array_equal(frame.field("image"), data[:12].view("<u2").reshape(2, 3))
     np.testing.assert_array_equal(frame.field("spectrum"), data[12:].view("<f8"))
     assert np.shares_memory(frame.field("spectrum"), data)
     with pytest.raises(BufferReadError, match="no field 'laser', expected one of: image, spectrum"):
         frame.field("laser")
     with pytest.raises(BufferReadError, match="expected one of: none: its data is one array"):
-        Frame("M00", 1, 1, 0, 2, 0, data).field("image")
+        Frame("M00", FrameHead(1, 1, 0, 2, 0), data).field("image")
 
 
 @pytest.mark.parametrize(

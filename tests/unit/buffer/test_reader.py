@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from detectors.buffer.layout import LAST_PULSE
 from detectors.buffer.reader import BufferReader
 from detectors.buffer.writer import BufferWriter
 from detectors.errors import BufferReadError
-from detectors.frame import RECORD_HEADER, SIDECAR
+from detectors.frame import RECORD_HEADER, SIDECAR, Damage, FrameHead
 from tests.unit.buffer.make import FrameMaker, RawBuffer, pixels
 
 BASE = 12_345_000
@@ -31,10 +32,20 @@ def test_a_frame_is_what_was_written(raw):
     reader = BufferReader(raw.folder)
     for pulse_id in (BASE + 2, BASE + 999, BASE + 1000):
         frame = reader.read_frame(pulse_id, "M01")
-        assert (frame.module, frame.pulse_id, frame.frame_index) == ("M01", pulse_id, pulse_id + 7)
-        assert (frame.daq_rec, frame.n_recv_packets, frame.module_id) == (3, 128, 1)
+        assert (frame.module, frame.pulse_id, frame.head.frame_index) == ("M01", pulse_id, pulse_id + 7)
+        assert (frame.head.daq_rec, frame.head.n_recv_packets, frame.head.module_id) == (3, 128, 1)
         assert frame.data.dtype == np.dtype("<u2")
+        assert frame.head == FrameHead(pulse_id, pulse_id + 7, 3, 128, 1, 1_000 + pulse_id, expected_packets=128)
         np.testing.assert_array_equal(frame.data, raw.frame("M01", pulse_id))
+
+
+def test_a_head_says_what_the_sidecar_knows(raw):
+    raw.put("M00", BASE + 4, packets=126, missing=b"\5")
+    raw.put("M00", BASE + 5, sidecar=False)
+    reader = BufferReader(raw.folder, "M00")
+    assert reader.read_frame(BASE + 4).head.missing == b"\5" + bytes(31)
+    assert not reader.read_frame(BASE + 4).head.is_complete
+    assert reader.read_frame(BASE + 5).head[3:] == (128, 0, 0, Damage.NONE, 0, b"")
 
 
 def test_frames_are_read_only_views_that_outlive_the_reader(raw):
@@ -42,6 +53,17 @@ def test_frames_are_read_only_views_that_outlive_the_reader(raw):
     assert not data.flags.writeable
     assert not data.flags.owndata
     np.testing.assert_array_equal(data, raw.frame("M00", BASE + 2))
+
+
+def test_a_closed_reader_reads_no_more(raw):
+    with BufferReader(raw.folder, "M00") as reader:
+        data = reader.read_frame(BASE + 2).data
+        descriptors = len(os.listdir("/proc/self/fd"))
+    reader.close()
+    assert len(os.listdir("/proc/self/fd")) < descriptors
+    np.testing.assert_array_equal(data, raw.frame("M00", BASE + 2))
+    with pytest.raises(BufferReadError, match="the reader is closed"):
+        reader.read_frame(BASE + 2)
 
 
 def test_an_image_has_the_modules_one_below_the_other(raw):
@@ -83,7 +105,13 @@ def test_an_image_is_not_good_with_missing_packets_or_another_trigger(raw):
     assert not reader.is_good(reader.read_image(BASE + 2))
     raw.put("M01", BASE + 2)
     assert reader.is_good(reader.read_image(BASE + 2))
-    raw.poke(raw.path("M01", BASE), 2 * raw.record_bytes + 9, b"\0")
+    for offset in (9, 17):  # frame_index, daq_rec
+        raw.put("M01", BASE + 2)
+        raw.poke(raw.path("M01", BASE), 2 * raw.record_bytes + offset, b"\0")
+        assert not reader.is_good(reader.read_image(BASE + 2))
+    raw.put("M01", BASE + 2)
+    assert reader.is_good(reader.read_image(BASE + 2))
+    raw.poke(raw.meta("M01", BASE), 2 * 64 + 16, b"\1")  # damage: Truncated
     assert not reader.is_good(reader.read_image(BASE + 2))
 
 
@@ -103,6 +131,14 @@ def test_a_range_yields_what_is_there(raw, start, stop, step, expected):
     reader = BufferReader(raw.folder, "M00")
     assert [f.pulse_id - BASE for f in reader.frames(start, stop, step)] == expected
     assert [int(p) - BASE for p in reader.pulses(start, stop, step)] == expected
+
+
+def test_a_range_far_longer_than_the_buffer_takes_no_time(raw):
+    reader = BufferReader(raw.folder, "M00")
+    assert len(reader.pulses(0, LAST_PULSE)) == 5
+    assert reader.file_numbers(BASE + 1000) == [BASE + 1000]
+    assert reader.file_numbers(0, BASE + 999) == [BASE]
+    assert reader.file_numbers(BASE + 2000) == []
 
 
 def test_images_of_a_range(raw):

@@ -5,6 +5,7 @@ import pytest
 import zmq
 
 from detectors.errors import HostError
+from detectors.image_head import ImageHead
 from detectors.outputs.zmq_image import FullStream, PulseStream, ReducedStream
 from detectors.pools.buffer_pool import BufferPool
 from detectors.wire.array10 import ImageHeader, decode_image
@@ -14,7 +15,7 @@ NBYTES = 2 * 256 * 256  # above ZMQ's copy threshold, so that leases are really 
 
 
 def header(pulse_id: int) -> ImageHeader:
-    return ImageHeader(pulse_id, pulse_id, True, 0, "JF", "uint16", SHAPE)
+    return ImageHeader(ImageHead(pulse_id, pulse_id, 0, True), "JF", "uint16", SHAPE)
 
 
 @pytest.fixture
@@ -90,8 +91,8 @@ def test_full_shares_all_images_among_the_workers(context, pool):
     for worker in workers:
         while worker.poll(300):
             received.append(decode_image(worker.recv_multipart()))
-    assert sorted(h.pulse_id for h, _ in received) == list(range(1, 21))
-    assert all(pixels is not None and (pixels == h.pulse_id).all() for h, pixels in received)
+    assert sorted(h.head.pulse_id for h, _ in received) == list(range(1, 21))
+    assert all(pixels is not None and (pixels == h.head.pulse_id).all() for h, pixels in received)
     until(lambda: pool.available == 16, full)
     assert check_balance(full).written == 20
     for socket in (full, *workers):
@@ -112,7 +113,7 @@ def test_full_drops_and_counts_when_its_worker_is_slow(context, pool):
     stats = check_balance(full)
     assert stats.dropped > 300
     assert pool.available >= 16 - 3
-    got = [decode_image(receive(worker))[0].pulse_id for _ in sent]
+    got = [decode_image(receive(worker))[0].head.pulse_id for _ in sent]
     assert got == sent
     assert stats.written == len(sent)
     for socket in (full, worker):
@@ -140,10 +141,10 @@ def test_reduced_sends_every_header_and_some_images(context, pool):
         until(lambda: pool.available > 0, reduced)
     for subscriber in subscribers:
         messages = [decode_image(receive(subscriber)) for _ in range(100)]
-        assert [h.pulse_id for h, _ in messages] == list(range(100))
-        with_pixels = [h.pulse_id for h, pixels in messages if pixels is not None]
+        assert [h.head.pulse_id for h, _ in messages] == list(range(100))
+        with_pixels = [h.head.pulse_id for h, pixels in messages if pixels is not None]
         assert with_pixels == list(range(0, 100, 4))
-        assert all((pixels == h.pulse_id).all() for h, pixels in messages if pixels is not None)
+        assert all((pixels == h.head.pulse_id).all() for h, pixels in messages if pixels is not None)
     stats = check_balance(reduced)
     assert (stats.written, stats.dropped, reduced.with_pixels) == (100, 0, 25)
     until(lambda: pool.available == 16, reduced)
@@ -190,7 +191,7 @@ def test_a_stream_that_is_switched_off_sends_nothing(context, pool):
     assert (stats.disabled, stats.state, stats.enabled) == (1, "Disabled", False)
     reduced.enabled = True
     reduced.send(header(2), None, 1000.0)
-    assert decode_image(receive(subscriber))[0].pulse_id == 2
+    assert decode_image(receive(subscriber))[0].head.pulse_id == 2
     for socket in (reduced, subscriber):
         socket.close()
 

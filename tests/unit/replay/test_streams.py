@@ -64,8 +64,12 @@ def test_images_are_array_1_0(raw, context):
     replay(reader, target, start=6, stop=7)
     for pulse_id, good in ((6, True), (7, False)):
         header, image = decode_image(sock.recv_multipart())
-        assert (header.pulse_id, header.frame, header.is_good_frame) == (pulse_id, pulse_id + 7, good)
-        assert (header.daq_rec, header.detector_name, header.pedestal_file) == (3, "JF", "p.h5")
+        assert (header.head.pulse_id, header.head.frame_index, header.head.is_good_frame) == (
+            pulse_id,
+            pulse_id + 7,
+            good,
+        )
+        assert (header.head.daq_rec, header.detector_name, header.pedestal_file) == (3, "JF", "p.h5")
         below = raw.frame("M01", pulse_id) if good else np.zeros((8, 16))
         np.testing.assert_array_equal(image, np.vstack([raw.frame("M00", pulse_id), below]))
     sock.close()

@@ -7,13 +7,11 @@ from hypothesis import strategies as st
 
 from detectors.errors import WireError
 from detectors.geometry import PIXEL_TYPES
+from detectors.image_head import ImageHead
 from detectors.wire.array10 import NO_DATA, ImageHeader, decode_header, decode_image, encode_header
 
 HEADER = ImageHeader(
-    pulse_id=12_345_999,
-    frame=7,
-    is_good_frame=True,
-    daq_rec=3,
+    ImageHead(12_345_999, frame_index=7, daq_rec=3, is_good_frame=True),
     detector_name="JF01",
     dtype="uint16",
     shape=(4, 3),
@@ -23,10 +21,7 @@ HEADER = ImageHeader(
 
 headers = st.builds(
     ImageHeader,
-    pulse_id=st.integers(0, 2**64 - 1),
-    frame=st.integers(0, 2**64 - 1),
-    is_good_frame=st.booleans(),
-    daq_rec=st.integers(0, 2**64 - 1),
+    head=st.builds(ImageHead, *[st.integers(0, 2**64 - 1)] * 3, st.booleans(), st.just(0)),
     detector_name=st.text(max_size=20),
     dtype=st.sampled_from(PIXEL_TYPES),
     shape=st.lists(st.integers(1, 5), min_size=1, max_size=3).map(tuple),
@@ -60,7 +55,7 @@ def test_a_header_without_data_announces_two_by_two_and_eight_bytes(dtype):
     assert np.frombuffer(NO_DATA, json.loads(text)["type"]).reshape(2, 2).sum() == 0
     decoded, pixels = decode_image([text, NO_DATA])
     assert pixels is None
-    assert (decoded.pulse_id, decoded.frame) == (HEADER.pulse_id, HEADER.frame)
+    assert (decoded.head.pulse_id, decoded.head.frame_index) == (HEADER.head.pulse_id, HEADER.head.frame_index)
 
 
 @given(headers, st.randoms(use_true_random=False))
@@ -106,7 +101,7 @@ def test_a_missing_key_is_named():
 
 def test_zero_and_one_are_taken_for_booleans():
     tree = json.loads(encode_header(HEADER)) | {"is_good_frame": 0}
-    assert decode_header(json.dumps(tree).encode()).is_good_frame is False
+    assert decode_header(json.dumps(tree).encode()).head.is_good_frame is False
 
 
 @pytest.mark.parametrize("parts", [[], [encode_header(HEADER)], [encode_header(HEADER), b"", b""]])

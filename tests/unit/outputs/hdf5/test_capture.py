@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detectors.errors import ConfigError, HostError
+from detectors.image_head import ImageHead
 from detectors.outputs.hdf5.capture import Capture, CaptureRequest, Selector
 from detectors.outputs.hdf5.layout import FileLayout
-from detectors.outputs.hdf5.live import LiveFile, LiveImage
+from detectors.outputs.hdf5.live import LiveFile
 from detectors.pools.buffer_pool import BufferPool
-from detectors.wire.array10 import ImageHeader
 
 LAYOUT = FileLayout("JF", ("M00", "M01"), (4, 8), np.dtype("<u2"))
 FILE = Path("/tmp/capture.h5")
@@ -92,12 +92,12 @@ def test_a_reader_follows_the_file(tmp_path, compress):
         assert isinstance(data, h5py.Dataset)
         assert isinstance(pulses, h5py.Dataset)
         assert data.shape == (0, 8, 8)
-        writer.append([LiveImage(7, 17, 1, True, 3, pixels(7))])
+        writer.append([(ImageHead(7, 17, 1, True, 3), pixels(7))])
         for dataset in (data, pulses):
             dataset.refresh()
         assert pulses[:, 0].tolist() == [7]
         np.testing.assert_array_equal(data[0], pixels(7))
-        writer.append([LiveImage(8), LiveImage(9, 19, 1, False, 1, pixels(9))])
+        writer.append([(ImageHead(8), None), (ImageHead(9, 19, 1, False, 1), pixels(9))])
         data.refresh()
         assert data.shape == (3, 8, 8)
         assert not data[1].any()
@@ -136,7 +136,7 @@ def test_a_capture_writes_all_and_gives_its_memory_back(tmp_path):
     for pulse_id in range(50):
         buffer = pool.acquire()
         buffer.copy_from(pixels(pulse_id))
-        capture.offer(ImageHeader(pulse_id, pulse_id, True, 0, "JF", "uint16", (8, 8)), 3, buffer.freeze())
+        capture.offer(ImageHead(pulse_id, pulse_id, 0, True, 3), buffer.freeze())
     capture.fill(50)
     capture.end()
     capture.join()
@@ -160,7 +160,7 @@ def test_a_disk_that_refuses_is_counted(tmp_path, monkeypatch):
     for pulse_id in range(4):
         buffer = pool.acquire()
         buffer.copy_from(pixels(pulse_id))
-        capture.offer(ImageHeader(pulse_id, pulse_id, True, 0, "JF", "uint16", (8, 8)), 3, buffer.freeze())
+        capture.offer(ImageHead(pulse_id, pulse_id, 0, True, 3), buffer.freeze())
     capture.end()
     capture.join()
     assert (capture.written, capture.failed) == (0, 4)

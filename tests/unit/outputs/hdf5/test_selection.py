@@ -3,8 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from detectors.buffer.layout import LAST_PULSE
 from detectors.errors import BufferReadError, ConfigError
-from detectors.outputs.hdf5.selection import LAST_PULSE, PulseRange, select
+from detectors.outputs.hdf5.selection import PulseRange, select
 from tests.unit.outputs.hdf5.conftest import START
 
 
@@ -46,7 +47,7 @@ def test_wrong_requests_name_every_mistake(request_, messages):
 
 @pytest.mark.parametrize(("stop", "last"), [(START + 9, START + 9), (START + 11, START + 9), (START + 12, START + 12)])
 def test_a_stop_that_the_steps_do_not_reach_is_not_included(reader, stop, last):
-    assert select(reader, PulseRange(START, stop, 3), "skip").pulse_id[-1] == last
+    assert select(reader, PulseRange(START, stop, 3), "skip").pulses[-1] == last
 
 
 @pytest.mark.parametrize("missing", ["skip", "fill"])
@@ -60,23 +61,20 @@ def test_what_is_selected_agrees_with_the_reader(reader, missing, step):
             image = reader.read_image(pulse_id, allow_missing=True)
         except BufferReadError:
             if missing == "fill":
-                wanted.append((pulse_id, 0, 0, 0, [False, False]))
+                wanted.append(((pulse_id, 0, 0, 0), [False, False]))
             continue
-        first = next(frame for frame in image.frames if frame)
         present = [frame is not None for frame in image.frames]
-        wanted.append((pulse_id, first.frame_index, first.daq_rec, int(reader.is_good(image)), present))
-    assert found.pulse_id.tolist() == [w[0] for w in wanted]
-    assert found.frame_index.tolist() == [w[1] for w in wanted]
-    assert found.daq_rec.tolist() == [w[2] for w in wanted]
-    assert found.is_good_frame.tolist() == [w[3] for w in wanted]
-    assert found.present.tolist() == [w[4] for w in wanted]
+        wanted.append((reader.image_head(image)[:4], present))
+    assert found.heads.tolist() == [w[0] for w in wanted]
+    assert found.present.tolist() == [w[1] for w in wanted]
 
 
-def test_an_image_of_two_triggers_is_not_good(raw, reader):
+@pytest.mark.parametrize("offset", [9, 17])
+def test_an_image_of_two_triggers_or_recordings_is_not_good(raw, reader, offset):
     path = raw.path("M01", START + 1)
-    raw.poke(path, (START + 1) % 1000 * raw.record_bytes + 9, (77).to_bytes(8, "little"))
+    raw.poke(path, (START + 1) % 1000 * raw.record_bytes + offset, (77).to_bytes(8, "little"))
     found = select(reader, PulseRange(START, START + 2), "skip")
-    assert found.is_good_frame.tolist() == [1, 0, 1]
+    assert found.heads["is_good_frame"].tolist() == [1, 0, 1]
 
 
 def test_a_range_far_longer_than_the_buffer_is_no_burden(reader):

@@ -87,7 +87,7 @@ def test_every_update_is_an_event_and_lands_on_disk(rig: Callable[..., MonitorRi
     assert (status.updates.match, status.updates.missed, status.pulse_id, status.state) == (3, 2, 9, "Receiving")
     frame = r.frame(6)
     np.testing.assert_array_equal(frame.data, r.source.pixels(6))
-    assert (frame.pulse_id, frame.frame_index, frame.n_recv_packets) == (6, 6, 1)
+    assert (frame.pulse_id, frame.head.frame_index, frame.head.n_recv_packets) == (6, 6, 1)
 
 
 def test_updates_before_the_run_is_enabled_are_counted(rig: Callable[..., MonitorRig]) -> None:
@@ -209,7 +209,7 @@ def test_events_and_updates_meet_in_either_order(rig: Callable[..., MonitorRig])
     r.written(2)
     frame = r.frame(2)
     np.testing.assert_array_equal(frame.data, r.source.pixels(2))
-    assert frame.daq_rec == 77
+    assert frame.head.daq_rec == 77
 
 
 def test_the_outcomes_of_lcls_are_counted(rig: Callable[..., MonitorRig]) -> None:
@@ -537,7 +537,7 @@ def test_several_pvs_make_one_event(rig: Callable[..., MonitorRig]) -> None:
     r.written(1)
     frame = r.frame(1)
     expected = b"".join(s.pixels(1).tobytes() for s in sources)
-    assert (frame.data.tobytes(), frame.n_recv_packets) == (expected, 3)
+    assert (frame.data.tobytes(), frame.head.n_recv_packets) == (expected, 3)
     # one that lacks leaves its place empty, and says so
     r.l1(2)
     sources[0].send(2)
@@ -548,7 +548,7 @@ def test_several_pvs_make_one_event(rig: Callable[..., MonitorRig]) -> None:
     r.written(2)
     frame = r.frame(2)
     expected = sources[0].pixels(2).tobytes() + bytes(5) + sources[2].pixels(2).tobytes()
-    assert (frame.data.tobytes(), frame.n_recv_packets) == (expected, 2)
+    assert (frame.data.tobytes(), frame.head.n_recv_packets) == (expected, 2)
     np.testing.assert_array_equal(frame.field("F0"), sources[0].pixels(2))
     np.testing.assert_array_equal(frame.field("F2"), sources[2].pixels(2))
     np.testing.assert_array_equal(r.frame(1).field("F1"), sources[1].pixels(1))

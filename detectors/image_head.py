@@ -1,0 +1,80 @@
+"""The head of an image, made from the heads of its frames, and the one rule for a good image. Pure.
+
+An image is good when every module is there, with every packet, all of one trigger (``frame_index``) and of one recording
+(``daq_rec``), and no damage says that pixels are wrong. Reader, streams, live capture, HDF5 files and ``verify`` all ask here.
+"""
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from detectors.frame import FRAME_HEAD, Damage, FrameHead
+
+SPOILS: Final = (
+    Damage.TRUNCATED
+    | Damage.OUT_OF_SYNCH
+    | Damage.CORRUPTED
+    | Damage.DROPPED_CONTRIBUTION
+    | Damage.MISSING_DATA
+    | Damage.TIMED_OUT
+)
+"""Damage that says that pixels are wrong, missing or of another event. A late frame, or one whose pulse_id had to be
+replaced, has all its pixels: OUT_OF_ORDER and BAD_PULSE do not spoil an image."""
+
+IMAGE_HEAD: Final = np.dtype([("pulse_id", "<u8"), ("frame_index", "<u8"), ("daq_rec", "<u8"), ("is_good_frame", "u1")])
+"""Images in an array: the columns of an HDF5 file."""
+
+
+class ImageHead(NamedTuple):
+    """What is known of one image beside its pixels."""
+
+    pulse_id: int
+    frame_index: int = 0
+    """Of the first module that is there, as ``daq_rec``; 0 when none is."""
+    daq_rec: int = 0
+    is_good_frame: bool = False
+    present: int = 0
+    """Mask of the modules that are there: bit m for module m."""
+
+
+def is_good(frames: Sequence[FrameHead | None]) -> bool:
+    """Return whether an image is good; ``frames`` has one head for each module, None for one that is missing."""
+    first = frames[0]
+    if first is None:
+        return False
+    trigger = first.frame_index, first.daq_rec
+    return all(
+        frame is not None
+        and frame.is_complete
+        and (frame.frame_index, frame.daq_rec) == trigger
+        and not (frame.damage and frame.damage & SPOILS)
+        for frame in frames
+    )
+
+
+def image_head(pulse_id: int, frames: Sequence[FrameHead | None]) -> ImageHead:
+    """Return the head of an image; ``frames`` as for ``is_good``."""
+    present = sum(1 << m for m, frame in enumerate(frames) if frame)
+    first = next(filter(None, frames), None)
+    if first is None:
+        return ImageHead(pulse_id)
+    return ImageHead(pulse_id, first.frame_index, first.daq_rec, is_good(frames), present)
+
+
+def image_heads(pulses: np.ndarray, frames: np.ndarray, held: np.ndarray) -> np.ndarray:
+    """Return IMAGE_HEAD[n] of many images, by the same rules.
+
+    ``pulses`` is uint64[n], ``frames`` FRAME_HEAD[n, modules], and ``held`` bool[n, modules] says which of them are there.
+    """
+    assert frames.dtype == FRAME_HEAD
+    heads = np.zeros(len(pulses), IMAGE_HEAD)
+    heads["pulse_id"] = pulses
+    first = frames[np.arange(len(pulses)), held.argmax(axis=1)]
+    there = held.any(axis=1)
+    good = held & (frames["n_recv_packets"] >= frames["expected_packets"]) & (frames["damage"] & int(SPOILS) == 0)
+    for name in ("frame_index", "daq_rec"):
+        heads[name] = np.where(there, first[name], 0)
+        good &= frames[name] == frames[name][:, :1]
+    heads["is_good_frame"] = good.all(axis=1)
+    return heads
