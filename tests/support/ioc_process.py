@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -14,13 +13,11 @@ from p4p.client.thread import Context
 from detectors.runtime import Runtime
 from detectors.workers.control import request
 from tests.support.epics_env import epics_variables
+from tests.support.process import Process
 from tests.support.waiting import until
 
-ROOT = Path(__file__).parents[2]
-DEADLINE_S = 20.0
 
-
-class IocProcess:
+class IocProcess(Process):
     """Context manager. ``command`` is run with EPICS on ports of its own and must print READY."""
 
     def __init__(self, prefix: str, *command: str, variables: Mapping[str, str] | None = None) -> None:
@@ -29,58 +26,19 @@ class IocProcess:
         self.variables = dict(variables or epics_variables())
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("EPICS_", "CAPROTO_"))}
         self.environment = inherited | self.variables
-        self.lines: list[str] = []
-        self._ready = threading.Event()
-        self.process = subprocess.Popen(
-            [sys.executable, *command],
-            cwd=ROOT,
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        self._reader = threading.Thread(target=self._read)
-        self._reader.start()
         self._pva: Context | None = None
+        super().__init__(*command, environment=self.environment)
 
     def __enter__(self) -> Self:
-        while not self._ready.wait(0.05):
-            if self.process.poll() is not None:
-                self._reader.join()
-                assert self.process.stdout is not None
-                self.process.stdout.close()
-                raise AssertionError("the IOC ended:\n" + "\n".join(self.lines))
-        return self
+        return self.ready()
 
     def __exit__(self, *_: object) -> None:
-        self.close_clients()
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            try:
-                self.process.wait(DEADLINE_S)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
-                raise
-        self._reader.join()
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.lines.append(line.rstrip())
-            if line.startswith("READY " + self.prefix):
-                self._ready.set()
+        self.stop()
 
     def stop(self, number: int = signal.SIGTERM) -> int:
-        """Send a signal and return the exit code."""
+        """Send a signal unless it has ended, and return the exit code."""
         self.close_clients()
-        self.process.send_signal(number)
-        code = self.process.wait(DEADLINE_S)
-        self._reader.join()
-        return code
+        return self.end(number)
 
     def close_clients(self) -> None:
         if self._pva is not None:

@@ -3,8 +3,6 @@
 import json
 import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -14,48 +12,20 @@ from detectors.run_state import Service
 from detectors.runtime import Runtime
 from detectors.stats import MonitorStatus, UpdateStats
 from detectors.wire.timing import TimingEvent, encode_timing
-from detectors.workers.control import request
-from tests.support.waiting import until
+from tests.support.process import WorkerProcess
 
 PREFIX = "T:MONITOR:"
 EPOCH_NS = 1_700_000_000 * 10**9
 
 
-class MonitorProcess:
+class MonitorProcess(WorkerProcess):
     """The worker of the source CAM."""
 
     def __init__(self, config: Path, *args: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "ioc", "monitor", str(config), *args],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self.log = ""
-
-    def ready(self) -> "MonitorProcess":
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        assert line.startswith("READY"), f"ended with {self.end()}: {self.log}"
-        return self
-
-    def ask(self, command: str, timeout_s: float = 5.0, **args: Any) -> Any:
-        return request(Runtime(PREFIX).command("pva.CAM"), command, timeout_s, **args)
-
-    def status(self) -> dict[str, Any]:
-        return self.ask("status")
-
-    def until(self, condition: Callable[[dict[str, Any]], Any], seconds: float = 10.0) -> dict[str, Any]:
-        return until(self.status, condition, seconds)
+        super().__init__(PREFIX, "pva.CAM", "monitor", str(config), *args)
 
     def enabled(self) -> dict[str, Any]:
         return self.until(lambda s: s["run_state"] == "Enabled")
-
-    def end(self, number: int = signal.SIGTERM) -> int:
-        if self.process.poll() is None:
-            self.process.send_signal(number)
-        _, self.log = self.process.communicate(timeout=10)
-        return self.process.returncode
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import h5py
@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 
 from tests.support.epics_env import free_ports
+from tests.support.process import Process
+from tests.support.waiting import until
 from tests.unit.buffer.make import RawBuffer
 
 ROWS, COLS, PACKETS = 16, 64, 8
@@ -129,20 +131,10 @@ enabled = false
 def test_a_replayed_run_received_again_is_byte_for_byte_the_same(raw, tmp_path, short_runtime_dir):
     ports = free_ports(2)
     config = receivers_config(tmp_path / "jf.toml", ports, tmp_path / "again")
-    receivers = []
-    try:
-        for i in range(2):
-            process = subprocess.Popen(
-                [sys.executable, "-m", "ioc", "receive", str(config), f"M{i:02}"],
-                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            )  # fmt: skip
-            receivers.append(process)
-            assert process.stdout is not None
-            said = ""
-            while "READY" not in said:
-                line = process.stdout.readline()
-                assert line, said
-                said += line
+    with ExitStack() as stack:
+        receivers = [
+            stack.enter_context(Process("-m", "ioc", "receive", str(config), f"M{i:02}").ready()) for i in range(2)
+        ]
         printed = run(
             "replay", raw.folder, "--geometry", f"jungfrau:{PACKETS}", "--rate", 100,
             "--udp", f"127.0.0.1:{ports[0]}", "--udp", f"127.0.0.1:{ports[1]}",
@@ -150,16 +142,10 @@ def test_a_replayed_run_received_again_is_byte_for_byte_the_same(raw, tmp_path, 
         assert "30 pulses, 59 frames" in printed
         again = tmp_path / "again" / "JF"
         last = raw.record_bytes * 19
-        deadline = time.monotonic() + 10
         for module in raw.modules:
             path = again / module / "12300000" / "12346000.bin"
-            while not (path.exists() and path.read_bytes()[last] == 0xBE) and time.monotonic() < deadline:
-                time.sleep(0.02)
-    finally:
-        for process in receivers:
-            process.terminate()
-        output = [process.communicate(timeout=10)[0] for process in receivers]
-    assert [process.returncode for process in receivers] == [0, 0], output
+            until(lambda path=path: path.exists() and path.read_bytes()[last] == 0xBE)
+        assert [process.end() for process in receivers] == [0, 0], [process.text for process in receivers]
     for module in raw.modules:
         for pulse_id in (12_345_990, 12_346_000):
             ours, theirs = (

@@ -1,9 +1,6 @@
 """The writer of live images as a process of its own, between modules that this test plays and a reader that follows."""
 
 import os
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,42 +12,29 @@ import pytest
 import zmq
 
 from detectors.errors import CommandError
-from detectors.runtime import Runtime
-from detectors.stats import CaptureStatus, ImageStats, OutputStats, PoolStats, SyncStats, balance
-from detectors.workers.control import request
-from tests.support.waiting import until
+from detectors.stats import CaptureStatus
+from tests.support.balance import imbalance
+from tests.support.process import WorkerProcess
 from tests.system.test_stream import CONFIG, Module, expected
 
 assert hdf5plugin.FILTERS  # imported for the filters that it registers
 
 
-class Bench:
+class Bench(WorkerProcess):
     """A running writer and the modules that it gathers from."""
 
     def __init__(self, folder: Path, stack: ExitStack, more: str) -> None:
         prefix = f"T{os.getpid()}:"
         text = CONFIG.format(prefix=prefix, folder=folder, more=f'[hdf5]\nfolder = "{folder}"\n{more}')
         (folder / "config.toml").write_text(text)
-        self.runtime = Runtime(prefix)
+        super().__init__(prefix, "hdf5", "capture", str(folder / "config.toml"))
+        stack.enter_context(self.ready())
         self.context = zmq.Context()
         stack.callback(self.context.destroy, linger=0)
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "ioc", "capture", str(folder / "config.toml")], stdout=subprocess.PIPE, text=True
-        )
-        stack.callback(self.end)
-        assert self.process.stdout is not None
-        assert self.process.stdout.readline().startswith("READY hdf5")
         self.modules = [Module(self.runtime, m, self.context) for m in (0, 1)]
         for module in self.modules:
             stack.callback(module.close)
             module.wait_for_subscriber(module.notify)
-
-    def end(self) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
-        assert self.process.stdout is not None
-        self.process.stdout.close()
 
     def send(self, pulse_id: int) -> None:
         """Send one pulse, and wait until it has its fate: the ring of these modules is short."""
@@ -59,29 +43,13 @@ class Bench:
             module.send(pulse_id)
         self.until(lambda s: s["images"]["matched"] == before + 1)
 
-    def command(self, name: str, **args: object):
-        return request(self.runtime.command("hdf5"), name, timeout_s=5, **args)
-
-    def status(self) -> dict:
-        return self.command("status")
-
-    def until(self, condition, timeout_s: float = 10.0) -> dict:
-        return until(self.status, condition, timeout_s)
-
     def check_balance(self) -> dict:
         tree = self.until(lambda s: s["output"]["queued"] == 0)
-        status = CaptureStatus(
-            sync=SyncStats(**tree["sync"]),
-            images=ImageStats(**tree["images"]),
-            output=OutputStats(**tree["output"]),
-            pool=PoolStats(**tree["pool"]),
-        )
-        assert not any(balance(status).values()), balance(status)
+        assert not imbalance(CaptureStatus, tree)
         return tree
 
     def stop(self) -> None:
-        self.process.send_signal(signal.SIGTERM)
-        assert self.process.wait(5) == 0
+        assert self.end() == 0
 
 
 @pytest.fixture
@@ -99,10 +67,10 @@ def dataset(file: h5py.File, name: str) -> h5py.Dataset:
 def test_a_capture_that_is_followed_and_one_that_is_finished(short_runtime_dir, stack):
     bench = Bench(short_runtime_dir, stack, 'missing = "fill"\n')
     bench.send(1)  # before any capture: counted, not written
-    path = bench.command("capture", file="{detector}_{number:03}.h5", images=6)
+    path = bench.ask("capture", file="{detector}_{number:03}.h5", images=6)
     assert path == f"{short_runtime_dir}/JF_001.h5"
     with pytest.raises(CommandError, match="still being written"):
-        bench.command("capture", file="other.h5")
+        bench.ask("capture", file="other.h5")
     for pulse_id in (2, 3):
         bench.send(pulse_id)
     bench.until(lambda s: s["captured"] == 2)
@@ -120,9 +88,9 @@ def test_a_capture_that_is_followed_and_one_that_is_finished(short_runtime_dir, 
             np.testing.assert_array_equal(image, expected(pulse_id) if pulse_id != 5 else 0)
     tree = bench.check_balance()
     assert (tree["captured"], tree["filled"], tree["output"]["written"], tree["output"]["disabled"]) == (6, 1, 5, 2)
-    path = bench.command("capture", file="second.h5")
+    path = bench.ask("capture", file="second.h5")
     bench.send(9)
-    assert bench.command("finish") == path
+    assert bench.ask("finish") == path
     tree = bench.until(lambda s: s["state"] == "Idle")
     assert (tree["captures"], tree["captured"]) == (2, 1)
     assert bench.check_balance()["output"]["written"] == 6
@@ -131,7 +99,7 @@ def test_a_capture_that_is_followed_and_one_that_is_finished(short_runtime_dir, 
 
 def test_a_range_of_pulses_compressed(short_runtime_dir, stack):
     bench = Bench(short_runtime_dir, stack, 'compression = "bslz4"\n')
-    path = bench.command("capture", file="range.h5", start=10, stop=20, step=5)
+    path = bench.ask("capture", file="range.h5", start=10, stop=20, step=5)
     for pulse_id in range(8, 23):
         bench.send(pulse_id)
     bench.until(lambda s: s["state"] == "Idle")
@@ -144,7 +112,7 @@ def test_a_range_of_pulses_compressed(short_runtime_dir, stack):
 
 def test_what_is_being_captured_is_whole_when_the_writer_is_stopped(short_runtime_dir, stack):
     bench = Bench(short_runtime_dir, stack, "")
-    path = bench.command("capture", file="cut.h5")
+    path = bench.ask("capture", file="cut.h5")
     for pulse_id in range(1, 6):
         bench.send(pulse_id)
     bench.stop()
@@ -163,8 +131,8 @@ def test_what_is_being_captured_is_whole_when_the_writer_is_stopped(short_runtim
 def test_wrong_captures_are_refused(short_runtime_dir, stack, arguments, message):
     bench = Bench(short_runtime_dir, stack, "")
     with pytest.raises(CommandError, match=message):
-        bench.command("capture", **arguments)
+        bench.ask("capture", **arguments)
     with pytest.raises(CommandError, match="no capture is running"):
-        bench.command("finish")
+        bench.ask("finish")
     assert bench.status()["state"] == "Idle"
     bench.stop()

@@ -1,12 +1,9 @@
 """The demo, as a user runs it: it must agree, notice when something does not, and leave nothing behind."""
 
 import os
-import re
 import signal
-import subprocess
-import sys
-import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
@@ -14,62 +11,22 @@ import pytest
 
 from detectors.buffer.reader import BufferReader
 from sim.pattern import check_frame
+from tests.support.process import Process
 
 END_S = 100
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(150)]
 
 
-class Running:
-    """A demo process whose lines can be waited for."""
-
-    def __init__(self, *arguments: str) -> None:
-        self.lines: list[str] = []
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "ioc", "demo", *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env={**os.environ, "COLUMNS": "200"},
-        )
-        self._reader = threading.Thread(target=self._read)
-        self._reader.start()
-
-    def _read(self) -> None:
-        for line in self.process.stdout:
-            self.lines.append(line.rstrip())
-
-    @property
-    def text(self) -> str:
-        return "\n".join(self.lines)
-
-    def wait_for(self, pattern: str) -> re.Match[str]:
-        deadline = time.monotonic() + END_S
-        while not (found := re.search(pattern, self.text)):
-            assert time.monotonic() < deadline, self.text
-            assert self.process.poll() is None, self.text
-            time.sleep(0.05)
-        return found
-
-    def wait(self) -> int:
-        code = self.process.wait(END_S)
-        self._reader.join()
-        return code
-
-
 @pytest.fixture
 def demo():
-    running = []
+    """What starts demos; they end with the test."""
+    with ExitStack() as stack:
 
-    def start(*arguments):
-        running.append(Running(*arguments))
-        return running[-1]
+        def start(*arguments: str) -> Process:
+            words = ("-m", "ioc", "demo", *arguments)
+            return stack.enter_context(Process(*words, environment={**os.environ, "COLUMNS": "200"}, timeout_s=END_S))
 
-    yield start
-    for one in running:
-        if one.process.poll() is None:
-            one.process.terminate()
-        one.wait()
-        one.process.stdout.close()
+        yield start
 
 
 def left_behind(prefix: str) -> list[str]:
@@ -82,7 +39,7 @@ def left_behind(prefix: str) -> list[str]:
     return found
 
 
-def prefix_of(one: Running) -> str:
+def prefix_of(one: Process) -> str:
     return one.wait_for(r"p4p\.client\.cli get (\S+?:)CAM")[1]
 
 

@@ -1,8 +1,6 @@
 """The example configurations start and stop as they stand."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +8,8 @@ import pytest
 from detectors.config import load_config
 from ioc.templates import workers
 from tests.support.examples import EXAMPLES, write_example
-from tests.support.ioc_process import ROOT, IocProcess
+from tests.support.ioc_process import IocProcess
+from tests.support.process import run
 
 pytestmark = pytest.mark.usefixtures("runtime_dir")
 
@@ -32,14 +31,7 @@ def test_an_example_runs_and_leaves_nothing(name: str, tmp_path: Path) -> None:
 
 
 def test_the_large_camera_is_planned_as_it_stands() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "ioc", "sizes", "--json", str(EXAMPLES / "rix-axis.toml")],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
+    done = run("sizes", "--json", str(EXAMPLES / "rix-axis.toml"))
     plan = json.loads(done.stdout)["AXIS"]
     assert (plan["dma"]["count"], plan["dma"]["size_bytes"]) == (80, 1 << 20)
     assert (plan["pebble"]["count"], plan["pebble"]["size_bytes"]) == (128, 84 << 20)

@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +13,9 @@ import pytest
 
 from sim.pattern import frame_pattern
 from tests.support.epics_env import free_ports
-from tests.support.ioc_process import ROOT, IocProcess
+from tests.support.ioc_process import IocProcess
 from tests.support.ioc_setup import prefix_of, write_config
+from tests.support.process import Process, run
 from tests.support.waiting import until
 
 assert hdf5plugin.FILTERS  # imported for the filters that it registers
@@ -42,25 +41,12 @@ class Bench:
         numbers = ["--first-frame", str(first), "--first-pulse", str(first)]
         pace = ["--rate", "20", "--frames", str(count), "--epoch-ns", str(time.time_ns() + LEAD_NS)]
         senders = [
-            subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "ioc",
-                    "sim",
-                    "udp",
-                    f"127.0.0.1:{port}",
-                    *pace,
-                    *numbers,
-                    "--module-id",
-                    str(m),
-                ],
-                cwd=ROOT,
-                stdout=subprocess.DEVNULL,
+            Process(
+                "-m", "ioc", "sim", "udp", f"127.0.0.1:{port}", *pace, *numbers, "--module-id", str(m), timeout_s=60
             )
             for m, port in enumerate(self._ports)
         ]
-        assert [sender.wait(60) for sender in senders] == [0, 0]
+        assert [sender.wait() for sender in senders] == [0, 0]
         return list(range(first, first + count))
 
     def setting(self, **values: object) -> None:
@@ -92,12 +78,6 @@ def dataset(file: h5py.File, name: str) -> h5py.Dataset:
 
 def image(pulse_id: int) -> np.ndarray:
     return np.concatenate([frame_pattern(pulse_id, m, SHAPE, "uint16") for m in (0, 1)])
-
-
-def run(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "ioc", *words], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
-    )
 
 
 def test_twenty_images_by_pvs_followed_and_verified(bench: Bench) -> None:

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.ioc_process import ROOT, IocProcess, leftovers, worker_processes
+from tests.support.ioc_process import IocProcess, leftovers, worker_processes
 from tests.support.ioc_setup import M00, SOURCES, prefix_of, start, write_config
+from tests.support.process import ROOT, run
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.usefixtures("runtime_dir")
@@ -24,14 +25,7 @@ def receiving(ioc: IocProcess) -> None:
 
 def failed_start(config: Path) -> tuple[int, list[str]]:
     """Exit code and error lines of an IOC that cannot start."""
-    done = subprocess.run(
-        [sys.executable, "-m", "ioc", "run", "--quiet", str(config)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = run("run", "--quiet", str(config))
     assert "READY" not in done.stdout
     return done.returncode, [line for line in done.stderr.splitlines() if line.startswith("pebbledaq: ")]
 

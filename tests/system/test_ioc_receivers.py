@@ -1,15 +1,14 @@
 """The soft-IOC with its own receivers: packets in, records and files out."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from detectors.buffer.layout import relative_path
 from tests.support.epics_env import free_ports
-from tests.support.ioc_process import ROOT, IocProcess, leftovers
+from tests.support.ioc_process import IocProcess, leftovers
 from tests.support.ioc_setup import prefix_of, write_config
+from tests.support.process import run
 
 pytestmark = pytest.mark.usefixtures("runtime_dir")
 
@@ -25,13 +24,8 @@ def send(port: int, module: int, first: int) -> None:
     """One module's frames, numbered from ``first``."""
     numbers = ["--first-frame", str(first), "--first-pulse", str(first), "--module-id", str(module)]
     pace = ["--rate", "50", "--frames", str(FRAMES)]
-    subprocess.run(
-        [sys.executable, "-m", "ioc", "sim", "udp", f"127.0.0.1:{port}", *pace, *numbers],
-        cwd=ROOT,
-        stdout=subprocess.DEVNULL,
-        timeout=60,
-        check=True,
-    )
+    done = run("sim", "udp", f"127.0.0.1:{port}", *pace, *numbers)
+    assert done.returncode == 0, done.stderr
 
 
 def test_two_modules_are_received_shown_and_switched(tmp_path: Path) -> None:

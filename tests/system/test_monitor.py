@@ -55,8 +55,8 @@ def test_a_camera_runs_free_to_disk(start: Callable[..., MonitorProcess], tmp_pa
         assert worker.process.pid not in receiving
         assert bool(receiving) == realtime_allowed()
         assert (status["updates"]["missed"], status["pulse_id"], status["state"]) == (0, 11, "Receiving")
-        assert worker.end() == 0, worker.log
-    assert "Traceback" not in worker.log
+        assert worker.end() == 0, worker.text
+    assert "Traceback" not in worker.text
     check(tmp_path, {n: image("uint16", (3, 4), n) for n in range(2, 12)})
 
 
@@ -81,7 +81,7 @@ def test_a_camera_that_comes_late_and_goes_and_returns_with_another_shape(
     settled(status)
     assert status["updates"]["reconnects"] == 1
     pulse = worker.until(lambda s: s["disk"]["queued"] == 0)["pulse_id"]
-    assert worker.end(signal.SIGINT) == 0, worker.log
+    assert worker.end(signal.SIGINT) == 0, worker.text
     cam.close()
     check(tmp_path, {2: image("uint16", (3, 4), 2)})
     check(tmp_path, {pulse: image("float32", (5, 7), 2)}, "DET-CAM-float32-5x7")
@@ -111,7 +111,7 @@ def test_timing_drives_the_run_and_meets_the_images(start: Callable[..., Monitor
         for service in (Service.DISABLE, Service.END_RUN, Service.UNCONFIGURE):
             tell(service)
         worker.until(lambda s: s["run_state"] == "Unconfigured")
-        assert worker.end() == 0, worker.log
+        assert worker.end() == 0, worker.text
     check(tmp_path, {1000 + n: image("uint16", (3, 4), n) for n in (1, 2, 4, 5)})
 
 
@@ -127,7 +127,7 @@ def test_commands_drive_the_run(start: Callable[..., MonitorProcess]) -> None:
         with pytest.raises(CommandError, match="BeginRun refused: the run is Enabled; legal now: Disable"):
             worker.ask("transition", service="BeginRun")
         worker.ask("stop")
-        assert worker.process.wait(5) == 0
+        assert worker.wait() == 0
 
 
 @pytest.mark.parametrize(
@@ -145,12 +145,12 @@ def test_what_is_known_to_be_wrong_ends_in_one_line(
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind(("127.0.0.1", 0))
         worker = start(source, top=top.replace("{taken}", str(taken.getsockname()[1])), wait=False)
-        assert worker.process.wait(20) == code
+        assert worker.wait() == code
     worker.end()
-    lines = worker.log.strip().splitlines()
-    assert [line for line in lines if line.startswith("pebbledaq: ")], worker.log
-    assert any(word in worker.log for word in said.split("|")), worker.log
-    assert "Traceback" not in worker.log
+    lines = worker.text.strip().splitlines()
+    assert [line for line in lines if line.startswith("pebbledaq: ")], worker.text
+    assert any(word in worker.text for word in said.split("|")), worker.text
+    assert "Traceback" not in worker.text
 
 
 def test_a_folder_that_cannot_be_written_ends_in_one_line(
@@ -158,9 +158,9 @@ def test_a_folder_that_cannot_be_written_ends_in_one_line(
 ) -> None:
     (tmp_path / "data").write_text("a file")
     worker = start(wait=False)
-    assert worker.process.wait(20) == 1
+    assert worker.wait() == 1
     worker.end()
-    assert f"{tmp_path}/data: cannot be made: File exists" in worker.log
+    assert f"{tmp_path}/data: cannot be made: File exists" in worker.text
 
 
 def test_killed_it_leaves_nothing_that_the_next_one_minds(start: Callable[..., MonitorProcess], tmp_path: Path) -> None:
@@ -168,7 +168,7 @@ def test_killed_it_leaves_nothing_that_the_next_one_minds(start: Callable[..., M
         worker = start()
         worker.until(lambda s: s["run_state"] == "Enabled")
         os.kill(worker.process.pid, signal.SIGKILL)
-        worker.process.wait(5)
+        worker.wait()
         again = start()
         again.until(lambda s: s["run_state"] == "Enabled")
         cam.ask("post", unique_id=7)

@@ -104,7 +104,7 @@ def test_two_servers_one_event_in_either_order_late_and_dead(
             status = monitor.until(lambda s: s["disk"]["written"] == 5 and not s["updates"]["held"])
         settled(status)
         assert (status["updates"]["reconnects"], status["updates"]["partial"]) == (1, 2)
-        assert monitor.end() == 0, monitor.log
+        assert monitor.end() == 0, monitor.text
 
     reader = BufferReader(tmp_path / "data" / "DET-CAM")
     for n, both in ((10, True), (20, True), (30, False), (40, False), (50, True)):
@@ -143,7 +143,7 @@ def test_how_near_a_time_stamp_must_be(
         assert updates["match"] == len(expected)
         assert updates["empty"] == 3 - len(expected)
         assert updates["expired"] + updates["too_old"] == 3 - len(expected)
-        assert monitor.end() == 0, monitor.log
+        assert monitor.end() == 0, monitor.text
     reader = BufferReader(tmp_path / "data" / "DET-CAM")
     assert set(reader.pulses(0, 10).tolist()) == expected
     for n in expected:
@@ -179,7 +179,7 @@ def test_a_camera_on_channel_access_is_bit_exact_on_disk(
         )
         status = monitor.until(lambda s: s["disk"]["written"] >= 8, 20)
         assert (status["client"], status["shape"], status["dtype"]) == ("ca", "20 x 30", wire)
-        assert monitor.end() == 0, monitor.log
+        assert monitor.end() == 0, monitor.text
     reader = BufferReader(tmp_path / "data" / "DET-CAM")
     extent = reader.extent()
     assert extent is not None
@@ -206,7 +206,7 @@ def test_the_waveform_of_a_soft_ioc(
         status = monitor.until(lambda s: s["disk"]["written"] == 5)
         settled(status)
         assert (status["client"], status["shape"], status["dtype"]) == (used, "20 x 30", "int32")
-        assert monitor.end() == 0, monitor.log
+        assert monitor.end() == 0, monitor.text
     reader = BufferReader(tmp_path / "data" / "DET-CAM")
     for n in range(1, 6):
         np.testing.assert_array_equal(reader.read_frame(n).data, image("int32", (20, 30), n))
@@ -252,7 +252,7 @@ def test_a_source_that_is_held_back_loses_on_its_side_and_that_is_seen(
         assert updates["missed"] + updates["match"] == images
         assert updates["missed"] > images // 2
         assert resident_mib() < before + 20
-        assert monitor.end() == 0, monitor.log
+        assert monitor.end() == 0, monitor.text
     reader = BufferReader(tmp_path / "data" / "DET-CAM")
     found = [reader.read_frame(pulse) for pulse in range(1, n + 1)]
     for frame in found:

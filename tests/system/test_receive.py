@@ -1,6 +1,7 @@
 """One receiver as a process of its own: packets in, records, streams and counters out, nothing left behind."""
 
 import os
+import re
 import signal
 import socket
 import struct
@@ -22,12 +23,13 @@ from detectors.frame import MODULE_FRAME
 from detectors.geometry import GEOMETRIES, ModuleGeometry
 from detectors.pools.pebble import PebbleReader
 from detectors.runtime import Runtime
-from detectors.stats import ReceiverStatus, balance
-from detectors.workers.control import request
+from detectors.stats import ReceiverStatus
 from sim.clock import Schedule
 from sim.faults import FaultRates
 from sim.pattern import frame_pattern
 from sim.udp_module import UdpModuleSender
+from tests.support.balance import imbalance
+from tests.support.process import WorkerProcess
 from tests.support.scheduling import realtime_allowed, realtime_threads
 from tests.support.waiting import until
 
@@ -72,70 +74,39 @@ min_free = "1 MiB"
     return path
 
 
-class Receiver:
+class Receiver(WorkerProcess):
     def __init__(self, config: Path, port: int, *options: str) -> None:
         self.port = port
         self.folder = config.parent / "data" / "JFT" / "M00"
-        self.runtime = Runtime(f"T{os.getpid()}:{port}:")
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "ioc", "receive", str(config), "M00", *options],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        assert line == f"READY {WORKER} 127.0.0.1:{port}\n", line or self.process.stderr.read()  # type: ignore[union-attr]
-
-    def ask(self, command: str, **args: Any) -> Any:
-        return request(self.runtime.command(WORKER), command, 5.0, **args)
-
-    @property
-    def status(self) -> dict[str, Any]:
-        return self.ask("status")
+        super().__init__(f"T{os.getpid()}:{port}:", WORKER, "receive", str(config), "M00", *options)
 
     def settled(self, received: int, **frames: int) -> dict[str, Any]:
         """Return the snapshot in which so many packets have come and every frame is settled."""
 
         def look() -> dict[str, Any] | None:
-            s = self.status
+            s = self.status()
             done = s["packets"]["received"] == received and not s["disk"]["queued"] and not s["zmq"]["queued"]
             wanted = {name: s["frames"][name] for name in frames} == frames
-            return s if done and wanted and not any(imbalance(s).values()) else None
+            return s if done and wanted and not imbalance(ReceiverStatus, s) else None
 
         try:
             return until(look)
         except AssertionError:
-            raise AssertionError(f"expected {received} packets, {frames}; found {self.status}") from None
+            raise AssertionError(f"expected {received} packets, {frames}; found {self.status()}") from None
 
     def stop(self, number: int = signal.SIGTERM) -> tuple[int, str]:
-        self.process.send_signal(number)
         started = time.monotonic()
-        _, errors = self.process.communicate(timeout=20)
+        code = self.end(number)
         assert time.monotonic() - started < 5
-        return self.process.returncode, errors
-
-
-def imbalance(status: dict[str, Any]) -> dict[str, int]:
-    def build(kind: Any, values: dict[str, Any]) -> Any:
-        default = kind()
-        nested = {k: build(type(getattr(default, k)), v) if isinstance(v, dict) else v for k, v in values.items()}
-        return kind(**nested)
-
-    return balance(build(ReceiverStatus, status))
+        return code, self.text
 
 
 @contextmanager
 def receiver(folder: Path, *options: str, extra: str = "", geometry: str = "") -> Iterator[Receiver]:
     port = free_port()
-    r = Receiver(write_config(folder, port=port, extra=extra, geometry=geometry), port, *options)
-    try:
+    with Receiver(write_config(folder, port=port, extra=extra, geometry=geometry), port, *options) as r:
+        r.wait_for(rf"^READY {re.escape(WORKER)} 127\.0\.0\.1:{port}$")
         yield r
-    finally:
-        if r.process.poll() is None:
-            r.process.kill()
-            r.process.communicate()
 
 
 def send(port: int, frames: int, *, first: int = 1, geometry: ModuleGeometry = GEOMETRY, **faults: float) -> Any:
@@ -218,7 +189,7 @@ def test_frames_are_published_and_notified(tmp_path: Path):
             sock.linger = 0
             sock.subscribe(b"")
             sock.connect(address)
-        until(lambda: r.status["zmq"]["subscribers"] == 1)
+        until(lambda: r.status()["zmq"]["subscribers"] == 1)
         n = 0
 
         def both() -> bool:
@@ -239,7 +210,7 @@ def test_frames_are_published_and_notified(tmp_path: Path):
 
 def test_run_states(tmp_path: Path):
     with receiver(tmp_path, "--state", "configured") as r:
-        assert (r.status["run_state"], r.status["state"]) == ("Configured", "Idle")
+        assert (r.status()["run_state"], r.status()["state"]) == ("Configured", "Idle")
         send(r.port, 2)
         r.settled(64, complete=0)
         with pytest.raises(CommandError, match="Enable refused"):
@@ -285,7 +256,7 @@ def test_stream_that_stops_is_flushed_and_stalls(tmp_path: Path):
         report = send(r.port, 1, loss=0.5)
         status = r.settled(report.packets, incomplete=1)
         assert status["packets"]["lost"] == report.lost
-        until(lambda: r.status["state"] == "Stalled")
+        until(lambda: r.status()["state"] == "Stalled")
         assert r.stop()[0] == 0
 
 

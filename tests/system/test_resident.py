@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,12 +10,10 @@ import pytest
 from detectors.config import load_config
 from detectors.pools.available import mem_available
 from detectors.pools.sizing import size_text
-from detectors.runtime import Runtime
-from detectors.workers.control import request
 from ioc.plan import plan_source_by_source
 from tests.support.child import Child
 from tests.support.epics_env import free_ports, isolate
-from tests.support.waiting import until
+from tests.support.process import WorkerProcess, run
 
 PREFIX, PV = "T:RESIDENT:", "T:RESIDENT:CAM"
 MIB = 1 << 20
@@ -49,23 +45,15 @@ def test_it_is_what_sizes_said(camera: Child, tmp_path: Path, rx_count: int, tim
         + (f"[timing]\nport = {free_ports(1)[0]}\n" if timing else "")
         + f'[[pva]]\nname = "CAM"\npv = "{PV}"\ndtype = "uint16"\nshape = [2048, 4096]\n'
     )
-    words = [sys.executable, "-m", "ioc"]
     said = plan_source_by_source(load_config(config))["CAM"].resident_bytes
-    told = subprocess.run([*words, "sizes", str(config)], capture_output=True, text=True, check=True).stdout
+    told = run("sizes", str(config)).stdout
     assert f"of the process itself: CAM {size_text(said)}." in " ".join(told.split())
-    with subprocess.Popen([*words, "monitor", str(config)], stdout=subprocess.PIPE, text=True) as monitor:
-        try:
-            assert monitor.stdout is not None
-            assert monitor.stdout.readline().startswith("READY")
-
-            def status() -> dict[str, int]:
-                return request(Runtime(PREFIX).command("pva.CAM"), "status", 5.0)["updates"]
-
-            until(lambda: request(Runtime(PREFIX).command("pva.CAM"), "status", 5.0)["run_state"], "Enabled".__eq__)
-            for n in range(1, rx_count + 4):  # more than there are slots: all are used once
-                camera.ask("post", unique_id=n, shape=[2048, 4096])
-                until(lambda n=n: status()["updates"], lambda updates, n=n: updates >= n)
-            assert resident_bytes(monitor.pid) == pytest.approx(said, rel=0.03)
-            assert status()["exhausted"] <= (n - rx_count if timing else 0)
-        finally:
-            monitor.terminate()
+    with WorkerProcess(PREFIX, "pva.CAM", "monitor", str(config)) as monitor:
+        monitor.ready()
+        monitor.until(lambda s: s["run_state"] == "Enabled")
+        for n in range(1, rx_count + 4):  # more than there are slots: all are used once
+            camera.ask("post", unique_id=n, shape=[2048, 4096])
+            monitor.until(lambda s, n=n: s["updates"]["updates"] >= n)
+        assert resident_bytes(monitor.pid) == pytest.approx(said, rel=0.03)
+        assert monitor.status()["updates"]["exhausted"] <= (n - rx_count if timing else 0)
+        assert monitor.end() == 0

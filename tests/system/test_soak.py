@@ -4,9 +4,6 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +12,7 @@ import pytest
 
 from bench.soak.processes import with_runtime_dir
 from detectors.runtime import SHM_FOLDER
+from tests.support.process import Process
 
 END_S = 150
 SMALL = ("--rate", "20", "--shape", "128x256", "--pulses-per-image", "4")
@@ -22,36 +20,14 @@ SMALL = ("--rate", "20", "--shape", "128x256", "--pulses-per-image", "4")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(END_S + 30)]
 
 
-class Soak:
+class Soak(Process):
     """One run, its lines as they come, and its result."""
 
     def __init__(self, folder: Path, *words: str) -> None:
         self.folder = folder
-        self.lines: list[str] = []
         self._json = folder / "result.json"
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "bench.soak", *words, "--folder", str(folder), "--json", str(self._json)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env={**os.environ, "COLUMNS": "160"},
-        )
-        self._reader = threading.Thread(target=self._read)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.lines.append(line.rstrip())
-
-    @property
-    def text(self) -> str:
-        return "\n".join(self.lines)
-
-    def wait(self) -> int:
-        code = self.process.wait(END_S)
-        self._reader.join()
-        return code
+        words = ("-m", "bench.soak", *words, "--folder", str(folder), "--json", str(self._json))
+        super().__init__(*words, environment={**os.environ, "COLUMNS": "160"}, timeout_s=END_S)
 
     @property
     def result(self) -> dict:
@@ -85,13 +61,6 @@ class Soak:
         """What lies in the folder besides the result, and shared memory."""
         found = [str(path) for path in self.folder.iterdir() if path != self._json]
         return found + [str(p) for p in SHM_FOLDER.glob(f"pebbledaq-{os.getuid()}-SOAK{self.process.pid}-*")]
-
-    def end(self) -> None:
-        if self.process.poll() is None:
-            self.process.terminate()
-        self.wait()
-        assert self.process.stdout is not None
-        self.process.stdout.close()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,11 +17,12 @@ from detectors.frame import MODULE_FRAME, FrameHead, RecordShape
 from detectors.pools.pebble import Pebble
 from detectors.pools.segment import least_slot_bytes
 from detectors.runtime import Runtime
-from detectors.stats import ImageStats, OutputStats, PoolStats, StreamStatus, SyncStats, balance
+from detectors.stats import StreamStatus
 from detectors.wire.array10 import decode_image
 from detectors.workers.control import request
 from sim.pattern import frame_pattern
-from tests.support.waiting import until
+from tests.support.balance import imbalance
+from tests.support.process import WorkerProcess
 
 ROWS, COLS = 64, 128
 SLOTS = 16
@@ -89,33 +89,21 @@ class Module:
         self.frames.close(linger=0)
 
 
-class Bench:
+class Bench(WorkerProcess):
     """A running assembler and everything around it."""
 
     def __init__(self, folder: Path, stack: ExitStack, more: str = "") -> None:
         self.folder = folder
         self.stack = stack
         self.prefix = f"T{os.getpid()}:"
-        self.text = CONFIG.format(prefix=self.prefix, folder=folder, more=more)
-        parse_config(self.text)
+        self.config = CONFIG.format(prefix=self.prefix, folder=folder, more=more)
+        parse_config(self.config)
         self.path = folder / "config.toml"
-        self.path.write_text(self.text)
-        self.runtime = Runtime(self.prefix)
+        self.path.write_text(self.config)
+        super().__init__(self.prefix, "stream", "stream", str(self.path))
+        stack.enter_context(self.ready())
         self.context = zmq.Context()
         stack.callback(self.context.destroy, linger=0)
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "ioc", "stream", str(self.path)], stdout=subprocess.PIPE, text=True
-        )
-        stack.callback(self.end)
-        assert self.process.stdout is not None
-        assert self.process.stdout.readline().startswith("READY stream")
-
-    def end(self) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
-        assert self.process.stdout is not None
-        self.process.stdout.close()
 
     def module(self, number: int, stack: ExitStack) -> Module:
         module = Module(self.runtime, number, self.context)
@@ -134,28 +122,13 @@ class Bench:
         self.until(lambda s: s[name]["subscribers"] == before + 1)
         return socket
 
-    def status(self) -> dict:
-        return request(self.runtime.command("stream"), "status", timeout_s=5)
-
-    def until(self, condition, timeout_s: float = 10.0) -> dict:
-        return until(self.status, condition, timeout_s)
-
     def check_balance(self) -> dict:
         tree = self.until(lambda s: s["sync"]["queued"] == 0)
-        status = StreamStatus(
-            sync=SyncStats(**tree["sync"]),
-            images=ImageStats(**tree["images"]),
-            full=OutputStats(**tree["full"]),
-            reduced=OutputStats(**tree["reduced"]),
-            pulse=OutputStats(**tree["pulse"]),
-            pool=PoolStats(**tree["pool"]),
-        )
-        assert not any(balance(status).values()), balance(status)
+        assert not imbalance(StreamStatus, tree)
         return tree
 
     def stop(self) -> None:
-        self.process.send_signal(signal.SIGTERM)
-        assert self.process.wait(5) == 0
+        assert self.end() == 0
         assert not self.runtime.lock("stream").exists()
 
 

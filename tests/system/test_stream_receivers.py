@@ -1,9 +1,6 @@
 """The image assembler behind real workers: packets or PVA images in, whole images out."""
 
 import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -18,7 +15,8 @@ from detectors.wire.array10 import decode_image
 from detectors.workers.control import request
 from sim.pattern import frame_pattern
 from tests.support.epics_env import epics_variables, free_ports
-from tests.support.ioc_process import ROOT, leftovers
+from tests.support.ioc_process import leftovers
+from tests.support.process import Process
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.usefixtures("runtime_dir")
@@ -37,23 +35,10 @@ class Workers:
         self._stack = stack
         self._environment = environment
 
-    def start(self, *words: str, ready: bool = True) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "ioc", *words], cwd=ROOT, env=self._environment, stdout=subprocess.PIPE, text=True
-        )
-        self._stack.callback(self._end, process)
-        assert process.stdout is not None
-        if ready:
-            assert any(line.startswith("READY") for line in process.stdout), words
-        return process
-
-    @staticmethod
-    def _end(process: subprocess.Popen[str]) -> None:
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-        process.wait(10)
-        assert process.stdout is not None
-        process.stdout.close()
+    def start(self, *words: str, ready: bool = True) -> Process:
+        process = Process("-m", "ioc", *words, environment=self._environment)
+        self._stack.callback(process.end)
+        return process.ready() if ready else process
 
 
 @pytest.fixture
@@ -118,7 +103,7 @@ def test_two_receivers_and_their_images(tmp_path: Path, stack: ExitStack, worker
             assert header.detector_name == "JF"
             expected = np.concatenate([frame_pattern(pulse_id, m, SHAPE, "uint16") for m in (0, 1)])
             np.testing.assert_array_equal(pixels, expected)
-        assert [sender.wait(30) for sender in senders] == [0, 0]
+        assert [sender.wait() for sender in senders] == [0, 0]
         images = status(runtime, "stream")["images"]
         assert (images["assembled"], images["good"], images["overwritten"]) == (PULSES, PULSES, 0)
     assert leftovers(prefix) == []
