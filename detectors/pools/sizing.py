@@ -153,14 +153,6 @@ def plan_source(
     count, count_why = _pebble_count(ring.count, pools.pebble_buf_count, problems)
     shape = RecordShape(max(payload_bytes or 0, 0))
     slot, slot_why, slot_notes = _pebble_slot(shape, payload_bytes, pools.pebble_buf_size, problems)
-    problems += [
-        f"{field}: found {int(value)}, but transition buffers cannot be set: {reason}; remove it"
-        for field, value, reason in (
-            ("transitionBufCount", pools.transition_buf_count, "their count is tied 1:1 to the pebble's"),
-            ("transitionBufSize", pools.transition_buf_size, "their size is the payload of the connected PV"),
-        )
-        if value is not None
-    ]
     if problems:
         raise SizingError(*(f"{source.name}: {problem}" for problem in problems))
     pebble = BufferSize(

@@ -13,9 +13,8 @@ from typing import Any, TypeVar
 
 import click
 
-from detectors.config import PIXEL_TYPES
 from detectors.errors import HostError
-from detectors.geometry import GEOMETRIES
+from detectors.geometry import GEOMETRIES, PIXEL_TYPES
 from sim.clock import Schedule, Stop
 
 Function = TypeVar("Function", bound=Callable[..., Any])

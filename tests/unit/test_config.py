@@ -111,6 +111,41 @@ def test_what_one_section_cannot_know_is_checked(extra: str, line: str) -> None:
     assert found[0].startswith(f"x.toml: {line}")
 
 
+@pytest.mark.parametrize("good", ["", "10.1.2.3", "10.1.2.3:1", "10.1.2.3:65535"])
+def test_a_sender_is_an_address_with_or_without_a_port(good: str) -> None:
+    assert parse_config(GOOD + f'source = "{good}"').udp[0].source == good
+
+
+@pytest.mark.parametrize(
+    "bad", ["1.2.3.4:99999", "1.2.3.4:0", "1.2.3.4:", "1.2.3.4:+5", "1.2.3.256", "1.2.3", ":5000", "camera", "::1"]
+)
+def test_any_other_sender_is_refused_in_one_line(bad: str) -> None:
+    line = f"x.toml: udp[0].source: found {bad!r}, expected an IPv4 address with an optional :port of 1 to 65535"
+    assert problems(GOOD + f'source = "{bad}"') == [line]
+
+
+@pytest.mark.parametrize("bad", ["", "1JF", "M 0", "x" * 33, "../M00", "M00\\n"])
+def test_a_name_is_one_folder_and_one_part_of_a_pv(bad: str) -> None:
+    (line,) = problems(GOOD.replace('"M00"', f'"{bad}"'))
+    assert line.startswith("x.toml: udp[0].name: found ")
+    assert line.endswith("expected a letter and at most 31 more letters, digits, - and _")
+
+
+def test_names_that_differ_in_case_only_are_refused() -> None:
+    (line,) = problems(GOOD + '[[pva]]\nname = "m00"\npv = "A"')
+    assert line == "x.toml: pva[0].name: 'm00' is also the name of udp[0]; give each source its own"
+
+
+def test_transition_buffers_of_one_source_cannot_be_set_either() -> None:
+    (line,) = problems(GOOD + "[udp.pools]\ntransitionBufCount = 1")
+    assert line.startswith("x.toml: udp[0].pools.transitionBufCount: found 1, but transition buffers cannot be set")
+
+
+def test_an_empty_shape_is_refused() -> None:
+    (line,) = problems(GOOD + '[[pva]]\nname = "A"\npv = "A"\ndtype = "uint16"\nshape = []')
+    assert line.startswith("x.toml: pva[0].shape: found ")
+
+
 def test_a_detector_without_sources_is_refused() -> None:
     assert "found no source" in problems('[detector]\nname = "A"\nprefix = "A:"')[0]
 

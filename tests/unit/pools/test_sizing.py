@@ -1,6 +1,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from detectors.config import DmaSection, PoolsSection, PvaSection, UdpSection, parse_config
 from detectors.errors import SizingError
@@ -121,13 +122,11 @@ def test_rule_3_a_size_given_is_rounded_up_and_says_so():
     assert "rounded up from 2,000,000 bytes" in plan.pebble.notes
 
 
-@pytest.mark.parametrize(
-    ("given", "field"), [({"transitionBufCount": 128}, "Count"), ({"transitionBufSize": 4096}, "Size")]
-)
-def test_rule_4_transition_buffers_cannot_be_set(given: dict, field: str):
-    (line,) = problems(CAMERA, dma(), pools(**given), MIB)
-    assert line.startswith(f"CAM: transitionBuf{field}: found ")
-    assert "transition buffers cannot be set" in line
+@pytest.mark.parametrize("given", [{"transitionBufCount": 128}, {"transitionBufSize": 4096}])
+def test_rule_4_transition_buffers_cannot_be_set(given: dict):
+    with pytest.raises(ValidationError, match="transition buffers cannot be set") as caught:
+        pools(**given)
+    assert caught.value.errors()[0]["loc"] == tuple(given)
 
 
 @given(st.integers(1, 1 << 40), st.integers(1, 1 << 20), st.booleans())
@@ -178,11 +177,8 @@ def test_rule_7_sizes_are_told_in_binary_units(nbytes: int, text: str):
 
 
 def test_every_broken_rule_is_told_at_once():
-    found = problems(
-        CAMERA, dma(3), pools(pebbleBufCount=3, pebbleBufSize=4096, transitionBufSize=1, transitionBufCount=2), 74 * MIB
-    )
-    starts = ["dma:", "pebbleBufCount:", "pebbleBufSize:", "transitionBufCount:", "transitionBufSize:"]
-    assert [line.split()[1] for line in found] == starts
+    found = problems(CAMERA, dma(3), pools(pebbleBufCount=3, pebbleBufSize=4096), 74 * MIB)
+    assert [line.split()[1] for line in found] == ["dma:", "pebbleBufCount:", "pebbleBufSize:"]
     config = parse_config(CONFIG + "[dma]\ncfgRxCount = 1\ncfgSize = 4096\n[pools]\npebbleBufCount = 3")
     with pytest.raises(SizingError) as caught:
         plan_all(config)

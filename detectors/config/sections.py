@@ -1,13 +1,9 @@
-"""The configuration file: one TOML file describes a detector.
-
-``load_config`` reports every mistake at once, each in one line with its place.
-"""
+"""The sections of the configuration file, and what one value alone can be checked for."""
 
 import re
-import tomllib
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal
 
 from pydantic import (
     AfterValidator,
@@ -17,8 +13,6 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
-    ValidationError,
-    model_validator,
 )
 
 from detectors.errors import ConfigError
@@ -48,23 +42,36 @@ def _one_of_geometries(value: object) -> object:
 
 
 def _source_address(value: str) -> str:
-    if value and not re.fullmatch(r"\d+\.\d+\.\d+\.\d+(:\d+)?", value):
-        raise ValueError(f"found {value!r}, expected an IPv4 address with an optional :port")
+    host, colon, port = value.partition(":")
+    try:
+        if value:
+            IPv4Address(host)
+        if colon and not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65535):
+            raise ValueError
+    except ValueError:
+        raise ValueError(f"found {value!r}, expected an IPv4 address with an optional :port of 1 to 65535") from None
     return value
 
 
-def _is_multicast(address: str) -> bool:
-    try:
-        return IPv4Address(address).is_multicast
-    except ValueError:
-        return False
+def _name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,31}", value):
+        raise ValueError(f"found {value!r}, expected a letter and at most 31 more letters, digits, - and _")
+    return value
 
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,31}$")]
+def _not_settable(value: int) -> int:
+    raise ValueError(
+        f"found {int(value)}, but transition buffers cannot be set: their count is the pebble's and their size the "
+        "payload's; remove it"
+    )
+
+
+Name = Annotated[str, AfterValidator(_name)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 SourceAddress = Annotated[str, AfterValidator(_source_address)]
 Bytes = Annotated[ByteSize, Field(gt=0), PlainSerializer(int)]
+NotSettable = Annotated[ByteSize, AfterValidator(_not_settable)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Geometry = Annotated[ModuleGeometry, BeforeValidator(_one_of_geometries)]
 
@@ -123,10 +130,10 @@ class PoolsSection(Section):
     pebble_buf_size: Annotated[Bytes | None, Field(alias="pebbleBufSize")] = None
     """Bytes of a pebble slot. Left out: one record and its alignment room, in whole pages."""
 
-    transition_buf_count: Annotated[int | None, Field(alias="transitionBufCount")] = None
+    transition_buf_count: Annotated[NotSettable | None, Field(alias="transitionBufCount")] = None
     """Refused when given: the transition pool is tied 1:1 to the pebble."""
 
-    transition_buf_size: Annotated[Bytes | None, Field(alias="transitionBufSize")] = None
+    transition_buf_size: Annotated[NotSettable | None, Field(alias="transitionBufSize")] = None
     """Refused when given: the size is taken from the payload of the connected PV."""
 
     exhausted_wait_s: Annotated[float, Field(ge=0, le=10)] = 0.05
@@ -212,7 +219,7 @@ class PvaSection(SourceSection):
     dtype: Literal[PIXEL_TYPES] | None = None  # type: ignore[valid-type]
     """Pixel type expected; left out: as introspected. Must agree with the PV."""
 
-    shape: tuple[Annotated[int, Field(ge=1)], ...] | None = None
+    shape: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] | None = None
     """Array shape expected, slowest dimension first; left out: as introspected. Lets sizes be planned unconnected."""
 
     client: Literal["auto", "direct", "p4p"] = "auto"
@@ -351,150 +358,3 @@ class Hdf5Section(Section):
 
     missing: Literal["skip", "fill"] = "skip"
     """What becomes of missing pulses: left out, or zero images marked bad."""
-
-
-class Config(Section):
-    """One detector server."""
-
-    detector: DetectorSection
-    run: RunSection = RunSection()
-    timing: TimingSection | None = None
-    dma: DmaSection = DmaSection()
-    pools: PoolsSection = PoolsSection()
-    udp: tuple[UdpSection, ...] = ()
-    pva: tuple[PvaSection, ...] = ()
-    disk: DiskSection | None = None
-    zmq: ZmqSection = ZmqSection()
-    stream: StreamSection | None = None
-    hdf5: Hdf5Section | None = None
-
-    @model_validator(mode="after")
-    def _agree(self) -> Self:
-        """Check what one section alone cannot know. Every mistake found is one line of the ValueError."""
-        found: list[str] = []
-        sources = [
-            *((f"udp[{i}]", s) for i, s in enumerate(self.udp)),
-            *((f"pva[{i}]", s) for i, s in enumerate(self.pva)),
-        ]
-        if not sources:
-            found.append("udp, pva: found no source, expected at least one [[udp]] or [[pva]] table")
-        seen: dict[object, str] = {}
-        for place, source in sources:
-            key = source.name.upper()
-            if key in seen:
-                found.append(f"{place}.name: {source.name!r} is also the name of {seen[key]}; give each source its own")
-            seen.setdefault(key, place)
-            pools = source.pools or self.pools
-            for field, value in (
-                ("transitionBufCount", pools.transition_buf_count),
-                ("transitionBufSize", pools.transition_buf_size),
-            ):
-                if value is not None:
-                    where = f"{place}.pools" if source.pools else "pools"
-                    line = (
-                        f"{where}.{field}: found {int(value)}, but transition buffers cannot be set: their count is the "
-                        "pebble's and their size the payload's; remove it"
-                    )
-                    if line not in found:
-                        found.append(line)
-        for i, module in enumerate(self.udp):
-            if module.port in seen:
-                found.append(f"udp[{i}].port: {module.port} is also the port of {seen[module.port]}; give each its own")
-            seen.setdefault(module.port, f"udp[{i}]")
-            if (
-                module.geometry.frame_bytes != self.udp[0].geometry.frame_bytes
-                or module.geometry.dtype != self.udp[0].geometry.dtype
-            ):
-                found.append(
-                    f"udp[{i}].geometry: differs from udp[0].geometry, but the modules of one detector are alike"
-                )
-        ids = [module.module_id for module in self.udp]
-        found += [
-            f"udp[{i}].module_id: {n} is also that of udp[{ids.index(n)}]; give each its own"
-            for i, n in enumerate(ids)
-            if ids.index(n) != i
-        ]
-        if self.timing and self.timing.port in seen:
-            found.append(f"timing.port: {self.timing.port} is also the port of {seen[self.timing.port]}")
-        if self.timing and len(self.pva) > 1 and not _is_multicast(self.timing.address):
-            found.append(
-                f"timing.address: found {self.timing.address}, expected a multicast group: each datagram to a plain address "
-                f"reaches one of the {len(self.pva)} [[pva]] sources only; give one, such as 239.255.50.1"
-            )
-        if found:
-            raise ValueError("\n".join(found))
-        return self
-
-    def dma_of(self, source: SourceSection) -> DmaSection:
-        """Return the DMA ring that holds for a source."""
-        return source.dma or self.dma
-
-    def pools_of(self, source: SourceSection) -> PoolsSection:
-        """Return the pools that hold for a source."""
-        return source.pools or self.pools
-
-    def detector_of(self, source: SourceSection) -> str:
-        """Return the detector that a source belongs to: modules make up the detector, a PVA source is one of its own."""
-        return self.detector.name if isinstance(source, UdpSection) else f"{self.detector.name}-{source.name}"
-
-    def module_of(self, source: SourceSection) -> str:
-        """Return the module folder of a source: a PVA detector has the single module M00."""
-        return source.name if isinstance(source, UdpSection) else "M00"
-
-    def source(self, kind: Literal["udp", "pva"], name: str | None) -> Any:
-        """Return a source by name; without a name the only one.
-
-        Raises ConfigError when there is none of that name, or several and no name.
-        """
-        table = self.udp if kind == "udp" else self.pva
-        names = ", ".join(s.name for s in table) or "none"
-        if name is None and len(table) == 1:
-            return table[0]
-        for entry in table:
-            if entry.name == name:
-                return entry
-        raise ConfigError(f"[[{kind}]]: found {'no name' if name is None else repr(name)}, expected one of: {names}")
-
-
-def parse_config(text: str, origin: str = "config") -> Config:
-    """Return the configuration in TOML text. ``origin`` starts each line of an error.
-
-    Raises ConfigError with every mistake, one line each.
-    """
-    try:
-        raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{origin}: not TOML: {error}") from None
-    try:
-        return Config.model_validate(raw)
-    except ValidationError as error:
-        lines = [line for problem in error.errors() for line in _lines(problem)]
-        raise ConfigError(*(f"{origin}: {line}" for line in lines)) from None
-
-
-def load_config(path: Path | str) -> Config:
-    """Return the configuration in a file.
-
-    Raises ConfigError with every mistake, one line each.
-    """
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise ConfigError(f"{path}: cannot be read: {reason}; give the path of a TOML file") from None
-    return parse_config(text, str(path))
-
-
-def _lines(problem: Any) -> list[str]:
-    """Return the lines for one pydantic problem: place, what was found, what was expected."""
-    place = ""
-    for part in problem["loc"]:
-        place += f"[{part}]" if isinstance(part, int) else f".{part}" if place else str(part)
-    message = problem["msg"].removeprefix("Value error, ")
-    if problem["type"] == "value_error":
-        return [f"{place}: {line}" if place else line for line in message.splitlines()]
-    if problem["type"] == "missing":
-        return [f"{place}: missing; it is required"]
-    if problem["type"] == "extra_forbidden":
-        return [f"{place}: unknown key; remove it or correct its spelling"]
-    return [f"{place}: found {problem['input']!r}, {message[0].lower()}{message[1:]}"]

@@ -1,0 +1,34 @@
+"""The configuration file: one TOML file describes a detector.
+
+``load_config`` reports every mistake at once, each in one line with its place.
+"""
+
+from detectors.config.load import Config, load_config, parse_config
+from detectors.config.sections import (
+    DiskSection,
+    DmaSection,
+    Hdf5Section,
+    PoolsSection,
+    PvaSection,
+    SourceSection,
+    StreamSection,
+    TimingSection,
+    UdpSection,
+    WorkerTuning,
+)
+
+__all__ = [
+    "Config",
+    "DiskSection",
+    "DmaSection",
+    "Hdf5Section",
+    "PoolsSection",
+    "PvaSection",
+    "SourceSection",
+    "StreamSection",
+    "TimingSection",
+    "UdpSection",
+    "WorkerTuning",
+    "load_config",
+    "parse_config",
+]
