@@ -1,8 +1,8 @@
 """A pvAccess client's side of a connection that monitors one channel: bytes in, events out, no sockets.
 
-The caller's loop: send ``outgoing()``; take ``next_event()`` until it is None; then receive into ``want()`` and call
-``received()``. It answers ArrayBegins with ``supply()`` and Introspected with ``start_monitor()``. Malformed input raises
-PvaError, and the connection cannot be used any more.
+The caller's loop: send ``outgoing()``; take ``next_event()`` until it is None; then receive into ``stream.want()`` and
+call ``stream.received()``. It answers ArrayBegins with ``stream.supply()`` and Introspected with ``start_monitor()``.
+Malformed input raises PvaError, and the connection cannot be used any more.
 
 The first field of the channel's structure, if it is an array of numbers or a union of such, is streamed: its bytes are
 received into the caller's memory. All other fields are given as plain Python, complete: a field that an update does not
@@ -31,7 +31,6 @@ from detectors.pva.messages import (
     echo,
     monitor_init,
     monitor_start,
-    read_create_channel,
     read_search_response,
     read_validation,
     search_request,
@@ -64,8 +63,6 @@ class Updated:
     """All fields but a streamed one."""
     array: ArrayBegins | None
     """Of the streamed field; None when the update has none, or an empty one."""
-    overrun: int
-    """Bit set of the fields that the server overwrote before it sent them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +87,8 @@ class Connection:
 
     def __init__(self, user: str, host: str) -> None:
         self._user, self._host = user, host
-        self._stream = MessageStream(self._find_array)
+        self.stream = MessageStream(self._find_array)
+        """Where received bytes go in."""
         self._out: list[bytes] = []
         self.big = False
         """Byte order that the server asks for."""
@@ -101,28 +99,6 @@ class Connection:
         out, self._out = b"".join(self._out), []
         return out
 
-    def want(self) -> list[memoryview]:
-        """Return memory to receive into."""
-        return self._stream.want()
-
-    def received(self, nbytes: int) -> None:
-        """Account for bytes received into ``want()``."""
-        self._stream.received(nbytes)
-
-    def supply(self, memory: memoryview | None) -> None:
-        """Give the memory for the array that begins; None skips it."""
-        self._stream.supply(memory)
-
-    @property
-    def mid_message(self) -> bool:
-        """Whether a message has begun and not ended."""
-        return self._stream.mid_message
-
-    @property
-    def mid_array(self) -> bool:
-        """Whether all of ``want()`` will be filled, by an array."""
-        return self._stream.mid_array
-
     def send_echo(self) -> None:
         """Ask the server for a sign of life."""
         if self.validated:
@@ -131,7 +107,7 @@ class Connection:
     def next_event(self) -> Event | None:
         """Return the next event; None when more bytes are needed. Raises PvaError."""
         while True:
-            item = self._stream.next()
+            item = self.stream.next()
             if item is None or isinstance(item, ArrayBegins):
                 return item
             header = item.header
@@ -149,9 +125,8 @@ class Connection:
             self._out.append(validation(read_validation(reader), self._user, self._host, big=self.big))
             return None
         if command == Command.VALIDATED:
-            status = reader.status()
-            if not status.ok:
-                return Denied(f"the server did not let {self._user or 'an anonymous user'} in: {status.message}")
+            if error := reader.error():
+                return Denied(f"the server did not let {self._user or 'an anonymous user'} in: {error}")
             self.validated = True
             return self._on_validated()
         if command == Command.MESSAGE:
@@ -232,11 +207,11 @@ class MonitorConnection(Connection):
         return None  # echoes, access rights and others
 
     def _on_channel(self, reader: Reader) -> Denied | None:
-        client_id, server_id, status = read_create_channel(reader)
+        client_id, server_id, error = reader.number("I"), reader.number("I"), reader.error()
         if client_id != CHANNEL_ID or self._server_id:
             raise PvaError(f"pvAccess: found an answer about channel {client_id}, expected one about {CHANNEL_ID}")
-        if not status.ok:
-            return Denied(f"the server did not create the channel: {status.message}")
+        if error:
+            return Denied(f"the server did not create the channel: {error}")
         self._server_id = server_id
         self._out.append(monitor_init(server_id, REQUEST_ID, self._queue, big=self.big))
         return None
@@ -248,14 +223,12 @@ class MonitorConnection(Connection):
         if subcommand & MONITOR_INIT:
             return self._on_init(reader)
         if subcommand & MONITOR_FINISH:
-            status = reader.status()
-            return Denied(f"the server ended the subscription {status.message}".rstrip())
+            return Denied(f"the server ended the subscription {reader.error()}".rstrip())
         return self._on_update(item, reader)
 
     def _on_init(self, reader: Reader) -> Event:
-        status = reader.status()
-        if not status.ok:
-            return Denied(f"the server refused the subscription: {status.message}")
+        if error := reader.error():
+            return Denied(f"the server refused the subscription: {error}")
         desc = self._cache.read(reader)
         if desc is None or self._desc is not None:
             raise PvaError("pvAccess: found no type where a subscription's is expected, or a second one")
@@ -275,8 +248,7 @@ class MonitorConnection(Connection):
             _array_at(reader, self._streamed)  # its head; the array itself was cut out behind it
         skip = 0 if self._streamed is None else 1
         self._fields = read_changed(reader, desc, changed, self._fields, self._cache, skip=skip, repeats=self._repeats)
-        overrun = reader.bit_set() if reader.pos < reader.end else 0
-        return Updated(self._fields, item.array, overrun)
+        return Updated(self._fields, item.array)  # the bit set of overrun fields that follows is not needed
 
     def _find_array(self, header: Header, body: memoryview) -> ArrayBegins | None:
         if header.command != Command.MONITOR or self._streamed is None:

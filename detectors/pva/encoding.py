@@ -1,4 +1,4 @@
-"""The primitives of pvAccess's encoding: numbers, sizes, strings, bit sets and statuses, in either byte order.
+"""The primitives of pvAccess's encoding: numbers, sizes, strings, bit sets and error texts, in either byte order.
 
 Source: the pvAccess protocol specification; where it is silent, what pvDataCPP and pvxs do.
 """
@@ -6,7 +6,6 @@ Source: the pvAccess protocol specification; where it is silent, what pvDataCPP 
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
@@ -26,15 +25,6 @@ class PvaError(Exception):
 
 class TruncatedError(PvaError):
     """The bytes end in the middle of a value: more are needed, or the sender gave a wrong length."""
-
-
-@dataclass(frozen=True, slots=True)
-class Status:
-    """Outcome of a request."""
-
-    ok: bool
-    """Also when the server attached a warning."""
-    message: str = ""
 
 
 class Reader:
@@ -126,16 +116,16 @@ class Reader:
         words = b"".join(bytes(data[i : i + 8][::-1]) for i in range(0, whole, 8))
         return int.from_bytes(words + bytes(data[whole:]), "little")
 
-    def status(self) -> Status:
-        """Return the outcome of a request; 255 is success without a message."""
+    def error(self) -> str:
+        """Return the error text of a request's status; "" on success, a warning included."""
         kind = self.u8()
         if kind == 0xFF:
-            return Status(ok=True)
+            return ""
         if kind > 3:
             raise PvaError(f"pvAccess: found status {kind}, expected 0 to 3 or 255")
         message = self.string()
         self.string()  # the server's call stack
-        return Status(kind < 2, message)
+        return "" if kind < 2 else message or "no reason given"
 
     @contextmanager
     def nested(self) -> Iterator[None]:

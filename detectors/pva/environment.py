@@ -4,6 +4,7 @@ import fcntl
 import getpass
 import ipaddress
 import logging
+import math
 import os
 import socket
 import struct
@@ -16,7 +17,7 @@ log = logging.getLogger(__name__)
 Address = tuple[str, int]
 
 _SIOCGIFBRDADDR: Final = 0x8919
-_PORTS: Final = range(1, 65536)
+_MAX_PORT: Final = 65535
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +38,12 @@ def search_addresses(environment: Mapping[str, str] = os.environ) -> SearchAddre
 
     Invalid words are logged and left out.
     """
-    udp_port = _port(environment, "EPICS_PVA_BROADCAST_PORT", 5076)
-    tcp_port = _port(environment, "EPICS_PVA_SERVER_PORT", 5075)
+    udp_port = int(_number(environment, "EPICS_PVA_BROADCAST_PORT", 5076, 1, _MAX_PORT))
+    tcp_port = int(_number(environment, "EPICS_PVA_SERVER_PORT", 5075, 1, _MAX_PORT))
     listed = _addresses(environment, "EPICS_PVA_ADDR_LIST", udp_port)
     interfaces = dict.fromkeys(interface_broadcasts(), udp_port)
-    broadcast = [a for a in listed if a[0] in interfaces or _is_group(a[0])]
+    to_many = {"255.255.255.255", *interfaces}
+    broadcast = [a for a in listed if a[0] in to_many or ipaddress.ip_address(a[0]).is_multicast]
     unicast = [a for a in listed if a not in broadcast]
     if environment.get("EPICS_PVA_AUTO_ADDR_LIST", "YES").strip().upper() not in ("NO", "0", "FALSE"):
         broadcast += interfaces.items()
@@ -50,7 +52,7 @@ def search_addresses(environment: Mapping[str, str] = os.environ) -> SearchAddre
         tuple(dict.fromkeys(unicast)),
         tuple(dict.fromkeys(broadcast)),
         tuple(dict.fromkeys(_addresses(environment, "EPICS_PVA_NAME_SERVERS", tcp_port))),
-        _seconds(environment, "EPICS_PVA_CONN_TMO", 30.0),
+        _number(environment, "EPICS_PVA_CONN_TMO", 30.0, 1.0, 86400.0),
     )
 
 
@@ -85,7 +87,7 @@ def _addresses(environment: Mapping[str, str], name: str, default_port: int) -> 
         host, colon, port = word.partition(":")
         try:
             number = int(port) if colon else default_port
-            if number not in _PORTS:
+            if not 1 <= number <= _MAX_PORT:
                 raise ValueError("no such port")
             found.append((socket.gethostbyname(host), number))
         except (ValueError, OSError) as error:
@@ -93,28 +95,13 @@ def _addresses(environment: Mapping[str, str], name: str, default_port: int) -> 
     return found
 
 
-def _port(environment: Mapping[str, str], name: str, default: int) -> int:
-    text = environment.get(name, "").strip()
-    if not text:
-        return default
-    if text.isdecimal() and int(text) in _PORTS:
-        return int(text)
-    log.warning("%s: found %r, expected a port number; using %d", name, text, default)
-    return default
-
-
-def _seconds(environment: Mapping[str, str], name: str, default: float) -> float:
+def _number(environment: Mapping[str, str], name: str, default: float, least: float, most: float) -> float:
     text = environment.get(name, "").strip()
     try:
         value = float(text or default)
     except ValueError:
-        value = 0.0
-    if 1.0 <= value < 86400.0:
+        value = math.nan
+    if least <= value <= most:
         return value
-    log.warning("%s: found %r, expected 1 to 86400 s; using %g s", name, text, default)
+    log.warning("%s: found %r, expected %g to %g; using %g", name, text, least, most, default)
     return default
-
-
-def _is_group(host: str) -> bool:
-    address = ipaddress.ip_address(host)
-    return address.is_multicast or host == "255.255.255.255"

@@ -6,9 +6,8 @@ bytes do, the rest goes straight into the caller's memory, segment by segment. `
 received into a scratch buffer that is used over and over.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from enum import Enum, auto
 from typing import Final
 
 import numpy as np
@@ -55,36 +54,29 @@ class Message:
     array: ArrayBegins | None = None
 
 
-class _Phase(Enum):
-    HEADER = auto()
-    BODY = auto()
-    SUPPLY = auto()
-    ARRAY = auto()
-
-
 class MessageStream:
     """Cuts one direction of a connection into messages.
 
     ``find_array`` reads the head of a message: it returns its array, None when it has none, or raises TruncatedError when
-    it needs more bytes. Every method raises PvaError on bytes that are not pvAccess.
+    it needs more bytes. Every method raises PvaError on bytes that are not pvAccess; the stream has ended then.
     """
 
     def __init__(self, find_array: Callable[[Header, memoryview], ArrayBegins | None]) -> None:
         self._find_array = find_array
-        self._staging = bytearray(STAGING_BYTES)
-        self._view = memoryview(self._staging)
+        self._staging = memoryview(bytearray(STAGING_BYTES))
         self._start = self._end = 0
-        self._phase = _Phase.HEADER
+        self._items = self._parse()
+        self._in_message = False
         self._header = Header(0, 0, 0)
-        self._last = True
+        """Of the message's present segment."""
         self._left = 0
         """Bytes of this segment that are still to be received or staged."""
         self._body = bytearray()
-        self._undecided = False
-        """Whether an array may still be found in the body."""
         self._array: ArrayBegins | None = None
-        self._memory: memoryview | None = None
+        """The array being received; ``_array_at`` of its bytes are in ``_memory``, or skipped when that is None."""
         self._array_at = 0
+        self._memory: memoryview | None = None
+        self._unsupplied = False
         self._skip: memoryview | None = None
         self._direct = 0
         """Bytes of the last ``want()`` that lie outside of the staging buffer."""
@@ -92,12 +84,12 @@ class MessageStream:
     @property
     def mid_message(self) -> bool:
         """Whether a message has begun and not ended: a silence now is a stall."""
-        return self._phase is not _Phase.HEADER or self._end > self._start
+        return self._in_message or self._end > self._start
 
     @property
     def mid_array(self) -> bool:
         """Whether an array is being received, so that all of ``want()`` will be filled."""
-        return self._phase is _Phase.ARRAY and self._left > 0 and self._start == self._end
+        return self._array is not None and self._left > 0 and self._start == self._end
 
     def want(self) -> list[memoryview]:
         """Return the memory to receive into next, in order."""
@@ -105,12 +97,11 @@ class MessageStream:
         if self._start == self._end:
             self._start = self._end = 0
         elif self._start:  # part of a header: make room behind it
-            staged = self._view[self._start : self._end].tobytes()
+            staged = self._staging[self._start : self._end].tobytes()
             self._start, self._end = 0, len(staged)
-            self._view[: self._end] = staged
-        if not self.mid_array:
-            return [self._view[self._end :]]
-        assert self._array is not None
+            self._staging[: self._end] = staged
+        if self._array is None or not self.mid_array:
+            return [self._staging[self._end :]]
         self._direct = min(self._left, self._array.nbytes - self._array_at)
         if self._memory is None:
             if self._skip is None:
@@ -118,8 +109,8 @@ class MessageStream:
             self._direct = min(self._direct, SKIP_BYTES)
             return [self._skip[: self._direct]]
         wanted = [self._memory[self._array_at : self._array_at + self._direct]]
-        if self._direct == self._left and not self._last:
-            wanted.append(self._view[:HEADER_BYTES])  # the next segment's header, in the same call
+        if self._direct == self._left and not self._header.last:
+            wanted.append(self._staging[:HEADER_BYTES])  # the next segment's header, in the same call
         return wanted
 
     def received(self, nbytes: int) -> None:
@@ -133,128 +124,110 @@ class MessageStream:
     def supply(self, memory: memoryview | None) -> None:
         """Give the memory for the array that ``next()`` just returned; None skips it."""
         array = self._array
-        if self._phase is not _Phase.SUPPLY or array is None:
+        if not self._unsupplied or array is None:
             raise RuntimeError("supply() without an array that begins")
         if memory is not None and memory.nbytes != array.nbytes:
             raise RuntimeError(f"supply() of {memory.nbytes} bytes for an array of {array.nbytes}")
-        self._memory, self._array_at, self._phase = memory, 0, _Phase.ARRAY
-        early = memoryview(self._body)[array.offset :]
-        taken = min(early.nbytes, array.nbytes)
+        self._memory, self._unsupplied = memory, False
+        early = self._body[array.offset : array.offset + array.nbytes]
         if memory is not None:
-            memory[:taken] = early[:taken]
-        self._array_at = taken
-        early.release()
-        del self._body[array.offset : array.offset + taken]
+            memory[: len(early)] = early
+        self._array_at = len(early)
+        del self._body[array.offset : array.offset + len(early)]
 
     def next(self) -> Message | ArrayBegins | None:
         """Return the next message, or the array that begins in it; None when more bytes are needed."""
+        if self._unsupplied:
+            raise RuntimeError("next() before supply()")
+        return next(self._items)
+
+    def close(self) -> None:
+        """Release the caller's memory."""
+        self._items.close()
+        self._memory = self._array = None
+
+    def _parse(self) -> Generator[Message | ArrayBegins | None, None, None]:
+        """Yield what ``next()`` returns, message after message."""
         while True:
-            if self._phase is _Phase.SUPPLY:
-                raise RuntimeError("next() before supply()")
-            if self._phase is _Phase.HEADER:
-                if not self._begin():
-                    return None
-                if self._header.control:
-                    self._phase = _Phase.HEADER
-                    return Message(self._header, bytearray())
+            header = yield from self._next_header()
+            if header.control:
+                yield Message(header, bytearray())
                 continue
-            if self._phase is _Phase.ARRAY and self._array is not None and self._array_at == self._array.nbytes:
-                self._phase, self._memory = _Phase.BODY, None
+            if not header.first:
+                raise PvaError("pvAccess: found the middle of a message, expected its beginning")
+            self._in_message, self._header, self._left, self._body = True, header, header.size, bytearray()
+            array = yield from self._next_array()
+            if array is not None:
+                self._array, self._unsupplied = array, True
+                yield array
+                yield from self._fill_array(array)
+                self._array = self._memory = None
+            while self._left or not self._header.last:
+                if len(self._body) + self._left > MAX_BODY_BYTES:
+                    raise PvaError(
+                        f"pvAccess: found a message of {len(self._body) + self._left} bytes without an array"
+                    )
+                yield from self._fill_body(self._left)
+            self._in_message = False
+            yield Message(header, self._body, array)
+
+    def _next_array(self) -> Generator[None, None, ArrayBegins | None]:
+        """Return the message's array, None when it has none, staging no more of the body than it takes to know."""
+        while True:
+            if self._left or not self._header.last:
+                yield from self._fill_body(_HEAD_STEP)
+            try:
+                with memoryview(self._body) as head:
+                    array = self._find_array(self._header, head)
+            except TruncatedError:
+                if len(self._body) > _HEAD_LIMIT or (self._header.last and not self._left):
+                    raise
                 continue
-            if self._left == 0:
-                if self._last and self._phase is _Phase.ARRAY:
+            if array is not None and self._header.last and array.nbytes > len(self._body) - array.offset + self._left:
+                raise PvaError(f"pvAccess: found an array of {array.nbytes} bytes in a message of {self._header.size}")
+            return array
+
+    def _fill_array(self, array: ArrayBegins) -> Generator[None, None, None]:
+        """Go on until the array is complete, and move those of its bytes that were staged."""
+        while self._array_at < array.nbytes:
+            if not self._left:
+                if self._header.last:
                     raise PvaError("pvAccess: found the end of a message in the middle of its array")
-                if self._last and not self._undecided:
-                    return self._finish()
-                if not self._last and not self._next_segment():
-                    return None
-            if self._phase is _Phase.ARRAY:
-                if self._left and not self._fill_array():
-                    return None
-                continue
-            if self._undecided:
-                if self._left and not self._fill_body(_HEAD_STEP):
-                    return None
-                array = self._decide()
-                if array is not None:
-                    return array
-            elif self._left and not self._fill_body(self._left):
-                return None
+                yield from self._next_segment()
+            elif self._start == self._end:
+                yield None
+            else:
+                staged = self._take(min(self._left, array.nbytes - self._array_at))
+                if self._memory is not None:
+                    self._memory[self._array_at : self._array_at + staged.nbytes] = staged
+                self._array_at += staged.nbytes
+                self._left -= staged.nbytes
 
-    def _decide(self) -> ArrayBegins | None:
-        """Look for an array in the body so far."""
-        view = memoryview(self._body)
-        try:
-            array = self._find_array(self._header, view)
-        except TruncatedError:
-            if len(self._body) > _HEAD_LIMIT or (self._last and self._left == 0):
-                raise
-            return None
-        finally:
-            view.release()
-        self._undecided = False
-        if array is None:
-            return None
-        if self._last and array.nbytes > len(self._body) - array.offset + self._left:
-            raise PvaError(f"pvAccess: found an array of {array.nbytes} bytes in a message of {self._header.size}")
-        self._array, self._phase = array, _Phase.SUPPLY
-        return array
+    def _fill_body(self, most: int) -> Generator[None, None, None]:
+        """Move some bytes, up to ``most``, to the body; or begin the next segment."""
+        if not self._left:
+            yield from self._next_segment()
+            return
+        while self._start == self._end:
+            yield None
+        staged = self._take(min(self._left, most))
+        self._body += staged
+        self._left -= staged.nbytes
 
-    def _fill_array(self) -> bool:
-        """Move staged bytes to the array; False when there are none."""
-        assert self._array is not None
-        take = min(self._end - self._start, self._left, self._array.nbytes - self._array_at)
-        if self._memory is not None:
-            self._memory[self._array_at : self._array_at + take] = self._view[self._start : self._start + take]
-        self._array_at += take
-        self._consume(take)
-        return take > 0
-
-    def _fill_body(self, most: int) -> bool:
-        """Move up to ``most`` staged bytes to the body; False when there are none."""
-        if not self._undecided and len(self._body) + self._left > MAX_BODY_BYTES:
-            raise PvaError(f"pvAccess: found a message of {len(self._body) + self._left} bytes without an array")
-        take = min(self._end - self._start, self._left, most)
-        self._body += self._view[self._start : self._start + take]
-        self._consume(take)
-        return take > 0
-
-    def _consume(self, nbytes: int) -> None:
-        self._start += nbytes
-        self._left -= nbytes
-
-    def _begin(self) -> bool:
-        """Read the header of a new message; False when it is incomplete."""
-        header = self._read_header()
-        if header is None:
-            return False
-        if not header.control and not header.first:
-            raise PvaError("pvAccess: found the middle of a message, expected its beginning")
-        self._header, self._phase, self._array = header, _Phase.BODY, None
-        if not header.control:
-            self._left, self._last = header.size, header.last
-            self._body, self._undecided = bytearray(), True
-        return True
-
-    def _next_segment(self) -> bool:
-        """Read the header of the message's next segment; False when it is incomplete."""
-        header = self._read_header()
-        while header is not None and header.control:  # allowed between segments, and without meaning for us
-            header = self._read_header()
-        if header is None:
-            return False
+    def _next_segment(self) -> Generator[None, None, None]:
+        """Read the header of the message's next segment; control messages between segments mean nothing to us."""
+        while (header := (yield from self._next_header())).control:
+            pass
         if header.first or header.command != self._header.command or header.big != self._header.big:
             raise PvaError("pvAccess: found another message in the middle of a segmented one")
-        self._left, self._last = header.size, header.last
-        return True
+        self._header, self._left = header, header.size
 
-    def _read_header(self) -> Header | None:
-        if self._end - self._start < HEADER_BYTES:
-            return None
-        header = read_header(self._view[self._start : self._start + HEADER_BYTES])
-        self._start += HEADER_BYTES
-        return header
+    def _next_header(self) -> Generator[None, None, Header]:
+        while self._end - self._start < HEADER_BYTES:
+            yield None
+        return read_header(self._take(HEADER_BYTES))
 
-    def _finish(self) -> Message:
-        self._phase = _Phase.HEADER
-        return Message(self._header, self._body, self._array)
+    def _take(self, most: int) -> memoryview:
+        """Return the next staged bytes, up to ``most``."""
+        start, self._start = self._start, min(self._end, self._start + most)
+        return self._staging[start : self._start]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
-from detectors.pva.encoding import Packer, PvaError, Reader, Status
+from detectors.pva.encoding import Packer, PvaError, Reader
 
 MAGIC: Final = 0xCA
 VERSION: Final = 2
@@ -117,11 +117,6 @@ def read_validation(reader: Reader) -> list[str]:
 def create_channel(client_id: int, name: str, *, big: bool) -> bytes:
     """Ask for a channel."""
     return message(Command.CREATE_CHANNEL, Packer(big=big).pack("HI", 1, client_id).string(name).done(), big=big)
-
-
-def read_create_channel(reader: Reader) -> tuple[int, int, Status]:
-    """Return our id, the server's id and the outcome."""
-    return reader.number("I"), reader.number("I"), reader.status()
 
 
 def monitor_init(server_id: int, request_id: int, queue: int, *, big: bool) -> bytes:

@@ -101,11 +101,11 @@ class Searcher:
     def _from_name_server(self, sock: socket.socket) -> Address | None:
         address, connection = self._servers[sock]
         try:
-            received = sock.recv_into(connection.want()[0])
+            received = sock.recv_into(connection.stream.want()[0])
             if not received:
                 self._drop(sock)
                 return None
-            connection.received(received)
+            connection.stream.received(received)
             while (event := connection.next_event()) is not None:
                 if isinstance(event, Found):
                     return _address(event, address[0])

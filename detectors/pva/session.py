@@ -140,15 +140,18 @@ class _Session:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, tick)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(self._timeouts.stall) or 1, 0))
             self._heard = self._sent = time.monotonic()
-            while not stop.is_set():
-                event = self._connection.next_event()
-                if event is None:
-                    self._send()
-                    self._receive()
-                else:
-                    self._handle(event)
-            with contextlib.suppress(OSError):  # the server may have closed the connection already
-                self._close_cleanly()
+            try:
+                while not stop.is_set():
+                    event = self._connection.next_event()
+                    if event is None:
+                        self._send()
+                        self._receive()
+                    else:
+                        self._handle(event)
+                with contextlib.suppress(OSError):  # the server may have closed the connection already
+                    self._close_cleanly()
+            finally:
+                self._connection.stream.close()
 
     def keep_alive(self) -> None:
         """Send an echo after half the silence allowed: servers drop silent clients, and the answer shows that they live."""
@@ -174,8 +177,8 @@ class _Session:
             self._sent = time.monotonic()
 
     def _receive(self) -> None:
-        wanted = self._connection.want()
-        flags = socket.MSG_WAITALL if self._connection.mid_array else 0
+        wanted = self._connection.stream.want()
+        flags = socket.MSG_WAITALL if self._connection.stream.mid_array else 0
         try:
             received = (
                 self._sock.recv_into(wanted[0], 0, flags)
@@ -188,23 +191,23 @@ class _Session:
         if not received:
             raise ConnectionError("the server closed the connection")
         self._heard = time.monotonic()
-        self._connection.received(received)
+        self._connection.stream.received(received)
         self.keep_alive()
 
     def _check_silence(self) -> None:
         silent_s = time.monotonic() - self._heard
-        if self._connection.mid_message and silent_s > self._timeouts.stall:
+        if self._connection.stream.mid_message and silent_s > self._timeouts.stall:
             raise TimeoutError(f"the server stopped in the middle of a message {silent_s:.1f} s ago")
         if not self._connection.validated and silent_s > self._timeouts.connect:
             raise TimeoutError(f"the server did not greet us within {self._timeouts.connect:g} s")
         if silent_s > self._silence_s:
             raise TimeoutError(f"the server has been silent for {silent_s:.1f} s and does not answer an echo")
-        if not self._connection.mid_message:
+        if not self._connection.stream.mid_message:
             self.keep_alive()
 
     def _handle(self, event: object) -> None:
         if isinstance(event, ArrayBegins):
-            self._connection.supply(self._subscriber.memory(event))
+            self._connection.stream.supply(self._subscriber.memory(event))
         elif isinstance(event, Updated):
             self._subscriber.updated(event)
             self.updated = True

@@ -37,14 +37,14 @@ def one_input(data: bytes) -> None:
         while True:
             event = connection.next_event()
             if isinstance(event, ArrayBegins):
-                connection.supply(memoryview(bytearray(event.nbytes)) if event.nbytes < 1 << 20 else None)
+                connection.stream.supply(memoryview(bytearray(event.nbytes)) if event.nbytes < 1 << 20 else None)
             elif event is None:
                 if at == len(stream):
                     return
-                wanted = connection.want()[0]
+                wanted = connection.stream.want()[0]
                 take = min(wanted.nbytes, len(stream) - at, pieces.choice([1, 9, 1 << 16]))
                 wanted[:take] = stream[at : at + take]
-                connection.received(take)
+                connection.stream.received(take)
                 at += take
     except PvaError:
         pass

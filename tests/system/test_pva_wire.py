@@ -1,9 +1,12 @@
 """Both PVA clients against servers that segment, speak big-endian, get stuck, or lie."""
 
 import getpass
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +22,7 @@ from tests.support.pva_encode import NTNDARRAY, ntndarray
 from tests.support.pva_server import PvaServer
 from tests.support.recording_sink import RecordingSink
 
+ROOT = Path(__file__).parents[2]
 PV = "CAM:Image"
 QUICK = Timeouts(connect=1.0, stall=0.5, silence=1.0, first_retry=0.01, last_retry=0.1)
 
@@ -208,3 +212,18 @@ def test_closing_ends_a_held_read() -> None:
             server.post(ntndarray(image("uint8", (3, 4), 1), 1))
             sink.wait_for("connected")
         assert threading.active_count() <= before + 1  # the server's thread for the client may still end
+
+
+def test_the_example_of_the_readme_runs() -> None:
+    readme = (ROOT / "detectors" / "pva" / "README.md").read_text()
+    example = readme.split("```python\n")[1].split("```")[0].replace("13SIM1:Pva1:Image", PV)
+    with PvaServer(PV, big=True) as server:
+        command = [sys.executable, "-u", "-c", example]
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            try:
+                server.wait_subscribed()
+                server.post(ntndarray(np.arange(6, dtype=np.uint16).reshape(2, 3), 7))
+                assert [process.stdout.readline() for _ in range(2)] == ["epics:nt/NTNDArray:1.0\n", "7 2.5\n"]
+            finally:
+                process.kill()

@@ -36,7 +36,7 @@ def feed(
         event = connection.next_event()
         if isinstance(event, ArrayBegins):
             memory = None if skip else bytearray(event.nbytes)
-            connection.supply(None if memory is None else memoryview(memory))
+            connection.stream.supply(None if memory is None else memoryview(memory))
         elif isinstance(event, Updated):
             events.append((event, memory if event.array is not None else None))
         elif event is not None:
@@ -44,7 +44,7 @@ def feed(
         elif at == len(data):
             return events
         else:
-            wanted = connection.want()
+            wanted = connection.stream.want()
             assert wanted
             assert all(w.nbytes for w in wanted)
             take = min(len(data) - at, sum(w.nbytes for w in wanted), pieces.choice([1, 7, 64, 1000, 1 << 20]))
@@ -52,7 +52,7 @@ def feed(
             for part in wanted:
                 part[: len(left)] = left[: part.nbytes]
                 left = left[part.nbytes :]
-            connection.received(take)
+            connection.stream.received(take)
             at += take
 
 
@@ -80,7 +80,7 @@ def test_images_come_whole_however_they_are_cut(pieces: random.Random, big: bool
         assert update.fields["attribute"][0]["value"] == number
         if not skip:
             np.testing.assert_array_equal(np.frombuffer(memory, update.array.dtype).reshape(image.shape), image)
-    assert not connection.mid_message
+    assert not connection.stream.mid_message
 
 
 @given(PIECES, st.booleans(), SEGMENTS)
@@ -204,7 +204,7 @@ def test_lies(behind: bytes, match: str) -> None:
 def test_supplying_is_checked() -> None:
     connection = MonitorConnection("PV", "me", "here")
     with pytest.raises(RuntimeError):
-        connection.supply(None)
+        connection.stream.supply(None)
 
 
 def answer(e: Encoder, found: bool = True, address: bytes = bytes(16), ids: tuple[int, ...] = (1,)) -> bytes:
