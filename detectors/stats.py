@@ -101,7 +101,7 @@ class OutputStats:
     name: str = ""
     enabled: bool = False
     state: str = "Disabled"
-    """Disabled, Idle, Writing (or Publishing), Failing, Full."""
+    """Disabled, Idle, Writing (or Publishing), Behind (its share of the pebble is full, it drops), Failing, Full, Failed."""
     message: str = ""
     offered: int = 0
     written: int = 0
@@ -115,6 +115,18 @@ class OutputStats:
     bytes: int = 0
     errors: int = 0
     folder: str = ""
+    free_bytes: int = 0
+    subscribers: int = 0
+
+
+@dataclass(slots=True)
+class SinkFigures:
+    """The part of OutputStats that only the output's sink knows; its thread keeps it, every thread may read it."""
+
+    folder: str = ""
+    """Or address."""
+    bytes: int = 0
+    overwritten: int = 0
     free_bytes: int = 0
     subscribers: int = 0
 

@@ -11,7 +11,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -24,7 +24,7 @@ from detectors.buffer.sidecar import SidecarFile
 from detectors.errors import ConfigError, HostError
 from detectors.frame import FILE_MOD, RecordShape
 from detectors.pools.pebble import PebbleLease
-from detectors.stats import OutputStats
+from detectors.stats import SinkFigures
 
 log = logging.getLogger(__name__)
 
@@ -54,8 +54,8 @@ class _Open:
 class BufferWriter:
     """Sink that writes one module's records to ``folder/module``; ``folder`` is the detector's.
 
-    Used by one thread, but for ``fill`` and ``open_folders``. Raises HostError when the folder cannot be made or
-    written, ConfigError when it already holds frames of another shape or type.
+    For one thread. Raises HostError when the folder cannot be made or written, ConfigError when it already holds frames
+    of another shape or type.
     """
 
     name = "disk"
@@ -84,8 +84,7 @@ class BufferWriter:
         self._want_direct = direct
         self._sidecar = sidecar
         self._min_free = min_free
-        self._overwritten = 0
-        self._bytes = 0
+        self.figures = SinkFigures()
         self._sidecar_fails = False
         self._files: OrderedDict[int, _Open] = OrderedDict()
         self._use(folder)
@@ -124,34 +123,20 @@ class BufferWriter:
             file.sidecar.forget(index)
         file.data.write(*lease.span())
         self._direct = self._direct and file.data.direct
-        self._overwritten += replaces
+        self.figures.overwritten += replaces
         self._written(file, leases[:1])
         return 1
 
     def idle(self) -> None:
-        """Write the sidecar entries held back."""
-        for file in self._files.values():
-            if file.sidecar:
-                file.sidecar.flush()
-
-    def fill(self, stats: OutputStats) -> OutputStats:
-        """Add the folder, its free space, and what was written."""
-        now = time.monotonic()
-        if now - self._shown_at >= CHECK_PERIOD_S:
-            self._shown_at = now
+        """Write the sidecar entries held back, and look at the free space."""
+        self._flush()
+        if time.monotonic() - self._measured_at >= CHECK_PERIOD_S:
             with suppress(OSError):  # a folder that is gone shows at the next write
-                self._shown_free = shutil.disk_usage(self._folder).free
-        return replace(
-            stats,
-            folder=str(self._folder),
-            free_bytes=self._shown_free,
-            overwritten=self._overwritten,
-            bytes=self._bytes,
-        )
+                self._measure(self._folder)
 
-    def open_folders(self) -> set[Path]:
-        """Return the data folders with open files, absolute: retention must leave them alone. From any thread."""
-        return {file.data.path.parent for file in list(self._files.values())}
+    def reset(self) -> None:
+        """Close the files: the next record opens its own again."""
+        self.close()
 
     def close(self) -> None:
         """Write what is held back, close the files and name the last one in LATEST. Idempotent."""
@@ -173,7 +158,7 @@ class BufferWriter:
         try:
             self._make(folder)
             _check_writable(module_folder)
-            free = shutil.disk_usage(module_folder).free
+            self._measure(module_folder)
         except OSError as error:
             raise HostError(
                 f"{module_folder}: cannot be written: {error.strerror}; choose another folder or change its permissions"
@@ -181,8 +166,8 @@ class BufferWriter:
         if self._files:
             self.close()
         self._folder, self._module_folder = folder, module_folder
-        self._free = self._shown_free = free
-        self._checked_at = self._shown_at = time.monotonic()
+        self.figures.folder = str(folder)
+        self._checked_at = time.monotonic()
         self._direct = self._want_direct
         self._newest: Path | None = None
 
@@ -209,12 +194,21 @@ class BufferWriter:
                 self._make(self._folder)
             except ConfigError as error:
                 raise OSError(errno.EINVAL, str(error)) from None
-        self._free = shutil.disk_usage(self._module_folder).free
+        self._measure(self._module_folder)
         for number, file in list(self._files.items()):
             if not file.data.is_in_place():
                 log.error("%s: removed or replaced while it was written; it is made anew", file.data.path)
                 del self._files[number]
                 file.close()
+
+    def _measure(self, folder: Path) -> None:
+        self._measured_at = time.monotonic()
+        self._free = self.figures.free_bytes = shutil.disk_usage(folder).free
+
+    def _flush(self) -> None:
+        for file in self._files.values():
+            if file.sidecar:
+                file.sidecar.flush()
 
     def _file_of(self, pulse_id: int) -> _Open:
         number = data_file(pulse_id)
@@ -227,7 +221,7 @@ class BufferWriter:
         self._files[number] = file
         if finished:
             # Its descriptors stay open for stragglers; what a reader of LATEST needs is complete.
-            self.idle()
+            self._flush()
             self._name_latest(finished)
         if len(self._files) > OPEN_FILES:
             _, oldest = self._files.popitem(last=False)
@@ -267,7 +261,7 @@ class BufferWriter:
     def _written(self, file: _Open, leases: Sequence[PebbleLease]) -> None:
         """Count records, and hold their sidecar entries."""
         nbytes = len(leases) * self._shape.record_bytes
-        self._bytes += nbytes
+        self.figures.bytes += nbytes
         self._free -= nbytes
         if file.sidecar:
             for lease in leases:

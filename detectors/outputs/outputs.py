@@ -1,9 +1,10 @@
 """The outputs of one source: built from the configuration, fed by one producer thread, switched by commands."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from detectors.buffer.fields import Field
 from detectors.buffer.writer import BufferWriter
@@ -16,8 +17,21 @@ from detectors.pools.pebble import PebbleLease
 from detectors.runtime import Runtime
 from detectors.stats import OutputStats
 
-PUBLISH_QUEUE = 32
-"""Frames that may wait for the publisher: what a few wake-ups of the receiver bring; live data is dropped rather than kept."""
+PUBLISH_SHARE: Final = 32
+"""Most frames that the publisher may hold: what a few wake-ups of the receiver bring; live data is dropped rather than kept."""
+
+CLOSE_S: Final = 5.0
+"""How long queued frames may still be written when an output is closed, s, unless its owner says otherwise."""
+
+
+def shares(slots: int) -> tuple[int, int]:
+    """Return how many frames the disk and the publisher may hold of a pebble with ``slots``, one of which is never used.
+
+    The disk has three quarters, since it must not lose data: what is left is for the frames that are being received, and
+    for new ones while the disk is busy with its oldest. Most frames that the publisher holds are also the disk's.
+    """
+    usable = slots - 1
+    return max(1, usable * 3 // 4), max(1, min(PUBLISH_SHARE, usable // 4))
 
 
 def worker_name(source: SourceSection) -> str:
@@ -54,12 +68,12 @@ class Outputs:
         folder: Path | None = None,
         fields: Sequence[Field] = (),
     ) -> Self:
-        """Start the stages. ``slots`` is the pebble's count: the disk stage may hold all but one of them.
+        """Start the stages; ``slots`` is the pebble's count.
 
-        ``folder`` is another folder for the detector than the configuration says; ``fields`` are what the data is made
-        of, where it is several arrays. Raises HostError when the folder
-        cannot be written or the address cannot be bound.
+        ``folder`` is another folder for the detector than the configuration says; ``fields`` are the arrays that the data
+        consists of, if there are several. Raises HostError when the folder cannot be written or the address cannot be bound.
         """
+        disk_share, zmq_share = shares(slots)
         writer = None
         if config.disk:
             writer = BufferWriter(
@@ -80,8 +94,8 @@ class Outputs:
                 writer.close()
             raise
         return cls(
-            Stage(writer, enabled=config.disk.enabled, limit=slots) if writer and config.disk else None,
-            Stage(publisher, enabled=config.zmq.enabled, limit=min(PUBLISH_QUEUE, slots // 2)),
+            Stage(writer, enabled=config.disk.enabled, share=disk_share) if writer and config.disk else None,
+            Stage(publisher, enabled=config.zmq.enabled, share=zmq_share),
         )
 
     def offer(self, lease: PebbleLease) -> None:
@@ -123,16 +137,14 @@ class Outputs:
         """Return the snapshots of both, under the names that the worker snapshots use."""
         return {name: stage.stats() if stage else OutputStats() for name, stage in self._stages()}
 
-    def drain(self, timeout_s: float) -> bool:
-        """Wait until every frame is settled."""
-        settled = [stage.drain(timeout_s) for _, stage in self._stages() if stage]
-        return all(settled)
-
-    def close(self) -> None:
-        """Settle what is queued and stop."""
-        for _, stage in self._stages():
-            if stage:
-                stage.close()
+    def close(self, timeout_s: float = CLOSE_S) -> bool:
+        """Write what is queued and end; False when frames were left after ``timeout_s``: they count as dropped. Idempotent."""
+        deadline = time.monotonic() + timeout_s
+        stages = [stage for _, stage in self._stages() if stage]
+        for stage in stages:
+            stage.finish()
+        done = [stage.close(max(0.0, deadline - time.monotonic())) for stage in stages]
+        return all(done)
 
     def _stages(self) -> tuple[tuple[str, Stage | None], ...]:
         return ("disk", self.disk), ("zmq", self.zmq)

@@ -8,99 +8,159 @@ import logging
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, Final, Protocol
 
+from detectors.errors import CommandError
 from detectors.pools.pebble import PebbleLease
-from detectors.stats import OutputStats
+from detectors.stats import OutputStats, SinkFigures
 
 log = logging.getLogger(__name__)
 
-IDLE_S: Final = 0.1
-"""A sink is told, again and again, that no frame came for this long, s."""
+FLUSH_S: Final = 0.1
+"""The sink is called once when no frame came for this long after one, s."""
+
+IDLE_S: Final = 1.0
+"""And then at this interval, s, for what may change by itself: free space, subscribers."""
 
 RETRY_S: Final = 1.0
 """When a sink keeps failing, frames are dropped for this long before it is tried again, s: a dead disk is not asked at 1 kHz."""
 
 FAILURES_BEFORE_PAUSE: Final = 3
-"""Failures in a row after which it counts as failing for good."""
+"""Failures in a row after which a sink is left alone for RETRY_S."""
+
+_SHARE_PER_BATCH: Final = 12
+"""Of so many frames of its share at most one is in the sink's hands, where it cannot be dropped and gets old."""
+
+_SHOWN_S: Final = 1.0
+"""A state of passing frames, or of dropping them, is shown for this long after the last one, s."""
 
 
 class Sink(Protocol):
-    """A place where frames go. Used by the stage's one thread, but for ``fill``."""
+    """A place where frames go. Used by the stage's one thread, but for ``wanted`` and ``figures``."""
 
     name: str
     busy_state: str
     """What the state is called while frames pass: ``Writing``, ``Publishing``."""
     most: int
     """Frames that ``write`` can make use of at a time."""
-
-    @property
-    def wanted(self) -> bool:
-        """Whether anybody wants frames now; while False none is queued. Called by the producer for every frame."""
-        ...
+    figures: SinkFigures
+    """Kept up to date by the calls below: a snapshot reads them, and must not wait for a file system."""
+    wanted: bool
+    """Whether there is any use for frames now; while False none is queued. Read by the producer for every frame."""
 
     def write(self, leases: Sequence[PebbleLease]) -> int:
-        """Put the first frame away, and those after it that can go along; return how many: 0 when nobody wanted the first.
+        """Put the first frame away, and those after it that can go along; return how many: 0 when the first had no taker.
 
         Raises BlockingIOError when only the first frame is lost, any other OSError when further ones would be, too.
         """
         ...
 
     def idle(self) -> None:
-        """Flush what is held back, look who listens: called every IDLE_S while no frame comes. Raises OSError."""
+        """Flush what is held back and bring the figures up to date: called when no frame comes. Raises OSError."""
         ...
 
-    def fill(self, stats: OutputStats) -> OutputStats:
-        """Return the stats with the sink's own fields filled in. Called from any thread."""
+    def reset(self) -> None:
+        """Begin afresh after an error that is none of those above: what is open may be in any state."""
         ...
 
     def close(self) -> None:
-        """Flush and let go."""
+        """Flush and close everything."""
         ...
 
 
-class Stage:
-    """Runs a sink on a thread of its own. ``admit`` and ``put`` are for one producer thread; the rest for any."""
+class _Request:
+    """An action that another thread waits for."""
 
-    def __init__(self, sink: Sink, *, enabled: bool, limit: int) -> None:
-        self._sink = sink
-        self._limit = limit
-        self._queue: queue.SimpleQueue[PebbleLease | tuple[Callable[[], Any], Future[Any]] | None] = queue.SimpleQueue()
+    def __init__(self, action: Callable[[], Any]) -> None:
+        self.action = action
+        self.answer: Future[Any] = Future()
+
+    def run(self) -> None:
+        if not self.answer.set_running_or_notify_cancel():
+            return
+        try:
+            self.answer.set_result(self.action())
+        except Exception as error:  # noqa: BLE001  the asker gets it, whatever it is
+            self.answer.set_exception(error)
+
+
+class Stage:
+    """Runs a sink on a thread of its own, and holds ``share`` frames at most.
+
+    When more come, the oldest that still wait are dropped: the frames held stay those of the last ``share`` pulses, whose
+    slots the pebble does not need yet. ``admit`` and ``put`` are for one producer thread; the rest for any.
+    """
+
+    def __init__(self, sink: Sink, *, enabled: bool, share: int) -> None:
+        self.sink = sink
+        self._share = share
+        self._most = max(1, min(sink.most, share // _SHARE_PER_BATCH))
+        self._queue: queue.SimpleQueue[PebbleLease | _Request] = queue.SimpleQueue()
+        self._overtaken: deque[_Request] = deque()
+        """Requests that the producer found at the head of the queue when it made room."""
+        self._batch: list[PebbleLease] = []
+        """Frames in the hands of the sink. Whichever thread takes one out settles it."""
         self._enabled = enabled
-        # Counted by the producer's thread only:
-        self._offered = self._dropped_full = self._disabled_in = 0
-        # Counted by the stage's thread only:
-        self._taken = self._written = self._unwanted = self._failed = self._errors = 0
-        self._message = ""
+        # Counted by the producer's thread only; those dropped were admitted:
+        self._admitted = self._dropped = self._disabled = 0
+        self._behind_until = self._wake_at = 0.0
+        # Counted by the stage's thread only; ``settled`` is the sum of three:
+        self._settled = self._written = self._unwanted = self._failed = self._errors = 0
+        self._given_up = 0
+        """Counted by ``close``."""
+        self._message = self._trouble = ""
         self._failing_until = 0.0
         self._failures_in_a_row = 0
-        self._full = False
+        self._broken = False
         self._last_write = 0.0
-        self._done = threading.Event()
+        self._wait_s = FLUSH_S
+        self._ended = self._abandoned = False
+        self._end: _Request | None = None
         self._thread = threading.Thread(target=self._run, name=f"output-{sink.name}", daemon=True)
         self._thread.start()
 
-    @property
-    def sink(self) -> Sink:
-        """The sink, for what only it can do (another folder)."""
-        return self._sink
+    # --- the producer's thread
 
     def admit(self) -> bool:
-        """Count a frame that is offered; whether it is to be ``put``. If not, it is unwanted, or the queue is full."""
-        self._offered += 1
-        if not (self._enabled and self._sink.wanted):
-            self._disabled_in += 1
+        """Count a frame that is offered; return whether it must be ``put``."""
+        if not (self._enabled and self.sink.wanted):
+            self._disabled += 1
+            if self._enabled:
+                self._wake()
             return False
-        if self._offered - self._dropped_full - self._disabled_in - self._taken > self._limit:
-            self._dropped_full += 1
-            return False
-        return True
+        self._admitted += 1
+        return self._admitted - self._dropped - self._settled <= self._share or self._make_room()
 
     def put(self, lease: PebbleLease) -> None:
         """Take over the lease of a frame that was admitted; never blocks."""
         self._queue.put(lease)
+
+    def _make_room(self) -> bool:
+        """Drop the oldest frame that waits; False when none does: then it is the new one that is dropped."""
+        self._behind_until = time.monotonic() + _SHOWN_S
+        self._dropped += 1
+        item = self._next()
+        while isinstance(item, _Request):
+            self._overtaken.append(item)
+            item = self._next()
+        if self._overtaken:
+            self._queue.put(_Request(_nothing))  # wakes the stage for them
+        if item is None:
+            return False
+        item.close()
+        return True
+
+    def _wake(self) -> None:
+        """Let the sink look for takers, now and then, while frames come that have none."""
+        now = time.monotonic()
+        if now >= self._wake_at:
+            self._wake_at = now + FLUSH_S
+            self._queue.put(_Request(self._idle))
+
+    # --- any thread
 
     def set_enabled(self, enabled: bool) -> None:  # noqa: FBT001
         """Switch the stage; frames already queued are still written."""
@@ -108,142 +168,222 @@ class Stage:
         self._failing_until = 0.0
         self._failures_in_a_row = 0
 
-    @property
-    def queued(self) -> int:
-        """Frames taken over and not yet settled."""
-        # Read in the order that can only overstate: a frame settled in between was queued at the first read.
-        settled = self._written + self._unwanted + self._failed
-        return max(0, self._offered - self._dropped_full - self._disabled_in - settled)
-
     def stats(self) -> OutputStats:
-        """Return a snapshot; its balance holds in itself whatever the threads do meanwhile."""
-        written, unwanted, failed = self._written, self._unwanted, self._failed
-        full, disabled_in = self._dropped_full, self._disabled_in
-        offered = max(self._offered, written + unwanted + failed + full + disabled_in)
-        if not self._enabled:
-            state = "Disabled"
-        elif self._failures_in_a_row:
-            state = "Full" if self._full else "Failing"
-        else:
-            state = self._sink.busy_state if time.monotonic() - self._last_write < 1 else "Idle"
-        return self._sink.fill(
-            OutputStats(
-                name=self._sink.name,
-                enabled=self._enabled,
-                state=state,
-                message=self._message,
-                offered=offered,
-                written=written,
-                dropped=full + failed,
-                disabled=disabled_in + unwanted,
-                queued=offered - written - unwanted - failed - full - disabled_in,
-                errors=self._errors,
-            )
+        """Return a snapshot; its balance holds in itself whatever the threads do meanwhile. Makes no system call."""
+        # Settled before admitted: what is settled in between still counts as queued.
+        written, unwanted, failed, given_up = self._written, self._unwanted, self._failed, self._given_up
+        dropped, disabled = self._dropped, self._disabled
+        settled = written + unwanted + failed + given_up + dropped
+        queued = max(0, self._admitted - settled)
+        figures = self.sink.figures
+        return OutputStats(
+            name=self.sink.name,
+            enabled=self._enabled,
+            state=self._state(queued),
+            message=self._message,
+            offered=settled + queued + disabled,
+            written=written,
+            dropped=dropped + failed + given_up,
+            disabled=disabled + unwanted,
+            queued=queued,
+            overwritten=figures.overwritten,
+            bytes=figures.bytes,
+            errors=self._errors,
+            folder=figures.folder,
+            free_bytes=figures.free_bytes,
+            subscribers=figures.subscribers,
         )
+
+    def _state(self, queued: int) -> str:
+        now = time.monotonic()
+        if not self._enabled:
+            return "Disabled"
+        if self._failures_in_a_row:
+            return self._trouble
+        if queued >= self._share or now < self._behind_until or self._given_up:
+            return "Behind"
+        return self.sink.busy_state if queued or now - self._last_write < _SHOWN_S else "Idle"
 
     def ask(self, action: Callable[[], Any], timeout_s: float = 5.0) -> Any:
         """Run ``action`` on the stage's thread, behind the frames already queued, and return what it returns.
 
-        Raises what it raises, or TimeoutError.
+        Raises what it raises, or CommandError when it is not done within ``timeout_s``; one not yet begun never runs then.
         """
-        answer: Future[Any] = Future()
-        self._queue.put((action, answer))
-        return answer.result(timeout_s)
+        request = _Request(action)
+        self._queue.put(request)
+        try:
+            return request.answer.result(timeout_s)
+        except TimeoutError:
+            if request.answer.done():
+                raise
+            outcome = "cancelled" if request.answer.cancel() else "still at it"
+            raise CommandError(f"{self.sink.name} output: not done within {timeout_s:g} s, {outcome}") from None
 
-    def drain(self, timeout_s: float) -> bool:
-        """Wait until every frame offered is settled; False when that took longer than ``timeout_s``."""
-        deadline = time.monotonic() + timeout_s
-        while self.queued:
-            if time.monotonic() > deadline:
-                return False
-            self._done.wait(0.005)
-        return True
+    def finish(self) -> None:
+        """Let the stage end when what is queued is written; ``close`` waits for it. Idempotent."""
+        if not self._end:
+            self._end = _Request(self._set_ended)
+            self._queue.put(self._end)
 
-    def close(self) -> None:
-        """Write what is queued, end the thread and close the sink."""
-        self._queue.put(None)
-        self._thread.join()
-        self._sink.close()
+    def close(self, timeout_s: float) -> bool:
+        """Write what is queued and close the sink; idempotent.
+
+        False when that is not done within ``timeout_s``: what is left then counts as dropped, and the thread is left to
+        itself if the sink hangs. For a producer that has ended.
+        """
+        self.finish()
+        self._thread.join(0 if self._abandoned else timeout_s)
+        if not self._thread.is_alive():
+            return not self._abandoned
+        self._abandoned = self._ended = True
+        left = 0
+        while (item := self._next()) is not None:
+            if isinstance(item, _Request):
+                item.answer.cancel()
+            else:
+                item.close()
+                left += 1
+        while (lease := self._take()) is not None:
+            lease.close()
+            left += 1
+        if left:
+            self._given_up += left
+            self._message = f"{left} frames were not written within {timeout_s:g} s of the end, and dropped"
+            log.error("%s output: %s", self.sink.name, self._message)
+        return False
+
+    def _next(self) -> PebbleLease | _Request | None:
+        try:
+            return self._queue.get_nowait()
+        except queue.Empty:
+            return None
+
+    def _take(self) -> PebbleLease | None:
+        """Take the first frame out of the sink's hands."""
+        try:
+            return self._batch.pop(0)
+        except IndexError:
+            return None
+
+    def _set_ended(self) -> None:
+        self._ended = True
+
+    # --- the stage's thread
 
     def _run(self) -> None:
-        while True:
+        while not self._ended:
             try:
-                item = self._queue.get(timeout=IDLE_S)
-            except queue.Empty:
-                self._try_idle()
-                continue
-            leases: list[PebbleLease] = []
-            while item is not None and not isinstance(item, tuple):
-                leases.append(item)
-                if len(leases) == self._sink.most or self._queue.empty():
-                    break
-                item = self._queue.get()
-            self._write_all(leases)
-            if item is None:
+                self._step()
+            except Exception as error:  # noqa: BLE001  counted and shown, whatever it is: the thread goes on
+                self._failed += self._settle(len(self._batch))
+                self._fail(error)
+        try:
+            self.sink.close()
+        except Exception as error:  # noqa: BLE001  as above
+            self._fail(error)
+
+    def _step(self) -> None:
+        """Settle what is queued as far as one batch takes it, or wait."""
+        while self._overtaken:
+            self._overtaken.popleft().run()
+        try:
+            item = self._queue.get(timeout=self._wait_s)
+        except queue.Empty:
+            self._wait_s = IDLE_S
+            self._idle()
+            return
+        batch, request = self._batch, None
+        while item is not None:
+            if isinstance(item, _Request):
+                request = item
                 break
-            if isinstance(item, tuple):
-                self._act(*item)
-        self._done.set()
+            batch.append(item)
+            item = None if len(batch) == self._most or self._queue.empty() else self._next()
+        while batch:
+            self._write(batch)
+        if request:
+            request.run()
+        else:
+            self._wait_s = FLUSH_S
 
-    def _act(self, action: Callable[[], Any], answer: "Future[Any]") -> None:
-        try:
-            answer.set_result(action())
-        except Exception as error:  # noqa: BLE001  the asker gets it, whatever it is
-            answer.set_exception(error)
-
-    def _write_all(self, leases: list[PebbleLease]) -> None:
-        """Settle frames taken from the queue, and close their leases."""
-        self._taken += len(leases)
-        try:
-            while leases:
-                settled = self._write(leases)
-                for lease in leases[:settled]:
-                    lease.close()
-                del leases[:settled]
-        finally:
-            for lease in leases:
-                lease.close()
-
-    def _write(self, leases: list[PebbleLease]) -> int:
-        """Settle the first frames; return how many."""
+    def _write(self, batch: list[PebbleLease]) -> None:
+        """Settle the first frames of the batch."""
         now = time.monotonic()
         if now < self._failing_until:
-            self._failed += len(leases)
-            return len(leases)
+            self._failed += self._settle(len(batch))
+            return
         try:
-            written = self._sink.write(leases)
+            self._mend()
+            written = self.sink.write(batch[:])
         except BlockingIOError as error:
-            self._failed += 1
+            self._failed += self._settle(1)
             self._message = error.strerror or str(error)
-            return 1
-        except OSError as error:
-            self._failed += 1
+        except Exception as error:  # noqa: BLE001  counted and shown, whatever it is
+            self._failed += self._settle(1)
             self._fail(error)
-            return 1
-        self._failures_in_a_row = 0
-        if not written:
-            self._unwanted += 1
-            return 1
-        self._written += written
-        self._last_write = now
-        self._message = ""
-        return written
+        else:
+            self._failures_in_a_row = 0
+            if not written:
+                self._unwanted += self._settle(1)
+                return
+            self._last_write = now
+            self._message = ""
+            self._written += self._settle(written)
 
-    def _try_idle(self) -> None:
+    def _idle(self) -> None:
+        if time.monotonic() < self._failing_until:
+            return
         try:
-            self._sink.idle()
-        except OSError as error:
+            self._mend()
+            self.sink.idle()
+        except Exception as error:  # noqa: BLE001  counted and shown, whatever it is
             self._fail(error)
 
-    def _fail(self, error: OSError) -> None:
+    def _mend(self) -> None:
+        """Let the sink begin afresh if it broke."""
+        if self._broken:
+            self.sink.reset()
+            self._broken = False
+            self._failures_in_a_row = 0
+
+    def _settle(self, count: int) -> int:
+        """Close the leases on the first ``count`` frames of the batch; return how many were still in it."""
+        closed = 0
+        while closed < count and (lease := self._take()) is not None:
+            closed += 1
+            try:
+                lease.close()
+            except Exception as error:  # noqa: BLE001  a fault of ours, counted and shown
+                self._fail(error)
+        self._settled += closed
+        return closed
+
+    def _fail(self, error: Exception) -> None:
+        """Count an error, show it, and leave the sink alone for a while when it keeps failing or broke."""
+        if self._abandoned:
+            return
         self._errors += 1
-        message = error.strerror or str(error)
-        if error.filename:
-            message = f"{error.filename}: {message}"
+        self._broken = not isinstance(error, OSError)
+        if isinstance(error, OSError):
+            message = error.strerror or str(error)
+            if error.filename:
+                message = f"{error.filename}: {message}"
+        else:
+            message = f"{type(error).__name__}: {error}"
         if message != self._message:
-            log.error("%s output: %s; frames are dropped and counted until it works again", self._sink.name, message)
+            log.error(
+                "%s output: %s; frames are dropped and counted until it works again",
+                self.sink.name,
+                message,
+                exc_info=error if self._broken else None,
+            )
         self._message = message
-        self._full = error.errno == errno.ENOSPC
+        full = isinstance(error, OSError) and error.errno == errno.ENOSPC
+        self._trouble = "Failed" if self._broken else "Full" if full else "Failing"
         self._failures_in_a_row += 1
-        if self._failures_in_a_row >= FAILURES_BEFORE_PAUSE or self._full:
+        if self._failures_in_a_row >= FAILURES_BEFORE_PAUSE or full or self._broken:
             self._failing_until = time.monotonic() + RETRY_S
+
+
+def _nothing() -> None:
+    """Wake the stage, and no more."""

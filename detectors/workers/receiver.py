@@ -16,6 +16,7 @@ from detectors.assembly.frame_slots import AssemblyRules
 from detectors.assembly.frames import FrameAssembler
 from detectors.config import Config, UdpSection
 from detectors.errors import CommandError
+from detectors.outputs.notifier import Notifier
 from detectors.outputs.outputs import Outputs, worker_name
 from detectors.pools.host_memory import Machine, check_memory
 from detectors.pools.pebble import Pebble
@@ -26,7 +27,6 @@ from detectors.sources.pace import Pace
 from detectors.sources.udp import UdpSource
 from detectors.stats import ReceiverStatus
 from detectors.workers.control import SNAPSHOT_PERIOD_S, Control
-from detectors.workers.notifier import Notifier
 from detectors.workers.pebble_slots import PebbleSlots
 from detectors.workers.preflight import Level, run_checks
 from detectors.workers.receiver_status import ReceiverParts, StatusTaker
@@ -270,6 +270,5 @@ class Receiver:
         assembler.close_gate()
         assembler.flush()
         assert self._outputs
-        if not self._outputs.drain(_DRAIN_OUTPUTS_S):
-            log.warning("the outputs did not finish within %g s; what is queued is still written", _DRAIN_OUTPUTS_S)
+        self._outputs.close(_DRAIN_OUTPUTS_S)
         self._status = self._taker.take(time.monotonic(), self._state, final="Stopped")

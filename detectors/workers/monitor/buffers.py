@@ -160,8 +160,7 @@ class MonitorBuffers:
 
     def close(self, drain_s: float) -> bool:
         """Let the outputs finish and free everything; False when they took longer than ``drain_s``."""
-        drained = self.outputs.drain(drain_s)
-        self.outputs.close()
+        drained = self.outputs.close(drain_s)
         self.pebble.close()
         self.transitions = []
         return drained

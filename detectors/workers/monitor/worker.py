@@ -14,6 +14,7 @@ from typing import Final
 from detectors.buffer.fields import field_names
 from detectors.config import Config, PvaSection
 from detectors.errors import CommandError, HostError
+from detectors.outputs.notifier import Notifier
 from detectors.outputs.outputs import worker_name
 from detectors.pools.datadev import read_datadev
 from detectors.pools.dma import DmaRing
@@ -36,7 +37,6 @@ from detectors.workers.monitor.status import MonitorParts, MonitorStatusTaker
 from detectors.workers.monitor.store import BufferStore
 from detectors.workers.monitor.tally import Tally
 from detectors.workers.monitor.timing_ring import TimingRing
-from detectors.workers.notifier import Notifier
 from detectors.workers.tuning import QuietCollector, starting_receivers, use_processors
 
 log = logging.getLogger(__name__)

@@ -17,7 +17,6 @@ from detectors.buffer.sidecar import read_sidecar
 from detectors.buffer.writer import BufferWriter
 from detectors.errors import ConfigError, HostError
 from detectors.frame import Damage
-from detectors.stats import OutputStats
 from tests.unit.buffer.make import FrameMaker, pixels, record
 
 NBYTES = 5000
@@ -111,9 +110,9 @@ def test_a_restart_continues_in_the_same_file_and_counts_what_it_replaces(root):
     sink.close()
     sink = writer(root, frames)
     write(sink, frames, BASE + 2, BASE + 3, BASE + 5)
-    assert sink.fill(OutputStats()).overwritten == 1
+    assert sink.figures.overwritten == 1
     write(sink, frames, BASE + 5, data=bytes(NBYTES))
-    stats = sink.fill(OutputStats())
+    stats = sink.figures
     sink.close()
     frames.close()
     assert (stats.overwritten, stats.bytes, stats.folder) == (2, 4 * (41 + NBYTES), str(root / "JF"))
@@ -145,14 +144,14 @@ def test_any_sequence_leaves_what_a_dict_would(direct, memory, nbytes, steps):
         for step in steps:
             if step == "restart":
                 sink.close()
-                replaced -= sink.fill(OutputStats()).overwritten
+                replaced -= sink.figures.overwritten
                 sink = writer(root, frames, direct=direct)
                 continue
             pulse_id, fill = step
             replaced += pulse_id in model
             model[pulse_id] = bytes([fill]) * nbytes
             write(sink, frames, pulse_id, data=model[pulse_id])
-        assert sink.fill(OutputStats()).overwritten == replaced
+        assert sink.figures.overwritten == replaced
         sink.close()
         for path in (root / "JF" / "M03").glob("*/*.bin"):
             data, first, size = path.read_bytes(), int(path.stem), 41 + nbytes
@@ -248,7 +247,6 @@ def test_few_files_stay_open(tmp_path):
     sink = writer(tmp_path, frames)
     write(sink, frames, *range(0, 20_000, 1000))
     assert len(os.listdir("/proc/self/fd")) - before <= 9
-    assert sink.open_folders() == {tmp_path / "JF" / "M03" / "0"}
     sink.close()
     sink.close()
     frames.close()
@@ -312,7 +310,7 @@ def test_too_little_free_space_writes_nothing(tmp_path):
     with frames.lease(1) as lease, pytest.raises(OSError, match="bytes free") as caught:
         sink.write([lease])
     assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(tmp_path / "JF"))
-    assert sink.fill(OutputStats()).free_bytes == pytest.approx(shutil.disk_usage(tmp_path).free, rel=0.1)
+    assert sink.figures.free_bytes == pytest.approx(shutil.disk_usage(tmp_path).free, rel=0.1)
     sink.close()
     frames.close()
     assert not list(tmp_path.rglob("*.bin"))
@@ -470,7 +468,7 @@ def test_a_sidecar_that_cannot_be_written_costs_no_frame(tmp_path, monkeypatch, 
     sink.close()
     frames.close()
     assert (tmp_path / "JF" / "M03" / "0" / "0.meta").stat().st_size == 66 * 64
-    assert sink.fill(OutputStats()).bytes == 66 * (41 + NBYTES)
+    assert sink.figures.bytes == 66 * (41 + NBYTES)
 
 
 @pytest.mark.parametrize("nbytes", [60, NBYTES, 8192 - 41, 4096 - 41, 3 * 4096])
@@ -487,7 +485,7 @@ def test_records_given_together_lie_where_each_would(root, nbytes):
             lease.close()
         for pulse_id in group:
             assert stored(root, pulse_id, nbytes) == record(pulse_id, 3, nbytes), "also while the file is open"
-    stats = sink.fill(OutputStats())
+    stats = sink.figures
     assert (stats.overwritten, stats.bytes) == (2, sum(map(len, groups)) * (nbytes + 41))
     sink.close()
     frames.close()
@@ -548,6 +546,36 @@ def test_where_they_cannot_be_written_together_each_is_written(tmp_path, monkeyp
     for lease in leases:
         lease.close()
     assert [stored(tmp_path, p, 3 * 4096) for p in range(4)] == [record(p, 3, 3 * 4096) for p in range(4)]
-    assert sink.fill(OutputStats()).overwritten == 0
+    assert sink.figures.overwritten == 0
     sink.close()
     frames.close()
+
+
+def test_figures_are_brought_up_to_date_by_the_writing_thread_alone(tmp_path, monkeypatch):
+    """A snapshot must not wait for a file system that hangs."""
+    frames = FrameMaker(NBYTES)
+    sink = writer(tmp_path, frames)
+    asked: list[Path] = []
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: asked.append(path) or usage._replace(free=1 << 40))
+    write(sink, frames, 1)
+    sink.idle()
+    assert not asked, "within a second it is not asked again"
+    monkeypatch.setattr("detectors.buffer.writer.CHECK_PERIOD_S", 0.0)
+    sink.idle()
+    assert sink.figures.free_bytes == 1 << 40
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: pytest.fail("a snapshot asked the file system"))
+    assert (sink.figures.bytes, sink.figures.folder) == (41 + NBYTES, str(tmp_path / "JF"))
+    sink.close()
+    frames.close()
+
+
+def test_reset_opens_the_files_again(tmp_path):
+    frames = FrameMaker(NBYTES)
+    sink = writer(tmp_path, frames)
+    write(sink, frames, 1)
+    sink.reset()
+    write(sink, frames, 2)
+    sink.close()
+    frames.close()
+    assert [stored(tmp_path, p) for p in (1, 2)] == [record(p, 3, NBYTES) for p in (1, 2)]

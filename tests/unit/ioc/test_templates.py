@@ -113,6 +113,9 @@ def test_states_of_trouble_alarm(records: list[dict[str, Any]]) -> None:
         }
         for state in {"Stalled", "Failed", "Failing", "Full", "Paused"} & severities.keys():
             assert severities[state] == "MAJOR", (record["name"], state)
+        assert severities.get("Behind", "MINOR") == (
+            "MAJOR" if "Disk:" in record["name"] or "Full:" in record["name"] else "MINOR"
+        )
         assert severities["Idle"] is None
         assert severities["Disabled"] is None
 

@@ -1,13 +1,15 @@
 import errno
 import threading
+import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from typing import Self
 
 import pytest
+import zmq
 
+from detectors.errors import CommandError
+from detectors.outputs import stage as stage_module
 from detectors.outputs.stage import FAILURES_BEFORE_PAUSE, Stage
-from detectors.stats import OutputStats
+from detectors.stats import OutputStats, SinkFigures
 from tests.support.waiting import until
 
 
@@ -18,12 +20,6 @@ class Lease:
     def close(self) -> None:
         self.closed += 1
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *args: object) -> None:
-        self.close()
-
 
 class FakeSink:
     name = "disk"
@@ -31,17 +27,19 @@ class FakeSink:
 
     def __init__(self) -> None:
         self.written: list[Lease] = []
-        self.errors: list[OSError] = []
+        self.errors: list[Exception] = []
         self.gate = threading.Event()
         self.gate.set()
         self.wanted = self.takes = True
-        self.idles = 0
+        self.idles: list[float] = []
+        self.resets = 0
         self.closed = False
+        self.figures = SinkFigures(folder="/x")
         self.most = self.at_once = 1
         self.calls: list[int] = []
 
     def write(self, leases: Sequence[Lease]) -> int:
-        assert self.gate.wait(5)
+        assert self.gate.wait(20)
         assert 0 < len(leases) <= self.most
         assert not any(lease.closed for lease in leases)
         if self.errors:
@@ -54,10 +52,10 @@ class FakeSink:
         return len(taken)
 
     def idle(self) -> None:
-        self.idles += 1
+        self.idles.append(time.monotonic())
 
-    def fill(self, stats: OutputStats) -> OutputStats:
-        return replace(stats, folder="/x")
+    def reset(self) -> None:
+        self.resets += 1
 
     def close(self) -> None:
         self.closed = True
@@ -70,10 +68,10 @@ def sink() -> FakeSink:
 
 @pytest.fixture
 def stage(sink: FakeSink) -> Iterator[Stage]:
-    stage = Stage(sink, enabled=True, limit=4)  # type: ignore[arg-type]
+    stage = Stage(sink, enabled=True, share=4)
     yield stage
     sink.gate.set()
-    stage.close()
+    assert stage.close(5)
     assert sink.closed
     check(stage)
     assert stage.stats().queued == 0
@@ -83,6 +81,10 @@ def check(stage: Stage) -> OutputStats:
     s = stage.stats()
     assert s.offered == s.written + s.dropped + s.disabled + s.queued
     return s
+
+
+def settle(stage: Stage) -> None:
+    until(lambda: not stage.stats().queued)
 
 
 def offer(stage: Stage, n: int = 1) -> list[Lease]:
@@ -98,24 +100,50 @@ def offer(stage: Stage, n: int = 1) -> list[Lease]:
 
 def test_frames_are_written_in_order_and_their_leases_closed_once(stage: Stage, sink: FakeSink) -> None:
     leases = offer(stage, 3)
-    assert stage.drain(5)
+    settle(stage)
     assert sink.written == leases
     until(lambda: all(lease.closed == 1 for lease in leases))
     s = check(stage)
     assert (s.written, s.state, s.folder, s.name) == (3, "Writing", "/x", "disk")
 
 
-def test_a_full_queue_drops_and_counts(stage: Stage, sink: FakeSink) -> None:
+def test_a_slow_sink_holds_its_share_and_drops_the_oldest(stage: Stage, sink: FakeSink) -> None:
     sink.gate.clear()
-    leases = offer(stage, 20)
+    first = offer(stage)
+    until(lambda: not stage._queue.qsize())  # in the hands of the sink
+    leases = offer(stage, 19)
     s = check(stage)
-    assert s.dropped >= 20 - 4 - 1
-    assert s.queued == 20 - s.dropped
-    assert not stage.drain(0.02)
+    assert (s.queued, s.dropped, s.state) == (4, 16, "Behind")
+    assert [lease.closed for lease in leases] == [1] * 16 + [0] * 3, "the newest wait"
     sink.gate.set()
-    assert stage.drain(5)
-    until(lambda: all(lease.closed == 1 for lease in leases))
-    assert check(stage).written == len(sink.written) == s.queued
+    settle(stage)
+    assert sink.written == [*first, *leases[-3:]]
+    assert all(lease.closed == 1 for lease in [*first, *leases])
+    assert check(stage).written == 4
+
+
+def test_a_share_that_is_all_with_the_sink_drops_what_is_new(sink: FakeSink) -> None:
+    stage = Stage(sink, enabled=True, share=1)
+    sink.gate.clear()
+    first = offer(stage)
+    until(lambda: not stage._queue.qsize())
+    assert [lease.closed for lease in offer(stage, 3)] == [1, 1, 1]
+    assert (check(stage).dropped, first[0].closed) == (3, 0)
+    sink.gate.set()
+    assert stage.close(5)
+    assert sink.written == first
+
+
+def test_a_state_with_frames_queued_is_never_idle(
+    stage: Stage, sink: FakeSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage_module, "_SHOWN_S", 0.0)
+    sink.gate.clear()
+    offer(stage, 2)
+    assert check(stage).state == "Writing"
+    sink.gate.set()
+    settle(stage)
+    assert check(stage).state == "Idle"
 
 
 def test_a_disabled_stage_counts_what_passes_it_by(stage: Stage, sink: FakeSink) -> None:
@@ -126,14 +154,14 @@ def test_a_disabled_stage_counts_what_passes_it_by(stage: Stage, sink: FakeSink)
     assert (s.disabled, s.written, s.state) == (3, 0, "Disabled")
     stage.set_enabled(True)
     offer(stage)
-    assert stage.drain(5)
+    settle(stage)
     assert check(stage).written == 1
 
 
 def test_frames_that_the_sink_does_not_take_count_as_disabled(stage: Stage, sink: FakeSink) -> None:
     sink.takes = False
     offer(stage, 2)
-    assert stage.drain(5)
+    settle(stage)
     s = check(stage)
     assert (s.disabled, s.written, s.state) == (2, 0, "Idle")
 
@@ -150,11 +178,11 @@ def test_nothing_is_queued_while_nobody_wants_it(stage: Stage, sink: FakeSink) -
 def test_one_failure_loses_one_frame(stage: Stage, sink: FakeSink) -> None:
     sink.errors = [OSError(errno.EIO, "Input/output error")]
     offer(stage)
-    assert stage.drain(5)
+    settle(stage)
     s = check(stage)
     assert (s.dropped, s.errors, s.message, s.state) == (1, 1, "Input/output error", "Failing")
     offer(stage)
-    assert stage.drain(5)
+    settle(stage)
     s = check(stage)
     assert (s.written, s.message, s.state) == (1, "", "Writing")
 
@@ -163,21 +191,21 @@ def test_a_dead_sink_is_left_alone_for_a_while(stage: Stage, sink: FakeSink, cap
     sink.errors = [OSError(errno.EIO, "Input/output error") for _ in range(100)]
     for _ in range(20):
         offer(stage)
-        assert stage.drain(5)
+        settle(stage)
     s = check(stage)
     assert (s.dropped, s.errors, s.state) == (20, FAILURES_BEFORE_PAUSE, "Failing")
     assert len(caplog.records) == 1
     sink.errors.clear()
     stage.set_enabled(True)
     offer(stage)
-    assert stage.drain(5)
+    settle(stage)
     assert check(stage).written == 1
 
 
 def test_a_full_disk_is_named(stage: Stage, sink: FakeSink) -> None:
     sink.errors = [OSError(errno.ENOSPC, "No space left on device", "/data/x.bin")]
     offer(stage, 2)
-    assert stage.drain(5)
+    settle(stage)
     s = check(stage)
     assert (s.state, s.message) == ("Full", "/data/x.bin: No space left on device")
 
@@ -185,7 +213,7 @@ def test_a_full_disk_is_named(stage: Stage, sink: FakeSink) -> None:
 def test_a_frame_that_would_block_is_lost_alone(stage: Stage, sink: FakeSink) -> None:
     sink.errors = [BlockingIOError(errno.ENOBUFS, "a subscriber is too slow")]
     offer(stage, 2)
-    assert stage.drain(5)
+    settle(stage)
     s = check(stage)
     assert (s.dropped, s.written, s.errors) == (1, 1, 0)
 
@@ -198,16 +226,133 @@ def test_an_action_runs_on_the_stage_thread_behind_the_queue(stage: Stage, sink:
     with pytest.raises(ZeroDivisionError):
         stage.ask(lambda: 1 / 0)
     offer(stage)
-    assert stage.drain(5)
+    settle(stage)
 
 
-def test_idle_is_told_again_and_again(stage: Stage, sink: FakeSink) -> None:
-    until(lambda: sink.idles > 2)
+def test_a_request_overtaken_by_dropped_frames_runs_still(stage: Stage, sink: FakeSink) -> None:
+    sink.gate.clear()
+    offer(stage)
+    until(lambda: not stage._queue.qsize())
+    answers: list[int] = []
+    asker = threading.Thread(target=lambda: answers.append(stage.ask(lambda: len(sink.written))))
+    asker.start()
+    until(lambda: stage._queue.qsize() == 1)
+    offer(stage, 20)
+    sink.gate.set()
+    asker.join(5)
+    assert answers == [1], "behind what was queued before it, and before all that came later"
+    settle(stage)
+
+
+def test_a_request_that_timed_out_never_runs(stage: Stage, sink: FakeSink) -> None:
+    sink.gate.clear()
+    offer(stage)
+    done: list[int] = []
+    with pytest.raises(CommandError, match=r"disk output: not done within 0.05 s, cancelled"):
+        stage.ask(lambda: done.append(1), timeout_s=0.05)
+    sink.gate.set()
+    assert stage.ask(lambda: "later") == "later"
+    assert not done
+
+
+def test_idle_it_flushes_once_and_then_wakes_once_a_second(stage: Stage, sink: FakeSink) -> None:
+    offer(stage)
+    settle(stage)
+    written_at = time.monotonic()
+    until(lambda: len(sink.idles) > 0)
+    assert sink.idles[0] - written_at < 0.3
+    time.sleep(0.7)
+    assert len(sink.idles) == 1
+    until(lambda: len(sink.idles) > 1)
+
+
+def test_while_frames_come_takers_are_looked_for_soon(stage: Stage, sink: FakeSink) -> None:
+    until(lambda: len(sink.idles) == 1)  # now it sleeps for a second
+    sink.wanted = False
+    begun = time.monotonic()
+    while len(sink.idles) < 4:
+        offer(stage)
+        time.sleep(0.005)
+    assert time.monotonic() - begun < 0.8
+    assert check(stage).queued == 0
+
+
+@pytest.mark.parametrize("where", ["write", "idle"])
+def test_an_exception_of_any_kind_is_counted_and_shown_and_the_stage_goes_on(
+    stage: Stage, sink: FakeSink, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, where: str
+) -> None:
+    monkeypatch.setattr(stage_module, "RETRY_S", 0.2)
+    if where == "write":
+        sink.errors = [zmq.ZMQError(zmq.ENOTSOCK)]
+        lost = 2
+        sink.gate.clear()
+        leases = offer(stage, lost)
+        sink.gate.set()
+    else:
+        lost, leases = 0, []
+        monkeypatch.setattr(sink, "idle", lambda: sink.errors.append(RuntimeError("x")) or 1 / 0)
+        until(lambda: stage.stats().errors > 0)
+        monkeypatch.undo()
+        sink.errors.clear()
+    settle(stage)
+    s = check(stage)
+    assert (s.state, s.errors, s.dropped) == ("Failed", 1, lost)
+    assert ("ZMQError" if where == "write" else "ZeroDivisionError") in s.message
+    assert all(lease.closed == 1 for lease in leases)
+    assert len(caplog.records) == 1
+    until(lambda: bool(offer(stage)) and stage.stats().written > 0)
+    assert sink.resets == 1
+    settle(stage)
+    assert check(stage).state in ("Writing", "Behind")
+
+
+def test_a_lease_that_cannot_be_closed_does_not_end_the_stage(stage: Stage, sink: FakeSink) -> None:
+    class Broken(Lease):
+        def close(self) -> None:
+            super().close()
+            raise RuntimeError("closed twice")
+
+    assert stage.admit()
+    stage.put(Broken())  # type: ignore[arg-type]
+    until(lambda: stage.stats().errors > 0)
+    stage.set_enabled(True)
+    offer(stage)
+    until(lambda: stage.stats().written > 0)
+    settle(stage)
+
+
+def test_a_sink_that_hangs_holds_up_neither_snapshots_nor_the_end(sink: FakeSink) -> None:
+    stage = Stage(sink, enabled=True, share=4)
+    sink.gate.clear()
+    leases = offer(stage, 3)
+    begun = time.monotonic()
+    assert not stage.close(0.2)
+    assert not stage.close(5), "and it is not waited for again"
+    assert time.monotonic() - begun < 1
+    assert all(lease.closed == 1 for lease in leases)
+    s = check(stage)
+    assert (s.offered, s.written, s.dropped, s.queued, s.state) == (3, 0, 3, 0, "Behind")
+    assert s.message == "3 frames were not written within 0.2 s of the end, and dropped"
+    sink.gate.set()  # the system call returns after all
+    stage._thread.join(5)
+    assert sink.closed
+    assert check(stage) == s
+    assert all(lease.closed == 1 for lease in leases)
+
+
+def test_what_is_queued_at_the_end_is_written(sink: FakeSink) -> None:
+    stage = Stage(sink, enabled=True, share=100)
+    sink.gate.clear()
+    leases = offer(stage, 30)
+    threading.Timer(0.1, sink.gate.set).start()
+    assert stage.close(5)
+    assert sink.written == leases
+    assert check(stage).written == 30
 
 
 def test_frames_that_wait_are_given_to_the_sink_together(sink: FakeSink) -> None:
     sink.most, sink.at_once = 8, 3
-    stage = Stage(sink, enabled=True, limit=30)  # type: ignore[arg-type]
+    stage = Stage(sink, enabled=True, share=100)
     sink.gate.clear()
     leases = offer(stage, 12)
     done: list[int] = []
@@ -218,18 +363,18 @@ def test_frames_that_wait_are_given_to_the_sink_together(sink: FakeSink) -> None
     assert all(lease.closed == 1 for lease in leases)
     assert max(sink.calls) > 3
     assert check(stage).written == 12
-    stage.close()
+    assert stage.close(5)
 
 
 def test_of_frames_given_together_each_has_its_own_fate(sink: FakeSink) -> None:
     sink.most = sink.at_once = 8
-    stage = Stage(sink, enabled=True, limit=30)  # type: ignore[arg-type]
+    stage = Stage(sink, enabled=True, share=100)
     sink.gate.clear()
     leases = offer(stage, 9)
     sink.errors = [BlockingIOError(errno.ENOBUFS, "full"), OSError(errno.EIO, "bad")]
     sink.gate.set()
-    assert stage.drain(5)
+    settle(stage)
     s = check(stage)
     assert (s.written, s.dropped) == (7, 2)
     assert all(lease.closed == 1 for lease in leases)
-    stage.close()
+    assert stage.close(5)

@@ -10,7 +10,6 @@ from detectors.errors import HostError
 from detectors.frame import FrameHead, RecordShape
 from detectors.outputs.zmq_module import ModulePublisher
 from detectors.pools.pebble import Pebble, PebbleLease
-from detectors.stats import OutputStats
 from detectors.wire.module_message import parse_module_message
 from tests.support.waiting import until
 
@@ -59,8 +58,8 @@ def test_a_frame_is_two_parts(publisher: ModulePublisher, pebble: Pebble) -> Non
         head, data = parse_module_message(socket.recv_multipart(), DATA_BYTES)
         assert head[:5] == (77, 78, 7, 128, 3)
         assert np.all(data == 77)
-        assert publisher.fill(OutputStats()).subscribers == 1
-        assert publisher.fill(OutputStats()).bytes == DATA_BYTES
+        assert publisher.figures.subscribers == 1
+        assert publisher.figures.bytes == DATA_BYTES
     wait_for(publisher, lambda: not publisher.wanted)
 
 
@@ -73,7 +72,7 @@ def test_a_slow_subscriber_is_counted_and_does_not_hold_up_a_fast_one(
         for socket in (slow, fast):
             socket.subscribe(b"")
             socket.connect(publisher.address)
-        wait_for(publisher, lambda: publisher.fill(OutputStats()).subscribers == 2)
+        wait_for(publisher, lambda: publisher.figures.subscribers == 2)
         lost, got, pulse = 0, [], 0
         deadline = time.monotonic() + 30
         while lost < 1 or pulse < 30:

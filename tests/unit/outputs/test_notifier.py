@@ -5,7 +5,7 @@ import pytest
 import zmq
 
 from detectors.errors import HostError
-from detectors.workers.notifier import Notifier
+from detectors.outputs.notifier import Notifier
 
 
 def test_listeners_get_pulse_ids(tmp_path: Path):
@@ -27,6 +27,6 @@ def test_listeners_get_pulse_ids(tmp_path: Path):
 
 def test_address_in_use(tmp_path: Path):
     notifier = Notifier("tcp://127.0.0.1:*")
-    with pytest.raises(HostError, match="cannot notify"):
+    with pytest.raises(HostError, match="cannot publish there"):
         Notifier(notifier.address)
     notifier.close()

@@ -1,0 +1,152 @@
+"""The one kind of socket that binds and publishes: every stream that leaves a worker or a replay goes through it."""
+
+import errno
+from pathlib import Path
+from typing import Final
+
+import zmq
+from zmq.utils.monitor import recv_monitor_message
+
+from detectors.errors import HostError
+
+LINGER_MS: Final = 500
+"""How long queued messages may still be sent after the end, ms."""
+
+_MAX_REQUEST_BYTES: Final = 1024
+"""A peer that sends more is disconnected: subscriptions are short, and nothing else is expected from it."""
+
+_MAX_REQUESTS: Final = 100
+"""Messages of peers handled in one ``look``: a peer that floods us must not hold up the stream."""
+
+_SUBSCRIBE: Final = b"\1"
+
+
+class Publisher:
+    """A bound XPUB socket, or another ``kind`` that only sends, with a count of its consumers. For one thread.
+
+    Consumers are counted by connection, so that no peer can change what the others get: a connection of an XPUB counts
+    from its first subscription until it closes.
+
+    An XPUB that finds the queue of a subscriber full leaves it out until it has read; ZMQ reports the first message lost
+    that way and not those that follow.
+
+    ``queue`` is the number of messages kept for each consumer. With ``wait_s``, sending waits that long for a consumer
+    that has no room, instead of leaving it out. ``context`` is terminated by its owner. Raises HostError when the address
+    cannot be bound.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        queue: int,
+        *,
+        kind: int = zmq.XPUB,
+        linger_ms: int = LINGER_MS,
+        wait_s: float = 0.0,
+        context: zmq.Context[zmq.Socket[bytes]] | None = None,
+    ) -> None:
+        self.consumers = 0
+        self._context = context or zmq.Context()
+        self._owns_context = context is None
+        self.socket = self._context.socket(kind)
+        self.socket.sndhwm = queue
+        self.socket.linger = linger_ms
+        self.socket.sndtimeo = round(wait_s * 1000)
+        self.socket.maxmsgsize = _MAX_REQUEST_BYTES
+        self._waits = wait_s > 0
+        self._subscribes = kind == zmq.XPUB
+        self._leaves_out = self._subscribes and not self._waits
+        if self._subscribes:
+            self.socket.setsockopt(zmq.XPUB_VERBOSE, 1)
+            self.socket.setsockopt(zmq.XPUB_NODROP, 1)
+        self._monitor = self.socket.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
+        # By the descriptor of the connection:
+        self._connected: set[int] = set()
+        self._subscribed: set[int] = set()
+        try:
+            self.socket.bind(address)
+        except zmq.ZMQError as error:
+            self.address = ""
+            self.close(linger_ms=0)
+            found = zmq.strerror(error.errno or 0)
+            remedy = "set XDG_RUNTIME_DIR to a shorter folder" if error.errno == errno.ENAMETOOLONG else "free it"
+            raise HostError(f"{address}: cannot publish there: {found}; {remedy} or choose another") from None
+        self.address = self.socket.get_string(zmq.LAST_ENDPOINT).rstrip("\0")
+        """Where it is bound, with the port that the system chose."""
+
+    def look(self) -> None:
+        """Count the consumers that came or went."""
+        subscribed = self._read_subscriptions() if self._subscribes else set()
+        # Read after the subscriptions and applied before them: the events of a connection, and of an earlier one with
+        # the same descriptor, are all here when its subscription is.
+        while _readable(self._monitor):
+            event = recv_monitor_message(self._monitor)
+            connection = int(event["value"])
+            self._subscribed.discard(connection)
+            if event["event"] == zmq.EVENT_ACCEPTED:
+                self._connected.add(connection)
+            else:
+                self._connected.discard(connection)
+        self._subscribed |= subscribed
+        self.consumers = len(self._connected & self._subscribed if self._subscribes else self._connected)
+
+    def _read_subscriptions(self) -> set[int]:
+        """Return the connections that subscribed."""
+        subscribed: set[int] = set()
+        for _ in range(_MAX_REQUESTS):
+            if not _readable(self.socket):
+                break
+            request = self.socket.recv(zmq.DONTWAIT, copy=False)
+            # Only ZMQ's own messages, of subscriptions that ended with their connection, have no descriptor.
+            if request.bytes[:1] == _SUBSCRIBE:
+                subscribed.add(int(request.get(zmq.SRCFD)))
+        return subscribed
+
+    def send(self, *parts: bytes | memoryview) -> bool:
+        """Send a message; return as ``begin`` does."""
+        *first, last = parts
+        if not first:
+            return self.begin(last, 0)
+        complete = self.begin(first[0])
+        if complete or self._leaves_out:
+            self.socket.send(last)
+        return complete
+
+    def begin(self, part: bytes | memoryview, flags: int = zmq.SNDMORE) -> bool:
+        """Send the first part of a message; False when a consumer has no room for it.
+
+        The other subscribers of an XPUB that does not wait get the message; all others have not sent it.
+        """
+        # ZMQ learns what its consumers have read once a millisecond, or when it is asked for events.
+        if self._try(part, flags) or (not self._waits and self.socket.get(zmq.EVENTS) and self._try(part, flags)):
+            return True
+        if self._leaves_out:
+            self.socket.setsockopt(zmq.XPUB_NODROP, 0)
+            self.socket.send(part, flags)
+            self.socket.setsockopt(zmq.XPUB_NODROP, 1)
+        return False
+
+    def _try(self, part: bytes | memoryview, flags: int) -> bool:
+        try:
+            self.socket.send(part, flags)
+        except zmq.Again:
+            return False
+        return True
+
+    def close(self, linger_ms: int | None = None) -> None:
+        """Send what is queued, for the linger time at most, and remove the socket's file. Idempotent."""
+        if self._monitor.closed:
+            return
+        if not self.socket.closed:
+            self.socket.disable_monitor()
+        self._monitor.close()
+        self.socket.close(linger_ms)
+        if self._owns_context:
+            self._context.term()
+        if self.address.startswith("ipc://"):
+            Path(self.address.removeprefix("ipc://")).unlink(missing_ok=True)
+
+
+def _readable(socket: zmq.Socket[bytes]) -> bool:
+    """Return whether a message has come; half the price of ``poll``."""
+    return bool(int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
