@@ -18,9 +18,9 @@ import hdf5plugin
 import numpy as np
 
 from bench.table import Row, median_ratio
-from detectors.buffer.detector_json import register_module
 from detectors.buffer.layout import file_bytes, relative_path
 from detectors.buffer.reader import BufferReader
+from detectors.buffer.registration import register_module
 from detectors.frame import RECORD_HEADER, RecordShape
 from detectors.outputs.hdf5.copy import write_file
 from detectors.outputs.hdf5.selection import PulseRange

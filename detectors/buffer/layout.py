@@ -16,7 +16,10 @@ LAST_PULSE: Final = (1 << 63) - 1
 """Largest pulse_id that a range may name."""
 
 DETECTOR_JSON: Final = "detector.json"
-"""File in a detector's folder that records dtype, shape and bytes of a module's data."""
+"""File in a detector's folder that records modules, dtype, shape and bytes of their data."""
+
+MODULE_JSON: Final = "module.json"
+"""File in a module's folder that records the same of this module."""
 
 
 def data_folder(pulse_id: int) -> int:

@@ -10,9 +10,9 @@ from typing import Any, Final, Self
 import numpy as np
 
 from detectors.buffer.binfile import BinFile
-from detectors.buffer.detector_json import read_detector_json
 from detectors.buffer.fields import Field
 from detectors.buffer.layout import LAST_PULSE, LATEST, relative_path, sidecar_path
+from detectors.buffer.registration import read_detector
 from detectors.buffer.sidecar import read_entry, read_sidecar
 from detectors.errors import BufferReadError
 from detectors.frame import FILE_MOD, FOLDER_MOD, FORMAT_MARKER, Damage, FrameHead
@@ -80,7 +80,7 @@ class BufferReader:
 
     def __init__(self, detector_folder: Path | str, module: str | None = None) -> None:
         self.folder = Path(detector_folder)
-        self.info = read_detector_json(self.folder)
+        self.info = read_detector(self.folder)
         if module is not None and module not in self.info.modules:
             raise BufferReadError(
                 f"{self.folder}: found no module {module!r}, expected one of {', '.join(self.info.modules)}"

@@ -17,9 +17,9 @@ from typing import Final
 
 from detectors.buffer.atomic import write_atomically
 from detectors.buffer.datafile import DataFile
-from detectors.buffer.detector_json import register_module
 from detectors.buffer.fields import Field
 from detectors.buffer.layout import LATEST, data_file, relative_path, sidecar_path
+from detectors.buffer.registration import register_module
 from detectors.buffer.sidecar import SidecarFile
 from detectors.errors import ConfigError, HostError
 from detectors.frame import FILE_MOD, RecordShape

@@ -8,7 +8,7 @@ import zmq
 
 from detectors.assembly.images import ImageAssembler
 from detectors.assembly.sync import Matched
-from detectors.buffer.detector_json import software_version
+from detectors.buffer.registration import software_version
 from detectors.config import Config, StreamSection
 from detectors.errors import CommandError, ConfigError
 from detectors.outputs.zmq_image import FullStream, ImageOutput, PulseStream, ReducedStream

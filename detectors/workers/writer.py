@@ -12,7 +12,7 @@ import numpy as np
 
 from detectors.assembly.images import ImageAssembler
 from detectors.assembly.sync import Matched
-from detectors.buffer.detector_json import software_version
+from detectors.buffer.registration import software_version
 from detectors.config import Config, Hdf5Section, StreamSection
 from detectors.errors import CommandError, ConfigError, HostError
 from detectors.outputs.hdf5.capture import Capture, CaptureRequest, Selector

@@ -22,8 +22,8 @@ from typing import Any, Final
 import h5py
 import numpy as np
 
-from detectors.buffer.detector_json import DetectorInfo, software_version
 from detectors.buffer.fields import Field
+from detectors.buffer.registration import DetectorInfo, software_version
 from detectors.errors import HostError
 from detectors.image_head import IMAGE_HEAD
 from detectors.outputs.hdf5.selection import Selection

@@ -13,7 +13,7 @@ import numpy as np
 
 from detectors.assembly.datagram import DatagramLayout, missing_mask
 from detectors.assembly.match import Settled
-from detectors.buffer.detector_json import read_detector_json
+from detectors.buffer.registration import read_detector
 from detectors.config import Config, PvaSection
 from detectors.errors import BufferReadError
 from detectors.frame import Damage, FrameHead
@@ -37,7 +37,7 @@ def detector_folder(root: Path, name: str, layout: DatagramLayout) -> Path:
     """
     plain = root / name
     try:
-        there = read_detector_json(plain)
+        there = read_detector(plain)
     except BufferReadError:
         return plain
     sent = (layout.dtype, layout.shape, layout.payload_bytes, layout.parts)

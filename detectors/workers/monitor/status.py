@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from detectors.buffer.detector_json import software_version
+from detectors.buffer.registration import software_version
 from detectors.config import PvaSection
 from detectors.outputs.outputs import worker_name
 from detectors.run_state import RunState

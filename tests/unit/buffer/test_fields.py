@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detectors.buffer.detector_json import DetectorInfo, read_detector_json, register_module
 from detectors.buffer.fields import Field, field_names
 from detectors.buffer.reader import Frame
+from detectors.buffer.registration import DetectorInfo, read_detector, register_module
 from detectors.errors import BufferReadError, ConfigError
 from detectors.frame import FrameHead
 
@@ -23,7 +23,7 @@ def register(folder: Path, *fields: Field) -> DetectorInfo:
 
 def test_fields_are_told_to_readers(tmp_path: Path) -> None:
     register(tmp_path, IMAGE, SPECTRUM)
-    assert read_detector_json(tmp_path).fields == (IMAGE, SPECTRUM)
+    assert read_detector(tmp_path).fields == (IMAGE, SPECTRUM)
     assert json.loads((tmp_path / "detector.json").read_text())["fields"][1] == {
         "name": "spectrum",
         "dtype": "float64",
@@ -35,14 +35,16 @@ def test_fields_are_told_to_readers(tmp_path: Path) -> None:
 
 def test_a_folder_of_other_fields_is_refused(tmp_path: Path) -> None:
     register(tmp_path, IMAGE, SPECTRUM)
-    with pytest.raises(ConfigError, match=r"of the fields image \[2, 3\] uint16, .*M00 sends none; choose another"):
+    with pytest.raises(
+        ConfigError, match=r"image \[2, 3\] uint16 at 0, .*M00 sends \[28\] uint8 \(28 bytes\); choose another"
+    ):
         register(tmp_path)
 
 
 def test_without_fields_the_file_says_nothing_of_them(tmp_path: Path) -> None:
     register(tmp_path)
     assert "fields" not in json.loads((tmp_path / "detector.json").read_text())
-    assert read_detector_json(tmp_path).fields == ()
+    assert read_detector(tmp_path).fields == ()
 
 
 def test_a_frame_gives_its_fields() -> None:
@@ -73,7 +75,7 @@ def test_damaged_fields_are_one_line(tmp_path: Path, field: Any) -> None:
     tree = {"dtype": "uint8", "shape": [28], "data_bytes": 28, "modules": ["M00"], "fields": [field]}
     (tmp_path / "detector.json").write_text(json.dumps(tree))
     with pytest.raises(BufferReadError, match=r"detector\.json: found .*expected ") as caught:
-        read_detector_json(tmp_path)
+        read_detector(tmp_path)
     assert len(str(caught.value).splitlines()) == 1
 
 

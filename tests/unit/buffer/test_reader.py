@@ -240,6 +240,16 @@ def test_a_file_of_something_else_is_named(raw):
         ('{"dtype": "no", "shape": [8, 16], "data_bytes": 256, "modules": []}', "no usable description"),
         ('{"dtype": "uint16", "shape": [8, 17], "data_bytes": 256, "modules": []}', "at least the 272"),
         ('{"dtype": "uint16", "shape": [8, 16], "data_bytes": 256, "modules": [], "file_mod": 100}', "another layout"),
+        (
+            '{"dtype": "uint16", "shape": [8, 16], "data_bytes": 256, "modules": []}',
+            r"found modules \[\], expected names",
+        ),
+        ('{"dtype": "uint16", "shape": [8, 16], "data_bytes": 256, "modules": ["../JF"]}', "expected names"),
+        ('{"dtype": "uint16", "shape": [8, 16], "data_bytes": 256, "modules": [".."]}', "expected names"),
+        ('{"dtype": "V0", "shape": [8, 16], "data_bytes": 256, "modules": ["M00"]}', "expected numbers"),
+        ('{"dtype": "uint16", "shape": [Infinity], "data_bytes": 256, "modules": ["M00"]}', "OverflowError"),
+        ('{"dtype": "uint16", "shape": [1], "data_bytes": 1e30, "modules": ["M00"]}', "expected numbers"),
+        ("[" * 100_000, "RecursionError"),
     ],
 )
 def test_a_damaged_detector_json_is_one_line(raw, text, message):

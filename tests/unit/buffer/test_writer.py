@@ -1,6 +1,5 @@
 import errno
 import fcntl
-import json
 import os
 import shutil
 import struct
@@ -238,7 +237,7 @@ def test_latest_names_the_last_file_finished(tmp_path):
     sink.close()
     frames.close()
     assert latest.read_text() == "100000/150000.bin\n"
-    assert sorted(p.name for p in latest.parent.iterdir()) == ["0", "100000", "LATEST"]
+    assert sorted(p.name for p in latest.parent.iterdir()) == ["0", "100000", "LATEST", "module.json"]
 
 
 def test_few_files_stay_open(tmp_path):
@@ -251,19 +250,6 @@ def test_few_files_stay_open(tmp_path):
     sink.close()
     frames.close()
     assert len(os.listdir("/proc/self/fd")) == before
-
-
-def test_detector_json_collects_the_modules(tmp_path):
-    frames = FrameMaker(10)
-    for module in ("M01", "M00", "M01"):
-        BufferWriter(tmp_path, module, frames.shape, dtype="uint16", frame_shape=(1, 5)).close()
-    frames.close()
-    found = json.loads((tmp_path / "detector.json").read_text())
-    assert found.pop("software")
-    assert found == {
-        "format": 1, "dtype": "uint16", "shape": [1, 5], "data_bytes": 10, "record_bytes": 51,
-        "file_mod": 1000, "folder_mod": 100000, "modules": ["M00", "M01"],
-    }  # fmt: skip
 
 
 @pytest.mark.parametrize("other", [{"dtype": "int16", "frame_shape": (5,)}, {"dtype": "uint16", "frame_shape": (5, 1)}])

@@ -1,28 +1,35 @@
-"""``detector.json``: what a reader must know of a detector's records, so that it needs no configuration."""
+"""What a detector folder holds, so that readers need no configuration.
 
-import fcntl
+Each module writes its own ``[detector]/[module]/module.json``: modules that start at once cannot lose each other,
+on any file system. ``[detector]/detector.json`` says the same of all of them, for people and for retention; it is rewritten by
+each module that starts. A folder of an older version has all its modules in ``detector.json``.
+"""
+
 import json
 import math
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+import re
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import numpy as np
 
 from detectors.buffer.atomic import write_atomically
 from detectors.buffer.fields import Field
-from detectors.buffer.layout import DETECTOR_JSON
+from detectors.buffer.layout import DETECTOR_JSON, MODULE_JSON
 from detectors.errors import BufferReadError, ConfigError
 from detectors.frame import FILE_MOD, FOLDER_MOD, RecordShape
+
+_LARGEST_FRAME: Final = 1 << 40
+"""Bytes: what a description claims beyond is a mistake."""
 
 
 @dataclass(frozen=True, slots=True)
 class DetectorInfo:
-    """The records of one detector folder."""
+    """The records of a detector folder, or of one module of it."""
 
     dtype: str
     """numpy name of the pixel type, little-endian."""
@@ -46,6 +53,12 @@ class DetectorInfo:
     def numpy_dtype(self) -> np.dtype:
         """Pixel type, little-endian."""
         return np.dtype(self.dtype).newbyteorder("<")
+
+    @property
+    def frames(self) -> str:
+        """What a frame is made of, for comparison and for messages."""
+        fields = "".join(f", {f.name} {list(f.shape)} {f.dtype} at {f.offset}" for f in self.fields)
+        return f"{list(self.shape)} {self.dtype} ({self.data_bytes} bytes{fields})"
 
     @property
     def pixel_bytes(self) -> int:
@@ -78,12 +91,12 @@ class DetectorInfo:
                 dtype=np.dtype(tree["dtype"]).name,
                 shape=tuple(int(n) for n in tree["shape"]),
                 data_bytes=int(tree["data_bytes"]),
-                modules=tuple(sorted(str(m) for m in tree["modules"])),
+                modules=tuple(sorted({str(m) for m in tree["modules"]})),
                 software=str(tree.get("software", "")),
                 fields=tuple(Field.from_dict(field) for field in tree.get("fields", ())),
             )
             mods = tree.get("file_mod", FILE_MOD), tree.get("folder_mod", FOLDER_MOD)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise BufferReadError(
                 f"{origin}: found no usable description of a detector ({type(error).__name__}: {error}), expected "
                 "dtype, shape, data_bytes and modules; restore the file, or remove it and let the writer make it anew"
@@ -93,11 +106,15 @@ class DetectorInfo:
                 f"{origin}: found file_mod, folder_mod {mods}, expected {(FILE_MOD, FOLDER_MOD)}; "
                 "this buffer was written with another layout"
             )
+        if info.numpy_dtype.kind not in "biuf" or info.data_bytes > _LARGEST_FRAME:
+            raise BufferReadError(f"{origin}: found frames of {info.frames}, expected numbers; restore the file")
         if info.data_bytes < 1 or any(n < 1 for n in info.shape) or info.pixel_bytes > info.data_bytes:
             raise BufferReadError(
                 f"{origin}: found {info.data_bytes} data_bytes, expected at least the {info.pixel_bytes} of "
                 f"{list(info.shape)} {info.dtype}; restore the file"
             )
+        if not info.modules or not all(re.fullmatch(r"[^/\0]*[^/\0.][^/\0]*", name) for name in info.modules):
+            raise BufferReadError(f"{origin}: found modules {list(info.modules)}, expected names; restore the file")
         for field in info.fields:
             if field.offset + field.nbytes > info.pixel_bytes:
                 raise BufferReadError(
@@ -114,9 +131,54 @@ def software_version() -> str:
     return ""
 
 
-def read_detector_json(folder: Path) -> DetectorInfo:
-    """Return what a detector folder holds. Raises BufferReadError when it is none."""
-    path = folder / DETECTOR_JSON
+def read_detector(folder: Path) -> DetectorInfo:
+    """Return what a detector folder holds. Raises BufferReadError when it is none, or when its modules disagree."""
+    return _with_folder(folder, _read(folder / DETECTOR_JSON))
+
+
+def register_module(
+    folder: Path, module: str, *, data_bytes: int, dtype: str, shape: tuple[int, ...], fields: Sequence[Field] = ()
+) -> DetectorInfo:
+    """Register ``module`` in a detector folder, and return what that holds.
+
+    Raises ConfigError when the folder already holds frames of another shape or type, OSError when it cannot be written.
+    """
+    path, own = folder / DETECTOR_JSON, folder / module / MODULE_JSON
+    wanted = DetectorInfo(np.dtype(dtype).name, tuple(shape), data_bytes, (module,), software_version(), tuple(fields))
+    try:
+        info = _with_folder(folder, wanted)
+        if own.exists() and path.exists() and _read(path).modules == info.modules:
+            return info
+        own.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(own, wanted.to_json(), sync=True)
+        try:
+            # Again: of two modules that register different frames at once, one at least sees the other.
+            info = _with_folder(folder, wanted)
+        except BufferReadError:
+            own.unlink()
+            raise
+    except BufferReadError as error:
+        raise ConfigError(str(error)) from None
+    write_atomically(path, info.to_json(), sync=True)
+    return info
+
+
+def _with_folder(folder: Path, wanted: DetectorInfo) -> DetectorInfo:
+    """Return ``wanted`` with all modules of its folder. Raises BufferReadError when the folder holds other frames."""
+    paths = [path for path in (folder / DETECTOR_JSON, *folder.glob(f"*/{MODULE_JSON}")) if path.exists()]
+    modules = set(wanted.modules)
+    for path in paths:
+        there = _read(path)
+        if there.frames != wanted.frames:
+            raise BufferReadError(
+                f"{folder}: holds frames of {there.frames}, but {wanted.modules[0]} sends {wanted.frames}; "
+                "choose another folder"
+            )
+        modules.update(there.modules)
+    return replace(wanted, modules=tuple(sorted(modules)))
+
+
+def _read(path: Path) -> DetectorInfo:
     try:
         text = path.read_bytes()
     except OSError as error:
@@ -124,53 +186,3 @@ def read_detector_json(folder: Path) -> DetectorInfo:
             f"{path}: cannot be read: {error.strerror}; give the folder of a detector, the one above its modules"
         ) from None
     return DetectorInfo.from_json(text, path)
-
-
-def register_module(
-    folder: Path, module: str, *, data_bytes: int, dtype: str, shape: tuple[int, ...], fields: Sequence[Field] = ()
-) -> DetectorInfo:
-    """Make a detector folder's ``detector.json`` include ``module``, and return it.
-
-    Raises ConfigError when the folder already holds frames of another shape or type, OSError when it cannot be written.
-    """
-    path = folder / DETECTOR_JSON
-    wanted = DetectorInfo(np.dtype(dtype).name, tuple(shape), data_bytes, (module,), software_version(), tuple(fields))
-    with _locked(folder):
-        if path.exists():
-            try:
-                there = read_detector_json(folder)
-            except BufferReadError as error:
-                raise ConfigError(str(error)) from None
-            if (there.dtype, there.shape, there.data_bytes) != (wanted.dtype, wanted.shape, wanted.data_bytes):
-                raise ConfigError(
-                    f"{folder}: holds frames of {list(there.shape)} {there.dtype} ({there.data_bytes} bytes), "
-                    f"but {module} sends {list(wanted.shape)} {wanted.dtype} ({wanted.data_bytes} bytes); "
-                    "choose another folder"
-                )
-            if there.fields != wanted.fields:
-                raise ConfigError(
-                    f"{folder}: holds frames of the fields {_names(there)}, but {module} sends {_names(wanted)}; "
-                    "choose another folder"
-                )
-            if module in there.modules:
-                return there
-            wanted = replace(there, modules=tuple(sorted({*there.modules, module})))
-        write_atomically(path, wanted.to_json(), sync=True)
-    return wanted
-
-
-def _names(info: DetectorInfo) -> str:
-    return ", ".join(f"{f.name} {list(f.shape)} {f.dtype}" for f in info.fields) or "none"
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold the folder itself locked, so that two modules that start at once do not overwrite each other's entry."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        # Some network file systems cannot lock a folder; there the loser of a rare race adds itself at its next start.
-        with suppress(OSError):
-            fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(fd)
