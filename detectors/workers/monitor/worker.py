@@ -175,9 +175,9 @@ class MonitorWorker:
 
     def step(self) -> None:
         """Take what has come in, and do all that can be done now."""
-        inputs, room = self._inputs(), self.machine.room
-        events = self._timing.read(room) if self._timing else []
-        drive(self.machine.step([*inputs, *events], time.monotonic_ns()), self._path.do)
+        room = self.machine.room
+        events = self._timing.read(room) if self._timing else []  # first: commands take their turn behind them
+        drive(self.machine.step([*events, *self._inputs()], time.monotonic_ns()), self._path.do)
         self._more = len(events) == room and self.machine.room > 0
 
     def close(self, final: str = "Stopped") -> None:
@@ -189,7 +189,7 @@ class MonitorWorker:
         if self._receiver:
             self._receiver.close()
         events = self._timing.read(self._timing.ring.stats().count) if self._timing else []
-        drive(self.machine.finish([*self._inputs(), *events]), self._path.do)
+        drive(self.machine.finish([*events, *self._inputs()]), self._path.do)
         self._final = self._final or final
 
     def _inputs(self) -> list[Input]:

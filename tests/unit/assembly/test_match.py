@@ -123,6 +123,21 @@ def test_an_update_for_which_no_event_comes_expires() -> None:
     assert told(m.settle(TIMEOUT + 1)) == [("b", Fate.EXPIRED)]
 
 
+def test_the_next_time_out_is_known() -> None:
+    m = matcher(sources=2)
+    assert m.due_ns(0) is None
+    m.update(0, 100, "a", 5)
+    m.event(l1(100), 20)
+    m.event(l1(200), 30)
+    list(m.settle(20))
+    assert m.due_ns(20) == 20 + TIMEOUT
+    m.update(1, 300, "b", 40)
+    assert told(m.settle(40)) == [(100, "a", None, Damage.MISSING_DATA)]
+    assert m.due_ns(40) == 30 + TIMEOUT
+    assert told(m.settle(30 + TIMEOUT)) == [(200, None, None, Damage.MISSING_DATA | Damage.TIMED_OUT)]
+    assert m.due_ns(30 + TIMEOUT) == 40 + TIMEOUT
+
+
 def test_the_difference_is_event_minus_update() -> None:
     m = matcher("fuzzy")
     m.event(l1(S + 4 * MS), 0)

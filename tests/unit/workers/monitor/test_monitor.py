@@ -36,6 +36,7 @@ def rig(tmp_path: Path, short_runtime_dir: Path) -> Iterator[Callable[..., Monit
             timing: bool = False,
             state: RunState = RunState.ENABLED,
             pvs: int = 1,
+            connect_timeout_s: float = 0.05,
             sources: list[FakeSource] | None = None,
         ) -> MonitorRig:
             names = ", ".join(f'"F{i}=SIM:CAM{i}"' for i in range(pvs))
@@ -52,7 +53,7 @@ def rig(tmp_path: Path, short_runtime_dir: Path) -> Iterator[Callable[..., Monit
             [[pva]]
             name = "CAM"
             pv = [{names}]
-            connect_timeout_s = 0.05
+            connect_timeout_s = {connect_timeout_s}
             {source}
             [disk]
             folder = "{tmp_path}"
@@ -367,6 +368,34 @@ def test_unconfigure_frees_and_keeps_the_counts(rig: Callable[..., MonitorRig]) 
     assert r.written(2).disk.offered == 2
 
 
+def test_a_cancelled_command_is_not_carried_out(rig: Callable[..., MonitorRig]) -> None:
+    r = rig(timing=True)
+    r.up()
+    r.l1(1)
+    disable, slow = r.worker.ask("Disable"), r.worker.ask("SlowUpdate")
+    r.step()
+    assert disable.cancel()  # its turn has not come: the event waits for its update
+    r.source.send(1)
+    status = r.step()
+    assert (status.run_state, slow.result(0), status.updates.transitions_refused) == ("Enabled", "Enabled", 0)
+
+
+def test_a_configure_that_waits_for_its_pv_can_be_cancelled_and_holds_up_nothing(
+    rig: Callable[..., MonitorRig],
+) -> None:
+    r = rig(connect_timeout_s=600, state=RunState.UNCONFIGURED)
+    configure = r.worker.ask("Configure")
+    assert r.step().state == "Configuring"
+    begin = r.worker.ask("BeginRun")
+    r.step()
+    assert configure.cancel()
+    r.source.connect()
+    status = r.step()
+    assert (status.run_state, status.state, status.pebble.count) == ("Unconfigured", "Idle", 0)
+    with pytest.raises(TransitionRefusedError, match="BeginRun refused"):
+        begin.result(0)
+
+
 def test_a_configure_at_work_is_shown(rig: Callable[..., MonitorRig]) -> None:
     r = rig(state=RunState.UNCONFIGURED)
     r.source.connect()
@@ -520,6 +549,22 @@ def test_a_held_source_gets_slots_while_disabled_and_they_are_counted(rig: Calla
     r.ask("Configure")
     assert r.source.send(1)
     assert r.status.updates.discarded_disabled == 1
+
+
+def test_a_run_that_is_led_down_when_the_payload_changes_makes_no_buffers(rig: Callable[..., MonitorRig]) -> None:
+    r = rig(timing=True)
+    r.up()
+    r.l1(1)
+    r.step()
+    answers = [r.worker.ask(service) for service in ("Disable", "EndRun", "Unconfigure")]
+    r.step()  # they wait behind the event
+    r.source.send(1)  # which settles it, just before the camera comes back with another payload
+    meanwhile(r, lambda: r.source.connect("uint8", (2, 2)))
+    status = r.step()
+    assert [answer.result(0) for answer in answers] == ["Running", "Configured", "Unconfigured"]
+    assert (status.run_state, status.pebble.count, status.updates.match) == ("Unconfigured", 0, 1)
+    assert not r.worker._runtime.shm(r.worker.name).exists()
+    assert r.ask("Configure", "BeginRun", "Enable").payload_bytes == 4
 
 
 # --- several PVs
