@@ -4,7 +4,7 @@ from typing import Final
 
 import numpy as np
 
-from detectors.assembly.held_stream import Run
+from detectors.assembly.packet_run import PacketRun
 
 REMEMBERED: Final = 32
 """Frames remembered: a network does not delay a packet by more, and a detector that restarts is soon beyond them."""
@@ -24,12 +24,12 @@ class ClosedFrames:
         self._mask = np.zeros((REMEMBERED, packets), np.bool_)
 
     def put(self, index: int, bits: int, pulse: int | None, mask: np.ndarray) -> None:
-        """Remember a frame; ``bits`` and ``pulse`` are the pulse_id on its first packet (see Run)."""
+        """Remember a frame; ``bits`` and ``pulse`` are the pulse_id on its first packet (see PacketRun)."""
         k = index % REMEMBERED
         self._index[k], self._bits[k], self._pulse[k], self._kind[k] = index, bits, pulse, _PART
         self._mask[k] = mask
 
-    def put_whole(self, index: int, bits: int, pulse: int) -> None:
+    def put_whole(self, index: int, bits: int, pulse: int | None) -> None:
         """Remember a frame of which every packet came."""
         k = index % REMEMBERED
         self._index[k], self._bits[k], self._pulse[k], self._kind[k] = index, bits, pulse, _WHOLE
@@ -43,7 +43,7 @@ class ClosedFrames:
         """Forget all."""
         self._index = [_NONE] * REMEMBERED
 
-    def duplicates(self, run: Run, newest_pulse: int) -> int | None:
+    def duplicates(self, run: PacketRun, newest_pulse: int) -> int | None:
         """Return how many packets of a run had come already; the others are late.
 
         None when the run is of no remembered frame: its framenum is not known, or its pulse_id is another (a restarted

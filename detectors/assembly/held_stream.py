@@ -10,40 +10,12 @@ dropped; here is how its packets are kept together:
 - With a third frame the oldest is given up.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from detectors.assembly.fates import Fates
-
-
-@dataclass(slots=True)  # not frozen: one is made for every frame, and frozen ones take three times as long
-class Run:
-    """Packets in a row: one frame, one pulse, packet numbers ascending by one."""
-
-    index: int
-    """framenum"""
-    bits: int
-    """The pulse_id as it lies on the wire."""
-    pulse: int | None
-    """The same read; None when unusable."""
-    first: int
-    """Packet number of the first."""
-    daq_rec: int
-    pixels: np.ndarray
-    """uint8[packets, packet_data_bytes]; a view."""
-
-    def rest(self, skip: int) -> "Run":
-        """Return the run without its first packets."""
-        return replace(self, first=self.first + skip, pixels=self.pixels[skip:]) if skip else self
-
-    def until(self, count: int) -> "Run":
-        """Return the first packets of the run."""
-        return replace(self, pixels=self.pixels[:count]) if count < len(self.pixels) else self
-
-    def agrees(self, bits: int, pulse: int | None) -> bool:
-        """Whether it can be of the same frame as packets with this pulse_id: unusable ones contradict nobody."""
-        return self.bits == bits or self.pulse is None or pulse is None
+from detectors.assembly.packet_run import PacketRun
 
 
 class HeldFrame:
@@ -56,20 +28,20 @@ class HeldFrame:
         self.count = 0
         self.odd = 0
         """Packets whose own pulse_id is unusable while the frame's is not."""
-        self.head = Run(-1, 0, None, 0, 0, self.rows[:0])
+        self.head = PacketRun(-1, 0, None, 0, 0, 0, self.rows[:0])
 
-    def begin(self, run: Run) -> None:
+    def begin(self, run: PacketRun) -> None:
         """Take the frame's identity from its first packets."""
         self.head = replace(run, pixels=self.rows[:0])
         self.mask[:] = False
         self.count = self.odd = 0
 
-    def place_of(self, run: Run, wanted: int) -> int:
+    def place_of(self, run: PacketRun, wanted: int) -> int:
         """Return how many packets of a run have to be taken for ``wanted`` new ones, or all of them; at least one."""
         fresh = np.flatnonzero(~self.mask[run.first : run.first + len(run.pixels)])
         return int(fresh[max(wanted, 1) - 1]) + 1 if fresh.size >= max(wanted, 1) else len(run.pixels)
 
-    def place(self, run: Run) -> int:
+    def place(self, run: PacketRun) -> int:
         """Place a run; return how many of its packets were new."""
         first, last = run.first, run.first + len(run.pixels)
         fresh = ~self.mask[first:last]
@@ -112,7 +84,7 @@ class HeldStream:
         """Whether the stream has shown itself real: half a frame is held and a second frame has begun."""
         return len(self.frames) == 2 and self.substantial
 
-    def take(self, run: Run) -> int:
+    def take(self, run: PacketRun) -> int:
         """Count packets of a run as held, duplicate or alien; return how many: all, or those that made it convincing."""
         total, skip = len(run.pixels), 0
         frame = self._frame_of(run)
@@ -159,13 +131,14 @@ class HeldStream:
         self._spare += taken
         return taken
 
-    def clear(self) -> None:
-        """Forget the stream; its packets have been counted elsewhere."""
-        self._spare += self.frames
-        self.frames.clear()
+    def take_all(self) -> list[HeldFrame]:
+        """Return the frames, no longer held. They stay valid until the next packet is held."""
+        taken, self.frames = self.frames, []
+        self._spare += taken
         self._votes = 0
+        return taken
 
-    def _frame_of(self, run: Run) -> HeldFrame | None:
+    def _frame_of(self, run: PacketRun) -> HeldFrame | None:
         for frame in self.frames:
             if run.index == frame.head.index and run.agrees(frame.head.bits, frame.head.pulse):
                 return frame
@@ -175,7 +148,7 @@ class HeldStream:
             return self._begin(run)
         return None
 
-    def _begin(self, run: Run) -> HeldFrame:
+    def _begin(self, run: PacketRun) -> HeldFrame:
         frame = self._spare.pop()
         frame.begin(run)
         self.frames.append(frame)

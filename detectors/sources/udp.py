@@ -9,6 +9,7 @@ import errno
 import os
 import select
 import socket
+import time
 from collections.abc import Sequence
 from typing import Final
 
@@ -122,6 +123,7 @@ class UdpSource:
             if number and number not in _NO_DATA:
                 raise HostError(f"port {self.port}: receiving failed: {os.strerror(number)}; look at the interface")
             return 0
+        self.block.received_ns = time.time_ns()
         who = self._who[: -(-n // self._stride)]
         if who.tobytes() != self._latest_sender * len(who):
             self._note_senders(who)

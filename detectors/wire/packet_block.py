@@ -13,6 +13,11 @@ class FrameMemory(Protocol):
     """The memory of one frame's pixels."""
 
     @property
+    def pulse_id(self) -> int:
+        """Pulse that it was claimed for."""
+        ...
+
+    @property
     def data(self) -> np.ndarray:
         """uint8[frame_bytes], writable."""
         ...
@@ -29,19 +34,19 @@ class Landing:
     ``count`` rows of ``row_bytes``, at ``address``, from row ``first`` of the frame on; packets fill them in order.
     """
 
-    __slots__ = ("_first", "_memory", "_row_bytes", "address", "count")
+    __slots__ = ("_first", "_row_bytes", "address", "count", "memory")
 
     def __init__(self, memory: FrameMemory, row_bytes: int, first: int, count: int) -> None:
         self.address = memory.address + first * row_bytes
         self.count = count
-        self._memory = memory
+        self.memory = memory
         self._row_bytes = row_bytes
         self._first = first
 
     @property
     def rows(self) -> np.ndarray:
         """uint8[count, row_bytes]: seldom looked at, so made when asked for."""
-        return self._memory.data.reshape(-1, self._row_bytes)[self._first : self._first + self.count]
+        return self.memory.data.reshape(-1, self._row_bytes)[self._first : self._first + self.count]
 
 
 class PacketBlock:
@@ -50,8 +55,8 @@ class PacketBlock:
     The header views (``framenum``, ``packetnum``, ``module``, ...) are strided arrays in the byte order of the wire;
     ``pulse_bits`` is the pulse_id as it lies on the wire, to be compared and not read: so that a NaN equals itself.
     ``lengths`` is the true length of each datagram, also of one longer than its place; ``foreign``, if not None, marks those
-    from a sender that is not the configured one. ``lengths``, ``foreign`` and ``landings`` belong to whoever fills the
-    block.
+    from a sender that is not the configured one. ``lengths``, ``foreign``, ``landings`` and ``received_ns`` are
+    set by what fills the block.
     """
 
     def __init__(self, geometry: ModuleGeometry, count: int, memory: np.ndarray | None = None) -> None:
@@ -79,6 +84,8 @@ class PacketBlock:
         """bool[count], or None when every sender is accepted."""
         self.landings: Sequence[Landing] = ()
         """Where the pixels of the first packets were received to instead of ``pixels``, one after the other."""
+        self.received_ns = 0
+        """When the packets were taken from the socket, POSIX, ns."""
 
     def _identity_words(self) -> np.ndarray:
         """Return the words that hold framenum, bunchid and moduleID, as a view.

@@ -12,8 +12,7 @@ from concurrent.futures import Future
 from contextlib import ExitStack
 from typing import Final
 
-from detectors.assembly.frame_slots import AssemblyRules
-from detectors.assembly.frames import FrameAssembler
+from detectors.assembly.frames import AssemblyRules, FrameAssembler
 from detectors.config import Config, UdpSection
 from detectors.errors import CommandError
 from detectors.outputs.notifier import Notifier
@@ -129,8 +128,6 @@ class Receiver:
         stack.callback(outputs.close)
         slots = PebbleSlots(
             pebble,
-            module_id=module.module_id,
-            expected_packets=geometry.packets_per_frame,
             wait_s=config.pools_of(module).exhausted_wait_s,
             outputs=outputs,
             notify=self._notifier.send,
@@ -144,6 +141,7 @@ class Receiver:
             pulse_id_step=config.detector.pulse_id_step,
         )
         self._source = source
+        self._slots = slots
         self._assembler = FrameAssembler(
             geometry, rules, slots, batch=source.batch, ahead=plan.pebble.count // _PEBBLE_PER_AHEAD
         )
@@ -175,6 +173,7 @@ class Receiver:
     def _receive(self, stop: threading.Event) -> None:
         source, assembler, pace = self._source, self._assembler, self._pace
         poll, feed, tick, landing = source.poll, assembler.feed, assembler.tick, assembler.landing
+        publish = self._slots.publish
         block, batch = source.block, source.batch
         requests, monotonic, sleep = self._requests, time.monotonic, time.sleep
         snapshot_at = 0.0
@@ -182,8 +181,8 @@ class Receiver:
             n = poll(landing())
             now = monotonic()
             if n:
-                feed(block, n, now)
-            tick(now)
+                publish(feed(block, n, now))
+            publish(tick(now))
             pace.add(n, now)
             if not requests.empty():
                 self._answer_requests()
@@ -233,9 +232,9 @@ class Receiver:
         """Open or close the gate as a run state wants it."""
         if (state is RunState.ENABLED) != (self._state is RunState.ENABLED):
             if state is RunState.ENABLED:
-                self._assembler.open_gate()
+                self._slots.publish(self._assembler.open_gate())
             else:
-                self._assembler.close_gate()
+                self._slots.publish(self._assembler.close_gate())
         self._state = state
 
     def _answer_requests(self) -> None:
@@ -266,9 +265,9 @@ class Receiver:
         source, assembler = self._source, self._assembler
         deadline = time.monotonic() + _DRAIN_SOCKET_S
         while (now := time.monotonic()) < deadline and (n := source.poll()):
-            assembler.feed(source.block, n, now)
-        assembler.close_gate()
-        assembler.flush()
+            self._slots.publish(assembler.feed(source.block, n, now))
+        self._slots.publish(assembler.close_gate())
+        self._slots.publish(assembler.flush())
         assert self._outputs
         self._outputs.close(_DRAIN_OUTPUTS_S)
         self._status = self._taker.take(time.monotonic(), self._state, final="Stopped")

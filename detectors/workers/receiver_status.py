@@ -75,8 +75,8 @@ class StatusTaker:
             state=final or self._state(now, run_state, packets),
             message=parts.source.ring.shortfall() or assembler.latest_note,
             run_state=run_state.label,
-            pulse_id=assembler.last_pulse,
-            frame_index=assembler.last_frame,
+            pulse_id=assembler.latest.pulse_id,
+            frame_index=assembler.latest.frame_index,
             packets=packets,
             frames=frames,
             rates=self._rates.add(

@@ -8,6 +8,7 @@ changed.
 
 import contextlib
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -15,8 +16,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 import atheris
 
 with atheris.instrument_imports(include=["detectors.assembly"]):
-    from detectors.assembly.frame_slots import AssemblyRules
-    from detectors.assembly.frames import FrameAssembler
+    from detectors.assembly.frames import AssemblyRules, FrameAssembler
+    from detectors.assembly.open_frame import Finished
 
 import logging
 
@@ -24,7 +25,7 @@ import numpy as np
 
 from detectors.wire.headers import HEADERS
 from detectors.wire.packet_block import PacketBlock
-from tests.unit.assembly.packets import MODULE, STALE, GuardedSlot, Slots, put_datagram, small
+from tests.unit.assembly.packets import MODULE, STALE, Slots, put_datagram, small
 
 logging.disable(logging.CRITICAL)
 
@@ -34,13 +35,14 @@ BATCH = 16
 class Checked(Slots):
     """Slots that check every finished frame against what was sent: rows of one value, which is the packet's own."""
 
-    def finish(self, slot: GuardedSlot, frame) -> None:
-        super().finish(slot, frame)
-        done = self.done.pop()
-        for number, (row, there) in enumerate(zip(done.rows, done.mask, strict=True)):
-            expected = pixel(done.index, number) if there else 0
-            assert set(row) == {expected}, f"frame {done.index}, packet {number}: {row} is not {expected}"
-        assert done.count == sum(done.mask)
+    def take(self, finished: Iterable[Finished]) -> None:
+        super().take(finished)
+        for done in self.done:
+            for number, (row, there) in enumerate(zip(done.rows, done.mask, strict=True)):
+                expected = pixel(done.index, number) if there else 0
+                assert set(row) == {expected}, f"frame {done.index}, packet {number}: {row} is not {expected}"
+            assert done.count == sum(done.mask)
+        self.done.clear()
 
 
 def pixel(frame: int, number: int) -> int:
@@ -78,14 +80,14 @@ class Session:
     def run(self) -> None:
         if self.data.ConsumeBool():
             self.block.foreign = np.zeros(BATCH, bool)
-        self.assembler.open_gate()
+        self.slots.take(self.assembler.open_gate())
         for _ in range(300):
             if not self.data.remaining_bytes():
                 break
             self.step(self.data.ConsumeIntInRange(0, 15))
             self.check()
         self.feed()
-        self.assembler.flush()
+        self.slots.take(self.assembler.flush())
         self.check()
         assert self.assembler.open_frames == self.slots.on_loan == self.assembler.packets().held == 0
 
@@ -106,12 +108,12 @@ class Session:
         elif what == 12:
             self.feed()
             self.now += data.ConsumeIntInRange(0, 300) / 100
-            self.assembler.tick(self.now)
+            self.slots.take(self.assembler.tick(self.now))
         elif what == 13:
             self.slots.exhausted = not self.slots.exhausted
         elif what == 14:
             self.feed()
-            (self.assembler.open_gate if data.ConsumeBool() else self.assembler.close_gate)()
+            self.slots.take((self.assembler.open_gate if data.ConsumeBool() else self.assembler.close_gate)())
         else:
             self.feed()
 
@@ -139,7 +141,7 @@ class Session:
             self.feed()
 
     def feed(self) -> None:
-        self.assembler.feed(self.block, self.n, self.now)
+        self.slots.take(self.assembler.feed(self.block, self.n, self.now))
         self.n = 0
 
     def check(self) -> None:

@@ -312,6 +312,9 @@ class Model:
         self.fill_in()
         self.close_all()
 
+    def exhaust(self, exhausted: bool) -> None:
+        self.exhausted = exhausted
+
     def open_gate(self) -> None:
         if self.open:
             self.skip = self.newest

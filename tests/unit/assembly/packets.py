@@ -1,10 +1,13 @@
 """Packets and slots for the tests of assembly."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from detectors.assembly.frames import AssemblyRules, Frame, FrameAssembler
+from detectors.assembly.frames import AssemblyRules, FrameAssembler
+from detectors.assembly.open_frame import Finished
+from detectors.frame import Damage, FrameHead
 from detectors.geometry import ModuleGeometry
 from detectors.wire.headers import HEADERS
 from detectors.wire.packet_block import Landing, PacketBlock
@@ -91,11 +94,12 @@ class Done:
 class GuardedSlot:
     """Memory of one frame between two guards, full of stale pixels."""
 
-    def __init__(self, nbytes: int) -> None:
+    def __init__(self, nbytes: int, pulse_id: int = 0) -> None:
         self.memory = np.full(nbytes + 2 * GUARD, GUARD_BYTE, np.uint8)
         self.data = self.memory[GUARD:-GUARD]
         self.data.fill(STALE)
         self.address = self.data.ctypes.data
+        self.pulse_id = pulse_id
 
     def check_guards(self) -> None:
         assert (self.memory[:GUARD] == GUARD_BYTE).all()
@@ -103,7 +107,7 @@ class GuardedSlot:
 
 
 class Slots:
-    """FrameSlots that keeps copies of finished frames."""
+    """FrameSlots, and what takes the finished frames over: it keeps copies of them."""
 
     def __init__(self, geometry: ModuleGeometry) -> None:
         self.geometry = geometry
@@ -115,28 +119,38 @@ class Slots:
         if self.exhausted:
             return None
         self.on_loan += 1
-        return GuardedSlot(self.geometry.frame_bytes)
+        return GuardedSlot(self.geometry.frame_bytes, pulse_id)
 
     def discard(self, slot: GuardedSlot) -> None:
         slot.check_guards()
         self.on_loan -= 1
 
-    def finish(self, slot: GuardedSlot, frame: Frame) -> None:
-        slot.check_guards()
-        self.on_loan -= 1
-        rows = slot.data.reshape(self.geometry.packets_per_frame, -1)
-        self.done.append(
-            Done(
-                frame.index,
-                frame.pulse_id,
-                frame.count,
-                frame.mask.tolist(),
-                rows.tolist(),
-                frame.flagged,
-                int(frame.damage),
-                frame.daq_rec,
+    def take(self, finished: Iterable[Finished]) -> None:
+        for slot, head in finished:
+            slot.check_guards()
+            assert (head.pulse_id, head.module_id) == (slot.pulse_id, MODULE)
+            self.on_loan -= 1
+            rows = slot.data.reshape(self.geometry.packets_per_frame, -1)
+            self.done.append(
+                Done(
+                    head.frame_index,
+                    head.pulse_id,
+                    head.n_recv_packets,
+                    mask_of(head),
+                    rows.tolist(),
+                    bool(head.damage & Damage.BAD_PULSE),
+                    int(head.damage),
+                    head.daq_rec,
+                )
             )
-        )
+
+
+def mask_of(head: FrameHead) -> list[bool]:
+    """Return which packets of a frame came."""
+    if not head.missing:
+        return [True] * head.expected_packets
+    missing = np.unpackbits(np.frombuffer(head.missing, np.uint8), bitorder="little")
+    return np.logical_not(missing[: head.expected_packets]).tolist()
 
 
 class Bench:
@@ -161,7 +175,7 @@ class Bench:
         )
         self.block = PacketBlock(self.geometry, batch)
         self.now = 10.0
-        self.assembler.open_gate()
+        self.open_gate()
 
     def feed(self, *groups: list[Packet], batch: int | None = None) -> None:
         packets = [p for group in groups for p in group]
@@ -169,13 +183,22 @@ class Bench:
         for i in range(0, len(packets), size):
             landings = self.assembler.landing() if self.land else ()
             n = fill_block(self.block, self.geometry, packets[i : i + size], landings)
-            self.assembler.feed(self.block, n, self.now)
+            self.slots.take(self.assembler.feed(self.block, n, self.now))
             self.check_balance()
 
     def pause(self, seconds: float) -> None:
         self.now += seconds
-        self.assembler.tick(self.now)
+        self.slots.take(self.assembler.tick(self.now))
         self.check_balance()
+
+    def open_gate(self) -> None:
+        self.slots.take(self.assembler.open_gate())
+
+    def close_gate(self) -> None:
+        self.slots.take(self.assembler.close_gate())
+
+    def flush(self) -> None:
+        self.slots.take(self.assembler.flush())
 
     def frame(self, index: int, pulse: float | None = None) -> list[Packet]:
         return frame_of(index, self.geometry.packets_per_frame, pulse)

@@ -167,7 +167,7 @@ def test_integer_pulses_take_all_of_63_bits():
 def test_disabled_while_the_gate_is_closed():
     b = Bench()
     b.feed(b.frame(1))
-    b.assembler.close_gate()
+    b.close_gate()
     b.feed(b.frame(2), [b.frame(3)[0].but(length=3)])
     assert b.packets.disabled == 9
     assert b.order == [1]
@@ -177,9 +177,9 @@ def test_first_and_last_frame_of_a_run_are_whole():
     b = Bench()
     two, five, six = b.frame(2), b.frame(5), b.frame(6)
     b.feed(b.frame(1), two[:3])
-    b.assembler.close_gate()
+    b.close_gate()
     b.feed(two[3:], b.frame(3), b.frame(4), five[:5])
-    b.assembler.open_gate()
+    b.open_gate()
     b.feed(five[5:], six, b.frame(7))
     assert b.order == [1, 2, 6, 7]
     assert (b.frames.complete, b.frames.incomplete, b.frames.empty) == (4, 0, 0)
@@ -191,8 +191,8 @@ def test_gate_reopened_at_once_does_not_tear_a_frame_in_two():
     b = Bench()
     one = b.frame(1)
     b.feed(one[:3])
-    b.assembler.close_gate()
-    b.assembler.open_gate()
+    b.close_gate()
+    b.open_gate()
     b.feed(one[3:], b.frame(2))
     assert b.order == [1, 2]
     assert b.slots.done[0].count == 3
@@ -201,9 +201,9 @@ def test_gate_reopened_at_once_does_not_tear_a_frame_in_two():
 
 def test_numbers_that_passed_while_disabled_can_be_used_again():
     b = Bench()
-    b.assembler.close_gate()
+    b.close_gate()
     b.feed(b.frame(50))
-    b.assembler.open_gate()
+    b.open_gate()
     b.feed(*(b.frame(i) for i in range(45, 55)))
     assert b.order == list(range(45, 55))
 
@@ -295,8 +295,8 @@ def test_one_wild_packet_moves_nothing():
     for wild in (2, 40, 5000, 2**63, 2**64 - 1):
         b.feed(b.frame(1), [b.frame(wild, pulse=7.0)[3]])
         b.feed(*(b.frame(i) for i in range(2, 5)))
-        b.assembler.flush()
-        b.assembler.open_gate()
+        b.flush()
+        b.open_gate()
         done, b.slots.done = b.slots.done, []
         assert [d.index for d in done if d.count == 8] == [1, 2, 3, 4], wild
     assert b.packets.lost == 0
@@ -321,7 +321,7 @@ def test_single_frame_with_a_jumping_pulse_is_kept():
 def test_pulse_that_stands_still_loses_nothing():
     b = Bench()
     b.feed(*(b.frame(i, pulse=77) for i in range(1, 11)))
-    b.assembler.flush()
+    b.flush()
     assert b.order == list(range(1, 11))
     assert [d.flagged for d in b.slots.done] == [False] + [True] * 9
     assert b.frames.complete == 10
@@ -378,7 +378,7 @@ def test_two_senders_on_one_port(burst: int):
     other = [p.but(fill=255) for i in range(5000, 5020) for p in b.frame(i, pulse=70 + i)]
     for i in range(0, len(mine), burst):
         b.feed(mine[i : i + burst], other[i : i + burst])
-    b.assembler.flush()
+    b.flush()
     assert b.order == list(range(100, 120))
     assert b.frames.complete == 20
     assert b.packets.alien == len(other)
@@ -390,7 +390,7 @@ def test_two_senders_with_the_same_frame_numbers_are_not_mixed():
         mine, other = b.frame(i), [p.but(fill=255) for p in b.frame(i, pulse=50_000 + i)]
         for a, z in zip(mine, other, strict=True):
             b.feed([a, z])
-    b.assembler.flush()
+    b.flush()
     assert b.order == list(range(1, 20))
     assert all(255 not in row for done in b.slots.done for row in done.rows)
     assert b.packets.alien == 19 * 8
@@ -421,7 +421,7 @@ def test_flood_of_garbage_lets_good_data_through():
         for p in good:
             wild = [p.but(frame=int(rng.integers(2**63)), pulse=float(rng.random() * 1e12), fill=0) for _ in range(3)]
             b.feed([p], wild)
-    b.assembler.flush()
+    b.flush()
     assert b.order == list(range(1, 40))
     assert b.frames.complete == 39
     assert b.packets.alien == 39 * 24
@@ -463,7 +463,7 @@ def test_the_same_run_sent_again_after_a_pause_is_not_taken_for_duplicates():
     b.feed(*(b.frame(i) for i in (1, 2, 3)))
     b.pause(2)
     b.feed(*(b.frame(i) for i in (1, 2, 3)))
-    b.assembler.flush()
+    b.flush()
     assert b.order == [1, 2, 3, 1, 2, 3]
 
 
@@ -473,7 +473,7 @@ def test_the_first_of_a_kind_is_logged_once_a_run(caplog: pytest.LogCaptureFixtu
         b.feed([b.frame(1)[0].but(length=3), b.frame(1)[0].but(length=4), b.frame(1)[0].but(module=77)])
     assert len(caplog.records) == 2
     assert "3 bytes, expected 56" in caplog.text
-    b.assembler.open_gate()
+    b.open_gate()
     b.feed([b.frame(1)[0].but(length=3)])
     assert len(caplog.records) == 3
 
@@ -503,7 +503,7 @@ def test_nothing_stays_where_it_landed_by_mistake(surprise: str, begin: int, cou
     for p in packets:
         sent.setdefault((p.frame, p.number), set()).add(p.fill)
     b.feed(packets)
-    b.assembler.flush()
+    b.flush()
     assert b.slots.done
     for done in b.slots.done:
         for number, (row, there) in enumerate(zip(done.rows, done.mask, strict=True)):
@@ -517,7 +517,7 @@ def test_another_sender_in_the_middle_of_a_frame_does_not_land_in_it():
     mine = b.frame(1) + b.frame(2)
     other = [p.but(fill=255, pulse=p.pulse + 3) for p in b.frame(1)[4:]]
     b.feed(mine[:4], other, mine[4:])
-    b.assembler.flush()
+    b.flush()
     assert rows_of(b, 1) == [[p.fill] * 8 for p in b.frame(1)]
     assert b.packets.alien == 4
 
@@ -532,7 +532,7 @@ def test_packets_lost_anywhere_in_a_block(begin: int, count: int, batch: int, pu
     del packets[begin : begin + count]
     came = {(p.frame, p.number): p.fill for p in packets}
     b.feed(packets)
-    b.assembler.flush()
+    b.flush()
     assert (b.packets.lost, b.packets.placed + b.packets.bad_pulse) == (count, len(packets))
     for done in b.slots.done:
         assert done.rows == [[came.get((done.index, n), 0)] * 8 for n in range(8)]
@@ -543,7 +543,7 @@ def test_packets_that_landed_and_were_then_held_are_not_lost():
     b.feed(b.frame(1), b.frame(2)[:4])
     again = [p for i in (2, 3, 4, 5) for p in b.frame(i, pulse=10**7 + i)][4:]
     b.feed(again)
-    b.assembler.flush()
+    b.flush()
     assert b.frames.resyncs == 1
     assert [(d.index, d.pulse_id, d.count) for d in b.slots.done] == [
         (1, 1001, 8),

@@ -1,6 +1,10 @@
-"""Arbitrary packet sequences, in blocks of any size, against the model: bytes, counters and masks must all be equal."""
+"""Arbitrary packet sequences, in blocks of any size, against the model: bytes, counters and masks must all be equal.
+
+And the same sequences against the assembler itself with its fast path off.
+"""
 
 import math
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -8,9 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from detectors.assembly.frames import AssemblyRules, FrameAssembler
-from detectors.wire.packet_block import PacketBlock
+from detectors.geometry import ModuleGeometry
+from detectors.wire.packet_block import Landing, PacketBlock
 from tests.unit.assembly.frame_model import Model
-from tests.unit.assembly.packets import MODULE, Packet, Slots, fill_block, small
+from tests.unit.assembly.packets import MODULE, Done, Packet, Slots, fill_block, small
 
 BATCH = 12
 AHEAD = 5
@@ -20,6 +25,43 @@ PULSES = st.sampled_from(
 FRAMENUMS = st.one_of(
     st.integers(0, 40), st.integers(0, 2**64 - 1), st.sampled_from([2**32, 2**63, 2**64 - 1, 2**64 - 40])
 )
+
+
+class Subject:
+    """An assembler with slots and a block of its own."""
+
+    def __init__(self, geometry: ModuleGeometry, rules: AssemblyRules, *, land: bool) -> None:
+        self.geometry, self.land = geometry, land
+        self.slots = Slots(geometry)
+        self.assembler = FrameAssembler(geometry, rules, self.slots, batch=BATCH, ahead=AHEAD)
+        self.block = PacketBlock(geometry, BATCH)
+        self.landings: Sequence[Landing] = ()
+
+    def feed(self, packets: list[Packet], now: float) -> None:
+        self.landings = self.assembler.landing() if self.land else ()
+        n = fill_block(self.block, self.geometry, packets, self.landings)
+        self.slots.take(self.assembler.feed(self.block, n, now))
+
+    def tick(self, now: float) -> None:
+        self.slots.take(self.assembler.tick(now))
+
+    def open_gate(self) -> None:
+        self.slots.take(self.assembler.open_gate())
+
+    def close_gate(self) -> None:
+        self.slots.take(self.assembler.close_gate())
+
+    def flush(self) -> None:
+        self.slots.take(self.assembler.flush())
+
+    def exhaust(self, exhausted: bool) -> None:
+        # The model knows no slots claimed ahead, which would still be there.
+        self.assembler._landing.discard()
+        self.slots.exhausted = exhausted
+
+    def take_done(self) -> list[Done]:
+        done, self.slots.done = self.slots.done, []
+        return done
 
 
 class Machine(RuleBasedStateMachine):
@@ -34,18 +76,25 @@ class Machine(RuleBasedStateMachine):
         land=st.booleans(),
     )
     def set_up(self, *, packets: int, window: int, gap: int, step: int, begin: int, land: bool) -> None:
-        self.land = land
-        self.geometry = small(packets)
-        self.slots = Slots(self.geometry)
         rules = AssemblyRules(MODULE, window, 0.1, gap, 20, step)
-        self.assembler = FrameAssembler(self.geometry, rules, self.slots, batch=BATCH, ahead=AHEAD)
-        self.model = Model(packets, window=window, gap=gap, jump=20, step=step, flush_s=0.1)
-        self.block = PacketBlock(self.geometry, BATCH)
+        self.subject = Subject(small(packets), rules, land=land)
+        self.assembler = self.subject.assembler
+        self.make_reference(packets, rules)
         self.packets, self.step = packets, step
         self.streams = [[begin, 1000], [500, 90_000]]
         self.now = 10.0
         self.pixel = 0
         self.open_gate()
+
+    def make_reference(self, packets: int, rules: AssemblyRules) -> None:
+        self.reference = Model(
+            packets,
+            window=rules.reorder_window,
+            gap=rules.max_frame_gap,
+            jump=rules.max_pulse_jump,
+            step=rules.pulse_id_step,
+            flush_s=rules.flush_timeout_s,
+        )
 
     def frame(self, stream: int) -> list[Packet]:
         index, pulse = self.streams[stream]
@@ -61,10 +110,8 @@ class Machine(RuleBasedStateMachine):
 
     def feed(self, packets: list[Packet], size: int) -> None:
         for i in range(0, len(packets), size):
-            part = packets[i : i + size]
-            landings = self.assembler.landing() if self.land else ()
-            self.assembler.feed(self.block, fill_block(self.block, self.geometry, part, landings), self.now)
-            self.model.feed(part, self.now)
+            for fed in (self.subject, self.reference):
+                fed.feed(packets[i : i + size], self.now)
 
     @rule(frames=st.integers(1, 6), size=st.integers(1, BATCH), stream=st.sampled_from([0, 0, 0, 1]))
     def go_on(self, frames: int, size: int, stream: int) -> None:
@@ -158,62 +205,115 @@ class Machine(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([0.001, 0.05, 0.11, 0.4, 2.0]))
     def wait(self, seconds: float) -> None:
         self.now += seconds
-        self.assembler.tick(self.now)
-        self.model.tick(self.now)
+        for waiting in (self.subject, self.reference):
+            waiting.tick(self.now)
 
     @rule(exhausted=st.booleans())
     def exhaust(self, exhausted: bool) -> None:
-        # The model knows no slots claimed ahead, which would still be there.
-        self.assembler._discard_ahead()
-        self.slots.exhausted = self.model.exhausted = exhausted
+        for exhausting in (self.subject, self.reference):
+            exhausting.exhaust(exhausted)
 
     @rule()
     def close_gate(self) -> None:
-        self.assembler.close_gate()
-        self.model.close_gate()
+        for closing in (self.subject, self.reference):
+            closing.close_gate()
 
     @rule()
     def open_gate(self) -> None:
-        self.assembler.open_gate()
-        self.model.open_gate()
+        for opening in (self.subject, self.reference):
+            opening.open_gate()
 
     @rule()
     def flush(self) -> None:
-        self.assembler.flush()
-        self.model.flush()
+        for flushing in (self.subject, self.reference):
+            flushing.flush()
 
     @invariant()
-    def nothing_is_counted_wrong(self) -> None:
+    def counters_balance(self) -> None:
         p, f = self.assembler.packets(), self.assembler.frames()
-        assert {name: getattr(p, name) for name in self.model.packet_counts()} == self.model.packet_counts()
-        assert {name: getattr(f, name) for name in self.model.frame_counts()} == self.model.frame_counts()
         fates = p.placed + p.bad_pulse + p.duplicate + p.late + p.alien + p.malformed + p.disabled + p.held
         assert p.received == fates
         assert p.expected == p.placed + p.bad_pulse + p.lost
         assert f.complete + f.incomplete == f.delivered + f.exhausted
-        assert self.assembler.open_frames == len(self.model.open)
-        ahead = self.slots.on_loan - sum(frame.has_slot for frame in self.model.open.values())
-        assert 0 <= ahead <= AHEAD * self.land
 
     @invariant()
-    def nothing_is_placed_wrong(self) -> None:
+    def agrees_with_the_reference(self) -> None:
+        model, p, f = self.reference, self.assembler.packets(), self.assembler.frames()
+        assert {name: getattr(p, name) for name in model.packet_counts()} == model.packet_counts()
+        assert {name: getattr(f, name) for name in model.frame_counts()} == model.frame_counts()
+        assert self.assembler.open_frames == len(model.open)
+        ahead = self.subject.slots.on_loan - sum(frame.has_slot for frame in model.open.values())
+        assert 0 <= ahead <= AHEAD * self.subject.land
+        finished = self.subject.take_done()
         found = [
             (d.index, d.pulse_id, d.flagged, {n: d.rows[n][0] for n, there in enumerate(d.mask) if there})
-            for d in self.slots.done
+            for d in finished
         ]
-        assert found == self.model.done
-        for d in self.slots.done:
+        assert found == model.done
+        for d in finished:
             assert all(len(set(row)) == 1 for row in d.rows)
             assert all(row[0] == 0 for row, there in zip(d.rows, d.mask, strict=True) if not there)
-        self.slots.done.clear()
-        self.model.done.clear()
+        model.done.clear()
+
+
+class TwinMachine(Machine):
+    """The same against an assembler that takes every packet the slow way."""
+
+    taken_fast = 0
+
+    def make_reference(self, packets: int, rules: AssemblyRules) -> None:
+        self.subject.land = True
+        self.reference = Subject(self.subject.geometry, rules, land=True)
+        self.reference.assembler._take_landed = lambda block, runs: 0  # type: ignore[method-assign]
+        fast = self.assembler._take_landed
+
+        def count(*arguments) -> int:
+            taken = fast(*arguments)
+            TwinMachine.taken_fast += taken
+            return taken
+
+        self.assembler._take_landed = count  # type: ignore[method-assign]
+
+    @rule(
+        frames=st.integers(4, 16),
+        size=st.sampled_from([1, BATCH // 2, BATCH, BATCH]),
+        fresh=st.booleans(),
+        again=st.integers(1, 40),
+    )
+    def go_on_well(self, frames: int, size: int, fresh: bool, again: int) -> None:
+        if fresh:
+            self.flush()
+            self.open_gate()
+        packets: list[Packet] = []
+        for _ in range(frames):
+            packets += self.frame(0)
+            self.next_frame(0)
+        self.feed(packets, size)
+        self.feed(packets[-again:][:3], size)
+
+    @invariant()
+    def agrees_with_the_reference(self) -> None:
+        twin, assembler = self.reference, self.assembler
+        assert assembler.packets() == twin.assembler.packets()
+        assert assembler.frames() == twin.assembler.frames()
+        assert assembler.open_frames == twin.assembler.open_frames
+        assert assembler.period_s == pytest.approx(twin.assembler.period_s)
+        assert assembler.latest == twin.assembler.latest
+        assert assembler.latest_note == twin.assembler.latest_note
+        assert self.subject.slots.on_loan == twin.slots.on_loan
+        assert [rows.count for rows in self.subject.landings] == [rows.count for rows in twin.landings]
+        assert self.subject.take_done() == twin.take_done()
+
+
+SETTINGS = settings(max_examples=120, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @pytest.mark.timeout(120)
 def test_machine():
-    run_state_machine_as_test(
-        Machine,
-        settings=settings(
-            max_examples=120, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
-        ),
-    )
+    run_state_machine_as_test(Machine, settings=SETTINGS)
+
+
+@pytest.mark.timeout(120)
+def test_fast_path_does_what_the_slow_one_does():
+    run_state_machine_as_test(TwinMachine, settings=SETTINGS)
+    assert TwinMachine.taken_fast > 1000

@@ -5,10 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detectors.assembly.frame_slots import AssemblyRules
-from detectors.assembly.frames import FrameAssembler
+from detectors.assembly.frames import AssemblyRules, FrameAssembler
+from detectors.errors import PoolExhaustedError
 from detectors.frame import Damage, RecordShape
-from detectors.pools.pebble import Pebble, PebbleLease, PebbleReader
+from detectors.pools.pebble import Pebble, PebbleLease, PebbleLoan, PebbleReader
+from detectors.pools.segment import SegmentLayout
 from detectors.wire.packet_block import PacketBlock
 from detectors.workers.pebble_slots import PebbleSlots
 from tests.unit.assembly.packets import MODULE, Packet, fill_block, frame_of, small
@@ -39,10 +40,8 @@ class Rig:
         self.leases = self.outputs.leases
         self.told: list[int] = []
         self.pebble = Pebble(segment, RecordShape(GEOMETRY.frame_bytes), count=4, slot_bytes=12288)
-        slots = PebbleSlots(
+        self.slots = slots = PebbleSlots(
             self.pebble,
-            module_id=MODULE,
-            expected_packets=8,
             wait_s=wait_s,
             outputs=self.outputs,  # type: ignore[arg-type]
             notify=self.told.append,
@@ -51,9 +50,14 @@ class Rig:
         self.assembler.open_gate()
         self.block = PacketBlock(GEOMETRY, 16)
 
-    def feed(self, packets: list[Packet], now: float = 1.0) -> None:
-        landings = self.assembler.landing()
-        self.assembler.feed(self.block, fill_block(self.block, GEOMETRY, packets, landings), now)
+    def feed(self, packets: list[Packet], age_s: float = 0.0) -> None:
+        """Feed packets that were received ``age_s`` ago."""
+        self.block.received_ns = time.time_ns() - int(age_s * 1e9)
+        n = fill_block(self.block, GEOMETRY, packets, self.assembler.landing())
+        self.slots.publish(self.assembler.feed(self.block, n, time.monotonic()))
+
+    def flush(self) -> None:
+        self.slots.publish(self.assembler.flush())
 
 
 def test_frame_becomes_a_record():
@@ -91,7 +95,7 @@ def test_a_frame_that_no_output_wants_is_there_for_other_processes(tmp_path: Pat
 def test_missing_packets_travel_with_the_frame():
     rig = Rig()
     rig.feed([p for p in frame_of(9, 8) if p.number not in (0, 5)])
-    rig.assembler.flush()
+    rig.flush()
     (lease,) = rig.leases
     assert lease.head.missing == bytes([0b00100001]) + bytes(31)
     assert lease.head.damage == Damage.MISSING_DATA
@@ -120,19 +124,57 @@ def test_a_slot_of_our_own_open_frame_is_not_waited_for():
     rig = Rig(wait_s=3600)
     rig.feed(frame_of(1, 8)[:4])
     rig.feed(frame_of(2, 8, pulse=1005)[:4])  # the same slot: a jump within the limit
-    rig.assembler.flush()
+    rig.flush()
     assert rig.assembler.frames().exhausted == 1
     assert rig.assembler.open_frames == 0
     rig.leases[0].close()
 
 
+class FullPebble:
+    """Stands in for a pebble of which no slot comes free; notes how long each claim waited."""
+
+    layout = SegmentLayout(RecordShape(GEOMETRY.frame_bytes), 4, 12288, 1, {})
+
+    def __init__(self, pebble: Pebble) -> None:
+        self.pebble = pebble
+        self.full = True
+        self.waited: list[float] = []
+
+    def claim(self, pulse_id: int, timeout_s: float) -> PebbleLoan:
+        if self.full:
+            self.waited.append(timeout_s)
+            raise PoolExhaustedError("full")
+        return self.pebble.claim(pulse_id)
+
+    def claim_ahead(self, pulse_id: int) -> PebbleLoan | None:
+        return None if self.full else self.pebble.claim_ahead(pulse_id)
+
+
+def test_an_exhausted_pebble_is_waited_for_once_and_not_for_each_frame():
+    rig = Rig(wait_s=0.05)
+    full = FullPebble(rig.pebble)
+    rig.slots._pebble = full  # type: ignore[assignment]
+    rig.outputs.wanted = False
+    for index in range(1, 21):
+        rig.feed(frame_of(index, 8))
+    assert full.waited == [0.05] + [0.0] * 19
+    full.full = False
+    rig.feed(frame_of(21, 8))
+    assert rig.assembler.frames().delivered == 1
+    full.full = True
+    rig.assembler._landing.discard()
+    for index in range(22, 25):
+        rig.feed(frame_of(index, 8))
+    assert full.waited[20:] == [0.05, 0.0, 0.0], "a slot had been obtained: one more wait"
+    assert (rig.assembler.frames().exhausted, rig.assembler.frames().complete) == (23, 24)
+
+
 def test_timestamp_is_when_the_frame_began_not_when_its_slot_was_claimed():
     rig = Rig()
-    now = time.monotonic()
-    rig.feed(frame_of(1, 8), now - 20)
+    rig.feed(frame_of(1, 8), age_s=20)
     assert rig.assembler.landing(), "the slot of frame 2 is claimed now"
-    rig.feed(frame_of(2, 8)[:5], now - 5)
-    rig.feed(frame_of(2, 8)[5:], now)
+    rig.feed(frame_of(2, 8)[:5], age_s=5)
+    rig.feed(frame_of(2, 8)[5:])
     ages = [time.time() - lease.head.timestamp_ns / 1e9 for lease in rig.leases]
     assert ages == pytest.approx([20, 5], abs=0.5)
     for lease in rig.leases:

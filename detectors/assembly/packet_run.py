@@ -1,0 +1,37 @@
+"""Packets in a row, the unit in which packets that did not land where expected are dealt with. Pure."""
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+
+
+@dataclass(slots=True)  # not frozen: one is made for every frame, and frozen ones take three times as long
+class PacketRun:
+    """Packets of one frame and one pulse, packet numbers ascending by one."""
+
+    index: int
+    """framenum"""
+    bits: int
+    """The pulse_id as it lies on the wire."""
+    pulse: int | None
+    """The same read; None when unusable."""
+    first: int
+    """Packet number of the first."""
+    daq_rec: int
+    received_ns: int
+    """When the packets were received, POSIX, ns."""
+    pixels: np.ndarray
+    """uint8[packets, packet_data_bytes]; a view."""
+
+    def rest(self, skip: int) -> Self:
+        """Return the run without its first packets."""
+        return replace(self, first=self.first + skip, pixels=self.pixels[skip:]) if skip else self
+
+    def until(self, count: int) -> Self:
+        """Return the first packets of the run."""
+        return replace(self, pixels=self.pixels[:count]) if count < len(self.pixels) else self
+
+    def agrees(self, bits: int, pulse: int | None) -> bool:
+        """Whether it can be of the same frame as packets with this pulse_id: an unusable one contradicts none."""
+        return self.bits == bits or self.pulse is None or pulse is None
