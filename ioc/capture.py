@@ -1,6 +1,6 @@
-"""Captures of live images to HDF5, as PVs drive them: what the next one is to be, and whether one runs.
+"""Captures of live images to HDF5 by PVs: the settings of the next capture, and whether one is in progress.
 
-The worker does the work and knows one capture at a time; here are the settings that areaDetector's users expect.
+The worker writes the files and knows one capture at a time; here are the settings that areaDetector has.
 """
 
 import asyncio
@@ -13,23 +13,21 @@ from detectors.errors import CommandError
 from ioc.bindings import Handler
 from ioc.file_names import full_file_name
 from ioc.run_control import Ask
+from ioc.templates import HDF5
 
 OWNER: Final = "capture"
 """Stands for the settings in bindings."""
-
-WORKER: Final = "hdf5"
-"""Name of the worker that writes the files."""
 
 COMPRESSIONS: Final = {"None": "none", "Blosc": "blosc", "BSLZ4": "bslz4"}
 """The worker's name of each compression by areaDetector's, in the order of the record's choices."""
 
 _TIMEOUT_S: Final = 6.0
-"""The worker gives its own disk five seconds, and then says so."""
+"""Longer than the worker waits for its disk (5 s): it answers with the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class CaptureSettings:
-    """What the next capture is to be."""
+    """The settings of the next capture."""
 
     file_name: str = "image"
     file_template: str = "%s%s_%4.4d.h5"
@@ -49,7 +47,7 @@ _LEAST: Final = {"file_number": 0, "images": 0, "start": 0, "stop": 0, "step": 1
 
 
 class CaptureControl:
-    """The handlers of the capture's records. ``responding`` tells whether the worker can be asked."""
+    """The handlers of the capture's records. ``responding()`` is whether the worker takes commands."""
 
     def __init__(self, section: Hdf5Section, ask: Ask, responding: Callable[[], bool]) -> None:
         self._ask = ask
@@ -57,7 +55,7 @@ class CaptureControl:
         labels = {name: label for label, name in COMPRESSIONS.items()}
         self.settings = CaptureSettings(compression=labels[section.compression])
         self.folder = str(section.folder)
-        """Where files are wished to be made."""
+        """Folder of the next file."""
         self._turn = asyncio.Lock()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -78,25 +76,25 @@ class CaptureControl:
         }
 
     def adopt(self, status: Mapping[str, Any]) -> None:
-        """Wish for what a worker that ran before this IOC has."""
+        """Take over the settings of a worker that ran before this IOC."""
         self.folder = status["output"]["folder"]
         if status["captures"]:
             self.settings = replace(self.settings, images=status["wanted"])
         self._set_capturing(status["capturing"])
 
     async def settle(self) -> None:
-        """Bring a worker that has just begun to respond to what is wished. Raises CommandError when it refuses."""
-        status = await self._ask(WORKER, "status")
+        """Bring a worker that has just begun to respond to the settings. Raises CommandError when it refuses."""
+        status = await self._ask(HDF5, "status")
         if status["output"]["folder"] != self.folder:
-            await self._ask(WORKER, "folder", folder=self.folder)
+            await self._ask(HDF5, "folder", folder=self.folder)
 
     def seen(self, values: Mapping[str, Any]) -> None:
-        """Take note of a snapshot, flat, with the worker's process in it, that the records show.
+        """Note the values that the records show now.
 
-        Only this ends a capture: who waited for its end reads the records of its end.
+        Only this ends a capture, so that a client that waited for the end reads the records of the end.
         """
         pid, captures = self._begun
-        # A snapshot may have been sent before the capture began that we know of.
+        # A snapshot may be older than the start of this capture.
         if values["process.running"] and values["pid"] == pid and values["captures"] < captures:
             return
         self._set_capturing(values["capturing"])
@@ -110,30 +108,31 @@ class CaptureControl:
             if on:
                 await self._begin()
             else:
-                await self._ask(WORKER, "finish", timeout_s=_TIMEOUT_S)
+                await self._ask(HDF5, "finish", timeout_s=_TIMEOUT_S)
+                await self._idle.wait()
 
     async def _begin(self) -> None:
         now = self.settings
         path = full_file_name(now.file_template, self.folder, now.file_name, now.file_number)
         await self._ask(
-            WORKER,
+            HDF5,
             "capture",
             timeout_s=_TIMEOUT_S,
-            file=path.replace("{", "{{").replace("}", "}}"),  # the worker fills in what stands in braces
+            file=path.replace("{", "{{").replace("}", "}}"),  # the worker fills in what is in braces
             images=now.images,
             start=now.start,
             stop=now.stop,
             step=now.step,
             compression=COMPRESSIONS[now.compression],
         )
-        status = await self._ask(WORKER, "status")
+        status = await self._ask(HDF5, "status")
         self._begun = (status["pid"], status["captures"])
         self._set_capturing(True)
         if now.auto_increment:
             self.settings = replace(self.settings, file_number=now.file_number + 1)
 
     async def _capture_end(self, _: Any) -> None:
-        """Return when no file is open; a start that was asked for before has its turn first."""
+        """Return when no file is open, after a start or stop that is in progress."""
         async with self._turn:
             pass
         await self._idle.wait()
@@ -142,7 +141,7 @@ class CaptureControl:
         if not value.startswith("/"):
             raise CommandError(f"found the folder {value!r}, expected an absolute path")
         if self._responding():
-            await self._ask(WORKER, "folder", timeout_s=_TIMEOUT_S, folder=value)
+            await self._ask(HDF5, "folder", timeout_s=_TIMEOUT_S, folder=value)
         self.folder = value
 
     async def _set(self, value: Any, name: str) -> None:

@@ -2,16 +2,23 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 import zmq
 import zmq.asyncio
 
 from detectors.errors import CommandError
+from detectors.runtime import Runtime
+from ioc.roster import Roster
 
 _LOOK_MS: Final = 250
-"""Who waits for an answer looks this often whether there is still somebody to give it."""
+"""While an answer is waited for, the worker is looked at this often, ms."""
+
+HANGS_S: Final = 10.0
+"""A worker at work on a command that sent no snapshot for so long will not answer any more, s."""
 
 
 class NoAnswerError(CommandError):
@@ -46,3 +53,32 @@ async def ask(
     if not reply["ok"]:
         raise CommandError(reply["message"])
     return reply["result"]
+
+
+class Link:
+    """Commands to the workers of one server."""
+
+    def __init__(self, context: zmq.asyncio.Context, runtime: Runtime, roster: Roster) -> None:
+        self._context = context
+        self._runtime = runtime
+        self._roster = roster
+
+    async def ask(self, worker: str, command: str, **args: Any) -> Any:
+        """Command a worker; see ``ask``. The wait ends when its process does, or sends no snapshots any more."""
+        self._roster.commands[worker] += 1
+        answered = True
+        try:
+            alive = partial(self._is_alive, worker, self._roster.processes[worker].pid)
+            return await ask(self._context, self._runtime.command(worker), command, alive=alive, **args)
+        except NoAnswerError:
+            answered = False
+            raise
+        finally:
+            self._roster.commands[worker] -= 1
+            if answered:
+                self._roster.answered(worker, time.monotonic())
+
+    def _is_alive(self, worker: str, pid: int) -> bool:
+        heard = self._roster.heard.get(worker)
+        silent = heard is not None and time.monotonic() - heard.time_s > HANGS_S
+        return self._roster.processes[worker].pid == pid and not silent

@@ -1,12 +1,12 @@
 """Snapshots of the workers to values for the records.
 
-One subscription hears all workers; a tick, ten times a second at most, turns the newest snapshot of each into what is
-shown. No bulk data comes here.
+One subscription takes the snapshots of all workers; ten times a second at most a ``View`` turns the newest one of each
+into the values of its records. No bulk data comes here.
 """
 
 import logging
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, replace
 from typing import Any, Final
 
 import orjson
@@ -17,15 +17,16 @@ from detectors.runtime import Runtime
 from detectors.stats import flat
 from ioc.bindings import RECENT
 from ioc.recent import Window
+from ioc.roster import Heard, Roster
 from ioc.status import ProcessStatus
 
 log = logging.getLogger(__name__)
 
 SILENCE_S: Final = 2.0
-"""A worker that sent no snapshot for so long does not respond, s; it sends two a second at least."""
+"""A worker that sent no snapshot for so long does not respond, s; it sends one a second at least."""
 
 START_S: Final = 30.0
-"""How long a new worker may take to its first snapshot, s: it faults all its memory in before."""
+"""Time-out for the first snapshot of a new worker, s: it faults in all its memory first."""
 
 
 _AT_REST: Final[tuple[tuple[str, Any], ...]] = (
@@ -39,59 +40,32 @@ _AT_REST: Final[tuple[tuple[str, Any], ...]] = (
     ("connected", False),
     ("capturing", False),
 )
-"""What holds of a worker that does not run, by the end of the field's name. Totals stay as they were."""
-
-
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """The newest snapshot of a worker and when it came, on the monotonic clock, s."""
-
-    time_s: float
-    snapshot: dict[str, Any]
+"""Values of a worker that does not run, by the end of the field's name. Totals stay as they were."""
 
 
 class Observer:
-    """Hears every worker. ``latest`` holds the newest snapshot of each by name."""
+    """Receives the snapshots of all workers into the roster."""
 
-    def __init__(self, context: zmq.asyncio.Context, runtime: Runtime, workers: Iterable[str]) -> None:
-        self.latest: dict[str, Heard] = {}
-        self._workers = frozenset(workers)
+    def __init__(self, context: zmq.asyncio.Context, runtime: Runtime, roster: Roster) -> None:
+        self._roster = roster
         self._socket = context.socket(zmq.SUB)
         self._socket.linger = 0
         self._socket.setsockopt(zmq.SUBSCRIBE, b"")
-        for worker in self._workers:
+        for worker in roster:
             self._socket.connect(runtime.status(worker))
 
-    async def listen(self, clock: Any) -> None:
-        """Take snapshots in until cancelled. ``clock()`` gives monotonic seconds."""
+    async def listen(self, clock: Callable[[], float]) -> None:
+        """Take snapshots until cancelled. ``clock()`` gives monotonic seconds."""
         while True:
             message = await self._socket.recv()
             try:
-                snapshot = orjson.loads(message)
-                worker = snapshot["worker"]
+                self._roster.snapshot(orjson.loads(message), clock())
             except (ValueError, KeyError, TypeError):
                 log.error("found %r, expected a worker's snapshot", bytes(message[:80]))  # noqa: TRY400
-                continue
-            if worker in self._workers:
-                self.latest[worker] = Heard(clock(), snapshot)
-
-    def answered(self, worker: str, now_s: float) -> None:
-        """Take an answer of a worker for the sign of life that it is."""
-        if worker in self.latest:
-            self.latest[worker] = Heard(now_s, self.latest[worker].snapshot)
 
     def close(self) -> None:
         """Close the subscription."""
         self._socket.close()
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """What the records of one worker show: values by dotted name, and whether they are current."""
-
-    values: Mapping[str, Any]
-    valid: bool
-    responding: bool
 
 
 class View:
@@ -102,36 +76,61 @@ class View:
     """
 
     def __init__(self, defaults: Any, shown_fields: Iterable[str]) -> None:
-        self._values = flat(defaults)
-        self._at_rest = {name: value for name in self._values for end, value in _AT_REST if name.endswith(end)}
+        self.values = flat(defaults)
+        """Everything to show, by dotted name."""
+        self.valid = True
+        """False: the values are only the last known ones."""
+        self.responding = False
+        self._at_rest = {name: value for name in self.values for end, value in _AT_REST if name.endswith(end)}
         self._windows = {name: Window() for name in shown_fields if name.startswith(RECENT)}
+        self._growing: list[str] = []
+        """Windows with a gain in them, which must decay."""
+        self._process: ProcessStatus | None = None
+        self._snapshot: Mapping[str, Any] | None = None
+        self._verdict: tuple[str | None, str, bool] = None, "", True
 
-    def look(self, process: ProcessStatus, heard: Heard | None, now_s: float, *, asked: bool = False) -> Shown:
-        """Return what to show now. A worker that is being ``asked`` something may be silent: it is at work on it."""
-        own = heard is not None and process.running and heard.snapshot.get("pid") == process.pid
-        silent_s = now_s - (heard.time_s if heard is not None and own else process.started_s)
-        responding = own and (asked or silent_s <= SILENCE_S)
-        if heard is not None and own:
-            self._values |= flat(heard.snapshot)
-        state, message, valid = _state(process, own=own, responding=responding, silent_s=silent_s)
-        process = replace(process, responding=responding)
+    def look(
+        self, process: ProcessStatus, heard: Heard | None, now_s: float, *, in_command: bool = False
+    ) -> Mapping[str, Any]:
+        """Bring ``values`` up to date and return those that may have changed; all of them, unless nothing is new.
+
+        A worker ``in_command`` is at work on a command and may be silent.
+        """
+        own = heard if heard is not None and process.running and heard.snapshot.get("pid") == process.pid else None
+        silent_s = now_s - (own.time_s if own else process.started_s)
+        self.responding = own is not None and (in_command or silent_s <= SILENCE_S)
+        verdict = _state(process, own=own is not None, responding=self.responding, silent_s=silent_s)
+        snapshot = own.snapshot if own else None
+        if process is self._process and snapshot is self._snapshot and verdict == self._verdict:
+            return self._recent(self._growing, now_s)
+        self._process, self._snapshot, self._verdict = process, snapshot, verdict
+        if snapshot is not None:
+            self.values |= flat(snapshot)
         if not process.running:
-            self._values |= self._at_rest
-        values = {**self._values, **flat({"process": asdict(process)})}
+            self.values |= self._at_rest
+        self.values |= flat({"process": asdict(replace(process, responding=self.responding))})
+        state, message, self.valid = verdict
         if state is not None:
-            values |= {"state": state, "message": message}
-        values |= {name: window.add(now_s, values[name[len(RECENT) :]]) for name, window in self._windows.items()}
-        return Shown(values, valid, responding)
+            self.values |= {"state": state, "message": message}
+        self._recent(self._windows, now_s)
+        return self.values
+
+    def _recent(self, names: Iterable[str], now_s: float) -> Mapping[str, Any]:
+        """Bring windows up to date and return their gains."""
+        gains = {name: self._windows[name].add(now_s, self.values[name.removeprefix(RECENT)]) for name in names}
+        self.values |= gains
+        self._growing = [name for name, gain in gains.items() if gain]
+        return gains
 
 
 def _state(process: ProcessStatus, *, own: bool, responding: bool, silent_s: float) -> tuple[str | None, str, bool]:
-    """Return the state and message that the process gives, None when the worker's own hold, and whether values are current."""
+    """Return state and message by the process (state None: the worker's own are right), and whether values are current."""
     if responding:
         return None, "", True
     if not process.enabled:
         return "Disabled", "", True
     if not process.running:
-        # Between enabling and the start there is nothing to complain of yet.
+        # No message: it is enabled and not started yet.
         return ("Failed", process.message, False) if process.message else ("Starting", "", True)
     if own:
         return "Failed", f"process {process.pid} sent no snapshot for more than {SILENCE_S:g} s", False

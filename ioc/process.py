@@ -1,6 +1,6 @@
-"""One worker's process: started or adopted, watched, started again, and ended.
+"""One worker's process: started or adopted, watched, restarted, and ended.
 
-Adopted is a worker that runs already, found by its lock: so an IOC can be started again while data is taken.
+A worker that runs already, found by its lock, is adopted: an IOC can be restarted while data is taken.
 """
 
 import asyncio
@@ -10,34 +10,36 @@ import signal
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from detectors.runtime import Runtime
 from detectors.workers.control import is_running, remove_leftovers
-from ioc.status import ProcessStatus
+from ioc.roster import Roster
 
 log = logging.getLogger(__name__)
 
 FIRST_DELAY_S: Final = 1.0
-"""Pause before a worker that ended unasked is started again, s; it doubles each time."""
+"""Delay before a worker that ended by itself is restarted, s; it doubles each time."""
 LONGEST_DELAY_S: Final = 30.0
 STEADY_S: Final = 60.0
-"""A worker that ran for so long begins again with the first pause, s."""
+"""After a worker ran for so long, the delay is the first one again, s."""
 KILL_AFTER_S: Final = 1.4
 """A worker that did not end so long after SIGTERM is killed, s: the IOC has 2 s to stop."""
 
 _CONFIG_ERROR: Final = 2
-"""Exit code of a worker that refuses its configuration: to start it again would change nothing."""
-_LAST_WORDS_S: Final = 0.5
+"""Exit code of a worker that refuses its configuration: a restart would change nothing."""
+_LAST_OUTPUT_S: Final = 0.5
 _MESSAGE_LIMIT: Final = 250
 
 
 class WorkerProcess:
     """Keeps one worker running while it is enabled."""
 
-    def __init__(self, runtime: Runtime, worker: str, command: Callable[[], Sequence[str]], *, restart: bool) -> None:
+    def __init__(
+        self, runtime: Runtime, roster: Roster, worker: str, command: Callable[[], Sequence[str]], *, restart: bool
+    ) -> None:
         self.worker = worker
-        self.status = ProcessStatus()
+        self._processes = roster.processes
         self._runtime = runtime
         self._command = command
         self._restart = restart
@@ -52,24 +54,27 @@ class WorkerProcess:
             if self._keeper is not None and not self._keeper.done():
                 return
             self._leave.clear()
-            self.status = replace(self.status, enabled=True, message="")
+            self._note(enabled=True, message="")
             self._keeper = asyncio.create_task(self._keep(), name=f"keep {self.worker}")
             self._keeper.add_done_callback(self._kept)
 
     async def disable(self) -> None:
         """End the worker, and return when it has ended and nothing of it is left."""
         async with self._switching:
-            self.status = replace(self.status, enabled=False)
+            self._note(enabled=False)
             self._leave.set()
             if self._keeper is not None:
                 await self._keeper
-            self.status = replace(self.status, message="")
+            self._note(message="")
+
+    def _note(self, **changes: Any) -> None:
+        self._processes[self.worker] = replace(self._processes[self.worker], **changes)
 
     def _kept(self, keeper: asyncio.Task[None]) -> None:
-        """Tell at once of a mistake of ours that ended the keeping, not when somebody asks for its result."""
+        """Log an error of ours that ended the watching when it happens, not when its result is read."""
         if not keeper.cancelled() and (error := keeper.exception()) is not None:
             log.error("%s: is no longer watched", self.worker, exc_info=error)
-            self.status = replace(self.status, running=False, message=f"no longer watched: {error}")
+            self._note(running=False, message=f"no longer watched: {error}")
 
     async def _keep(self) -> None:
         loop = asyncio.get_running_loop()
@@ -81,12 +86,12 @@ class WorkerProcess:
             except OSError as error:
                 code, self._last_line = None, f"cannot be started: {error}"
             remove_leftovers(self._runtime, self.worker)
-            message = self._obituary(code)
-            self.status = replace(self.status, running=False, adopted=False, pid=0, message=message)
+            message = self._how_it_ended(code)
+            self._note(running=False, adopted=False, pid=0, message=message)
             if self._leave.is_set():
                 return
             again = self._restart and code != _CONFIG_ERROR
-            log.error("%s: %s; %s", self.worker, message, "will be started again" if again else "stays down")
+            log.error("%s: %s; %s", self.worker, message, "will be restarted" if again else "stays down")
             if not again:
                 return
             if loop.time() - started_s > STEADY_S:
@@ -95,10 +100,9 @@ class WorkerProcess:
                 await asyncio.wait_for(self._leave.wait(), delay_s)
                 return
             delay_s = min(2 * delay_s, LONGEST_DELAY_S)
-            self.status = replace(self.status, restarts=self.status.restarts + 1, message="")
+            self._note(restarts=self._processes[self.worker].restarts + 1, message="")
 
-    def _obituary(self, code: int | None) -> str:
-        """Say how the worker ended."""
+    def _how_it_ended(self, code: int | None) -> str:
         if code is None:
             how = "ended"
         elif code < 0:
@@ -108,7 +112,7 @@ class WorkerProcess:
         return f"{how}: {self._last_line}"[:_MESSAGE_LIMIT] if self._last_line else how
 
     async def _live(self) -> int | None:
-        """See one life of the worker through; return its exit code, None if it was not our child."""
+        """Start or adopt the worker and wait for its end; return its exit code, None if it was not our child."""
         self._last_line = ""
         pid = is_running(self._runtime, self.worker)
         if pid:
@@ -122,13 +126,13 @@ class WorkerProcess:
         )
         self._began(child.pid, adopted=False)
         assert child.stdout is not None
-        words = asyncio.create_task(self._listen(child.stdout))
+        output = asyncio.create_task(self._listen(child.stdout))
         try:
             await self._until_end(asyncio.create_task(child.wait()), child.send_signal)
             with suppress(TimeoutError):  # a grandchild may hold the pipe open
-                await asyncio.wait_for(words, _LAST_WORDS_S)
+                await asyncio.wait_for(output, _LAST_OUTPUT_S)
         finally:
-            words.cancel()
+            output.cancel()
         return child.returncode
 
     async def _adopt(self, pid: int) -> None:
@@ -151,10 +155,10 @@ class WorkerProcess:
 
     def _began(self, pid: int, *, adopted: bool) -> None:
         now_s = asyncio.get_running_loop().time()
-        self.status = replace(self.status, running=True, adopted=adopted, pid=pid, started_s=now_s, message="")
+        self._note(running=True, adopted=adopted, pid=pid, started_s=now_s, message="")
 
     async def _until_end(self, end: asyncio.Future[int] | asyncio.Future[None], send: Callable[[int], None]) -> None:
-        """Wait for the end; bring it about when the worker is to leave."""
+        """Wait for the end; end it with signals when the worker is disabled."""
         leave = asyncio.create_task(self._leave.wait())
         try:
             await asyncio.wait((end, leave), return_when=asyncio.FIRST_COMPLETED)
@@ -168,7 +172,7 @@ class WorkerProcess:
             leave.cancel()
 
     async def _listen(self, stream: asyncio.StreamReader) -> None:
-        """Pass on what the worker says, with its name before it, and remember its last line."""
+        """Log the worker's output with its name before it, and remember the last line."""
         while True:
             try:
                 line = (await stream.readline()).decode(errors="replace").rstrip()
@@ -183,7 +187,7 @@ class WorkerProcess:
 
 
 def _level(line: str) -> int:
-    """Return the level at which a worker logged a line; what Python itself prints of an error is one."""
+    """Return the level at which a worker logged a line; a traceback is an error."""
     words = line.split(maxsplit=4)
     named = next((word for word in words if word in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")), None)
     if named:

@@ -1,9 +1,9 @@
-"""What a counter gained of late: a total never comes down, but an alarm must."""
+"""How much a counter grew recently: totals never decrease, but alarms must clear."""
 
 from collections import deque
 
 RECENT_S = 10.0
-"""Span that the records named ``...Recently`` look back on, s."""
+"""Span of the records named ``...Recently``, s."""
 
 
 class Window:
@@ -16,9 +16,9 @@ class Window:
         self._total: int | None = None
 
     def add(self, now_s: float, total: int) -> int:
-        """Take the counter's present total, and return what it gained in the span up to now.
+        """Take the counter's present total and return its gain over the span that ends now.
 
-        The first total is the start. A total that came down is a counter that began again at 0.
+        The first total is the start. A total that decreased is a counter that restarted at 0.
         """
         if self._total is not None:
             gain = total - self._total if total >= self._total else total

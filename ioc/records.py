@@ -12,6 +12,7 @@ from softioc import alarm
 from detectors.errors import PebbleDaqError
 from ioc import epics
 from ioc.bindings import Bindings, CommandBinding, Handler, StatusBinding
+from ioc.status import OWNER as IOC
 
 log = logging.getLogger(__name__)
 
@@ -166,7 +167,7 @@ class Records:
         self.readings = [Reading(binding) for binding in bindings.status]
         self.setpoints = [Setpoint(binding, handlers[binding.handler], done) for binding in bindings.commands]
         self.published = 0
-        """Publications of readings so far."""
+        """Publications of readings so far, but for those of the IOC itself."""
         self._by_owner: dict[str, list[Reading]] = {}
         for reading in self.readings:
             self._by_owner.setdefault(reading.binding.owner, []).append(reading)
@@ -183,7 +184,8 @@ class Records:
         for reading in self._by_owner.get(owner, ()):
             field = reading.binding.field
             if field in values:
-                self.published += reading.show(values[field], valid=valid or field.startswith("process."))
+                changed = reading.show(values[field], valid=valid or field.startswith("process."))
+                self.published += changed and owner != IOC
 
     def refresh(self) -> None:
         """Show the value in force in every setpoint."""
@@ -199,7 +201,7 @@ class Records:
         worst = (0, False)
         for reading in self.readings:
             rank = (reading.severity, reading.binding.field.endswith("state"))
-            if rank[0] and rank > worst and reading.binding.owner != "ioc":
+            if rank[0] and rank > worst and reading.binding.owner != IOC:
                 found, worst = reading, rank
         if found is None:
             return SEVERITIES[0], "OK"

@@ -1,10 +1,11 @@
-"""The run: which state is wished for, and how all workers are brought there together.
+"""The run: the state that it is to be in, and how all workers are brought there together.
 
-The wish lives here; each worker keeps its own state. A worker that is not there takes the wish when it comes.
+Each worker keeps its own state. A worker that does not respond is brought to the state of the run when it does.
 """
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
 
@@ -16,7 +17,7 @@ log = logging.getLogger(__name__)
 _DOWN: Final = (Service.DISABLE, Service.END_RUN, Service.UNCONFIGURE)
 
 _ATTEMPTS: Final = 3
-"""How often a worker that moves by itself is led from another state before that is given up for now."""
+"""How often a worker that changes its state meanwhile is led from the new one before settling it fails."""
 
 Ask = Callable[..., Awaitable[Any]]
 """``ask(worker, command, timeout_s=..., **args)``; raises CommandError."""
@@ -36,8 +37,8 @@ class RunControl:
     """Runs transitions over the workers that respond.
 
     A transition is done by all of them or by none: when one refuses, those that had accepted are brought back. A worker
-    that is behind, or ahead, is led from where it is; one that goes to the wished state by itself, as a PvMonitor does
-    whose camera is not there yet, is left to it.
+    in another state than the run is led from its own. One that goes to the state of the run by itself, as a PvMonitor
+    does whose PV is not connected yet, is left alone.
     """
 
     def __init__(
@@ -48,25 +49,53 @@ class RunControl:
         *,
         patience_s: Callable[[str], float] = lambda _: 5.0,
     ) -> None:
-        """``patience_s(worker)`` is how long a worker may take over a transition."""
+        """``responding()`` are the workers to lead; ``patience_s(worker)`` is the time-out of a transition."""
         self.state = state
+        """The state that the run is to be in: that of the last transition."""
+        self._leading_to: RunState | None = None
         self._ask = ask
         self._responding = responding
         self._patience_s = patience_s
         self._waiting: dict[str, Service] = {}
         self._aims: dict[str, RunState] = {}
+        self._own_states: dict[str, RunState] = {}
+        self._answered_ns: dict[str, int] = {}
         self._turn = asyncio.Lock()
         self._changed = asyncio.Condition()
 
     @property
     def acquiring(self) -> bool:
-        """Whether data is taken."""
+        """Whether the run is to take data."""
         return self.state is RunState.ENABLED
 
     @property
+    def states(self) -> dict[str, RunState]:
+        """The state of each worker that responds."""
+        return {worker: self._own_states[worker] for worker in self._responding() if worker in self._own_states}
+
+    @property
+    def reached(self) -> RunState:
+        """The state that all workers that respond have reached, on the way to that of the run.
+
+        It is the lowest of them while one is still to go up, else the highest; Unconfigured when none responds.
+        """
+        states = self.states.values() or [RunState.UNCONFIGURED]
+        target = self.state if self._leading_to is None else self._leading_to
+        return min(states) if min(states) < target else max(states)
+
+    @property
     def progress(self) -> str:
-        """Which workers are at work on which transition; empty when none is."""
+        """The workers at work on a transition; empty when there are none."""
         return ", ".join(f"{service.label}: waiting for {worker}" for worker, service in self._waiting.items())
+
+    @property
+    def behind(self) -> str:
+        """The workers in a lower state than the run; empty when there are none."""
+        return ", ".join(
+            f"{worker} is {state.label}, the run is to be {self.state.label}"
+            for worker, state in self.states.items()
+            if state < self.state
+        )
 
     async def transition(self, service: Service) -> None:
         """Do one transition. Raises TransitionRefusedError or CommandError; then nothing has changed."""
@@ -83,29 +112,42 @@ class RunControl:
                 await self._transition(service)
 
     async def acquire_end(self, _: Any) -> None:
-        """Return when data is no longer taken; a start that was asked for before has its turn first."""
+        """Return when the run is no longer to take data, after a start that is in progress."""
         async with self._turn:
             pass
         async with self._changed:
             await self._changed.wait_for(lambda: not self.acquiring)
-        async with self._turn:  # what ended it may go on to EndRun
+        async with self._turn:  # the stop may go on to EndRun
             pass
 
-    def started(self, worker: str, state: RunState) -> None:
-        """Take note that a worker was started with ``state`` to go to."""
-        self._aims[worker] = state
+    def start_state(self, worker: str, *, configured: bool) -> RunState:
+        """Return the state that a worker is to start in, and go to by itself.
 
-    def seen(self, worker: str, own: RunState) -> None:
-        """Take note of where a worker is: one that has come to where it was to go goes no further by itself."""
-        if own >= self._aims.get(worker, RunState.ENABLED):
+        One whose outputs are not as ``configured`` must not take data before they are set: it starts Configured at most.
+        """
+        state = self._aims[worker] = self.state if configured else min(self.state, RunState.CONFIGURED)
+        self._own_states.pop(worker, None)
+        return state
+
+    def seen(self, worker: str, own: RunState, made_ns: int) -> None:
+        """Note the state of a worker's snapshot, made at ``made_ns``.
+
+        One that was made before the worker answered its last transition says what was.
+        """
+        if made_ns >= self._answered_ns.get(worker, 0):
+            self._moved(worker, own)
+
+    def _moved(self, worker: str, own: RunState) -> None:
+        self._own_states[worker] = own
+        if own >= self._aims.get(worker, RunState.ENABLED):  # it goes no further by itself
             self._aims.pop(worker, None)
 
     def comes_by_itself(self, worker: str, own: RunState) -> bool:
-        """Whether a worker in state ``own`` is on its way to the wished state."""
+        """Whether a worker in state ``own`` goes to the state of the run without a command."""
         return own < self.state and self._aims.get(worker) is self.state
 
     async def settle(self, worker: str) -> None:
-        """Bring one worker to the wished state. Raises CommandError when it refuses."""
+        """Bring one worker to the state of the run. Raises CommandError when it refuses."""
         async with self._turn:
             own = await self._own(worker)
             for _ in range(_ATTEMPTS):
@@ -115,7 +157,7 @@ class RunControl:
                 try:
                     await self._send(worker, path_to(own, self.state))
                 except CommandError:
-                    # It may have moved meanwhile, by itself or led by timing: then it is led from where it is now.
+                    # It may have changed its state meanwhile, by itself or by timing.
                     own = await self._own(worker)
                     if own is before:
                         raise
@@ -127,9 +169,13 @@ class RunControl:
         target = next_state(self.state, service)
         before: dict[str, RunState] = {}
         workers = list(self._responding())
-        answers = await asyncio.gather(
-            *(self._lead(worker, service, target, before) for worker in workers), return_exceptions=True
-        )
+        self._leading_to = target
+        try:
+            answers = await asyncio.gather(
+                *(self._lead(worker, service, target, before) for worker in workers), return_exceptions=True
+            )
+        finally:
+            self._leading_to = None
         refusals = [f"{w}: {a}" for w, a in zip(workers, answers, strict=True) if isinstance(a, CommandError)]
         unexpected = [a for a in answers if isinstance(a, BaseException) and not isinstance(a, CommandError)]
         if refusals or unexpected:
@@ -143,7 +189,7 @@ class RunControl:
             self._changed.notify_all()
 
     async def _lead(self, worker: str, service: Service, target: RunState, before: dict[str, RunState]) -> None:
-        """Take one worker along, and note where it was before."""
+        """Lead one worker, and note its state before."""
         own = before[worker] = await self._own(worker)
         if own is self.state:
             await self._send(worker, [service])
@@ -169,9 +215,10 @@ class RunControl:
                 await self._ask(worker, "transition", timeout_s=self._patience_s(worker), service=service.label)
             finally:
                 self._waiting.pop(worker, None)
-            if service in _DOWN:  # who leads it down wants it to stay there
+            if service in _DOWN:  # it must not go up again by itself
                 self._aims.pop(worker, None)
-            self.seen(worker, _LEADS_TO[service])
+            self._answered_ns[worker] = time.time_ns()
+            self._moved(worker, _LEADS_TO[service])
 
 
 _LEADS_TO: Final = {

@@ -1,4 +1,4 @@
-"""What the IOC itself knows and shows, beside the snapshots of its workers."""
+"""What the IOC shows of itself and of the workers' processes, beside the workers' snapshots."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -16,7 +16,7 @@ class ProcessStatus:
     running: bool = False
     """It runs."""
     responding: bool = False
-    """It runs and sent a snapshot of late."""
+    """It runs and sent a snapshot recently."""
     adopted: bool = False
     """It ran before this IOC started."""
     pid: int = 0
@@ -24,7 +24,7 @@ class ProcessStatus:
     """Start on the monotonic clock, s."""
     restarts: int = 0
     message: str = ""
-    """Why it does not run: how it ended, and its last word."""
+    """Why it does not run: how it ended, and the last line that it printed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +41,14 @@ class IocStatus:
     workers_restarted: int = 0
     plan: str = ""
     host: str = ""
-    """What was not well with the host at the start, and what to type; a line each."""
+    """Problems of the host at the start, each with its remedy, a line each."""
     host_warnings: int = 0
     alarm: str = "None"
     """None, Minor, Major, Invalid."""
     health: str = ""
     run_state: str = "Unconfigured"
+    """The state that all sources that respond have reached."""
     acquiring: bool = False
     message: str = ""
+    """The last refusal, or what the run waits for."""
     refused: int = 0

@@ -2,16 +2,17 @@
 
 import asyncio
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from detectors.run_state import RunState
 from detectors.runtime import Runtime
 from ioc.process import WorkerProcess
+from ioc.roster import Roster
 from ioc.templates import HDF5, STREAM
 
 _WITHOUT_SOURCE = {STREAM: "stream", HDF5: "capture"}
-"""Commands of the workers that belong to no single source."""
+"""Subcommands of the workers of images, which have no source."""
 
 CommandLine = Callable[[str, RunState], Sequence[str]]
 """Gives the command line of a worker that starts in a run state."""
@@ -37,25 +38,25 @@ class Supervisor:
     def __init__(
         self,
         runtime: Runtime,
-        workers: Iterable[str],
+        roster: Roster,
         build: CommandLine,
         run_state: Callable[[str], RunState],
         *,
         restart: bool,
     ) -> None:
-        self.processes = {
-            worker: WorkerProcess(runtime, worker, lambda w=worker: build(w, run_state(w)), restart=restart)
-            for worker in workers
+        self._processes = {
+            worker: WorkerProcess(runtime, roster, worker, lambda w=worker: build(w, run_state(w)), restart=restart)
+            for worker in roster
         }
 
     async def enable(self, worker: str) -> None:
         """Start a worker, or adopt it."""
-        await self.processes[worker].enable()
+        await self._processes[worker].enable()
 
     async def disable(self, worker: str) -> None:
         """End a worker."""
-        await self.processes[worker].disable()
+        await self._processes[worker].disable()
 
     async def close(self) -> None:
         """End all workers at once, and return when nothing of them is left."""
-        await asyncio.gather(*(process.disable() for process in self.processes.values()))
+        await asyncio.gather(*(process.disable() for process in self._processes.values()))

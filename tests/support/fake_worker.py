@@ -35,7 +35,7 @@ class FakeWorker:
         )
 
     def snapshot(self) -> Any:
-        return self.status
+        return dataclasses.replace(self.status, time_ns=time.time_ns())
 
     def transition(self, service: str) -> "Future[None] | None":
         if service in self.refused:

@@ -7,14 +7,15 @@ import pytest
 from detectors.config import Hdf5Section
 from detectors.errors import CommandError
 from detectors.stats import CaptureStatus, OutputStats, flat
-from ioc.capture import WORKER, CaptureControl
+from ioc.capture import CaptureControl
+from ioc.templates import HDF5
 
 
 class Writer:
-    """What the worker was told, and what it answers."""
+    """What the worker was asked, and what it answers."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[str, dict[str, Any]]] = []
+        self.sent: list[tuple[str, dict[str, Any]]] = []
         self.refuses = False
         self.captures = 0
         self.capturing = False
@@ -24,12 +25,12 @@ class Writer:
         )
 
     async def ask(self, worker: str, command: str, timeout_s: float = 2.0, **args: Any) -> Any:
-        assert worker == WORKER
+        assert worker == HDF5
         if command == "status":
             return asdict(self.status())
         if self.refuses:
             raise CommandError("no")
-        self.told.append((command, args))
+        self.sent.append((command, args))
         self.captures += command == "capture"
         self.capturing = command == "capture"
         return None
@@ -60,7 +61,7 @@ def test_a_capture_is_asked_for_as_it_is_set() -> None:
 
     asyncio.run(main())
     wanted = {"images": 5, "start": 0, "stop": 0, "step": 2, "compression": "blosc"}
-    assert writer.told == [("capture", {"file": "/data/a{{b}}_0012.h5", **wanted})]
+    assert writer.sent == [("capture", {"file": "/data/a{{b}}_0012.h5", **wanted})]
     assert writer.shown("capture") == 1
     assert writer.shown("capture_setting", "file_number") == 13
 
@@ -82,11 +83,13 @@ def test_the_end_is_what_the_records_show_not_what_was_sent_before() -> None:
         await asyncio.sleep(0)
         assert writer.control.capturing
         writer.show()
-        await writer.give("capture", 0)
-        assert writer.told[-1] == ("finish", {})
+        stop = asyncio.create_task(writer.give("capture", 0))
+        await asyncio.sleep(0.01)
+        assert writer.sent[-1] == ("finish", {})
         assert not end.done()
+        assert not stop.done()
         writer.show()
-        await asyncio.wait_for(end, 5)
+        await asyncio.wait_for(asyncio.gather(stop, end), 5)
 
     asyncio.run(main())
     assert writer.shown("capture") == 0
@@ -123,10 +126,10 @@ def test_without_a_writer_nothing_is_asked() -> None:
         await writer.give("capture_folder", "/later")
 
     asyncio.run(main())
-    assert writer.told == []
+    assert writer.sent == []
     writer.responding = True
     asyncio.run(writer.control.settle())
-    assert writer.told == [("folder", {"folder": "/later"})]
+    assert writer.sent == [("folder", {"folder": "/later"})]
 
 
 def test_who_ran_before_is_taken_as_it_is() -> None:
@@ -137,7 +140,7 @@ def test_who_ran_before_is_taken_as_it_is() -> None:
     assert writer.shown("capture_folder") == "/old"
     assert writer.shown("capture_setting", "images") == 3
     asyncio.run(writer.control.settle())
-    assert writer.told == []
+    assert writer.sent == []
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ from typing import Any
 import pytest
 
 from detectors.stats import PacketStats, Rates, ReceiverStatus
-from ioc.observer import SILENCE_S, START_S, Heard, View
+from ioc.observer import SILENCE_S, START_S, View
+from ioc.roster import Heard, Roster
 from ioc.status import ProcessStatus
 
 RUNS = ProcessStatus(enabled=True, running=True, pid=7, started_s=100.0)
@@ -19,7 +20,8 @@ def view() -> View:
 
 
 def test_a_worker_that_reports_shows_its_own_state() -> None:
-    shown = view().look(RUNS, heard(101.0, message="fine", packets=PacketStats(lost=3)), 101.0)
+    shown = view()
+    shown.look(RUNS, heard(101.0, message="fine", packets=PacketStats(lost=3)), 101.0)
     assert (shown.values["state"], shown.values["message"], shown.values["packets.lost"]) == ("Receiving", "fine", 3)
     assert shown.valid
     assert shown.responding
@@ -57,17 +59,18 @@ def test_a_worker_that_reports_shows_its_own_state() -> None:
 def test_the_process_decides_when_the_worker_cannot(
     process: ProcessStatus, last: Heard | None, now_s: float, expected: tuple[str, str, bool]
 ) -> None:
-    shown = view().look(process, last, now_s)
+    shown = view()
+    shown.look(process, last, now_s)
     assert (shown.values["state"], shown.values["message"], shown.valid) == expected
 
 
 def test_a_worker_that_does_not_run_is_at_rest_and_keeps_its_totals() -> None:
     seen = view()
     snapshot = heard(101.0, rates=Rates(100.0, 12800.0, 1e8), packets=PacketStats(received=9))
-    snapshot.snapshot["disk"]["state"] = "Failing"
-    snapshot.snapshot["pebble"]["in_use"] = 4
+    snapshot.snapshot["disk"]["state"] = "Failing"  # type: ignore[index]
+    snapshot.snapshot["pebble"]["in_use"] = 4  # type: ignore[index]
     seen.look(RUNS, snapshot, 101.0)
-    values = seen.look(ProcessStatus(), snapshot, 102.0).values
+    values = seen.look(ProcessStatus(), snapshot, 102.0)
     assert values["rates.frames_hz"] == values["rates.packets_hz"] == values["rates.bytes_per_s"] == 0
     assert values["pebble.in_use"] == 0
     assert values["disk.state"] == "Disabled"
@@ -77,9 +80,33 @@ def test_a_worker_that_does_not_run_is_at_rest_and_keeps_its_totals() -> None:
 def test_what_was_gained_of_late_outlives_the_worker() -> None:
     seen = view()
     seen.look(RUNS, heard(101.0), 101.0)
-    assert seen.look(RUNS, heard(102.0, packets=PacketStats(lost=5)), 102.0).values["recent.packets.lost"] == 5
+    assert seen.look(RUNS, heard(102.0, packets=PacketStats(lost=5)), 102.0)["recent.packets.lost"] == 5
     again = replace(RUNS, pid=8, restarts=1)
-    values = seen.look(again, heard(103.0, pid=8, packets=PacketStats(lost=1)), 103.0).values
+    values = seen.look(again, heard(103.0, pid=8, packets=PacketStats(lost=1)), 103.0)
     assert values["recent.packets.lost"] == 6
     assert values["recent.process.restarts"] == 1
-    assert seen.look(again, heard(112.5, pid=8, packets=PacketStats(lost=1)), 112.5).values["recent.packets.lost"] == 1
+    assert seen.look(again, heard(112.5, pid=8, packets=PacketStats(lost=1)), 112.5)["recent.packets.lost"] == 1
+
+
+def test_a_tick_without_news_shows_only_what_decays() -> None:
+    seen, roster = view(), Roster({"udp.M00": None})
+    roster.processes["udp.M00"] = RUNS
+
+    def hear(now_s: float, **fields: Any) -> dict[str, Any]:
+        snapshot = asdict(ReceiverStatus(worker="udp.M00", pid=7, state="Receiving", time_ns=int(now_s), **fields))
+        roster.snapshot(snapshot, now_s)
+        return dict(look(now_s))
+
+    def look(now_s: float) -> Any:
+        return seen.look(RUNS, roster.heard["udp.M00"], now_s)
+
+    hear(101.0)
+    assert look(101.1) == {}
+    assert hear(101.2) == {}  # a new snapshot with nothing new in it
+    assert hear(101.3, packets=PacketStats(lost=5))["recent.packets.lost"] == 5
+    assert look(101.4) == {"recent.packets.lost": 5}
+    assert look(102.9) == {"recent.packets.lost": 5}
+    assert hear(111.4, packets=PacketStats(lost=5)) == {"recent.packets.lost": 0}
+    assert look(111.5) == {}
+    assert look(111.5 + SILENCE_S)["state"] == "Failed"
+    assert hear(114.0, packets=PacketStats(lost=5))["state"] == "Receiving"

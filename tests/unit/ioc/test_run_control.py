@@ -1,4 +1,5 @@
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -90,7 +91,9 @@ class Machine(RuleBasedStateMachine):
     def come_back(self, name: str, state: RunState) -> None:
         self.workers.states[name] = state
         self.workers.refuses.pop(name, None)
-        self.run.started(name, state)
+        self.run.state, before = state, self.run.state
+        self.run.start_state(name, configured=True)
+        self.run.state = before
         asyncio.run(self.run.settle(name))
         self.workers.here.add(name)
         self.astray.discard(name)
@@ -161,7 +164,7 @@ def test_who_comes_by_itself_is_left_to_it() -> None:
         workers.refuses["c"] = Service.CONFIGURE  # its camera is not there
         run = RunControl(RunState.ENABLED, workers.ask, lambda: NAMES)
         for name in NAMES:
-            run.started(name, RunState.ENABLED)
+            run.start_state(name, configured=True)
             if name != "c":
                 workers.states[name] = RunState.ENABLED
         await run.settle("c")
@@ -226,8 +229,51 @@ def test_progress_names_who_is_waited_for() -> None:
 
 def test_who_has_arrived_does_not_come_by_itself_again() -> None:
     run = RunControl(RunState.ENABLED, Workers().ask, lambda: NAMES)
-    run.started("a", RunState.ENABLED)
-    run.seen("a", RunState.RUNNING)
+    assert run.start_state("a", configured=True) is RunState.ENABLED
+    run.seen("a", RunState.RUNNING, 1)
     assert run.comes_by_itself("a", RunState.RUNNING)
-    run.seen("a", RunState.ENABLED)
+    run.seen("a", RunState.ENABLED, 2)
     assert not run.comes_by_itself("a", RunState.RUNNING)
+
+
+def test_what_has_been_reached_is_what_all_that_respond_have_reached() -> None:
+    async def story() -> None:
+        workers = Workers()
+        run = RunControl(RunState.ENABLED, workers.ask, lambda: sorted(workers.here))
+        assert run.reached is RunState.UNCONFIGURED
+        for name in NAMES:
+            run.seen(name, RunState.ENABLED, 1)
+        assert (run.reached, run.behind) == (RunState.ENABLED, "")
+        run.seen("b", RunState.UNCONFIGURED, 2)  # its camera does not come
+        assert (run.state, run.reached) == (RunState.ENABLED, RunState.UNCONFIGURED)
+        assert run.acquiring  # it has not been stopped
+        assert run.behind == "b is Unconfigured, the run is to be Enabled"
+        workers.here.discard("b")
+        assert (run.reached, run.behind) == (RunState.ENABLED, "")
+        run.state = RunState.CONFIGURED
+        run.seen("c", RunState.CONFIGURED, 2)
+        assert run.reached is RunState.ENABLED  # a still takes data
+
+    asyncio.run(story())
+
+
+def test_a_snapshot_from_before_a_transition_does_not_bring_the_state_back() -> None:
+    async def story() -> None:
+        workers = Workers()
+        run = RunControl(RunState.UNCONFIGURED, workers.ask, lambda: NAMES)
+        before_ns = time.time_ns()
+        await run.transition(Service.CONFIGURE)
+        assert run.reached is RunState.CONFIGURED
+        run.seen("a", RunState.UNCONFIGURED, before_ns)
+        assert run.reached is RunState.CONFIGURED
+        run.seen("a", RunState.UNCONFIGURED, time.time_ns())
+        assert run.reached is RunState.UNCONFIGURED
+
+    asyncio.run(story())
+
+
+def test_a_worker_whose_outputs_were_changed_starts_configured_at_most() -> None:
+    run = RunControl(RunState.ENABLED, Workers().ask, lambda: NAMES)
+    assert run.start_state("a", configured=False) is RunState.CONFIGURED
+    run.state = RunState.UNCONFIGURED
+    assert run.start_state("a", configured=False) is RunState.UNCONFIGURED

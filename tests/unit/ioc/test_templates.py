@@ -10,7 +10,7 @@ import pytest
 from detectors.config import Config, load_config, parse_config
 from detectors.errors import ConfigError
 from ioc.bindings import RECENT, field_types
-from ioc.templates import STREAM, TEMPLATES, defaults, image_streams, loads, workers
+from ioc.templates import DESC_NAME_LIMIT, STREAM, TEMPLATES, defaults, image_streams, loads, workers
 
 ROOT = Path(__file__).parents[3]
 EXAMPLES = sorted((ROOT / "examples").glob("*.toml"))
@@ -31,16 +31,20 @@ import sys
 from detectors.config import load_config
 from detectors.run_state import RunState
 from detectors.runtime import Runtime
+from ioc.capture import CaptureControl
 from ioc.commands import Commands
 from ioc.loading import load_records
 from ioc.retention import Retention
+from ioc.roster import Roster
 from ioc.run_control import RunControl
-from ioc.supervisor import Supervisor
+from ioc.settings import Settings
 from ioc.templates import defaults, loads, workers
 config = load_config(sys.argv[1])
 run = RunControl(RunState.UNCONFIGURED, None, None)
-supervisor = Supervisor(Runtime(config.detector.prefix), workers(config), None, None, restart=False)
-handlers = Commands(config, run, supervisor, None).handlers() | Retention(config.disk).handlers()
+roster = Roster(workers(config))
+capture = CaptureControl(config.hdf5, None, None) if config.hdf5 else None
+commands = Commands(roster, Settings(config, roster), run, None, None, capture=capture)
+handlers = commands.handlers() | Retention(config.disk).handlers()
 bound = load_records(loads(config), defaults(config), handlers)
 print(len(bound.status), len(bound.commands))
 """
@@ -76,6 +80,21 @@ def test_every_record_is_described(records: list[dict[str, Any]]) -> None:
         description = record["fields"].get("DESC", "")
         assert 0 < len(description) <= 40, record["name"]
         assert "$(" not in json.dumps(record), record["name"]
+
+
+@pytest.mark.parametrize("example", [max(EXAMPLES)], indirect=True)
+def test_descriptions_fit_with_a_long_name(example: Path) -> None:
+    for load in loads(load_config(example)):
+        macros = {**load.macros, "S": "S" * DESC_NAME_LIMIT, "N": "63"}
+        for text in re.findall(r'field\(DESC, "([^"]*)"\)', load.path.read_text()):
+            found = re.sub(r"\$\((\w+)\)", lambda macro, values=macros: values[macro[1]], text)
+            assert len(found) <= 40, found
+
+
+def test_what_is_not_bound_is_epics_own(records: list[dict[str, Any]]) -> None:
+    for record in records:
+        if not any(tag.startswith("pebbledaq:") for tag in record["tags"]):
+            assert record["kind"] == "calc" or record["name"].endswith("PVI_"), record["name"]
 
 
 def test_every_name_fits(records: list[dict[str, Any]]) -> None:
@@ -130,10 +149,10 @@ NOT_SHOWN = re.compile(
     r"kind|pid|time_ns|worker|.*\.name|disk\.subscribers|(zmq|full|reduced|pulse)\.(free_bytes|overwritten)|sync\.skipped_of"
     r"|output\.(enabled|state|message|overwritten|subscribers)"
 )
-"""What a snapshot tells the IOC alone, and what an output of its kind does not have."""
+"""Fields that are for the IOC alone, or that an output of this kind does not have."""
 
 
-def test_everything_that_a_worker_tells_is_shown(records: list[dict[str, Any]], example: Path) -> None:
+def test_every_field_of_a_snapshot_is_shown(records: list[dict[str, Any]], example: Path) -> None:
     shown = {r["tags"]["pebbledaq:status"] for r in records if "pebbledaq:status" in r["tags"]}
     found = load_config(example)
     streams = set(image_streams(found))

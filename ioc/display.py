@@ -1,0 +1,139 @@
+"""Everything that records show: the workers ten times a second, the IOC itself twice a second and after each command."""
+
+import os
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from detectors.run_state import RunState
+from detectors.stats import flat
+from ioc.bindings import Bindings, Handler
+from ioc.capture import OWNER as CAPTURE
+from ioc.capture import CaptureControl
+from ioc.following import Follower
+from ioc.observer import View
+from ioc.plan import Plan
+from ioc.records import Records
+from ioc.retention import OWNER as RETENTION
+from ioc.retention import Retention
+from ioc.roster import Roster
+from ioc.run_control import RunControl, state_by_label
+from ioc.status import OWNER, IocStatus
+from ioc.templates import HDF5
+
+
+class Display:
+    """The records of a server. Made after the templates are loaded, and before EPICS starts."""
+
+    def __init__(
+        self,
+        prefix: str,
+        bindings: Bindings,
+        handlers: Mapping[str, Handler],
+        defaults: Mapping[str, Any],
+        *,
+        roster: Roster,
+        run: RunControl,
+        follower: Follower,
+        plan: Plan,
+        capture: CaptureControl | None,
+        retention: Retention | None,
+        warnings: list[str],
+    ) -> None:
+        self._prefix = prefix
+        self._roster = roster
+        self._run = run
+        self._follower = follower
+        self._plan = plan
+        self._capture = capture
+        self._retention = retention
+        self._records = Records(bindings, handlers, self._command_done)
+        self._views = {worker: View(empty, self._records.fields(worker)) for worker, empty in defaults.items()}
+        self._refusal = ""
+        self._started_s = time.monotonic()
+        self._published, self._fresh = 0, True
+        self._capturing = False
+        self._status = IocStatus(
+            version=_version(),
+            start_time=datetime.now().astimezone().isoformat(" ", "seconds"),
+            pid=os.getpid(),
+            host="\n".join(warnings),
+            host_warnings=len(warnings),
+        )
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def show_workers(self, now_s: float) -> None:
+        """Show what changed of the workers, and note which respond and the state of each."""
+        responding: set[str] = set()
+        for worker, view in self._views.items():
+            heard = self._roster.heard.get(worker)
+            busy = self._roster.commands[worker] > 0
+            changed = view.look(self._roster.processes[worker], heard, now_s, in_command=busy)
+            if changed:
+                self._records.show(worker, changed, valid=view.valid)
+                self._plan.connected(worker.partition(".")[2], view.values.get("payload_bytes", 0))
+            if worker == HDF5 and self._capture:
+                self._capture.seen(view.values)
+            if view.responding:
+                responding.add(worker)
+                if heard and (label := view.values.get("run_state")):
+                    self._run.seen(worker, state_by_label(label), heard.made_ns)
+        self._roster.responding = frozenset(responding)
+        if self._run.reached.label != self._status.run_state:
+            self._show_run()
+        if self._capture and self._capture.capturing != self._capturing:
+            self._capturing = self._capture.capturing
+            self._records.refresh()
+
+    def show_ioc(self, now_s: float) -> None:
+        """Show the IOC as a whole, its worst alarm, the retention, and the value in force of every setpoint."""
+        if self._retention:
+            self._records.show(RETENTION, flat(self._retention.status()))
+        fresh, self._published = self._published != self._records.published, self._records.published
+        if fresh or self._fresh:  # once more later: EPICS sets a severity in a thread of its own, soon after
+            alarm, health = self._records.worst(self._prefix)
+            self._status = replace(self._status, alarm=alarm, health=health)
+        self._fresh = fresh
+        processes = self._roster.processes.values()
+        uptime_s = int(now_s - self._started_s)
+        self._status = replace(
+            self._status,
+            uptime_s=float(uptime_s),
+            heartbeat=uptime_s,
+            workers=sum(process.enabled for process in processes),
+            workers_running=len(self._roster.responding),
+            workers_restarted=sum(process.restarts for process in processes),
+            plan=self._plan.text,
+        )
+        self._show_run()
+
+    def _show_run(self) -> None:
+        reached = self._run.reached
+        self._status = replace(
+            self._status,
+            run_state=reached.label,
+            acquiring=reached is RunState.ENABLED,
+            message=self._run.progress or self._refusal or self._follower.message or self._run.behind,
+        )
+        self._records.show(OWNER, flat(self._status))
+        if self._capture:
+            self._records.show(CAPTURE, flat(self._capture.settings))
+        self._records.refresh()
+
+    def _command_done(self, record: str, refusal: str | None) -> None:
+        """Show the outcome of a command before its put completes."""
+        self._refusal = f"{record.removeprefix(self._prefix)}: {refusal}" if refusal else ""
+        self._status = replace(self._status, refused=self._status.refused + (refusal is not None))
+        self._show_run()
+
+
+def _version() -> str:
+    with suppress(PackageNotFoundError):
+        return version("pebbledaq")
+    return "not installed"

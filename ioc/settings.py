@@ -1,0 +1,75 @@
+"""What is set for every worker: enabled or not, its outputs, its folder. The values behind the setpoints.
+
+They start as configured. A worker that is started again gets what was set since, not what the configuration says.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from detectors.config import Config
+from ioc.roster import Roster
+from ioc.templates import HDF5, STREAM, image_streams
+
+
+class Settings:
+    """The settings of all workers but of the HDF5 writer's captures (``ioc.capture``)."""
+
+    def __init__(self, config: Config, roster: Roster) -> None:
+        self._detectors = {name: config.detector_of(source) for name, source in roster.sources.items()}
+        self.enabled = {name: source.enabled for name, source in roster.sources.items()}
+        if config.stream is not None:
+            self.enabled[STREAM] = config.stream.enabled
+        if config.hdf5 is not None:
+            self.enabled[HDF5] = True
+        outputs = {"zmq": config.zmq.enabled} | ({"disk": config.disk.enabled} if config.disk else {})
+        self._configured = {(name, output): on for name in roster.sources for output, on in outputs.items()}
+        self._configured |= {(STREAM, output): True for output in image_streams(config)}
+        self.outputs = dict(self._configured)
+        """Whether an output is on, by worker and name."""
+        self._configured_folder = str(config.disk.folder) if config.disk else None
+        self.folders = dict.fromkeys(roster.sources, self._configured_folder) if self._configured_folder else {}
+        """The root folder of each source."""
+        self._configured_rate_hz = self.reduced_rate_hz = config.stream.reduced_rate_hz if config.stream else 0.0
+
+    def detector_folders(self) -> list[Path]:
+        """Return the folders that the sources write to, one for each detector and root."""
+        return sorted({Path(root) / self._detectors[name] for name, root in self.folders.items()})
+
+    def adopt(self, worker: str, status: Mapping[str, Any]) -> None:
+        """Take over the settings of a worker that ran before this IOC: a restart must not change data taking."""
+        self.enabled[worker] = True
+        self.outputs |= self._outputs(worker, status)
+        folder = _root(status)
+        if folder and worker in self.folders:
+            self.folders[worker] = folder
+
+    def are_configured(self, worker: str) -> bool:
+        """Whether a worker that starts by its configuration has these outputs and this folder."""
+        outputs = all(self._configured[key] == on for key, on in self.outputs.items() if key[0] == worker)
+        return outputs and self.folders.get(worker, self._configured_folder) == self._configured_folder
+
+    def missing(self, worker: str, status: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+        """Return the commands, with their arguments, that a worker with this ``status`` needs to get to the settings."""
+        commands: list[tuple[str, dict[str, Any]]] = [
+            ("output", {"output": key[1], "enabled": self.outputs[key]})
+            for key, on in self._outputs(worker, status).items()
+            if self.outputs[key] != on
+        ]
+        folder = _root(status)
+        if folder and self.folders.get(worker, folder) != folder:
+            commands.append(("folder", {"folder": self.folders[worker]}))
+        if worker == STREAM and self.reduced_rate_hz != self._configured_rate_hz:
+            commands.append(("reduced_rate", {"hz": self.reduced_rate_hz}))
+        return commands
+
+    def _outputs(self, worker: str, status: Mapping[str, Any]) -> dict[tuple[str, str], bool]:
+        """Return the outputs that a worker has by its status, and whether they are on."""
+        found = [key for key in self.outputs if key[0] == worker and status.get(key[1], {}).get("name")]
+        return {key: bool(status[key[1]]["enabled"]) for key in found}
+
+
+def _root(status: Mapping[str, Any]) -> str | None:
+    """Return the root folder of a worker with a disk; it shows its detector's folder below it."""
+    folder = status.get("disk", {}).get("folder")
+    return str(Path(folder).parent) if folder else None
