@@ -28,7 +28,7 @@ class Loaned(Hold, Generic[T]):
     __slots__ = ("_item", "_pool")
 
     def __init__(self, pool: "Pool[T]", slot: int, item: T) -> None:
-        super().__init__(pool._ledger, slot)  # noqa: SLF001
+        self.held, self.slot, self._ledger = True, slot, pool._ledger  # noqa: SLF001
         self._pool = pool
         self._item = item
 

@@ -4,6 +4,8 @@ import re
 import tomllib
 from pathlib import Path
 
+import pytest
+
 from detectors.config import load_config, parse_config
 from ioc.cli import _COMMANDS
 from ioc.templates import loads
@@ -36,6 +38,11 @@ def test_every_command_is_in_the_readme() -> None:
     table = README[README.index("## Commands") : README.index("## What it is for")]
     listed = set(re.findall(r"`([a-z]+)", table))
     assert set(_COMMANDS) - listed == set()
+
+
+@pytest.mark.parametrize("source", blocks((ROOT / "docs" / "pools.md").read_text(), "python"))
+def test_the_examples_of_the_pools_page_run(source: str) -> None:
+    exec(compile(source, "docs/pools.md", "exec"), {"__name__": "example"})  # noqa: S102
 
 
 def test_every_command_line_in_the_documents_names_a_command() -> None:
