@@ -51,9 +51,10 @@ class Publisher:
         self.socket = self._context.socket(kind)
         self.socket.sndhwm = queue
         self.socket.linger = linger_ms
-        self.socket.sndtimeo = round(wait_s * 1000)
         self.socket.maxmsgsize = _MAX_REQUEST_BYTES
         self._waits = wait_s > 0
+        if self._waits:
+            self.socket.sndtimeo = round(wait_s * 1000)
         self._subscribes = kind == zmq.XPUB
         self._leaves_out = self._subscribes and not self._waits
         if self._subscribes:
@@ -128,7 +129,7 @@ class Publisher:
 
     def _try(self, part: bytes | memoryview, flags: int) -> bool:
         try:
-            self.socket.send(part, flags)
+            self.socket.send(part, flags if self._waits else flags | zmq.DONTWAIT)
         except zmq.Again:
             return False
         return True

@@ -1,338 +1,181 @@
 """The image streams: full (PUSH), reduced (PUB) and pulse (PUB). Source of the formats: sf-buffer.
 
-All three are fed by one thread, and no call here ever waits: a consumer that is too slow loses its images, counted, and
+All three are fed by one thread, and no call here waits: a consumer that is too slow loses its images, counted, and
 holds up neither the others nor the assembly. Pixels are handed to ZMQ without a copy; the lease on them is closed when
 ZMQ has sent them to everyone.
 """
 
 import struct
+from abc import ABC, abstractmethod
 from collections import deque
-from typing import Final, Protocol
+from typing import ClassVar, Final
 
 import zmq
-from zmq.utils.monitor import recv_monitor_message
 
-from detectors.errors import HostError
+from detectors.outputs.publisher import Publisher
 from detectors.pools.buffer_pool import Lease
 from detectors.stats import OutputStats
 from detectors.wire.array10 import NO_DATA, ImageHeader, encode_header
 
-LINGER_MS: Final = 500
-"""How long what is queued may still be sent after the end, ms."""
-
 _ACTIVE_S: Final = 1.0
 """An output that sent nothing for this long shows as Idle, s."""
 
-_SUBSCRIBE: Final = b"\1"
 _PULSE: Final = struct.Struct("<Q")
 
 
-class ImageOutput(Protocol):
-    """One image stream. For one thread, but for ``stats`` and ``enabled``."""
+class ImageOutput(ABC):
+    """One image stream. For one thread, but for ``stats`` and ``enabled``.
 
-    enabled: bool
-    """While False nothing is sent, and every image counts as disabled."""
-
-    def wants_pixels(self, now: float) -> bool:
-        """Return whether the pixels of the next image would be sent: somebody listens, has room, and it is due."""
-        ...
-
-    def send(self, header: ImageHeader, lease: Lease | None, now: float) -> None:
-        """Send one image; ``lease`` is taken over. Without one there are no pixels to send, whatever the reason."""
-        ...
-
-    def poll(self) -> None:
-        """Learn who came and went, and let go of pixels that are sent."""
-        ...
-
-    def stats(self, now: float) -> OutputStats:
-        """Return a snapshot."""
-        ...
-
-    def close(self) -> None:
-        """Send what is queued, for LINGER_MS at most, and close."""
-        ...
-
-
-class _InFlight:
-    """Leases on pixels that ZMQ still holds."""
-
-    def __init__(self) -> None:
-        self._leases: deque[tuple[zmq.MessageTracker, Lease]] = deque()
-
-    def __len__(self) -> int:
-        return len(self._leases)
-
-    def send(self, socket: zmq.Socket[bytes], lease: Lease) -> None:
-        """Send the pixels as the last part of a message; nothing is copied."""
-        tracker = socket.send(lease.data, copy=False, track=True)
-        assert isinstance(tracker, zmq.MessageTracker)
-        self._leases.append((tracker, lease))
-
-    def reap(self) -> None:
-        """Close the leases on what was sent. With several consumers that may be out of order."""
-        for _ in range(len(self._leases)):
-            tracker, lease = self._leases.popleft()
-            if tracker.done:
-                lease.close()
-            else:
-                self._leases.append((tracker, lease))
-
-    def close(self) -> None:
-        """Close all leases. ZMQ must have ended: it keeps the memory, not the lease."""
-        while self._leases:
-            self._leases.popleft()[1].close()
-
-
-class _Counters:
-    """What every stream counts: ``offered = written + dropped + disabled``."""
-
-    def __init__(self, name: str, address: str) -> None:
-        self.name = name
-        self.address = address
-        self.written = self.dropped = self.unwanted = self.bytes = self.listeners = 0
-        self.last_sent = float("-inf")
-
-    def sent(self, nbytes: int, now: float) -> None:
-        """Count one message."""
-        self.written += 1
-        self.bytes += nbytes
-        self.last_sent = now
-
-    def stats(self, now: float, *, enabled: bool) -> OutputStats:
-        """Return a snapshot."""
-        written, dropped, unwanted = self.written, self.dropped, self.unwanted
-        return OutputStats(
-            name=self.name,
-            enabled=enabled,
-            state="Disabled" if not enabled else "Publishing" if now - self.last_sent < _ACTIVE_S else "Idle",
-            offered=written + dropped + unwanted,
-            written=written,
-            dropped=dropped,
-            disabled=unwanted,
-            bytes=self.bytes,
-            folder=self.address,
-            subscribers=self.listeners,
-        )
-
-
-def _bind(context: zmq.Context[zmq.Socket[bytes]], kind: int, address: str, high_water_mark: int) -> zmq.Socket[bytes]:
-    socket = context.socket(kind)
-    socket.sndhwm = high_water_mark
-    socket.linger = LINGER_MS
-    try:
-        socket.bind(address)
-    except zmq.ZMQError as error:
-        socket.close(linger=0)
-        raise HostError(f"{address}: cannot stream images there: {error.strerror}; free it or choose another") from None
-    return socket
-
-
-def _endpoint(socket: zmq.Socket[bytes]) -> str:
-    return socket.get_string(zmq.LAST_ENDPOINT).rstrip("\0")
-
-
-class FullStream:
-    """Every image, PUSH: one logical consumer, whose many workers share the images.
-
-    At most ``high_water_mark`` images wait for them; further ones are dropped. Raises HostError when the address
-    cannot be bound.
+    At most ``high_water_mark`` images wait for a consumer. Raises HostError when the address cannot be bound.
     """
+
+    name: ClassVar[str]
+    kind: ClassVar[int] = zmq.XPUB
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], address: str, high_water_mark: int) -> None:
         self.enabled = True
+        """While False nothing is sent, and every image counts as disabled."""
+        self._publisher = Publisher(address, high_water_mark, kind=self.kind, context=context)
+        self.address = self._publisher.address
         self._limit = high_water_mark
-        self._socket = _bind(context, zmq.PUSH, address, high_water_mark)
-        self.address = _endpoint(self._socket)
-        # A PUSH socket does not say whether nobody is there or nobody has room: its monitor does.
-        self._monitor = self._socket.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
-        self._workers: set[int] = set()
-        self._in_flight = _InFlight()
-        self._count = _Counters("full", self.address)
+        # Pixels that ZMQ still holds:
+        self._in_flight: deque[tuple[zmq.MessageTracker, Lease]] = deque()
+        self._written = self._dropped = self._disabled = self._bytes = 0
+        self._last_sent = float("-inf")
 
-    def wants_pixels(self, now: float) -> bool:  # noqa: ARG002
-        """Return whether a worker has room."""
-        return self._listening and len(self._in_flight) < self._limit and bool(self._socket.poll(0, zmq.POLLOUT))
+    @abstractmethod
+    def wants_pixels(self, now: float) -> bool:
+        """Return whether the pixels of the next image would be sent: there is a consumer with room, and they are due."""
 
     def send(self, header: ImageHeader, lease: Lease | None, now: float) -> None:
-        """Send the image to the next worker; without pixels it is dropped, or was not wanted."""
-        if lease is None:
-            if self._listening:
-                self._count.dropped += 1
-            else:
-                self._count.unwanted += 1
+        """Send one image; ``lease`` is taken over. Without one there are no pixels to send, whatever the reason."""
+        if not self._has_consumers:
+            self._disabled += 1
+            if lease is not None:
+                lease.close()
             return
-        try:
-            self._socket.send(encode_header(header), zmq.SNDMORE | zmq.DONTWAIT)
-        except zmq.Again:  # the worker that had room is gone
-            self._count.dropped += 1
-            lease.close()
-            return
-        self._count.sent(len(lease), now)
-        self._in_flight.send(self._socket, lease)
+        nbytes = self._send(header, lease, now)
+        if nbytes:
+            self._written += 1
+            self._bytes += nbytes
+            self._last_sent = now
+        else:
+            self._dropped += 1
+
+    @abstractmethod
+    def _send(self, header: ImageHeader, lease: Lease | None, now: float) -> int:
+        """Send one image; return the bytes of data sent, 0 when a consumer lost it."""
 
     def poll(self) -> None:
-        """Learn which workers came and went, and let go of pixels that are sent."""
-        self._in_flight.reap()
-        while self._monitor.poll(0):
-            event = recv_monitor_message(self._monitor)
-            # Both carry the connection's descriptor.
-            if event["event"] == zmq.EVENT_ACCEPTED:
-                self._workers.add(event["value"])
+        """Count the consumers, and close the leases on pixels that are sent."""
+        # With several consumers they may be sent out of order.
+        for _ in range(len(self._in_flight)):
+            tracker, lease = self._in_flight.popleft()
+            if tracker.done:
+                lease.close()
             else:
-                self._workers.discard(event["value"])
-        self._count.listeners = len(self._workers)
+                self._in_flight.append((tracker, lease))
+        self._publisher.look()
 
     def stats(self, now: float) -> OutputStats:
         """Return a snapshot."""
-        return self._count.stats(now, enabled=self.enabled)
-
-    @property
-    def _listening(self) -> bool:
-        return self.enabled and bool(self._workers)
+        written, dropped, disabled = self._written, self._dropped, self._disabled
+        state = "Publishing" if now - self._last_sent < _ACTIVE_S else "Idle"
+        return OutputStats(
+            name=self.name,
+            enabled=self.enabled,
+            state=state if self.enabled else "Disabled",
+            offered=written + dropped + disabled,
+            written=written,
+            dropped=dropped,
+            disabled=disabled,
+            bytes=self._bytes,
+            folder=self.address,
+            subscribers=self._publisher.consumers,
+        )
 
     def close(self) -> None:
-        """Send what is queued, for LINGER_MS at most, and close."""
-        self._socket.disable_monitor()
-        self._monitor.close()
-        self._socket.close()
-        self._in_flight.close()
+        """Send what is queued, for half a second at most, and close."""
+        self._publisher.close()
+        while self._in_flight:  # ZMQ keeps the memory as long as it needs it, without a lease
+            self._in_flight.popleft()[1].close()
+
+    @property
+    def _has_consumers(self) -> bool:
+        return self.enabled and self._publisher.consumers > 0
+
+    def _send_pixels(self, lease: Lease) -> int:
+        """Send pixels as the last part of a message, uncopied; return their bytes."""
+        tracker = self._publisher.socket.send(lease.data, copy=False, track=True)
+        assert isinstance(tracker, zmq.MessageTracker)
+        self._in_flight.append((tracker, lease))
+        return len(lease)
 
 
-class _Publisher:
-    """An XPUB socket that knows its subscribers, and that tells when the queue of one is found full.
+class FullStream(ImageOutput):
+    """Every image, PUSH: one logical consumer, whose many workers share the images."""
 
-    That one then loses messages until it has room again; ZMQ tells of the first of them only. A consumer of the reduced
-    stream can count its own: it is sent every header.
-    """
+    name = "full"
+    kind = zmq.PUSH
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], address: str, high_water_mark: int) -> None:
-        self.socket = _bind(context, zmq.XPUB, address, high_water_mark)
-        self.socket.setsockopt(zmq.XPUB_VERBOSER, 1)
-        self.socket.setsockopt(zmq.XPUB_NODROP, 1)
-        self.address = _endpoint(self.socket)
-        self.subscribers = 0
+    def wants_pixels(self, now: float) -> bool:  # noqa: ARG002
+        """Return whether a worker has room."""
+        room = len(self._in_flight) < self._limit
+        return self._has_consumers and room and bool(self._publisher.socket.poll(0, zmq.POLLOUT))
 
-    def poll(self) -> None:
-        """Learn of subscribers that came or went."""
-        while self.socket.poll(0):
-            event = self.socket.recv(zmq.DONTWAIT)
-            self.subscribers = max(0, self.subscribers + (1 if event[:1] == _SUBSCRIBE else -1))
-
-    def send_first(self, part: bytes, flags: int = 0) -> bool:
-        """Send the first part of a message; False when a subscriber has no room for the message and loses it."""
-        try:
-            self.socket.send(part, flags | zmq.DONTWAIT)
-        except zmq.Again:
-            # Those who have room must get it all the same.
-            self.socket.setsockopt(zmq.XPUB_NODROP, 0)
-            self.socket.send(part, flags | zmq.DONTWAIT)
-            self.socket.setsockopt(zmq.XPUB_NODROP, 1)
-            return False
-        return True
+    def _send(self, header: ImageHeader, lease: Lease | None, now: float) -> int:  # noqa: ARG002
+        if lease is None:
+            return 0
+        if not self._publisher.begin(encode_header(header)):  # the worker that had room is gone
+            lease.close()
+            return 0
+        return self._send_pixels(lease)
 
 
-class ReducedStream:
+class ReducedStream(ImageOutput):
     """Every header, and pixels at ``rate_hz``, PUB. A message at which a subscriber's queue is found full counts as dropped.
 
-    Raises HostError when the address cannot be bound.
+    A subscriber can count those that it lost: it is sent every header.
     """
+
+    name = "reduced"
 
     def __init__(
         self, context: zmq.Context[zmq.Socket[bytes]], address: str, high_water_mark: int, rate_hz: float
     ) -> None:
-        self.enabled = True
-        self._limit = high_water_mark
+        super().__init__(context, address, high_water_mark)
         self.rate_hz = rate_hz
         """Messages with pixels a second; may be changed."""
-        self._due = float("-inf")
-        self._publisher = _Publisher(context, address, high_water_mark)
-        self.address = self._publisher.address
-        self._in_flight = _InFlight()
-        self._count = _Counters("reduced", self.address)
         self.with_pixels = 0
         """Messages that carried pixels."""
+        self._due = float("-inf")
 
     def wants_pixels(self, now: float) -> bool:
-        """Return whether the next pixels are due, and somebody subscribes."""
-        return self._listening and now >= self._due and len(self._in_flight) < self._limit
+        """Return whether the next pixels are due, and there is a subscriber."""
+        return self._has_consumers and now >= self._due and len(self._in_flight) < self._limit
 
-    def send(self, header: ImageHeader, lease: Lease | None, now: float) -> None:
-        """Send the header, with pixels when there are any."""
-        if not self._listening:
-            self._count.unwanted += 1
-            if lease is not None:
-                lease.close()
-            return
-        if lease is not None:
-            # On the grid, so that the rate is kept on average; but a pause is not made up for by a burst.
-            period_s = 1 / self.rate_hz
-            self._due = (self._due if now - self._due < period_s else now) + period_s
-        complete = self._publisher.send_first(encode_header(header, with_data=lease is not None), zmq.SNDMORE)
-        if lease is not None:
-            nbytes = len(lease)
-            self._in_flight.send(self._publisher.socket, lease)
-        else:
-            nbytes = len(NO_DATA)
+    def _send(self, header: ImageHeader, lease: Lease | None, now: float) -> int:
+        complete = self._publisher.begin(encode_header(header, with_data=lease is not None))
+        if lease is None:
             self._publisher.socket.send(NO_DATA)
-        if complete:
-            self._count.sent(nbytes, now)
-            self.with_pixels += lease is not None
-        else:
-            self._count.dropped += 1
-
-    def poll(self) -> None:
-        """Learn of subscribers that came or went, and let go of pixels that are sent."""
-        self._in_flight.reap()
-        self._publisher.poll()
-        self._count.listeners = self._publisher.subscribers
-
-    def stats(self, now: float) -> OutputStats:
-        """Return a snapshot."""
-        return self._count.stats(now, enabled=self.enabled)
-
-    def close(self) -> None:
-        """Send what is queued, for LINGER_MS at most, and close."""
-        self._publisher.socket.close()
-        self._in_flight.close()
-
-    @property
-    def _listening(self) -> bool:
-        return self.enabled and self._publisher.subscribers > 0
+            return len(NO_DATA) if complete else 0
+        # On the grid, so that the rate is kept on average; but a pause is not made up for by a burst.
+        period_s = 1 / self.rate_hz
+        self._due = (self._due if now - self._due < period_s else now) + period_s
+        nbytes = self._send_pixels(lease)
+        self.with_pixels += complete
+        return nbytes if complete else 0
 
 
-class PulseStream:
-    """The bare pulse_id of every image, u64, PUB. Raises HostError when the address cannot be bound."""
+class PulseStream(ImageOutput):
+    """The bare pulse_id of every image, u64, PUB."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], address: str, high_water_mark: int) -> None:
-        self.enabled = True
-        self._publisher = _Publisher(context, address, high_water_mark)
-        self.address = self._publisher.address
-        self._count = _Counters("pulse", self.address)
+    name = "pulse"
 
     def wants_pixels(self, now: float) -> bool:  # noqa: ARG002
-        """Return False: there is no place for them."""
+        """Return False: the format has no pixels."""
         return False
 
-    def send(self, header: ImageHeader, lease: Lease | None, now: float) -> None:
-        """Send the pulse_id."""
+    def _send(self, header: ImageHeader, lease: Lease | None, now: float) -> int:  # noqa: ARG002
         assert lease is None
-        if not (self.enabled and self._publisher.subscribers):
-            self._count.unwanted += 1
-        elif self._publisher.send_first(_PULSE.pack(header.head.pulse_id)):
-            self._count.sent(_PULSE.size, now)
-        else:
-            self._count.dropped += 1
-
-    def poll(self) -> None:
-        """Learn of subscribers that came or went."""
-        self._publisher.poll()
-        self._count.listeners = self._publisher.subscribers
-
-    def stats(self, now: float) -> OutputStats:
-        """Return a snapshot."""
-        return self._count.stats(now, enabled=self.enabled)
-
-    def close(self) -> None:
-        """Send what is queued, for LINGER_MS at most, and close."""
-        self._publisher.socket.close()
+        return _PULSE.size if self._publisher.begin(_PULSE.pack(header.head.pulse_id), 0) else 0

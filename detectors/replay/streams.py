@@ -8,6 +8,7 @@ import zmq
 
 from detectors.buffer.reader import BufferReader, Image
 from detectors.errors import ConfigError, HostError
+from detectors.outputs.publisher import Publisher
 from detectors.wire.array10 import ImageHeader, encode_header
 
 WAIT_S: Final = 30.0
@@ -15,9 +16,47 @@ WAIT_S: Final = 30.0
 
 _LINGER_MS: Final = 5000
 _QUEUE: Final = 8
+_LOOK_S: Final = 0.01
 
 
-class ModuleStreamTarget:
+class _StreamTarget:
+    """One stream for each address. Raises HostError when one cannot be bound."""
+
+    def __init__(self, addresses: list[str], kind: int, wait_s: float) -> None:
+        self._wait_s = wait_s
+        self._context = zmq.Context()
+        self._publishers: list[Publisher] = []
+        try:
+            for address in addresses:
+                self._publishers.append(
+                    Publisher(address, _QUEUE, kind=kind, linger_ms=_LINGER_MS, wait_s=wait_s, context=self._context)
+                )
+        except HostError:
+            self.close()
+            raise
+        self.addresses = [publisher.address for publisher in self._publishers]
+
+    def ready(self) -> None:
+        """Wait until every stream has a consumer."""
+        deadline = time.monotonic() + self._wait_s
+        for publisher in self._publishers:
+            publisher.look()
+            while not publisher.consumers:
+                if time.monotonic() > deadline:
+                    raise HostError(
+                        f"{publisher.address}: found no consumer within {self._wait_s:g} s; start it and try again"
+                    )
+                time.sleep(_LOOK_S)
+                publisher.look()
+
+    def close(self) -> None:
+        """Send what is queued, for a few seconds at most."""
+        for publisher in self._publishers:
+            publisher.close()
+        self._context.term()
+
+
+class ModuleStreamTarget(_StreamTarget):
     """Publishes each module's frames as the receivers do, ModuleFrame and data, on an address of its own.
 
     Raises ConfigError when there are not as many addresses as modules, HostError when one cannot be bound.
@@ -28,45 +67,17 @@ class ModuleStreamTarget:
             raise ConfigError(
                 f"zmq: found {len(addresses)} addresses, expected one for each of {', '.join(reader.modules)}"
             )
-        self._modules = reader.modules
-        self._wait_s = wait_s
-        self._context = zmq.Context()
-        self._sockets: list[zmq.Socket[bytes]] = []
-        try:
-            for address in addresses:
-                socket = _bind(self._context, zmq.XPUB, address, wait_s)
-                # Blocks where PUB would drop.
-                socket.setsockopt(zmq.XPUB_NODROP, 1)
-                self._sockets.append(socket)
-        except HostError:
-            self._context.destroy(linger=0)
-            raise
-        self.addresses = [_endpoint(socket) for socket in self._sockets]
-
-    def ready(self) -> None:
-        """Wait until every module has a subscriber."""
-        deadline = time.monotonic() + self._wait_s
-        for socket, address in zip(self._sockets, self.addresses, strict=True):
-            if not socket.poll(max(0, round((deadline - time.monotonic()) * 1000))):
-                raise HostError(f"{address}: found no subscriber within {self._wait_s:g} s; start it and try again")
-            socket.recv()
+        super().__init__(addresses, zmq.XPUB, wait_s)
 
     def send(self, image: Image, period_s: float) -> int:  # noqa: ARG002
         """Send one message a frame."""
-        sent = 0
-        for socket, frame in zip(self._sockets, image.frames, strict=True):
-            if frame is None:
-                continue
-            _send(socket, frame.head.module_frame, frame.data)
-            sent += 1
-        return sent
-
-    def close(self) -> None:
-        """Send what is queued, for a few seconds at most."""
-        self._context.destroy()
+        frames = [(p, frame) for p, frame in zip(self._publishers, image.frames, strict=True) if frame]
+        for publisher, frame in frames:
+            _send(publisher, frame.head.module_frame, frame.data)
+        return len(frames)
 
 
-class ImageStreamTarget:
+class ImageStreamTarget(_StreamTarget):
     """Pushes assembled images as Array-1.0 to one consumer, as the full stream does.
 
     Raises HostError when the address cannot be bound.
@@ -83,16 +94,8 @@ class ImageStreamTarget:
     ) -> None:
         self._reader = reader
         self._files = pedestal_file, gain_file
-        self._context = zmq.Context()
-        try:
-            self._socket = _bind(self._context, zmq.PUSH, address, wait_s)
-        except HostError:
-            self._context.destroy(linger=0)
-            raise
-        self.address = _endpoint(self._socket)
-
-    def ready(self) -> None:
-        """Nothing to wait for: the first image waits for the consumer."""
+        super().__init__([address], zmq.PUSH, wait_s)
+        self.address = self.addresses[0]
 
     def send(self, image: Image, period_s: float) -> int:  # noqa: ARG002
         """Send one message."""
@@ -104,35 +107,10 @@ class ImageStreamTarget:
             pedestal_file=self._files[0],
             gain_file=self._files[1],
         )
-        _send(self._socket, encode_header(header), image.data)
+        _send(self._publishers[0], encode_header(header), image.data)
         return 1
 
-    def close(self) -> None:
-        """Send what is queued, for a few seconds at most."""
-        self._context.destroy()
 
-
-def _bind(context: "zmq.Context[zmq.Socket[bytes]]", kind: int, address: str, wait_s: float) -> "zmq.Socket[bytes]":
-    socket = context.socket(kind)
-    socket.sndhwm = _QUEUE
-    socket.linger = _LINGER_MS
-    socket.sndtimeo = int(wait_s * 1000)
-    try:
-        socket.bind(address)
-    except zmq.ZMQError as error:
-        raise HostError(f"{address}: cannot publish there: {error.strerror}; free it or choose another") from None
-    return socket
-
-
-def _endpoint(socket: "zmq.Socket[bytes]") -> str:
-    """Return the address that a socket is bound to, with the port that the system chose."""
-    found = socket.getsockopt(zmq.LAST_ENDPOINT)
-    return found.decode().rstrip("\0") if isinstance(found, bytes) else str(found)
-
-
-def _send(socket: "zmq.Socket[bytes]", head: bytes, data: np.ndarray) -> None:
-    try:
-        socket.send(head, zmq.SNDMORE)
-        socket.send(np.ascontiguousarray(data).data)
-    except zmq.Again:
-        raise HostError(f"{_endpoint(socket)}: the consumer takes nothing; start it, or make it faster") from None
+def _send(publisher: Publisher, head: bytes, data: np.ndarray) -> None:
+    if not publisher.send(head, np.ascontiguousarray(data).data):
+        raise HostError(f"{publisher.address}: the consumer takes nothing; start it, or make it faster")

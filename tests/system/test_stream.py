@@ -348,7 +348,7 @@ def test_streams_are_switched_and_paced_by_commands(short_runtime_dir, stack):
     ("change", "message"),
     [
         (("[stream]", "[zmq]\n[stream]"), None),
-        (('full = "ipc', 'full = "nonsense'), "cannot stream images there"),
+        (('full = "ipc', 'full = "nonsense'), "cannot publish there"),
         (("high_water_mark", 'remote = ["tcp://127.0.0.1:1"]\nhigh_water_mark'), "found 1 addresses, expected 2"),
     ],
 )

@@ -79,12 +79,14 @@ def test_images_are_array_1_0(raw, context):
 def test_without_a_consumer_it_gives_up_and_says_so(raw):
     reader = BufferReader(raw.folder)
     target = ModuleStreamTarget(reader, [ANY, ANY], wait_s=0.05)
-    with pytest.raises(HostError, match=r"tcp://127.* found no subscriber within 0.05 s; start it"):
+    with pytest.raises(HostError, match=r"tcp://127.* found no consumer within 0.05 s; start it"):
         replay(reader, target, start=0, stop=9)
     target.close()
     images = ImageStreamTarget(reader, ANY, wait_s=0.05)
-    with pytest.raises(HostError, match="the consumer takes nothing"):
+    with pytest.raises(HostError, match=r"found no consumer within 0.05 s; start it"):
         replay(reader, images, start=0, stop=9)
+    with pytest.raises(HostError, match="the consumer takes nothing"):
+        images.send(reader.read_image(6), 0.0)
     images.close()
 
 
