@@ -14,10 +14,11 @@ import sys
 import threading
 import time
 
-from detectors.sources.image_source import Description, ThreadedSource, Update
+from detectors.sources.image_source import Description, ThreadedSource
 from detectors.sources.pva_direct import DirectClient
 from detectors.sources.pva_p4p import P4pClient
 from detectors.sources.pvspec import parse_pv_spec
+from detectors.wire.ntndarray import ImageHead
 
 SLOTS = 8
 WARM = 4
@@ -85,12 +86,12 @@ class Sink:
         self._next = (self._next + 1) % SLOTS
         return self._slots[self._next][:nbytes]
 
-    def update(self, update: Update) -> None:
+    def update(self, update: ImageHead) -> None:
         self._meter.image(update.unique_id or 0, update.nbytes)
 
     def abandon(self) -> None: ...
 
-    def dropped(self, update: Update) -> None: ...
+    def dropped(self, update: ImageHead) -> None: ...
 
     def bad(self, reason: str) -> None:
         print(reason, file=sys.stderr)

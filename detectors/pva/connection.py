@@ -15,22 +15,19 @@ from typing import Any, Final
 
 import numpy as np
 
-from detectors.pva.encoding import PvaError, Reader
+from detectors.pva.encoding import Packer, PvaError, Reader
 from detectors.pva.introspection import NUMBERS, STRUCTURE, UNION, FieldDesc, TypeCache
 from detectors.pva.message_stream import ArrayBegins, Message, MessageStream
 from detectors.pva.messages import (
     MONITOR_FINISH,
     MONITOR_INIT,
+    MONITOR_START,
     SET_BYTE_ORDER,
     Command,
     Found,
     Header,
-    create_channel,
-    destroy_channel,
-    destroy_request,
-    echo,
+    message,
     monitor_init,
-    monitor_start,
     read_search_response,
     read_validation,
     search_request,
@@ -102,7 +99,7 @@ class Connection:
     def send_echo(self) -> None:
         """Ask the server for a sign of life."""
         if self.validated:
-            self._out.append(echo(big=self.big))
+            self._say(Command.ECHO, self._body().raw(b"pebble"))
 
     def next_event(self) -> Event | None:
         """Return the next event; None when more bytes are needed. Raises PvaError."""
@@ -133,6 +130,12 @@ class Connection:
             reader.take(5)  # request and severity
             return ServerSays(reader.string())
         return self._on_message(item, reader)
+
+    def _body(self) -> Packer:
+        return Packer(big=self.big)
+
+    def _say(self, command: Command, body: Packer) -> None:
+        self._out.append(message(command, body.done(), big=self.big))
 
     def _on_validated(self) -> Event | None:
         raise NotImplementedError
@@ -182,17 +185,17 @@ class MonitorConnection(Connection):
 
     def start_monitor(self) -> None:
         """Start the updates."""
-        self._out.append(monitor_start(self._server_id, REQUEST_ID, big=self.big))
+        self._say(Command.MONITOR, self._body().pack("IIB", self._server_id, REQUEST_ID, MONITOR_START))
 
     def send_goodbye(self) -> None:
         """End the subscription and the channel, if they exist."""
         if self._desc is not None:
-            self._out.append(destroy_request(self._server_id, REQUEST_ID, big=self.big))
+            self._say(Command.DESTROY_REQUEST, self._body().pack("II", self._server_id, REQUEST_ID))
         if self._server_id:
-            self._out.append(destroy_channel(self._server_id, CHANNEL_ID, big=self.big))
+            self._say(Command.DESTROY_CHANNEL, self._body().pack("II", self._server_id, CHANNEL_ID))
 
     def _on_validated(self) -> None:
-        self._out.append(create_channel(CHANNEL_ID, self._name, big=self.big))
+        self._say(Command.CREATE_CHANNEL, self._body().pack("HI", 1, CHANNEL_ID).string(self._name))
 
     def _on_message(self, item: Message, reader: Reader) -> Event | None:
         command = item.header.command

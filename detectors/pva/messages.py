@@ -114,11 +114,6 @@ def read_validation(reader: Reader) -> list[str]:
     return [reader.string() for _ in range(reader.count())]
 
 
-def create_channel(client_id: int, name: str, *, big: bool) -> bytes:
-    """Ask for a channel."""
-    return message(Command.CREATE_CHANNEL, Packer(big=big).pack("HI", 1, client_id).string(name).done(), big=big)
-
-
 def monitor_init(server_id: int, request_id: int, queue: int, *, big: bool) -> bytes:
     """Ask for a subscription to all fields, with ``record[queueSize=...]``."""
     body = Packer(big=big).pack("IIB", server_id, request_id, MONITOR_INIT)
@@ -127,26 +122,6 @@ def monitor_init(server_id: int, request_id: int, queue: int, *, big: bool) -> b
     body.string("_options").raw(b"\x80").string("").size(1).string("queueSize").raw(b"\x60")
     body.string("field").raw(b"\x80").string("").size(0)
     return message(Command.MONITOR, body.string(str(queue)).done(), big=big)
-
-
-def monitor_start(server_id: int, request_id: int, *, big: bool) -> bytes:
-    """Start the subscription."""
-    return message(Command.MONITOR, Packer(big=big).pack("IIB", server_id, request_id, MONITOR_START).done(), big=big)
-
-
-def destroy_request(server_id: int, request_id: int, *, big: bool) -> bytes:
-    """End the subscription."""
-    return message(Command.DESTROY_REQUEST, Packer(big=big).pack("II", server_id, request_id).done(), big=big)
-
-
-def destroy_channel(server_id: int, client_id: int, *, big: bool) -> bytes:
-    """Close the channel."""
-    return message(Command.DESTROY_CHANNEL, Packer(big=big).pack("II", server_id, client_id).done(), big=big)
-
-
-def echo(*, big: bool) -> bytes:
-    """Ask the server for a sign of life."""
-    return message(Command.ECHO, b"pebble", big=big)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from detectors.errors import WireError
-from detectors.sources.delivery import Delivery, update_of
+from detectors.sources.delivery import Delivery
 from detectors.sources.image_source import ImageSink
 from detectors.sources.pvspec import PvSpec
 from detectors.wire.ntndarray import ImageHead, ca_timestamp_ns, plain_value
@@ -21,7 +21,7 @@ from detectors.wire.ntndarray import ImageHead, ca_timestamp_ns, plain_value
 log = logging.getLogger(__name__)
 
 _QUEUE: Final = 8
-"""Updates that wait with their data; what comes on top is dropped and counted."""
+"""Updates that may wait; further ones are dropped and counted."""
 
 _SILENCE_S: Final = 3.0
 """Time after which a PV that never connected is reported."""
@@ -31,39 +31,33 @@ _TYPES: Final = 7
 
 
 class _Inbox:
-    """What caproto's thread told, until ours takes it: never more than _QUEUE updates with data."""
+    """Messages of caproto's thread for ours: changes of the connection's state, and at most _QUEUE updates."""
 
     def __init__(self, wake: threading.Event) -> None:
         self._wake = wake
         self._lock = threading.Lock()
         self._waiting: deque[tuple[str, Any]] = deque()
-        self._with_data = 0
+        self._updates = 0
         self._dropped = 0
 
-    def put_update(self, update: tuple[Any, bool]) -> None:
-        """Take an update, and whether its channel is a scalar; or count it when too many wait."""
+    def put(self, kind: str, what: Any) -> None:
+        """Take a "state" or an "update"; an update is only counted when too many wait."""
         with self._lock:
-            if self._with_data == _QUEUE:
+            if kind == "update" and self._updates == _QUEUE:
                 self._dropped += 1
             else:
-                self._waiting.append(("update", update))
-                self._with_data += 1
-        self._wake.set()
-
-    def put_state(self, state: str) -> None:
-        """Take a change of the connection."""
-        with self._lock:
-            self._waiting.append(("state", state))
+                self._waiting.append((kind, what))
+                self._updates += kind == "update"
         self._wake.set()
 
     def take(self) -> tuple[str, Any] | None:
-        """Return what came first; None when nothing waits."""
+        """Return the oldest message, then the number "dropped"; None when there is neither."""
         with self._lock:
             if not self._waiting:
                 dropped, self._dropped = self._dropped, 0
                 return ("dropped", dropped) if dropped else None
             kind, what = self._waiting.popleft()
-            self._with_data -= kind == "update"
+            self._updates -= kind == "update"
             return kind, what
 
 
@@ -84,13 +78,13 @@ class CaClient:
 
         delivery, inbox = Delivery(sink, self._spec, self._when_full, stop), _Inbox(wake)
 
-        # caproto holds callbacks weakly: these two names keep them alive
+        # caproto holds callbacks weakly: these two local functions live as long as this call
         def on_state(_pv: Any, state: str) -> None:
-            inbox.put_state(state)
+            inbox.put("state", state)
 
         def on_update(subscription: Any, response: Any) -> None:
             channel = subscription.pv.channel
-            inbox.put_update((response, channel is None or channel.native_data_count == 1))
+            inbox.put("update", (response, channel is None or channel.native_data_count == 1))
 
         broadcaster = SharedBroadcaster()
         context = Context(broadcaster=broadcaster)
@@ -119,7 +113,7 @@ class CaClient:
         elif kind == "dropped":
             for _ in range(what):
                 if self._last is not None:
-                    delivery.sink.dropped(update_of(self._last))
+                    delivery.sink.dropped(self._last)
         else:
             self._on_update(delivery, *what)
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from detectors.errors import PebbleDaqError, WireError
 from detectors.sources.codecs import decode
-from detectors.sources.image_source import Description, ImageSink, Update
+from detectors.sources.image_source import Description, ImageSink
 from detectors.sources.pvspec import STRING_DTYPE, PvSpec
 from detectors.wire.ntndarray import STRING_BYTES, ImageHead
 
@@ -53,7 +53,7 @@ class Delivery:
         self.announce(head)
         slot = self.slot(head.nbytes)
         if slot is None:
-            self.sink.dropped(update_of(head))
+            self.sink.dropped(head)
             return
         try:
             decode(head.codec, data, np.frombuffer(slot, np.uint8), head)
@@ -61,7 +61,7 @@ class Delivery:
             self.sink.abandon()
             self.sink.bad(str(error))
             return
-        self.sink.update(update_of(head))
+        self.sink.update(head)
 
     def conform(self, head: ImageHead) -> ImageHead:
         """Return ``head`` in the shape that the specification asks for.
@@ -118,20 +118,6 @@ class Delivery:
 
 def _description(head: ImageHead) -> Description:
     return Description(head.nbytes, head.shape, _name(head.dtype), head.codec)
-
-
-def update_of(head: ImageHead) -> Update:
-    """Return the sink's view of a head."""
-    return Update(
-        head.unique_id,
-        head.timestamp_ns,
-        head.data_timestamp_ns,
-        head.shape,
-        _name(head.dtype),
-        head.nbytes,
-        head.attributes,
-        head.alarm_severity,
-    )
 
 
 @lru_cache

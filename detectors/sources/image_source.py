@@ -20,9 +20,10 @@ the same connection or after another, ``connected()`` is called again first.
 
 import logging
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from detectors.wire.ntndarray import ImageHead
 
 log = logging.getLogger(__name__)
 
@@ -41,26 +42,6 @@ class Description:
     """Name of the numpy dtype, native byte order: "uint16"."""
     codec: str
     """On the wire: "" uncompressed, or "blosc", "lz4", "bslz4", "jpeg", "zlib"."""
-
-
-@dataclass(frozen=True, slots=True)
-class Update:
-    """One update of a PV, without its pixels."""
-
-    unique_id: int | None
-    """As the source sent it (32 bits, wraps, may restart); None where the type has none."""
-    timestamp_ns: int
-    """The PV's timeStamp, ns since the POSIX epoch; 0 when the source never set one."""
-    data_timestamp_ns: int
-    """dataTimeStamp likewise; 0 when there is none."""
-    shape: tuple[int, ...]
-    dtype: str
-    nbytes: int
-    """Bytes of the array, decompressed."""
-    attributes: Mapping[str, Any] = field(default_factory=dict)
-    """NDAttributes by name."""
-    alarm_severity: int = 0
-    """0 none, 1 minor, 2 major, 3 invalid."""
 
 
 class ImageSink(Protocol):
@@ -82,7 +63,7 @@ class ImageSink(Protocol):
         """Return ``nbytes`` of writable memory for the next array, or None when there is no room now."""
         ...
 
-    def update(self, update: Update) -> None:
+    def update(self, update: ImageHead) -> None:
         """Take the slot just returned: it is filled."""
         ...
 
@@ -90,7 +71,7 @@ class ImageSink(Protocol):
         """Take back the slot just returned: it will not be filled."""
         ...
 
-    def dropped(self, update: Update) -> None:
+    def dropped(self, update: ImageHead) -> None:
         """Count an array for which ``slot()`` returned None."""
         ...
 

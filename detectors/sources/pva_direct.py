@@ -10,7 +10,7 @@ import numpy as np
 
 from detectors.errors import WireError
 from detectors.pva import ArrayBegins, Introspected, Subscription, Timeouts, Updated
-from detectors.sources.delivery import Delivery, update_of
+from detectors.sources.delivery import Delivery
 from detectors.sources.image_source import HandOverError, ImageSink
 from detectors.sources.pvspec import PvSpec
 from detectors.wire.ntndarray import HEAD_FIELDS, ImageHead, image_head, plain_head
@@ -106,7 +106,7 @@ class _Placement:
                 self._scratch = self._spare = None  # seldom needed again, and as large as a slot
         else:
             self._delivery.announce(head)
-            self._delivery.sink.dropped(update_of(head))
+            self._delivery.sink.dropped(head)
 
     def disconnected(self, reason: str) -> None:
         """Return the slot that will not be filled, and report the loss."""
@@ -126,7 +126,7 @@ class _Placement:
         _to_native(pixels, array.dtype)
         if self._delivery.is_like(head):
             self._slot = None
-            self._delivery.sink.update(update_of(head))
+            self._delivery.sink.update(head)
             return
         copy = pixels.copy()
         self.abandon()

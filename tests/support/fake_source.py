@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 
 from detectors.errors import PebbleDaqError
-from detectors.sources.image_source import Description, ImageSink, Update
+from detectors.sources.image_source import Description, ImageSink
+from detectors.wire.ntndarray import ImageHead
 
 
 class FakeSource:
@@ -46,8 +47,14 @@ class FakeSource:
         assert self.sink is not None
         image = self.pixels(n)
         stamp = n * 1000 if timestamp_ns is None else timestamp_ns
-        update = Update(
-            fields.get("unique_id", n), stamp, stamp, self.shape, self.dtype, image.nbytes, fields.get("attributes", {})
+        update = ImageHead(
+            self.shape,
+            image.dtype,
+            image.nbytes,
+            unique_id=fields.get("unique_id", n),
+            timestamp_ns=stamp,
+            data_timestamp_ns=stamp,
+            attributes=fields.get("attributes", {}),
         )
         slot = self.sink.slot(image.nbytes)
         if slot is None:

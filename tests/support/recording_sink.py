@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from detectors.sources.image_source import Description, Update
+from detectors.sources.image_source import Description
+from detectors.wire.ntndarray import ImageHead
 
 
 class RecordingSink:
@@ -53,7 +54,7 @@ class RecordingSink:
         self._slot = np.full(nbytes, 0xEE, np.uint8)
         return memoryview(self._slot)
 
-    def update(self, update: Update) -> None:
+    def update(self, update: ImageHead) -> None:
         slot = self._slot
         assert slot is not None
         self._note("update", update, slot.view(update.dtype).reshape(update.shape))
@@ -65,7 +66,7 @@ class RecordingSink:
         self._note("abandon")
         self._slot = None
 
-    def dropped(self, update: Update) -> None:
+    def dropped(self, update: ImageHead) -> None:
         self._note("dropped", update)
 
     def bad(self, reason: str) -> None:

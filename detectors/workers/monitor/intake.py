@@ -10,8 +10,8 @@ from dataclasses import replace
 from detectors.errors import ConfigError
 from detectors.pools.buffer_pool import PooledBuffer
 from detectors.pools.transition import TransitionPool
-from detectors.sources.image_source import Description, Update
-from detectors.wire.ntndarray import MAX_TIMESTAMP_NS
+from detectors.sources.image_source import Description
+from detectors.wire.ntndarray import MAX_TIMESTAMP_NS, ImageHead
 from detectors.wire.unique_id import UniqueIds
 from detectors.workers.monitor.messages import Input, PvChanged, PvState, Staged
 from detectors.workers.monitor.tally import Tally
@@ -132,7 +132,7 @@ class Intake:
         self._loan, self._loan_pool = buffer, pool
         return buffer.view[:nbytes]
 
-    def update(self, update: Update) -> None:
+    def update(self, update: ImageHead) -> None:
         """Stage the filled slot for the event thread."""
         buffer, pool = self._loan, self._loan_pool
         self._loan = self._loan_pool = None
@@ -157,7 +157,7 @@ class Intake:
         self._loan.release()
         self._loan = self._loan_pool = None
 
-    def dropped(self, update: Update) -> None:
+    def dropped(self, update: ImageHead) -> None:
         """Count an array for which there was no slot, by the reason."""
         self._note(update)
         self._tally.add(updates=1, **{self._unwanted: 1})
@@ -185,7 +185,7 @@ class Intake:
                 self._resumed.set()
             self._post(PvChanged(self._pv, state, waits))
 
-    def _note(self, update: Update) -> int | None:
+    def _note(self, update: ImageHead) -> int | None:
         """Count what is missing before an update, and note its times; return its unwrapped uniqueId."""
         now_ns = time.monotonic_ns()
         if self.last_update_ns:
