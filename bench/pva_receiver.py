@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 
-from detectors.sources.image_source import Description, ThreadedSource
+from detectors.sources.image_source import Description, ImageSource
 from detectors.sources.pva_direct import DirectClient
 from detectors.sources.pva_p4p import P4pClient
 from detectors.sources.pvspec import parse_pv_spec
@@ -120,7 +120,7 @@ def main(client: str, pv: str, nbytes: int, count: int) -> None:
             if client == "direct"
             else P4pClient(spec, when_full="drop", tune=client == "p4p")
         )
-        source = ThreadedSource(served)
+        source = ImageSource(served)
         source.start(Sink(meter, nbytes))
         meter.done.wait(60)
         source.close()

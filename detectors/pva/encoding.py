@@ -7,7 +7,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 NULL_SIZE: Final = -1
 """What an encoded null reads as: an unselected union, a null string."""
@@ -54,14 +54,8 @@ class Reader:
             raise TruncatedError(f"pvAccess: found {self.end - start} bytes, expected {nbytes} more")
         return self.data[start : self.pos]
 
-    def number(self, code: str) -> int:
-        """Return one whole number of struct's ``code``."""
-        value = self.scalar(code)
-        assert isinstance(value, int)
-        return value
-
-    def scalar(self, code: str) -> int | float | bool:
-        """Return one number of struct's ``code``."""
+    def number(self, code: str) -> Any:
+        """Return one number of struct's ``code``: int, float or bool."""
         packed = _STRUCTS[self._order + code]
         return packed.unpack(self.take(packed.size))[0]
 

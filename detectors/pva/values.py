@@ -27,7 +27,7 @@ def read_value(reader: Reader, desc: FieldDesc, cache: TypeCache) -> Any:
     reader.spend()
     code = desc.code
     if code in NUMBERS:
-        return reader.scalar(NUMBERS[code])
+        return reader.number(NUMBERS[code])
     if code == STRING:
         return reader.string()
     if code == STRUCTURE:

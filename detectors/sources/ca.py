@@ -1,7 +1,7 @@
 """Channel Access through caproto: a waveform as an image, a record as a scalar.
 
 CA has no shape, no uniqueId and no unsigned 16 or 32 bit integers (they travel as wider ones). Its time counts from 1990.
-Arrays larger than EPICS_CA_MAX_ARRAY_BYTES are the server's limit, not caproto's.
+The server's EPICS_CA_MAX_ARRAY_BYTES limits the size of arrays; caproto has no limit.
 """
 
 import logging
@@ -115,22 +115,10 @@ class CaClient:
                 if self._last is not None:
                     delivery.sink.dropped(self._last)
         else:
-            self._on_update(delivery, *what)
+            delivery.update(lambda: self._read(*what))
 
-    def _on_update(self, delivery: Delivery, response: Any, scalar: bool) -> None:  # noqa: FBT001 - from a tuple
-        try:
-            data, head = self._read(response, scalar=scalar)
-        except WireError as error:
-            delivery.sink.bad(str(error))
-            return
-        if data is None or head is None:
-            delivery.sink.empty()
-            return
-        self._last = head
-        delivery.array(data, head)
-
-    def _read(self, response: Any, *, scalar: bool) -> tuple[Any, ImageHead | None]:
-        """Return the value's bytes and its head; None when it is empty. Raises WireError."""
+    def _read(self, response: Any, scalar: bool) -> tuple[np.ndarray, ImageHead] | tuple[None, None]:  # noqa: FBT001
+        """Return the value's bytes and its head; None twice when it is empty. Raises WireError."""
         value: Any = response.data
         if len(value) == 0:
             return None, None
@@ -142,8 +130,9 @@ class CaClient:
             value = np.asarray(value, np.int32 if response.data_type % _TYPES == _ENUM else None)
             value = value.reshape(()) if scalar and value.size == 1 else value
         data, head = plain_value(value, {}, self._pv_name)
-        if head is None:
+        if data is None or head is None:
             return None, None
         stamp, severity = response.metadata.stamp, int(response.metadata.severity)
         timestamp_ns = ca_timestamp_ns(int(stamp.secondsSinceEpoch), int(stamp.nanoSeconds))
-        return data, replace(head, timestamp_ns=timestamp_ns, alarm_severity=severity)
+        self._last = replace(head, timestamp_ns=timestamp_ns, alarm_severity=severity)
+        return data, self._last

@@ -1,6 +1,6 @@
 """Which client serves a PV: ours for large arrays, p4p for everything else on PVA, caproto for Channel Access."""
 
-from detectors.sources.image_source import ImageSource, ThreadedSource
+from detectors.sources.image_source import ImageSource
 from detectors.sources.pva_direct import DirectClient
 from detectors.sources.pva_p4p import P4pClient
 from detectors.sources.pvspec import PvSpec
@@ -16,8 +16,8 @@ def open_source(spec: PvSpec, *, client: str, direct_above: int, when_full: str)
     if spec.provider == "ca":
         from detectors.sources.ca import CaClient  # caproto is needed for nothing else
 
-        return ThreadedSource(CaClient(spec, when_full=when_full))
+        return ImageSource(CaClient(spec, when_full=when_full))
     if client == "p4p":
-        return ThreadedSource(P4pClient(spec, when_full=when_full))
+        return ImageSource(P4pClient(spec, when_full=when_full))
     direct = DirectClient(spec, when_full=when_full, least_bytes=direct_above if client == "auto" else 0)
-    return ThreadedSource(direct, P4pClient(spec, when_full=when_full, tune=False))  # arrays left to p4p are small
+    return ImageSource(direct, P4pClient(spec, when_full=when_full, tune=False))  # arrays left to p4p are small

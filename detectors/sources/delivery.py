@@ -22,7 +22,7 @@ _HOLD_S = 0.001
 
 
 class Delivery:
-    """Hands arrays to one sink: announces them, asks for slots, fills them, and keeps the sink's rules.
+    """Delivers arrays to one sink by its rules: announces them, asks for slots, fills them.
 
     ``when_full`` is "drop" or "hold".
     """
@@ -40,8 +40,20 @@ class Delivery:
         self.accepted = False
         """Whether the sink took the description."""
 
+    def update(self, read: Callable[[], tuple[np.ndarray, ImageHead] | tuple[None, None]]) -> None:
+        """Deliver an update; ``read()`` returns its array as ``array()`` takes it, or raises WireError."""
+        try:
+            data, head = read()
+        except WireError as error:
+            self.sink.bad(str(error))
+            return
+        if data is None or head is None:
+            self.sink.empty()
+        else:
+            self.array(data, head)
+
     def array(self, data: np.ndarray, head: ImageHead) -> None:
-        """Deliver one array; ``data`` holds its bytes as they travelled (uint8, one dimension)."""
+        """Deliver one array; ``data`` holds its bytes as on the wire (uint8, one dimension)."""
         if head.nbytes == 0:
             self.sink.empty()
             return
@@ -82,7 +94,7 @@ class Delivery:
         return head if shape == head.shape else replace(head, shape=shape)
 
     def announce(self, head: ImageHead) -> None:
-        """Tell the sink of an array that is not like the last one."""
+        """Announce an array that is not like the last one to the sink."""
         if self.is_like(head):
             return
         description = _description(head)
@@ -95,7 +107,7 @@ class Delivery:
             self.accepted = True
 
     def is_like(self, head: ImageHead) -> bool:
-        """Whether the sink knows of arrays like this one."""
+        """Whether the last array announced was like this one."""
         return self.description == _description(head)
 
     def slot(self, nbytes: int) -> memoryview | None:
@@ -109,7 +121,7 @@ class Delivery:
         return slot
 
     def disconnected(self, reason: str) -> None:
-        """Tell the sink once that the PV is away."""
+        """Report once that the PV is disconnected."""
         self.description, self.accepted = None, False
         if not self._lost:
             self._lost = True

@@ -84,23 +84,6 @@ class ImageSink(Protocol):
         ...
 
 
-class ImageSource(Protocol):
-    """One PV, by one client."""
-
-    @property
-    def name(self) -> str:
-        """The client: "p4p", "direct" or "ca"."""
-        ...
-
-    def start(self, sink: ImageSink) -> None:
-        """Start the source's thread, without waiting for a connection."""
-        ...
-
-    def close(self) -> None:
-        """Stop the thread and wait for its end; the sink is not called any more. Idempotent."""
-        ...
-
-
 class HandOverError(Exception):
     """A client cannot serve its PV well; the next one takes over."""
 
@@ -121,8 +104,8 @@ class Client(Protocol):
         ...
 
 
-class ThreadedSource:
-    """An ImageSource: a client on a thread of its own, and the clients that it hands over to."""
+class ImageSource:
+    """One PV: a client on a thread of its own, and the clients that it hands over to."""
 
     def __init__(self, client: Client, *next_clients: Client) -> None:
         self._client = client
@@ -137,12 +120,12 @@ class ThreadedSource:
         return self._client.name
 
     def start(self, sink: ImageSink) -> None:
-        """Start the thread."""
+        """Start the thread, without waiting for a connection."""
         self._thread = threading.Thread(target=self._run, args=(sink,), name=f"source-{self.name}", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        """Stop the thread and wait for its end."""
+        """Stop the thread and wait for its end; the sink is not called any more. Idempotent."""
         self._stop.set()
         self._wake.set()
         if self._thread is not None:

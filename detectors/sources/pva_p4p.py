@@ -1,7 +1,7 @@
-"""PVA through p4p: the reference client, and the one for everything that is no large array.
+"""PVA through p4p: the reference client, and the one for everything but large arrays.
 
-p4p (pvxs) allocates each array afresh; the pixels are copied into the slot with one np.copyto. Its queue is drained at
-once whatever the sink does, so losses happen where they are counted, or show as gaps in uniqueId.
+p4p (pvxs) allocates each array anew; the pixels are copied into the slot once. Its queue is always drained at once, so
+losses happen where they are counted, or show as gaps in uniqueId.
 """
 
 import logging
@@ -15,12 +15,12 @@ from detectors.pools.heap import ARENA_MAX, MMAP_MAX, TOP_PAD, TRIM_THRESHOLD, t
 from detectors.sources.delivery import Delivery
 from detectors.sources.image_source import ImageSink
 from detectors.sources.pvspec import PvSpec
-from detectors.wire.ntndarray import HEAD_FIELDS, image_head, plain_value
+from detectors.wire.ntndarray import HEAD_FIELDS, ImageHead, image_head, plain_value
 
 log = logging.getLogger(__name__)
 
 _QUEUE: Final = 8
-"""Updates that p4p keeps while one is delivered."""
+"""Updates that p4p queues while one is delivered."""
 
 # ``pipeline`` stays off: with pvxs servers the tail of a burst sticks, with pvDatabase servers images repeat.
 _REQUEST: Final = f"record[queueSize={_QUEUE}]field()"
@@ -35,7 +35,7 @@ _HEAP: Final = {MMAP_MAX: 0, ARENA_MAX: 1, TRIM_THRESHOLD: 2**31 - 1, TOP_PAD: 4
 class P4pClient:
     """Serves one PV on the caller's thread.
 
-    Make it early, on the main thread: with ``tune`` it tunes the allocator, which other threads' heaps would escape.
+    Create it early, on the main thread: with ``tune`` it tunes the allocator, which the heaps of later threads follow.
     """
 
     name = "p4p"
@@ -44,7 +44,7 @@ class P4pClient:
         self._spec = spec
         self._when_full = when_full
         if tune and not tune_heap(_HEAP):
-            log.warning("mallopt is not to be had on this host: p4p will be slower with large images")
+            log.warning("this host has no mallopt: p4p will be slower with large images")
 
     def serve(self, sink: ImageSink, stop: threading.Event, wake: threading.Event) -> None:
         """Deliver updates until ``stop`` is set; ``wake`` is set along with it, and by us when updates came."""
@@ -72,18 +72,10 @@ class P4pClient:
         if isinstance(update, Exception):
             delivery.disconnected(f"{self._spec.pv}: {update or type(update).__name__}")
             return
-        try:
-            data, head = self._read(update)
-        except WireError as error:
-            delivery.sink.bad(str(error))
-            return
-        if data is None or head is None:
-            delivery.sink.empty()
-        else:
-            delivery.array(data, head)
+        delivery.update(lambda: self._read(update))
 
-    def _read(self, update: Any) -> tuple[Any, Any]:
-        """Return the array's bytes and its head; None twice when the update holds none. Raises WireError."""
+    def _read(self, update: Any) -> tuple[np.ndarray, ImageHead] | tuple[None, None]:
+        """Return the array's bytes and its head; None twice when the update has none. Raises WireError."""
         path = self._spec.field
         value = _field(update, path)
         if not _marked(update, path):

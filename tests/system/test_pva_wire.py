@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from detectors.pva import Timeouts
-from detectors.sources.image_source import ThreadedSource
+from detectors.sources.image_source import ImageSource
 from detectors.sources.pva_direct import DirectClient
 from detectors.sources.pva_p4p import P4pClient
 from detectors.sources.pvspec import parse_pv_spec
@@ -40,7 +40,7 @@ def watching(client: str = "direct", *, room: int | None = None, when_full: str 
         if client == "direct"
         else P4pClient(spec, when_full=when_full)
     )
-    source = ThreadedSource(served)
+    source = ImageSource(served)
     source.start(sink)
     try:
         yield sink
