@@ -3,7 +3,7 @@
 ``worker``     the process: threads, start and end
 ``intake``     one PV's way in: its source's thread fills transition slots and posts inputs
 ``messages``   inputs and actions, plain values
-``machine``    what to do: pure, inputs in, actions out; ``pvs`` is what it knows of the PVs
+``machine``    what to do: pure, inputs in, actions out; ``events``, ``memory`` and ``pvs`` are its parts
 ``data_path``  does it: places events, discards updates, makes and frees buffers, answers commands
 ``buffers``    the memory and the outputs of a configured monitor; ``store`` has the counts of those before
 ``tally``      the running counts; ``status`` the snapshot

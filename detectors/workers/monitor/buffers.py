@@ -162,7 +162,6 @@ class MonitorBuffers:
         """Let the outputs finish and free everything; False when they took longer than ``drain_s``."""
         drained = self.outputs.close(drain_s)
         self.pebble.close()
-        self.transitions = []
         return drained
 
     def _make_transitions(self, layout: DatagramLayout) -> list[TransitionPool]:

@@ -20,7 +20,7 @@ from detectors.workers.monitor.messages import (
     Resume,
     Staged,
 )
-from detectors.workers.monitor.store import BufferStore
+from detectors.workers.monitor.store import DRAIN_S, BufferStore
 from detectors.workers.monitor.tally import Tally
 
 log = logging.getLogger(__name__)
@@ -40,6 +40,8 @@ class DataPath:
         inputs: Callable[[], list[Input]],
         notify: Callable[[int], object],
     ) -> None:
+        self.drain_s = DRAIN_S
+        """How long the outputs may take to finish when buffers are freed."""
         self.pulse_id = 0
         self.placed_bytes = 0
         self.differences_ns = [0] * len(intakes)
@@ -76,7 +78,7 @@ class DataPath:
             case _:
                 for intake in self._intakes:
                     intake.detach()
-                self._store.free()
+                self._store.free(self.drain_s)
         return None
 
     def _set_gate(self, opening: bool) -> list[Input]:  # noqa: FBT001

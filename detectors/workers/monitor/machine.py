@@ -7,29 +7,25 @@ rest; a step never begins inside another.
 
 import logging
 from collections.abc import Callable, Generator, Iterable, Sequence
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
-from detectors.assembly.datagram import DatagramLayout
 from detectors.config import Config, PvaSection
-from detectors.errors import PebbleDaqError, SizingError, TransitionRefusedError
+from detectors.errors import PebbleDaqError, TransitionRefusedError
 from detectors.pools.datadev import DriverRing
-from detectors.pools.sizing import BufferPlan, plan_buffers
 from detectors.run_state import RunState, Service, is_legal, next_state, path_to
-from detectors.sources.image_source import Description
 from detectors.workers.monitor.events import Events, Turn
+from detectors.workers.monitor.memory import Memory
 from detectors.workers.monitor.messages import (
     Action,
     Answer,
     Begin,
-    Build,
     Count,
-    Free,
     Gate,
     Input,
     PvChanged,
-    Restage,
     Resume,
     Staged,
+    Steps,
     Timed,
 )
 from detectors.workers.monitor.pvs import NotConnectedError, Pvs
@@ -40,8 +36,6 @@ RETRY_NS: Final = 1_000_000_000
 """Interval between attempts to reach the run state that was asked for at the start, ns; a command puts them off as long."""
 
 _DOWN: Final = (Service.DISABLE, Service.END_RUN, Service.UNCONFIGURE)
-
-Steps: TypeAlias = Generator[Action, Any, None]
 
 
 class MonitorMachine:
@@ -61,11 +55,7 @@ class MonitorMachine:
         driver: DriverRing | None = None,
     ) -> None:
         self.state = RunState.UNCONFIGURED
-        self.plan: BufferPlan = plan_buffers(config, source, driver=driver)
-        """Of the present buffers; before the first ones as the configuration says."""
-        self.layout: DatagramLayout | None = None
-        """Of the events that there are buffers for; None without buffers."""
-        self._config, self._source, self._driver = config, source, driver
+        self.memory = Memory(config, source, pvs, driver)
         self._pvs = pvs
         self._events = Events(config, source)
         self._matcher = self._events.matcher
@@ -74,9 +64,7 @@ class MonitorMachine:
         """The Configure whose turn has come and that waits for the PVs, and until when."""
         self._aim, self._aim_at_ns, self._started_ns, self._now_ns = aim, now_ns, now_ns, now_ns
         self._stopping = self._making = self._more = False
-        self._failed = self._refused = self._replanning = ""
-        self._stuck: tuple[str, list[Description | None]] | None = None
-        """Why there are no buffers for what the PVs send, and what they sent then."""
+        self._failed = self._refused = ""
 
     # --- what it shows
 
@@ -88,12 +76,12 @@ class MonitorMachine:
     @property
     def fault(self) -> str:
         """``Failed`` when the last Configure failed, ``Paused`` when the payload changed; else empty."""
-        return "Failed" if self._failed else "Paused" if self._paused else ""
+        return "Failed" if self._failed else "Paused" if self.memory.paused else ""
 
     @property
     def message(self) -> str:
         """Why it failed, is paused, or refused a transition."""
-        return self._failed or self._paused or self._refused
+        return self._failed or self.memory.paused or self._refused
 
     @property
     def is_open(self) -> bool:
@@ -103,11 +91,7 @@ class MonitorMachine:
     @property
     def room(self) -> int:
         """How many timing events can be taken: as many wait as there are pebble slots."""
-        return max(0, self.plan.pebble.count - self._matcher.pending)
-
-    @property
-    def _paused(self) -> str:
-        return self._replanning or (self._stuck[0] if self._stuck else "") or self._pvs.mismatch
+        return max(0, self.memory.plan.pebble.count - self._matcher.pending)
 
     def due_ns(self, now_ns: int) -> int | None:
         """Return when ``step`` must be called next although there are no inputs; None when there is no need."""
@@ -139,7 +123,8 @@ class MonitorMachine:
             turn, self._configure = self._configure[0], None
             yield from self._carry_out(turn)
         yield from self._dispose(self._events.finish())
-        yield from self._free()
+        yield from self._close_gate()
+        yield from self.memory.free()
         yield from self._dispose(self._events.finish())  # what the closing gate brought
 
     def _take(self, inputs: Iterable[Input]) -> Steps:
@@ -214,13 +199,15 @@ class MonitorMachine:
         try:
             target = next_state(self.state, service)
             if service is Service.CONFIGURE:
-                yield from self._make_buffers()
+                self._making = True
+                yield from self.memory.make()
             elif service is Service.UNCONFIGURE:
-                yield from self._free()
-                self._stuck = None
+                yield from self.memory.free()
         except PebbleDaqError as error:
             self._note_refusal(service, error)
             return error
+        finally:
+            self._making = False
         self._refused = self._failed = ""
         yield Count({"transitions": 1})
         if target is not self.state:
@@ -239,41 +226,9 @@ class MonitorMachine:
 
     # --- buffers and the gate
 
-    def _make_buffers(self) -> Steps:
-        """Make buffers for what the PVs send, or keep those that fit. Raises PebbleDaqError."""
-        self._making = True
-        try:
-            arrays = self._pvs.arrays()
-            layout = self._pvs.layout(arrays)
-            if not self._fits(layout):
-                yield from self._build(self._plan_for(layout), layout, arrays)
-        finally:
-            self._making = False
-
-    def _fits(self, layout: DatagramLayout) -> bool:
-        return self.layout == layout and not self._stuck
-
-    def _plan_for(self, layout: DatagramLayout) -> BufferPlan:
-        return plan_buffers(self._config, self._source, payload_bytes=layout.payload_bytes, driver=self._driver)
-
-    def _build(self, plan: BufferPlan, layout: DatagramLayout, arrays: Sequence[Description]) -> Steps:
-        yield from self._free()
-        error: PebbleDaqError | None = yield Build(plan, layout, arrays)
-        if error:
-            raise error
-        self.plan, self.layout, self._stuck = plan, layout, None
-        self._pvs.planned = arrays
-        log.info("%d bytes an event; pebble %s", layout.payload_bytes, plan.pebble.why)
-
-    def _free(self) -> Steps:
-        yield from self._close_gate()
-        if self.layout:
-            self.layout = self._pvs.planned = None
-            yield Free()
-
     def _set_gate(self) -> Steps:
         """Open or close the gate: data is taken while the run is enabled and there are buffers that fit."""
-        if not (self.state is RunState.ENABLED and self.layout and not self._paused):
+        if not (self.state is RunState.ENABLED and self.memory.layout and not self.memory.paused):
             yield from self._close_gate()
         elif not self.is_open:
             self._matcher.accepting = True
@@ -288,49 +243,16 @@ class MonitorMachine:
             yield from self._matcher.release()
             self._more = True
 
-    # --- payloads that change
-
     def _follow_payload(self) -> Steps:
-        """Make new buffers when PVs send other arrays than there are buffers for, or close the gate meanwhile."""
+        """Change the buffers when PVs send other arrays, and let the sources go on that wait for that."""
         waiting = tuple(self._pvs.waiting)
-        changed = waiting and self.layout and self._source.on_payload_change == "replan"
-        if changed or (self._stuck and self._stuck[1] != self._pvs.seen()):
-            yield from self._replan()
+        if self.memory.must_change:
+            yield from self._close_gate()
+            yield from self.memory.change()
         yield from self._set_gate()
         for pv in waiting:  # with the gate open, or the first image would be lost
             yield Resume(pv)
         self._pvs.waiting.difference_update(waiting)
-
-    def _replan(self) -> Steps:
-        """Make buffers for what the PVs send now; on failure the run is paused."""
-        self._replanning = "the payload changed: making new buffers"
-        yield from self._close_gate()
-        seen = self._pvs.seen()
-        try:
-            arrays = self._pvs.arrays()
-            layout = self._pvs.layout(arrays)
-            if not self._fits(layout):
-                yield from self._remake(layout, arrays)
-                yield Count({"replans": 1})
-        except PebbleDaqError as error:
-            log.error("paused: %s", error)  # noqa: TRY400  a user's error
-            self._stuck = (str(error), seen)
-        finally:
-            self._replanning = ""
-
-    def _remake(self, layout: DatagramLayout, arrays: Sequence[Description]) -> Steps:
-        """Make buffers, or larger transition slots alone where the size of a record was given by hand."""
-        try:
-            plan = self._plan_for(layout)
-        except SizingError as error:
-            by_hand = self._config.pools_of(self._source).pebble_buf_size is not None
-            if not (self.layout and by_hand and layout.payload_bytes > self.plan.record_shape.data_bytes):
-                raise
-            log.warning("%s; events are truncated", error)
-            yield Restage(layout, arrays)
-            self.layout, self._pvs.planned, self._stuck = layout, arrays, None
-        else:
-            yield from self._build(plan, layout, arrays)
 
 
 def drive(steps: Steps, do: Callable[[Action], Any]) -> None:

@@ -1,9 +1,9 @@
 """What goes into the monitor's state machine and what comes out of it: plain values."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from detectors.assembly.datagram import DatagramLayout
 from detectors.assembly.match import Discarded, Settled
@@ -148,3 +148,6 @@ class Resume:
 
 Action = Settled[Staged] | Discarded[Staged] | Count | Begin | Answer | Gate | Build | Restage | Free | Resume
 """``Settled`` is an event with data to place; ``Discarded`` an update to give back."""
+
+Steps: TypeAlias = Generator[Action, Any, None]
+"""Actions; each yields its reply."""

@@ -49,8 +49,8 @@ class Pvs:
             self.waiting.add(changed.pv)
 
     def seen(self) -> list[Description | None]:
-        """Return what each sends, or sent last."""
-        return [state.description for state in self._states]
+        """Return what each sends; None for one that is not connected or cannot be used."""
+        return [state.description if state.up else None for state in self._states]
 
     def ready(self, *, or_declared: bool) -> bool:
         """Whether Configure need not wait: each PV has sent an array, whether it can be used or not, or is declared."""

@@ -11,7 +11,7 @@ from detectors.config import PvaSection
 from detectors.outputs.outputs import worker_name
 from detectors.run_state import RunState
 from detectors.sources.image_source import ImageSource
-from detectors.stats import DmaStats, MonitorStatus, OutputStats, PvStatus
+from detectors.stats import DmaStats, MonitorStatus, PvStatus
 from detectors.workers.monitor.data_path import DataPath
 from detectors.workers.monitor.intake import Intake
 from detectors.workers.monitor.machine import MonitorMachine
@@ -51,24 +51,16 @@ class MonitorStatusTaker:
 
     def take(self, final: str = "") -> MonitorStatus:
         """Return the present snapshot; ``final`` is the state of the last one."""
-        store, tally = self._parts.store, self._parts.tally
-        while True:
-            # The outputs may look at disks that hang: they are not asked under the lock that the data path needs.
-            buffers, placed = store.present, tally["placed"]
-            outputs = store.outputs(buffers)
-            with tally.lock:
-                if store.present is buffers and tally["placed"] == placed:
-                    return self._take(store.with_past(outputs), final)
+        with self._parts.tally.lock:
+            return self._take(final)
 
-    def _take(self, outputs: dict[str, OutputStats], final: str) -> MonitorStatus:
-        """Return the snapshot, with the tally's lock held."""
+    def _take(self, final: str) -> MonitorStatus:
         parts = self._parts
         machine, path, intakes, specs = parts.machine, parts.path, parts.intakes, parts.source.pv
         clients = [image_source.name for image_source in parts.sources]
         arrays = [i.state.description for i in intakes]
         first = arrays[0]
         updates = parts.tally.freeze()
-        pebble, transition = parts.store.pools()
         pvs = [
             PvStatus(
                 name=intake.name,
@@ -105,10 +97,7 @@ class MonitorStatusTaker:
             pvs={str(number): pv for number, pv in enumerate(pvs)} if len(pvs) > 1 else {},
             rates=self._rates.add(time.monotonic(), updates.placed, updates.updates, path.placed_bytes),
             dma=self._dma(),
-            pebble=pebble,
-            transition=transition,
-            disk=outputs["disk"],
-            zmq=outputs["zmq"],
+            **parts.store.stats(),
         )
 
     def _state(self) -> str:
@@ -132,7 +121,7 @@ class MonitorStatusTaker:
     def _dma(self) -> DmaStats:
         if self._parts.timing:
             return self._parts.timing.ring.stats()
-        dma = self._parts.machine.plan.dma
+        dma = self._parts.machine.memory.plan.dma
         return DmaStats(count=dma.count, size_bytes=dma.size_bytes, total_bytes=dma.total_bytes)
 
 

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from detectors.assembly.datagram import DatagramLayout
 from detectors.config import Config, PvaSection
@@ -18,22 +18,22 @@ from detectors.workers.monitor.buffers import MonitorBuffers
 log = logging.getLogger(__name__)
 
 DRAIN_S: Final = 5.0
-"""How long outputs may take to finish before their memory is freed, s, before the log says so."""
+"""How long outputs may take to write what is queued before their memory is freed, s."""
 
-_OUTPUTS: Final = ("disk", "zmq")
-_OUTPUT_COUNTS: Final = ("offered", "written", "dropped", "disabled", "overwritten", "bytes", "errors")
-_POOL_COUNTS: Final = ("acquires", "returns", "collected", "misses", "exhausted", "overruns", "out_of_order", "wait_s")
+_COUNTS: Final[dict[type, tuple[str, ...]]] = {
+    OutputStats: ("offered", "written", "dropped", "disabled", "overwritten", "bytes", "errors"),
+    PoolStats: ("acquires", "returns", "collected", "misses", "exhausted", "overruns", "out_of_order", "wait_s"),
+}
 
-
-def add_outputs(past: OutputStats, now: OutputStats) -> OutputStats:
-    """Return an output's snapshot with the counts of those before it."""
-    return replace(now, **{name: getattr(past, name) + getattr(now, name) for name in _OUTPUT_COUNTS})
+T = TypeVar("T", OutputStats, PoolStats)
 
 
-def add_pools(past: PoolStats, now: PoolStats) -> PoolStats:
-    """Return a pool's snapshot with the counts of those before it."""
-    counts = {name: getattr(past, name) + getattr(now, name) for name in _POOL_COUNTS}
-    return replace(now, high_water=max(past.high_water, now.high_water), **counts)
+def add_counts(past: T, now: T) -> T:
+    """Return the snapshot of an output or a pool with the counts of those before it."""
+    counts = {name: getattr(past, name) + getattr(now, name) for name in _COUNTS[type(now)]}
+    if isinstance(past, PoolStats) and isinstance(now, PoolStats):
+        counts["high_water"] = max(past.high_water, now.high_water)
+    return replace(now, **counts)
 
 
 def side_by_side(pools: Sequence[PoolStats]) -> PoolStats:
@@ -41,7 +41,7 @@ def side_by_side(pools: Sequence[PoolStats]) -> PoolStats:
     total = PoolStats()
     for pool in pools:
         total = replace(
-            add_pools(total, pool),
+            add_counts(total, pool),
             count=total.count + pool.count,
             size_bytes=max(total.size_bytes, pool.size_bytes),
             total_bytes=total.total_bytes + pool.total_bytes,
@@ -65,15 +65,19 @@ class BufferStore:
         self._commands = threading.RLock()
         self._root: Path | None = None
         self._enabled: dict[str, bool] = {}
-        self._past = {name: OutputStats() for name in _OUTPUTS}
-        self._past_pebble = self._past_transition = PoolStats()
+        self._past: dict[str, Any] = {
+            "disk": OutputStats(),
+            "zmq": OutputStats(),
+            "pebble": PoolStats(),
+            "transition": PoolStats(),
+        }
 
     # --- commands: any thread
 
     def set_output(self, output: str, enabled: bool) -> None:  # noqa: FBT001
         """Switch an output, now and whenever it is built again. Raises CommandError for one not configured."""
         with self._commands:
-            if output not in _OUTPUTS or (output == "disk" and self._config.disk is None):
+            if output not in ("disk", "zmq") or (output == "disk" and self._config.disk is None):
                 raise CommandError(f"output: found {output!r}, expected one of disk, zmq that the configuration has")
             self._enabled[output] = enabled
             if self.present:
@@ -103,56 +107,46 @@ class BufferStore:
                 self.present = buffers
         return buffers
 
-    def free(self, drain_s: float = DRAIN_S) -> None:
-        """Let the outputs finish, and free all."""
+    def free(self, drain_s: float) -> None:
+        """Let the outputs write what is queued, and free all."""
         buffers = self.present
         assert buffers is not None
         with self._commands:
-            transition = side_by_side([t.stats() for t in buffers.transitions])
             if not buffers.close(drain_s):
-                log.warning("the outputs took longer than %g s to finish", drain_s)
-            outputs = buffers.outputs.stats()
+                log.warning("the outputs took longer than %g s to finish: what was still queued is dropped", drain_s)
             with self._lock:
-                self._past = {name: add_outputs(self._past[name], outputs[name]) for name in _OUTPUTS}
-                self._past_pebble = add_pools(self._past_pebble, buffers.pebble.stats())
-                self._past_transition = add_pools(self._past_transition, transition)
+                self._past = self.stats()
                 self.present = None
 
     def restage(self, layout: DatagramLayout) -> MonitorBuffers:
         """Keep the records there are, and stage larger arrays from now on."""
         buffers = self.present
         assert buffers is not None
-        with self._commands:
-            staged = side_by_side([t.stats() for t in buffers.transitions])
-            with self._lock:
-                self._past_transition = add_pools(self._past_transition, staged)
-                buffers.restage(layout)
+        with self._commands, self._lock:
+            self._past = {**self._past, "transition": self.stats()["transition"]}
+            buffers.restage(layout)
         return buffers
 
-    # --- snapshots
+    # --- any thread that holds ``lock``
 
-    def outputs(self, buffers: MonitorBuffers | None) -> dict[str, OutputStats]:
-        """Return the outputs' snapshots, with what ``buffers``, the present ones, count. May wait for a disk."""
-        if buffers:
-            return buffers.outputs.stats()
+    def stats(self) -> dict[str, Any]:
+        """Return the snapshots of outputs and pools by their names in MonitorStatus, with the counts of those before."""
+        now = self._stats_of(self.present) if self.present else self._expected()
+        return {name: add_counts(past, now[name]) for name, past in self._past.items()}
+
+    @staticmethod
+    def _stats_of(buffers: MonitorBuffers) -> dict[str, Any]:
+        transition = side_by_side([t.stats() for t in buffers.transitions])
+        return {**buffers.outputs.stats(), "pebble": buffers.pebble.stats(), "transition": transition}
+
+    def _expected(self) -> dict[str, Any]:
+        """Return the snapshots while there are no buffers: the outputs as they will be."""
         disk, enabled = self._config.disk, self._enabled
-        zmq = OutputStats("zmq", enabled=enabled.get("zmq", self._config.zmq.enabled))
-        if disk is None:
-            return {"disk": OutputStats(), "zmq": zmq}
-        folder = (self._root or disk.folder) / self._config.detector_of(self._source)
-        return {
-            "disk": OutputStats("disk", enabled=enabled.get("disk", disk.enabled), folder=str(folder)),
-            "zmq": zmq,
+        outputs = {
+            "disk": OutputStats(),
+            "zmq": OutputStats("zmq", enabled=enabled.get("zmq", self._config.zmq.enabled)),
         }
-
-    def with_past(self, outputs: dict[str, OutputStats]) -> dict[str, OutputStats]:
-        """Return the outputs' snapshots with the counts of those before them."""
-        return {name: add_outputs(self._past[name], outputs[name]) for name in _OUTPUTS}
-
-    def pools(self) -> tuple[PoolStats, PoolStats]:
-        """Return the snapshots of the pebble and of the transition pools, with the counts of those before them."""
-        pebble = transition = PoolStats()
-        if self.present:
-            pebble = self.present.pebble.stats()
-            transition = side_by_side([t.stats() for t in self.present.transitions])
-        return add_pools(self._past_pebble, pebble), add_pools(self._past_transition, transition)
+        if disk:
+            folder = (self._root or disk.folder) / self._config.detector_of(self._source)
+            outputs["disk"] = OutputStats("disk", enabled=enabled.get("disk", disk.enabled), folder=str(folder))
+        return {**outputs, "pebble": PoolStats(), "transition": PoolStats()}

@@ -298,7 +298,7 @@ class World(RuleBasedStateMachine):
     @invariant()
     def there_are_pools_only_while_configured(self) -> None:
         assert self.pools is None or self.machine.state is not RunState.UNCONFIGURED
-        assert self.machine.layout == self.pools
+        assert self.machine.memory.layout == self.pools
         assert self.machine.is_open == self.accepting
 
     def teardown(self) -> None:

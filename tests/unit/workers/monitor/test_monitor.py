@@ -513,6 +513,22 @@ def test_a_payload_that_cannot_be_planned_pauses_until_it_changes(rig: Callable[
     assert (status.state, status.updates.match) == ("Receiving", 1)
 
 
+def test_a_payload_that_changes_while_another_pv_is_away_is_planned_when_that_returns(
+    rig: Callable[..., MonitorRig],
+) -> None:
+    r = rig(pvs=2)
+    r.up()
+    r.sources[1].disconnect()
+    meanwhile(r, lambda: r.sources[0].connect("uint8", (2, 2)))
+    assert (r.status.state, "F1: has not connected" in r.status.message) == ("Paused", True)
+    assert r.sources[1].connect() == ""
+    status = r.step()
+    assert (status.payload_bytes, status.updates.replans) == (4 + 64, 1)
+    assert [source.send(1) for source in r.sources] == [True, True]
+    status = r.step()
+    assert (status.state, status.updates.placed) == ("Receiving", 1)
+
+
 def test_a_payload_larger_than_a_slot_given_by_hand_is_truncated(rig: Callable[..., MonitorRig]) -> None:
     r = rig(top='[pools]\npebbleBufSize = "12 KiB"')
     r.up()

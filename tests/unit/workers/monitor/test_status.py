@@ -5,7 +5,7 @@ import pytest
 
 from detectors.stats import OutputStats, PoolStats, UpdateStats
 from detectors.workers.monitor.status import STALLED_NS, activity
-from detectors.workers.monitor.store import add_outputs, add_pools, side_by_side
+from detectors.workers.monitor.store import add_counts, side_by_side
 from detectors.workers.monitor.tally import Tally
 
 S = 1_000_000_000
@@ -33,10 +33,10 @@ def test_silence_is_a_fault_only_when_something_is_due(
 def test_counts_go_on_over_what_is_made_anew() -> None:
     past = OutputStats("disk", offered=10, written=7, dropped=3, bytes=70, queued=0, folder="/old")
     now = OutputStats("disk", offered=5, written=4, queued=1, bytes=40, folder="/new")
-    total = add_outputs(past, now)
+    total = add_counts(past, now)
     assert (total.offered, total.written, total.dropped, total.queued, total.folder) == (15, 11, 3, 1, "/new")
     assert total.offered == total.written + total.dropped + total.disabled + total.queued
-    pools = add_pools(
+    pools = add_counts(
         PoolStats(count=8, acquires=5, returns=5, high_water=4),
         PoolStats(count=4, acquires=3, returns=1, in_use=2, high_water=2),
     )
