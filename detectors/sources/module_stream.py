@@ -71,21 +71,22 @@ class ModuleStream(Protocol):
         ...
 
 
-class _Sockets:
-    """One SUB socket a module, so that it is known whose a message is."""
+class Subscriptions:
+    """One socket an address (a module), so that it is known whose a message is. Raises HostError for a bad address."""
 
-    def __init__(self, addresses: Sequence[str], high_water_mark: int) -> None:
+    def __init__(self, addresses: Sequence[str], high_water_mark: int, kind: int = zmq.SUB) -> None:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._poller = zmq.Poller()
         self._module_of: dict[zmq.Socket[bytes], int] = {}
         for module, address in enumerate(addresses):
-            socket = self._context.socket(zmq.SUB)
+            socket = self._context.socket(kind)
             socket.rcvhwm = high_water_mark
             socket.linger = 0
             socket.reconnect_ivl, socket.reconnect_ivl_max = _RECONNECT_MS, _RECONNECT_MAX_MS
             if address.startswith("tcp:"):
                 socket.heartbeat_ivl, socket.heartbeat_timeout = _HEARTBEAT_MS, 3 * _HEARTBEAT_MS
-            socket.subscribe(b"")
+            if kind == zmq.SUB:
+                socket.subscribe(b"")
             try:
                 socket.connect(address)
             except zmq.ZMQError as error:
@@ -109,7 +110,14 @@ class _Sockets:
                 except zmq.Again:
                     ready.remove((module, socket))
 
+    def receive_one(self, timeout_s: float) -> list[memoryview] | None:
+        """Return one message, whoever sent it, waiting up to ``timeout_s``; None when there is none."""
+        for socket, _ in self._poller.poll(int(timeout_s * 1000)):
+            return [part.buffer for part in socket.recv_multipart(copy=False)]
+        return None
+
     def close(self) -> None:
+        """Close the sockets. Idempotent."""
         self._context.destroy(linger=0)
 
 
@@ -173,7 +181,7 @@ class LocalModules:
         self._readers = tuple(LocalModule(segment, data_bytes) for segment in segments)
         self.malformed = 0
         self.exhausted = 0
-        self._sockets = _Sockets(notify, _NOTIFICATIONS_HWM)
+        self._sockets = Subscriptions(notify, _NOTIFICATIONS_HWM)
 
     @property
     def readers(self) -> tuple[LocalModule, ...]:
@@ -210,7 +218,7 @@ class RemoteModule:
         self._expected = expected
         self._frames: OrderedDict[int, PebbleLease] = OrderedDict()  # by slot, oldest first
 
-    def put(self, parts: list[bytes | memoryview]) -> int:
+    def put(self, parts: Sequence[bytes | memoryview]) -> int:
         """Take in the message of one frame, and return its pulse_id. Raises WireError, PoolExhaustedError."""
         head, pixels = parse_module_message(parts, self._pebble.shape.data_bytes, self._expected)
         slot = self._pebble.layout.slot_of(head.pulse_id)
@@ -265,7 +273,7 @@ class RemoteModules:
             for _ in addresses
         )
         try:
-            self._sockets = _Sockets(addresses, high_water_mark)
+            self._sockets = Subscriptions(addresses, high_water_mark)
         except HostError:
             for reader in self.readers:
                 reader.close()
@@ -295,7 +303,7 @@ class RemoteModules:
         for reader in self.readers:
             reader.close()
 
-    def _take(self, reader: RemoteModule, parts: list[bytes | memoryview]) -> int | None:
+    def _take(self, reader: RemoteModule, parts: Sequence[bytes | memoryview]) -> int | None:
         try:
             return reader.put(parts)
         except WireError:

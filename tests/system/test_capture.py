@@ -14,8 +14,9 @@ import zmq
 from detectors.errors import CommandError
 from detectors.stats import CaptureStatus
 from tests.support.balance import imbalance
+from tests.support.fake_module import FakeModule
 from tests.support.process import WorkerProcess
-from tests.system.test_stream import CONFIG, Module, expected
+from tests.system.test_stream import CONFIG, expected
 
 assert hdf5plugin.FILTERS  # imported for the filters that it registers
 
@@ -31,7 +32,7 @@ class Bench(WorkerProcess):
         stack.enter_context(self.ready())
         self.context = zmq.Context()
         stack.callback(self.context.destroy, linger=0)
-        self.modules = [Module(self.runtime, m, self.context) for m in (0, 1)]
+        self.modules = [FakeModule(self.runtime, m, self.context) for m in (0, 1)]
         for module in self.modules:
             stack.callback(module.close)
             module.wait_for_subscriber(module.notify)

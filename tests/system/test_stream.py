@@ -13,19 +13,16 @@ import pytest
 import zmq
 
 from detectors.config import parse_config
-from detectors.frame import MODULE_FRAME, FrameHead, RecordShape
-from detectors.pools.pebble import Pebble
-from detectors.pools.segment import least_slot_bytes
 from detectors.runtime import Runtime
 from detectors.stats import StreamStatus
 from detectors.wire.array10 import decode_image
 from detectors.workers.control import request
 from sim.pattern import frame_pattern
 from tests.support.balance import imbalance
+from tests.support.fake_module import FakeModule
 from tests.support.process import WorkerProcess
 
 ROWS, COLS = 64, 128
-SLOTS = 16
 CONFIG = """
 [detector]
 name = "JF"
@@ -53,42 +50,6 @@ high_water_mark = 4
 """
 
 
-class Module:
-    """A module's worker, as the assembler sees it: a pebble and notifications, or a stream."""
-
-    def __init__(self, runtime: Runtime, number: int, context: zmq.Context) -> None:
-        self.number = number
-        name = f"udp.M{number:02}"
-        shape = RecordShape(ROWS * COLS * 2)
-        runtime.make_folder()
-        self.pebble = Pebble(runtime.shm(name), shape, count=SLOTS, slot_bytes=least_slot_bytes(shape))
-        self.notify = context.socket(zmq.XPUB)
-        self.notify.bind(runtime.notify(name))
-        self.frames = context.socket(zmq.XPUB)
-        self.frames.bind(runtime.frames(name))
-
-    def wait_for_subscriber(self, socket: zmq.Socket) -> None:
-        assert socket.poll(5000)
-        assert socket.recv()[:1] == b"\1"
-
-    def send(self, pulse_id: int, *, notify: bool = True) -> None:
-        pixels = frame_pattern(pulse_id, self.number, (ROWS, COLS), "uint16")
-        loan = self.pebble.claim(pulse_id)
-        loan.data[:] = pixels.reshape(-1).view(np.uint8)
-        loan.freeze(FrameHead(pulse_id, pulse_id + 5, 1, 4, self.number, expected_packets=4)).close()
-        if notify:
-            self.notify.send(pulse_id.to_bytes(8, "little"))
-
-    def publish(self, pulse_id: int) -> None:
-        head = np.array([(pulse_id, pulse_id + 5, 1, 4, self.number)], MODULE_FRAME)
-        self.frames.send_multipart([head.tobytes(), frame_pattern(pulse_id, self.number, (ROWS, COLS), "uint16")])
-
-    def close(self) -> None:
-        self.pebble.close()
-        self.notify.close(linger=0)
-        self.frames.close(linger=0)
-
-
 class Bench(WorkerProcess):
     """A running assembler and everything around it."""
 
@@ -105,8 +66,8 @@ class Bench(WorkerProcess):
         self.context = zmq.Context()
         stack.callback(self.context.destroy, linger=0)
 
-    def module(self, number: int, stack: ExitStack) -> Module:
-        module = Module(self.runtime, number, self.context)
+    def module(self, number: int, stack: ExitStack) -> FakeModule:
+        module = FakeModule(self.runtime, number, self.context)
         stack.callback(module.close)
         return module
 

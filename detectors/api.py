@@ -1,0 +1,39 @@
+"""What a user's script may import. The rest of the package may change from version to version.
+
+docs/api.md shows each of them at work.
+"""
+
+from detectors.buffer.reader import BufferReader, Frame, Image
+from detectors.config import Config, load_config
+from detectors.errors import PebbleDaqError
+from detectors.frame import Damage, FrameHead
+from detectors.image_head import ImageHead
+from detectors.live import ImageStream, LiveFrames, LiveImages, ModuleStream
+from detectors.pools.buffer_pool import BufferPool, PooledBuffer
+from detectors.pools.buffer_pool import Lease as BufferLease
+from detectors.pools.pool import Loaned, Pool
+from detectors.verify import verify
+from detectors.wire.array10 import ImageHeader
+
+__all__ = [
+    "BufferLease",
+    "BufferPool",
+    "BufferReader",
+    "Config",
+    "Damage",
+    "Frame",
+    "FrameHead",
+    "Image",
+    "ImageHead",
+    "ImageHeader",
+    "ImageStream",
+    "LiveFrames",
+    "LiveImages",
+    "Loaned",
+    "ModuleStream",
+    "PebbleDaqError",
+    "Pool",
+    "PooledBuffer",
+    "load_config",
+    "verify",
+]

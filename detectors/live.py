@@ -1,0 +1,257 @@
+"""Live data for scripts: iterators over frames and images, of this host's shared memory and of streams."""
+
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, Generic, Literal, Self, TypeVar
+
+import numpy as np
+import zmq
+
+from detectors.assembly.sync import Matched
+from detectors.config import Config, StreamSection, load_config
+from detectors.errors import CapacityError, ConfigError, WireError
+from detectors.frame import FrameHead
+from detectors.image_head import ImageHead
+from detectors.outputs.outputs import worker_name
+from detectors.runtime import Runtime
+from detectors.sources.module_stream import LocalModules, Subscriptions
+from detectors.wire.array10 import ImageHeader, decode_image
+from detectors.wire.module_message import parse_module_message
+from detectors.workers.gather import Gatherer
+
+T = TypeVar("T")
+
+_LOOK_S: Final = 0.1
+"""How soon ``stop`` is noticed, s."""
+
+_QUEUE: Final = 100
+"""Messages that wait in a client."""
+
+
+class Live(ABC, Generic[T]):
+    """An iterator that ends when nothing came for ``timeout_s`` (None: never), or when ``stop`` is set. For one thread."""
+
+    def __init__(self, timeout_s: float | None, stop: threading.Event | None) -> None:
+        self._timeout_s = float("inf") if timeout_s is None else timeout_s
+        self._stop = stop or threading.Event()
+        self.missed = 0
+        """Frames or images that could not be had: overwritten before they were read, or malformed."""
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> T:
+        deadline = time.monotonic() + self._timeout_s
+        while not self._stop.is_set():
+            left_s = deadline - time.monotonic()
+            item = self._take(max(0.0, min(_LOOK_S, left_s)))
+            if item is not None:
+                return item
+            if left_s <= 0:
+                break
+        raise StopIteration
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @abstractmethod
+    def _take(self, timeout_s: float) -> T | None:
+        """Return the next item; None when there was none within ``timeout_s``, or when it was missed."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Free sockets and memory. Arrays given out stay good. Idempotent."""
+
+
+class LiveFrames(Live[tuple[FrameHead, np.ndarray]]):
+    """Frames of one module of this host, straight from its shared memory, from now on.
+
+    ``config`` is the server's configuration or the path of its file, ``module`` the name of a source in it. Each frame is
+    copied once, into an array of its own, or into ``out`` when that is given: the next frame then overwrites it. A frame
+    that its module overwrites meanwhile is never given out; it is counted as missed. Waits for a module that is not
+    running. Raises ConfigError for an unknown module; while iterating, CapacityError when ``out`` does not fit.
+    """
+
+    def __init__(
+        self,
+        config: Config | Path | str,
+        module: str,
+        *,
+        out: np.ndarray | None = None,
+        timeout_s: float | None = None,
+        stop: threading.Event | None = None,
+    ) -> None:
+        super().__init__(timeout_s, stop)
+        config = _loaded(config)
+        sources = {source.name: source for source in (*config.udp, *config.pva)}
+        if module not in sources:
+            raise ConfigError(f"module: found {module!r}, expected one of {', '.join(sources)}")
+        runtime, worker = Runtime(config.detector.prefix), worker_name(sources[module])
+        self._modules = LocalModules([runtime.notify(worker)], [runtime.shm(worker)], None)
+        self._module = self._modules.readers[0]
+        self._out = out
+        self._pulses: deque[int] = deque()
+
+    @property
+    def problem(self) -> str:
+        """Why frames cannot be read; empty when they can."""
+        return self._module.problem
+
+    def _take(self, timeout_s: float) -> tuple[FrameHead, np.ndarray] | None:
+        if not self._pulses:
+            self._pulses.extend(pulse_id for _, pulse_id in self._modules.poll(timeout_s))
+        while self._pulses:
+            pulse_id = self._pulses.popleft()
+            info = self._module.info()
+            if info:
+                data = _room(self._out, tuple(info["shape"]), info["dtype"])
+                head = self._module.read(pulse_id, data.reshape(-1).view(np.uint8))
+                if head:
+                    return head, data
+            self.missed += 1
+        return None
+
+    def close(self) -> None:
+        """Free sockets and memory. Arrays given out stay good. Idempotent."""
+        self._modules.close()
+
+
+class LiveImages(Live[tuple[ImageHead, np.ndarray]]):
+    """Images of this host's modules, put together from their shared memory, from now on.
+
+    As ``LiveFrames``; the section ``[stream]`` of the configuration says how modules are put in step. ``missed`` are images
+    of which a frame was overwritten; a module that is silent for ``missing_after_s`` is left out, as zeros.
+    """
+
+    def __init__(
+        self,
+        config: Config | Path | str,
+        *,
+        out: np.ndarray | None = None,
+        timeout_s: float | None = None,
+        stop: threading.Event | None = None,
+    ) -> None:
+        super().__init__(timeout_s, stop)
+        config = _loaded(config)
+        rules = (config.stream or StreamSection()).model_copy(update={"remote": ()})
+        self._gatherer = Gatherer(config, Runtime(config.detector.prefix), rules)
+        self._gatherer.open()
+        self._out = out
+        self._matched: Iterator[Matched] = iter(())
+
+    @property
+    def problem(self) -> str:
+        """Why there are no images; empty when there are."""
+        return self._gatherer.state()[1]
+
+    def _take(self, timeout_s: float) -> tuple[ImageHead, np.ndarray] | None:
+        matched = next(self._matched, None)
+        if matched is None:
+            self._matched = self._gatherer.step(timeout_s)
+            matched = next(self._matched, None)
+        if matched is None:
+            return None
+        assembler = self._gatherer.assembler
+        if assembler is not None:
+            data = _room(self._out, assembler.shape, assembler.layout.dtype)
+            header = self._gatherer.assemble(matched, data.reshape(-1).view(np.uint8))
+            if header:
+                return header.head, data
+        self.missed += 1
+        return None
+
+    def close(self) -> None:
+        """Free sockets and memory. Arrays given out stay good. Idempotent."""
+        self._gatherer.close()
+
+
+class ModuleStream(Live[tuple[FrameHead, np.ndarray]]):
+    """Frames of one module from its ZMQ stream, on any host. ``shape`` and ``dtype`` are those of its frames.
+
+    Of the head only the documented 40 bytes are known; the arrays are read-only. A client that is too slow sees gaps in
+    pulse_id, which do not count as missed. Raises HostError for an address that cannot be used.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        shape: tuple[int, ...],
+        dtype: str,
+        *,
+        timeout_s: float | None = None,
+        stop: threading.Event | None = None,
+    ) -> None:
+        super().__init__(timeout_s, stop)
+        self._shape, self._dtype = shape, np.dtype(dtype).newbyteorder("<")
+        self._sockets = Subscriptions([address], _QUEUE)
+
+    def _take(self, timeout_s: float) -> tuple[FrameHead, np.ndarray] | None:
+        parts = self._sockets.receive_one(timeout_s)
+        if parts is None:
+            return None
+        try:
+            head, data = parse_module_message(parts, int(np.prod(self._shape)) * self._dtype.itemsize)
+        except WireError:
+            self.missed += 1
+            return None
+        return head, data.view(self._dtype).reshape(self._shape)
+
+    def close(self) -> None:
+        """Close the socket. Idempotent."""
+        self._sockets.close()
+
+
+class ImageStream(Live[tuple[ImageHeader, np.ndarray | None]]):
+    """Images from an Array-1.0 stream, on any host: header and pixels, None for a header without pixels.
+
+    ``kind`` is ``full`` (every image goes to one of its clients) or ``reduced`` (every header goes to all of them). The
+    arrays are read-only. Raises HostError for an address that cannot be used.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        kind: Literal["full", "reduced"] = "full",
+        *,
+        timeout_s: float | None = None,
+        stop: threading.Event | None = None,
+    ) -> None:
+        super().__init__(timeout_s, stop)
+        self._sockets = Subscriptions([address], _QUEUE, zmq.PULL if kind == "full" else zmq.SUB)
+
+    def _take(self, timeout_s: float) -> tuple[ImageHeader, np.ndarray | None] | None:
+        parts = self._sockets.receive_one(timeout_s)
+        if parts is None:
+            return None
+        try:
+            return decode_image(parts)
+        except WireError:
+            self.missed += 1
+            return None
+
+    def close(self) -> None:
+        """Close the socket. Idempotent."""
+        self._sockets.close()
+
+
+def _loaded(config: Config | Path | str) -> Config:
+    return config if isinstance(config, Config) else load_config(Path(config))
+
+
+def _room(out: np.ndarray | None, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    """Return memory for a frame or an image: ``out``, or an array of its own. Raises CapacityError when ``out`` does not fit."""
+    wanted = np.dtype(dtype).newbyteorder("<")
+    if out is None:
+        return np.empty(shape, wanted)
+    if out.shape != shape or out.dtype != wanted or not out.flags.c_contiguous or not out.flags.writeable:
+        raise CapacityError(
+            f"out: found {list(out.shape)} {out.dtype}, expected {list(shape)} {wanted}, contiguous and writable"
+        )
+    return out

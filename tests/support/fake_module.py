@@ -1,0 +1,62 @@
+"""A module's worker as those see it that take its frames: a pebble with notifications, and a stream."""
+
+import numpy as np
+import zmq
+
+from detectors.frame import FrameHead, RecordShape
+from detectors.pools.pebble import Pebble
+from detectors.pools.segment import least_slot_bytes
+from detectors.runtime import Runtime
+from sim.pattern import frame_pattern
+
+SLOTS = 16
+
+
+class FakeModule:
+    """Module ``number``, ``udp.M<number>`` of a configuration, with frames of the pattern."""
+
+    def __init__(
+        self, runtime: Runtime, number: int, context: zmq.Context, shape: tuple[int, int] = (64, 128), packets: int = 4
+    ) -> None:
+        self.number = number
+        self.shape = shape
+        self.packets = packets
+        name = f"udp.M{number:02}"
+        record = RecordShape(shape[0] * shape[1] * 2)
+        runtime.make_folder()
+        self.pebble = Pebble(
+            runtime.shm(name),
+            record,
+            count=SLOTS,
+            slot_bytes=least_slot_bytes(record),
+            info={"dtype": "uint16", "shape": list(shape)},
+        )
+        self.notify = context.socket(zmq.XPUB)
+        self.notify.bind(runtime.notify(name))
+        self.frames = context.socket(zmq.XPUB)
+        self.frames.bind(runtime.frames(name))
+
+    def head(self, pulse_id: int) -> FrameHead:
+        return FrameHead(pulse_id, pulse_id + 5, 1, self.packets, self.number, expected_packets=self.packets)
+
+    def pixels(self, pulse_id: int) -> np.ndarray:
+        return frame_pattern(pulse_id, self.number, self.shape, "uint16")
+
+    def wait_for_subscriber(self, socket: zmq.Socket) -> None:
+        assert socket.poll(5000)
+        assert socket.recv()[:1] == b"\1"
+
+    def send(self, pulse_id: int, *, notify: bool = True) -> None:
+        loan = self.pebble.claim(pulse_id)
+        loan.data[:] = self.pixels(pulse_id).reshape(-1).view(np.uint8)
+        loan.freeze(self.head(pulse_id)).close()
+        if notify:
+            self.notify.send(pulse_id.to_bytes(8, "little"))
+
+    def publish(self, pulse_id: int) -> None:
+        self.frames.send_multipart([self.head(pulse_id).module_frame, self.pixels(pulse_id)])
+
+    def close(self) -> None:
+        self.pebble.close()
+        self.notify.close(linger=0)
+        self.frames.close(linger=0)
