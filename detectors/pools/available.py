@@ -13,7 +13,7 @@ _PROC: Final = Path("/proc")
 def mem_available(proc: Path = _PROC, cgroups: Path = _CGROUPS) -> int:
     """Return the bytes that can be allocated without swapping: MemAvailable, or the room in the own cgroup if less.
 
-    Raises HostError when the kernel does not tell.
+    Raises HostError when the kernel does not report it.
     """
     for line in (proc / "meminfo").read_text(encoding="ascii").splitlines():
         if line.startswith("MemAvailable:"):
@@ -41,7 +41,7 @@ def _cgroup_rooms(proc: Path, cgroups: Path) -> Iterable[int]:
             limit = int((folder / "memory.max").read_text(encoding="ascii"))
             used = int((folder / "memory.current").read_text(encoding="ascii"))
             stat = dict(line.split() for line in (folder / "memory.stat").read_text(encoding="ascii").splitlines())
-        except (OSError, ValueError):  # no such file at the root; "max" is no limit
+        except (OSError, ValueError):  # no such file at the root; "max" means unlimited
             continue
-        # File pages that nobody has used lately are given up before anything fails.
+        # The kernel drops file pages that were not used lately before anything fails.
         yield max(0, limit - used + int(stat.get("inactive_file", 0)))

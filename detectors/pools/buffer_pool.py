@@ -139,7 +139,7 @@ class Lease(Hold):
 class BufferPool(Lender[PooledBuffer]):
     """``count`` page-aligned buffers of ``capacity`` bytes, faulted at start. Thread-safe.
 
-    With ``checked`` a sentinel behind each buffer is looked at when the slot comes back. Raises SizingError for a count
+    With ``checked`` a sentinel behind each buffer is checked when the slot is returned. Raises SizingError for a count
     or capacity below 1, HostError when there is too little memory. The memory goes with the last buffer or lease.
     """
 

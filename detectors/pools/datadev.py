@@ -1,4 +1,4 @@
-"""The receive ring of a PGP card, as its driver tells in ``/proc/datadev_N``; no card is the normal case.
+"""The receive ring of a PGP card, as its driver reports it in ``/proc/datadev_N``; most hosts have no card.
 
 Source: ``Dma_SeqShow`` of aes-stream-drivers. The heading of the section has changed between versions, its lines have not::
 
@@ -25,7 +25,7 @@ class DriverRing:
 
 
 def parse_datadev(text: str, path: str) -> DriverRing | None:
-    """Return the receive ring in the driver's text; None when it is not told there, or empty."""
+    """Return the receive ring in the driver's text; None when it is missing there, or empty."""
     section = ""
     found: dict[str, int] = {}
     for line in text.splitlines():

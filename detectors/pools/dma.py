@@ -29,7 +29,7 @@ class DmaBuffer(Hold):
 
     @property
     def view(self) -> memoryview:
-        """The bytes that came, read-only."""
+        """The bytes received, read-only."""
         self.check()
         return self._view
 
@@ -41,7 +41,7 @@ class DmaBuffer(Hold):
 class DmaRing:
     """A ring between one producer and one consumer thread.
 
-    The next buffer is always the one behind the last; while it is not released the ring is full, and what comes is lost
+    The next buffer is always the one behind the last; while it is not released the ring is full, and each push is lost
     and counted. With ``checked`` a sentinel ends every buffer. Raises SizingError for a count or size below 1,
     HostError when there is too little memory.
     """

@@ -20,7 +20,7 @@ _kept = 0
 def tune_heap(options: Mapping[int, int]) -> bool:
     """Set options of the heap for the whole process; False where there is no ``mallopt``, or it refuses.
 
-    Of several who set how much freed memory is kept (TRIM_THRESHOLD) the one who wants most gets it.
+    When several callers set how much freed memory is kept (TRIM_THRESHOLD), the largest holds.
     """
     global _kept  # noqa: PLW0603  there is one heap
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)

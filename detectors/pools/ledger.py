@@ -1,8 +1,8 @@
 """Who holds which slot: the bookkeeping of every pool.
 
 A slot is free, loaned to one holder who may write, or leased to ``n`` holders who may read; each holder is a ``Hold``
-object. The ledger counts, keeps the order of claims, and lets threads and tasks wait for a slot: whoever returns one
-hands it to the longest waiter.
+object. The ledger counts, keeps the order of claims, and lets threads and tasks wait for a slot: each slot returned
+goes to the longest waiter.
 """
 
 import asyncio
@@ -175,7 +175,7 @@ class Ledger(_ReapingLock):
         return waiter.slot
 
     def take_free(self, want: int) -> bool:
-        """Take ``want`` for one new Hold if it is free now. If not, that is no miss: the caller can do without."""
+        """Take ``want`` for one new Hold if it is free now. If not, that is not counted as a miss: the caller can do without."""
         with self:
             return self._grant(want) is not None
 

@@ -255,6 +255,7 @@ class Pebble:
         info: dict[str, Any] | None = None,
     ) -> None:
         self.layout = SegmentLayout(shape, count, slot_bytes, pulse_id_step, info or {})
+        self.shape, self.count = shape, count
         nbytes = self.layout.nbytes
         self.region = Region.shared(region_path, nbytes) if region_path else Region.anonymous(nbytes)
         self.layout.write(self.region.array, os.getpid())
@@ -264,16 +265,6 @@ class Pebble:
             intact = Sentinels(slots, count, slot_bytes, L1_SENTINEL).intact
         self._memory: _Slots | None = _Slots(self.region, self.layout)
         self._ledger = Ledger("pebble", count, size_bytes=slot_bytes, by_slot=True, limit=count - 1, intact=intact)
-
-    @property
-    def shape(self) -> RecordShape:
-        """Shape of a record."""
-        return self.layout.shape
-
-    @property
-    def count(self) -> int:
-        """Slots in all."""
-        return self.layout.count
 
     def claim(self, pulse_id: int, timeout_s: float = 0.0) -> PebbleLoan:
         """Return the slot of a pulse, waiting up to ``timeout_s`` while it is leased or count - 1 slots are in use.

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from detectors.errors import CapacityError, UseAfterReleaseError
-from detectors.frame import RECORD_HEADER, Damage, FrameHead, RecordShape
+from detectors.frame import RECORD_HEADER, Damage, FrameHead
 from detectors.pools.fence import FENCE
 from detectors.pools.region import Region
 from detectors.pools.segment import ENTRY_BODY, SEGMENT_HEADER, SLOT_ENTRY, WORDS_PER_ENTRY, SegmentLayout
@@ -17,36 +17,20 @@ class PebbleReader:
 
     def __init__(self, region_path: Path) -> None:
         self._region = Region.attach(region_path)
-        self._layout, self.owner_pid = SegmentLayout.read(self._region.array, str(region_path))
-        start, count = self._layout.table_offset, self._layout.count
+        layout, self.owner_pid = SegmentLayout.read(self._region.array, str(region_path))
+        self._layout = layout
+        self.shape, self.count, self.pulse_id_step = layout.shape, layout.count, layout.pulse_id_step
+        self.info: dict[str, Any] = layout.info
+        """What the owner says about the detector: names, dtype, shape."""
+        start, count = layout.table_offset, layout.count
         table = self._region.view[start : start + count * SLOT_ENTRY.itemsize]
         self._seq = table.cast("Q")
         self._entries = [table[i * SLOT_ENTRY.itemsize + 8 : (i + 1) * SLOT_ENTRY.itemsize] for i in range(count)]
         self._header = self._region.array[: SEGMENT_HEADER.itemsize].view(SEGMENT_HEADER)
         self.overwritten = 0
-        """Reads that came too late: a newer frame was in the slot, or came into it while it was read."""
+        """Reads that came too late: a newer frame was in the slot, or was written into it during the read."""
         self.missing = 0
         """Reads of a pulse that was not in its slot, and had not been followed by a newer one."""
-
-    @property
-    def shape(self) -> RecordShape:
-        """Shape of a record."""
-        return self._layout.shape
-
-    @property
-    def count(self) -> int:
-        """Slots in all."""
-        return self._layout.count
-
-    @property
-    def pulse_id_step(self) -> int:
-        """Difference between the pulse ids of consecutive slots."""
-        return self._layout.pulse_id_step
-
-    @property
-    def info(self) -> dict[str, Any]:
-        """What the owner told of the detector: names, dtype, shape."""
-        return self._layout.info
 
     def replaced(self) -> bool:
         """Whether the owner has closed the pebble or has made another: attach anew."""
@@ -55,7 +39,8 @@ class PebbleReader:
     def read(self, pulse_id: int, out: np.ndarray | None) -> FrameHead | None:
         """Copy the pixels of a pulse into ``out`` (uint8[data_bytes]) and return what is known of the frame.
 
-        With ``out`` None no pixel is looked at. None when the slot does not hold that pulse, or was overwritten while it was read; ``out`` is then undefined.
+        With ``out`` None no pixel is read. None when the slot does not hold that pulse, or was overwritten while it was
+        read; ``out`` is then undefined.
         Raises CapacityError when ``out`` does not have data_bytes.
         """
         if self._region.closed:

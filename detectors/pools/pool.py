@@ -95,7 +95,7 @@ class Pool(Lender[Loaned[T]], Generic[T]):
     """``size`` objects from ``factory``, each passed to ``reset`` when it comes back. Thread-safe.
 
     A reset runs in the thread that releases, outside all locks. One that raises is counted in ``reset_errors`` and its
-    error goes to whoever released; the slot is free all the same. Loans keep the pool alive. Raises SizingError for a
+    error is raised by ``release``; the slot is free all the same. Loans keep the pool alive. Raises SizingError for a
     size below 1.
     """
 

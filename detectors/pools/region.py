@@ -32,7 +32,7 @@ def round_to_page(nbytes: int) -> int:
 class Region:
     """Memory of ``nbytes``, rounded up to whole pages. Use one of the class methods.
 
-    ``close`` lets go of it; the memory itself goes with the last view that somebody still holds.
+    ``close`` unmaps it; while views of it are still in use, the memory stays until the last of them is gone.
     """
 
     def __init__(self, memory: mmap.mmap, path: Path | None = None) -> None:

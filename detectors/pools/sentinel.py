@@ -1,4 +1,4 @@
-"""Checked mode: a known word in the last four bytes of every slot tells of whoever wrote past the end.
+"""Checked mode: a known word in the last four bytes of every slot shows that something wrote past the end.
 
 Source: the fill patterns of LCLS-II's pools.
 """

@@ -5,10 +5,10 @@ The rules, after the buffer allocation of LCLS-II's PvDetector:
 1. The DMA ring is ``cfgRxCount * cfgSize`` and holds at least one whole image, or the DMA engine would overrun.
 2. ``pebbleBufCount`` is the next power of two strictly above ``cfgRxCount``; given by hand, some power of two above it.
 3. ``pebbleBufSize`` is one record and its alignment room in whole pages; given by hand, at least that.
-4. Transition buffers are tied 1:1 to the pebble, each as large as the payload; neither can be set.
+4. Transition buffers are tied 1:1 to the pebble, each as large as the payload; the configuration refuses both settings.
 5. Slots begin on pages, with room for a sentinel.
 6. The sum is compared with what the host has before anything is allocated.
-7. Sizes are told in binary units: 128 x 84 MiB is 10.5 GiB.
+7. Sizes are shown in binary units: 128 x 84 MiB is 10.5 GiB.
 """
 
 import math
@@ -113,7 +113,7 @@ def next_power_of_two(above: int) -> int:
 
 
 def declared_payload(source: SourceSection) -> int | None:
-    """Return the bytes of one frame as the configuration tells them; None when it does not.
+    """Return the bytes of one frame as the configuration gives them; None when it does not.
 
     A PVA source's frame is that of all its PVs together.
     """
@@ -174,7 +174,7 @@ def plan_buffers(
 ) -> BufferPlan:
     """Return the buffers of one source of a configuration.
 
-    ``payload_bytes`` overrides what the configuration tells of it. Raises SizingError as ``plan_source`` does.
+    ``payload_bytes`` overrides what the configuration says. Raises SizingError as ``plan_source`` does.
     """
     payload = declared_payload(source) if payload_bytes is None else payload_bytes
     timing = config.timing is not None
@@ -206,7 +206,7 @@ def _dma(dma: DmaSection, *, driver: DriverRing | None, is_udp: bool, timing: bo
     if driver is not None:
         count, size = driver.count, driver.size
         component, set_by = "PGP kernel driver", driver.path
-        why = f"{count} and {size_text(size)}: cfgRxCount and cfgSize of the card, as {set_by} tells"
+        why = f"{count} and {size_text(size)}: cfgRxCount and cfgSize of the card, from {set_by}"
     else:
         count, size = dma.cfg_rx_count, int(dma.cfg_size)
         component = "Socket buffer, kernel" if is_udp else "DMA ring, simulated"

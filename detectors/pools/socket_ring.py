@@ -27,7 +27,7 @@ class SocketRing:
 
     The kernel accounts for a packet about twice its length and doubles the size asked for, so that ``count * size``
     bytes of packets fit, as long as they are not small. A buffer above net.core.rmem_max needs CAP_NET_ADMIN; without,
-    the kernel grants less and does not say so: compare ``granted_bytes`` with ``total_bytes``, or ask ``shortfall``.
+    the kernel silently grants less: see ``shortfall``.
     """
 
     def __init__(self, sock: socket.socket, count: int, size: int) -> None:
@@ -41,33 +41,24 @@ class SocketRing:
             sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, asked)
         except PermissionError:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, asked)
-        self._granted = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2
+        self.granted_bytes = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2
         self._lock = threading.Lock()
         self._high_water = 0
         self._in_use = 0
-        self._dropped = 0
+        self.dropped = 0
+        """Packets that the kernel dropped at this socket, as of the last ``sample``."""
         self._last_drops = 0
         self.sample()
-
-    @property
-    def granted_bytes(self) -> int:
-        """Bytes that the kernel gave."""
-        return self._granted
-
-    @property
-    def dropped(self) -> int:
-        """Packets that the kernel dropped at this socket, as of the last ``sample``."""
-        return self._dropped
 
     def shortfall(self) -> str:
         """Return one line on what to do about a buffer smaller than asked for; empty when it is not."""
         asked = self._count * self._size
-        if self._granted >= asked:
+        if self.granted_bytes >= asked:
             return ""
         if asked > _MOST:
             return f"socket buffer: asked for {asked:,} bytes, the kernel allows {_MOST:,}; lower cfgRxCount or cfgSize"
         return (
-            f"socket buffer: asked for {asked:,} bytes, granted {self._granted:,}: packets will be lost in bursts; "
+            f"socket buffer: asked for {asked:,} bytes, granted {self.granted_bytes:,}: packets will be lost in bursts; "
             f"type: sysctl -w net.core.rmem_max={asked}, or give the program CAP_NET_ADMIN"
         )
 
@@ -75,9 +66,9 @@ class SocketRing:
         """Take over the kernel's drop count of this socket: 32 bits, and it wraps."""
         with self._lock:
             step = raw - self._last_drops & 0xFFFFFFFF
-            # A count older than the last one, from a packet that was queued before it was read, is no step of 2**32.
+            # A count older than the last one, from a packet that was queued before it was read, is not a step of 2**32.
             if step < 1 << 31:
-                self._dropped += step
+                self.dropped += step
                 self._last_drops = raw
 
     def sample(self) -> int:
@@ -98,8 +89,8 @@ class SocketRing:
             count=self._count,
             size_bytes=self._size,
             total_bytes=self._count * self._size,
-            granted_bytes=self._granted,
+            granted_bytes=self.granted_bytes,
             in_use=self._in_use,
             high_water=self._high_water,
-            overruns=self._dropped,
+            overruns=self.dropped,
         )
