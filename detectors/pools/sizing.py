@@ -28,7 +28,6 @@ from detectors.pools.segment import SLOT_ENTRY, least_slot_bytes
 
 UNKNOWN: Final = "unknown until the PV is connected; give its dtype and shape to plan it now"
 
-
 PROCESS_BYTES: Final = 56 << 20
 """Memory of a worker's process beside its buffers: interpreter and libraries, bytes.
 
@@ -39,12 +38,10 @@ direct client, 57 MiB for a receiver. p4p's client keeps about five images more 
 
 @dataclass(frozen=True, slots=True)
 class BufferSize:
-    """One kind of buffers. ``size_bytes`` and ``total_bytes`` are 0 while the payload is unknown."""
+    """One kind of buffers. ``size_bytes`` is 0 while the payload is unknown."""
 
     count: int
     size_bytes: int
-    total_bytes: int
-    """count * size_bytes."""
     memory_bytes: int
     """What it takes in memory: slots in whole pages, and for the pebble its slot table; 0 when it is not made."""
     component: str
@@ -56,6 +53,11 @@ class BufferSize:
     notes: str = ""
     in_process: bool = True
     """Whether it is memory of the worker's process; a socket buffer and a card's ring are the kernel's."""
+
+    @property
+    def total_bytes(self) -> int:
+        """Bytes of all buffers; 0 while the payload is unknown."""
+        return self.count * self.size_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +160,6 @@ def plan_source(
     pebble = BufferSize(
         count=count,
         size_bytes=slot,
-        total_bytes=count * slot,
         memory_bytes=_pebble_memory(count, slot),
         component="Pebble, shared memory",
         set_by="pebbleBufCount and pebbleBufSize",
@@ -215,7 +216,6 @@ def _dma(dma: DmaSection, *, driver: DriverRing | None, is_udp: bool, timing: bo
     return BufferSize(
         count=count,
         size_bytes=size,
-        total_bytes=count * size,
         memory_bytes=count * (size if is_udp or driver else slot_bytes(size, checked=False)) if is_made else 0,
         component=component,
         set_by=set_by,
@@ -282,7 +282,6 @@ def _transition(count: int, payload_bytes: int | None, *, checked: bool) -> Buff
     return BufferSize(
         count=count,
         size_bytes=size,
-        total_bytes=count * size,
         memory_bytes=count * slot_bytes(size, checked=checked) if size else 0,
         component="PvMonitor",
         set_by="Tied to pebbleBufCount",
