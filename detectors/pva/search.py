@@ -53,7 +53,14 @@ class Searcher:
             if left <= 0:
                 return None
             for key, _ in self._selector.select(min(left, _TICK_S)):
-                found = self._from_udp() if key.fileobj is self._udp else self._from_name_server(key.fileobj)  # type: ignore[arg-type]
+                sock = key.fileobj
+                assert isinstance(sock, socket.socket)
+                try:
+                    found = self._from_udp() if sock is self._udp else self._from_name_server(sock)
+                except (OSError, PvaError) as error:
+                    log.debug("search for %s: %s", self._name, error)
+                    self._drop(sock)
+                    continue
                 if found is not None:
                     return found
         return None
@@ -70,22 +77,18 @@ class Searcher:
                     log.debug("search at %s:%d: %s", *address, error)
 
     def _from_udp(self) -> Address | None:
-        try:
-            data, sender = self._udp.recvfrom(65536)
-        except OSError:  # an ICMP "port unreachable" for an earlier request
-            return None
-        try:
-            found = parse_search_datagram(data, SEARCH_ID)
-        except PvaError as error:
-            log.debug("search: datagram of %s:%d: %s", *sender, error)
-            return None
-        return _address(found, sender[0])
+        data, (host, _) = self._udp.recvfrom(65536)
+        found = parse_search_datagram(data, SEARCH_ID)
+        return found and (found.host or host, found.port)
 
     def _ask_name_servers(self) -> None:
         asked = {address for address, _ in self._servers.values()}
         for sock, (_, connection) in list(self._servers.items()):
             connection.ask()
-            self._send(sock)
+            try:
+                sock.sendall(connection.outgoing())
+            except OSError:
+                self._drop(sock)
         for address in self._addresses.name_servers:
             if address in asked:
                 continue
@@ -99,34 +102,19 @@ class Searcher:
             self._selector.register(sock, selectors.EVENT_READ)
 
     def _from_name_server(self, sock: socket.socket) -> Address | None:
-        address, connection = self._servers[sock]
-        try:
-            received = sock.recv_into(connection.stream.want()[0])
-            if not received:
-                self._drop(sock)
-                return None
-            connection.stream.received(received)
-            while (event := connection.next_event()) is not None:
-                if isinstance(event, Found):
-                    return _address(event, address[0])
-        except (OSError, PvaError) as error:
-            log.debug("name server %s:%d: %s", *address, error)
-            self._drop(sock)
-            return None
-        self._send(sock)
+        (host, _), connection = self._servers[sock]
+        received = sock.recv_into(connection.stream.want()[0])
+        if not received:
+            raise ConnectionError(f"the name server {host} closed the connection")
+        connection.stream.received(received)
+        while (event := connection.next_event()) is not None:
+            if isinstance(event, Found):
+                return event.host or host, event.port
+        sock.sendall(connection.outgoing())
         return None
 
-    def _send(self, sock: socket.socket) -> None:
-        try:
-            sock.sendall(self._servers[sock][1].outgoing())
-        except OSError:
-            self._drop(sock)
-
     def _drop(self, sock: socket.socket) -> None:
+        """Close the connection to a name server; the UDP socket stays, its errors are of single datagrams."""
         if self._servers.pop(sock, None) is not None:
             self._selector.unregister(sock)
             sock.close()
-
-
-def _address(found: Found | None, sender: str) -> Address | None:
-    return None if found is None else (found.host or sender, found.port)

@@ -46,11 +46,11 @@ def _blosc(data: np.ndarray, out: np.ndarray, _head: ImageHead) -> None:
     nbytes = _BLOSC_HEADER.unpack_from(data.data)[4]
     if nbytes != out.nbytes:
         raise WireError(f"blosc: found a chunk of {nbytes} bytes, expected {out.nbytes}")
-    imagecodecs.blosc2_decode(data, out=out)  # reads Blosc 1 as well, and is the quicker of the two
+    imagecodecs.blosc2_decode(data, out=out)  # reads Blosc 1 as well, and faster than blosc_decode
 
 
 def _lz4(data: np.ndarray, out: np.ndarray, _head: ImageHead) -> None:
-    # No raw LZ4 block starts like the header, with a token of no literals: nothing lies before it to repeat.
+    # No raw LZ4 block starts like the header: a first token without literals would repeat bytes that do not exist.
     if data.nbytes >= _HDF5_LZ4_HEADER.size and _HDF5_LZ4_HEADER.unpack_from(data.data)[0] == out.nbytes:
         _expect("lz4", imagecodecs.lz4h5_decode(data, out=out), out)
     else:
@@ -62,7 +62,7 @@ def _zlib(data: np.ndarray, out: np.ndarray, _head: ImageHead) -> None:
 
 
 def _jpeg(data: np.ndarray, out: np.ndarray, head: ImageHead) -> None:
-    """Decode into [y, x] or [y, x, 3]. libjpeg fills up a truncated image in grey, so its end is looked for first."""
+    """Decode into [y, x] or [y, x, 3]; libjpeg fills a truncated image with grey, so the end marker is checked first."""
     if data[-64:].tobytes().rstrip(b"\0")[-2:] != b"\xff\xd9":
         raise WireError(f"jpeg: found {data.nbytes} bytes without an end-of-image marker, expected a whole image")
     imagecodecs.jpeg8_decode(data, out=out.view(head.dtype).reshape(head.shape))
@@ -73,7 +73,7 @@ def _bslz4(data: np.ndarray, out: np.ndarray, head: ImageHead) -> None:
 
 
 def _expect(codec: str, decoded: np.ndarray, out: np.ndarray) -> None:
-    """Check that the decoder filled ``out``: given too little, it returns a shorter view."""
+    """Check that the decoder filled ``out``; with too little data it returns a shorter view."""
     if decoded.nbytes != out.nbytes:
         raise WireError(f"{codec}: found {decoded.nbytes} bytes decoded, expected {out.nbytes}")
 

@@ -14,7 +14,7 @@ from detectors.errors import ConfigError
 PROVIDERS: Final = ("pva", "ca")
 
 STRING_DTYPE: Final = "str"
-"""What a specification calls ``charstr``: text, which lies in memory as uint8[STRING_BYTES]."""
+"""``charstr`` of a specification: text, in memory uint8[STRING_BYTES]."""
 
 _TYPES: Final = {
     **{name: name for name in ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")},
@@ -44,15 +44,15 @@ _SPEC: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class PvSpec:
-    """One PV, and what is known of it beforehand."""
+    """One PV as specified."""
 
     alias: str
-    """Name of the detector that it belongs to."""
+    """Name of the detector."""
     provider: str
     """"pva" or "ca"."""
     pv: str
     field: str = "value"
-    """Field of the PV's structure that holds the image; dots lead into structures."""
+    """Field of the PV's structure that holds the image, as a dotted path."""
     firstdim: int | None = None
     """Turns n elements of rank 1 into [firstdim, n // firstdim]."""
     shape: tuple[int, ...] | None = None
@@ -62,7 +62,7 @@ class PvSpec:
 
     @property
     def name(self) -> str:
-        """The PV and its field, as messages call it."""
+        """The PV and its field, for messages."""
         return self.pv if self.field == "value" else f"{self.pv}.{self.field}"
 
 
@@ -80,7 +80,7 @@ def parse_pv_spec(text: str, default_alias: str) -> PvSpec:
     if provider is not None and provider not in PROVIDERS:
         raise ConfigError(f"pv {text!r}: found provider {provider!r}, expected one of {', '.join(PROVIDERS)}")
     if field is not None and not all(field.split(".")):
-        raise ConfigError(f"pv {text!r}: found field {field!r}, expected a name behind the '.'")
+        raise ConfigError(f"pv {text!r}: found field {field!r}, expected a name after the '.'")
     firstdim = None if found["firstdim"] is None else _dimension(text, "firstdim", found["firstdim"])
     shape = None if found["shape"] is None else _shape(text, found["shape"])
     return PvSpec(

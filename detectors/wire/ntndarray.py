@@ -1,6 +1,6 @@
-"""What the fields of an NTNDArray mean, and of the simpler normative types.
+"""The fields of NTNDArrays and of simpler normative types, read into an image's head.
 
-Everything here is a function of values that a client has already taken from the wire: plain dicts, lists and numbers.
+Everything here is a function of decoded values: plain dicts, lists, numbers and arrays.
 Sources: the EPICS Normative Types specification, and areaDetector's ntndArrayConverter for codec and colour.
 
 On PVA every timeStamp counts seconds past the POSIX epoch (1970). Channel Access counts from 1990: ``ca_timestamp_ns``.
@@ -19,10 +19,10 @@ EPICS_EPOCH_S: Final = 631_152_000
 """1990-01-01 00:00:00 UTC in seconds past the POSIX epoch: the origin of Channel Access time."""
 
 MAX_ARRAY_BYTES: Final = 4 << 30
-"""Largest array that is taken, bytes: above any camera, below what would let one message exhaust a machine."""
+"""Largest array accepted, bytes: above any camera, and small enough that one message cannot exhaust a machine."""
 
 MAX_TIMESTAMP_NS: Final = (1 << 63) - 1
-"""Latest time stamp, in the year 2262; what a source sends beyond it is taken as this."""
+"""Latest time stamp, in the year 2262; later ones are clamped to it."""
 
 MAX_DIMENSIONS: Final = 10
 """areaDetector's ND_ARRAY_MAX_DIMS."""
@@ -81,7 +81,7 @@ class ImageHead:
 
 
 def image_head(meta: Mapping[str, Any], wire_dtype: np.dtype, count: int) -> ImageHead:
-    """Return what ``meta``, an NTNDArray's fields by name, says of an array of ``count`` elements.
+    """Return the head of an array of ``count`` elements from ``meta``, an NTNDArray's fields by name.
 
     ``wire_dtype`` is that of the union's selected member. Raises WireError when the fields contradict one another.
     """
@@ -108,7 +108,7 @@ def image_head(meta: Mapping[str, Any], wire_dtype: np.dtype, count: int) -> Ima
 
 
 def plain_head(meta: Mapping[str, Any], dtype: np.dtype, shape: tuple[int, ...]) -> ImageHead:
-    """Return the head of a value that is no NTNDArray: only its time and alarm are known."""
+    """Return the head of a value without NTNDArray's fields: only its time and alarm are known."""
     return ImageHead(
         shape=shape,
         dtype=dtype,
@@ -119,7 +119,7 @@ def plain_head(meta: Mapping[str, Any], dtype: np.dtype, shape: tuple[int, ...])
 
 
 def plain_value(value: Any, meta: Mapping[str, Any], name: str) -> tuple[np.ndarray, ImageHead] | tuple[None, None]:
-    """Return the bytes (uint8) and the head of ``value``; None twice when there is nothing in it.
+    """Return the bytes (uint8) and the head of ``value``; None twice when it is empty.
 
     A number is an array of shape (), int64 or float64 unless it is a numpy scalar; an enum (a mapping with ``index``)
     is its index as int32; text is uint8[STRING_BYTES], filled up with zeros. Raises WireError for anything else.

@@ -1,24 +1,24 @@
-"""NTNDArray's uniqueId unwrapped: what was missed, what came twice, and when the source started afresh."""
+"""NTNDArray's uniqueId unwrapped: missed images, repeated ones, and restarts of the source's count."""
 
 from dataclasses import dataclass
 from typing import Final
 
 _MAX_GAP: Final = 1 << 24
-"""Longest gap that counts as missed images, not as a source that started afresh: 4.6 hours at 1 kHz."""
+"""Longest gap that counts as missed images and not as a restart of the source: 4.6 hours at 1 kHz."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one uniqueId says."""
+    """The meaning of one uniqueId."""
 
     value: int
-    """Unwrapped: grows without bound until the source starts afresh. Never negative."""
+    """Unwrapped: grows without bound until the source restarts its count. Never negative."""
     missed: int = 0
-    """Images that were sent since the last one, and not seen."""
+    """Images sent since the last one that were not received."""
     repeated: bool = False
-    """The last one came again, as it does first of all after a reconnection."""
+    """The last image was sent again, as servers do after a reconnection."""
     restarted: bool = False
-    """The source started to count afresh; what was missed in between is unknown."""
+    """The source restarted its count; how many images were missed is unknown."""
 
 
 class UniqueIds:
@@ -30,7 +30,7 @@ class UniqueIds:
         self._value = 0
 
     def step(self, unique_id: int) -> Step:
-        """Return what ``unique_id``, as it came, says; only its low 32 bits are looked at."""
+        """Return the meaning of a received ``unique_id``; only its low 32 bits count."""
         raw = unique_id & 0xFFFF_FFFF
         last, self._raw = self._raw, raw
         if last is None:
