@@ -16,7 +16,7 @@ from detectors.frame import FrameHead, RecordShape
 from detectors.pools.pebble import Pebble
 from detectors.pools.segment import least_slot_bytes
 from detectors.runtime import Runtime
-from detectors.workers.control import request
+from detectors.workers.commands import request
 
 FRAME_BYTES = 2 * 512 * 1024
 SLOTS = 128

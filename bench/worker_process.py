@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from detectors.runtime import Runtime
-from detectors.workers.control import request
+from detectors.workers.commands import request
 
 
 class WorkerProcess:

@@ -141,17 +141,29 @@ class Rates:
 
 
 @dataclass(frozen=True, slots=True)
-class ReceiverStatus:
-    """Snapshot of one UDP module receiver."""
+class WorkerStatus:
+    """The head of every worker's snapshot."""
 
     worker: str = ""
-    kind: str = "receiver"
+    """Name of the worker: ``udp.M00``."""
+    kind: str = ""
+    """Kind of the worker, and so of the snapshot."""
     pid: int = 0
     time_ns: int = 0
     version: str = ""
     state: str = "Starting"
-    """Disabled, Starting, Idle, Receiving, Stalled, Failed."""
+    """Starting, Failed, Stopped in the last snapshot; else what the kind says."""
     message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiverStatus(WorkerStatus):
+    """Snapshot of one UDP module receiver.
+
+    ``state``: Disabled, Starting, Idle, Receiving, Stalled, Failed.
+    """
+
+    kind: str = "receiver"
     run_state: str = "Unconfigured"
     pulse_id: int = 0
     frame_index: int = 0
@@ -247,17 +259,13 @@ class PvStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class MonitorStatus:
-    """Snapshot of one PvMonitor."""
+class MonitorStatus(WorkerStatus):
+    """Snapshot of one PvMonitor.
 
-    worker: str = ""
+    ``state``: Disabled, Starting, Connecting, Configuring, Idle, Receiving, Stalled, Paused, Failed; Stopped in the last one.
+    """
+
     kind: str = "monitor"
-    pid: int = 0
-    time_ns: int = 0
-    version: str = ""
-    state: str = "Starting"
-    """Disabled, Starting, Connecting, Configuring, Idle, Receiving, Stalled, Paused, Failed; Stopped in the last one."""
-    message: str = ""
     run_state: str = "Unconfigured"
     pv: str = ""
     client: str = ""
@@ -328,17 +336,13 @@ class ImageStats:
 
 
 @dataclass(frozen=True, slots=True)
-class StreamStatus:
-    """Snapshot of the assembler of live images."""
+class StreamStatus(WorkerStatus):
+    """Snapshot of the assembler of live images.
 
-    worker: str = ""
+    ``state``: Starting, Idle, Assembling, Incomplete (modules are missing), OutOfStep.
+    """
+
     kind: str = "stream"
-    pid: int = 0
-    time_ns: int = 0
-    version: str = ""
-    state: str = "Starting"
-    """Starting, Idle, Assembling, Incomplete (modules are missing), OutOfStep."""
-    message: str = ""
     pulse_id: int = 0
     frame_index: int = 0
     modules: int = 0
@@ -356,20 +360,15 @@ class StreamStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class CaptureStatus:
+class CaptureStatus(WorkerStatus):
     """Snapshot of the writer of live images to HDF5.
 
     ``output.offered`` counts the images of all captures; those dropped found no memory because the disk was too slow.
+
+    ``state``: Starting, Idle, Waiting (for the first image), Capturing, Finishing, Failed.
     """
 
-    worker: str = ""
     kind: str = "hdf5"
-    pid: int = 0
-    time_ns: int = 0
-    version: str = ""
-    state: str = "Starting"
-    """Starting, Idle, Waiting (for the first image), Capturing, Finishing, Failed."""
-    message: str = ""
     capturing: bool = False
     """A file is open, and can be followed (SWMR)."""
     file: str = ""

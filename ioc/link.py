@@ -1,7 +1,6 @@
 """Commands to workers, without holding up the IOC's event loop."""
 
 import asyncio
-import json
 import time
 from collections.abc import Callable
 from functools import partial
@@ -12,6 +11,7 @@ import zmq.asyncio
 
 from detectors.errors import CommandError
 from detectors.runtime import Runtime
+from detectors.workers.commands import GRACE_S, decode, encode
 from ioc.roster import Roster
 
 _LOOK_MS: Final = 250
@@ -42,17 +42,15 @@ async def ask(
         socket.linger = 0
         socket.connect(address)
         try:
-            async with asyncio.timeout(timeout_s):
-                await socket.send(json.dumps({"command": command, "args": args}).encode())
+            async with asyncio.timeout(timeout_s + GRACE_S):
+                await socket.send(encode(command, timeout_s, args))
                 while not await socket.poll(_LOOK_MS):
                     if not alive():
                         raise NoAnswerError(f"{command}: the worker ended, or hangs, before it answered")
-                reply = json.loads(await socket.recv())
+                reply = await socket.recv()
         except TimeoutError:
             raise NoAnswerError(f"{command}: no answer within {timeout_s:g} s") from None
-    if not reply["ok"]:
-        raise CommandError(reply["message"])
-    return reply["result"]
+    return decode(reply)
 
 
 class Link:

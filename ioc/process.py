@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from detectors.runtime import Runtime
-from detectors.workers.control import is_running, remove_leftovers
+from detectors.workers.lock import is_running, remove_leftovers
 from ioc.roster import Roster
 
 log = logging.getLogger(__name__)
@@ -23,8 +23,8 @@ FIRST_DELAY_S: Final = 1.0
 LONGEST_DELAY_S: Final = 30.0
 STEADY_S: Final = 60.0
 """After a worker ran for so long, the delay is the first one again, s."""
-KILL_AFTER_S: Final = 1.4
-"""A worker that did not end so long after SIGTERM is killed, s: the IOC has 2 s to stop."""
+KILL_MARGIN_S: Final = 1.0
+"""A worker that did not end so long after its drain time is killed, s."""
 
 _CONFIG_ERROR: Final = 2
 """Exit code of a worker that refuses its configuration: a restart would change nothing."""
@@ -36,13 +36,21 @@ class WorkerProcess:
     """Keeps one worker running while it is enabled."""
 
     def __init__(
-        self, runtime: Runtime, roster: Roster, worker: str, command: Callable[[], Sequence[str]], *, restart: bool
+        self,
+        runtime: Runtime,
+        roster: Roster,
+        worker: str,
+        command: Callable[[], Sequence[str]],
+        *,
+        restart: bool,
+        drain_s: float,
     ) -> None:
         self.worker = worker
         self._processes = roster.processes
         self._runtime = runtime
         self._command = command
         self._restart = restart
+        self._kill_after_s = drain_s + KILL_MARGIN_S
         self._leave = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
         self._switching = asyncio.Lock()
@@ -167,7 +175,7 @@ class WorkerProcess:
                     break
                 with suppress(ProcessLookupError):
                     send(number)
-                await asyncio.wait((end,), timeout=KILL_AFTER_S)
+                await asyncio.wait((end,), timeout=self._kill_after_s)
         finally:
             leave.cancel()
 

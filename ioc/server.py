@@ -14,7 +14,8 @@ from detectors.config import Config
 from detectors.errors import CommandError
 from detectors.run_state import RunState
 from detectors.runtime import Runtime
-from detectors.workers.control import check_address, hold_lock, is_running
+from detectors.workers.commands import check_address
+from detectors.workers.lock import hold_lock, is_running
 from ioc.capture import CaptureControl
 from ioc.commands import Commands
 from ioc.following import Follower
@@ -89,6 +90,7 @@ class Server:
             build,
             lambda worker: run.start_state(worker, configured=settings.are_configured(worker)),
             restart=config.run.restart_workers,
+            drain_s=config.run.drain_s,
         )
         self._capture = None
         if config.hdf5:

@@ -43,9 +43,12 @@ class Supervisor:
         run_state: Callable[[str], RunState],
         *,
         restart: bool,
+        drain_s: float,
     ) -> None:
         self._processes = {
-            worker: WorkerProcess(runtime, roster, worker, lambda w=worker: build(w, run_state(w)), restart=restart)
+            worker: WorkerProcess(
+                runtime, roster, worker, lambda w=worker: build(w, run_state(w)), restart=restart, drain_s=drain_s
+            )
             for worker in roster
         }
 

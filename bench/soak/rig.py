@@ -16,7 +16,7 @@ from bench.soak.setup import CAMERA, CAMERA_DTYPE, FIRST_PULSE, Place, Setup, co
 from detectors.errors import HostError
 from detectors.outputs.outputs import worker_name
 from detectors.runtime import SHM_FOLDER, Runtime
-from detectors.workers.control import request
+from detectors.workers.commands import request
 from ioc.demo.children import Child, clean_environment, epics_environment, free_ports
 from ioc.demo.client import DemoClient
 

@@ -110,6 +110,9 @@ class RunSection(Section):
     restart_workers: bool = True
     """Start a worker again, with growing delays, when it ends unasked."""
 
+    drain_s: Annotated[float, Field(gt=0, le=3600)] = 5.0
+    """How long a worker that is to stop may go on writing what is queued, s; the rest is dropped and counted."""
+
 
 class DmaSection(Section):
     """The DMA ring: cfgRxCount buffers of cfgSize bytes, which must hold at least one whole image."""

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
@@ -126,12 +127,16 @@ class Outputs:
 
         Raises CommandError for a relative path, HostError when it cannot be written.
         """
+        self.move(folder).result(5.0)
+
+    def move(self, folder: str) -> "Future[None]":
+        """Write to another folder as ``set_folder`` does, without waiting for it. Raises CommandError."""
         stage = self._stage("disk")
         if not Path(folder).is_absolute():
             raise CommandError(f"folder: found {folder!r}, expected an absolute path")
         writer = stage.sink
         assert isinstance(writer, BufferWriter)
-        stage.ask(lambda: writer.set_folder(Path(folder) / writer.folder.name))
+        return stage.submit(lambda: writer.set_folder(Path(folder) / writer.folder.name))
 
     def stats(self) -> dict[str, OutputStats]:
         """Return the snapshots of both, under the names that the worker snapshots use."""

@@ -209,15 +209,20 @@ class Stage:
 
         Raises what it raises, or CommandError when it is not done within ``timeout_s``; one not yet begun never runs then.
         """
+        answer = self.submit(action)
+        try:
+            return answer.result(timeout_s)
+        except TimeoutError:
+            if answer.done():
+                raise
+            outcome = "cancelled" if answer.cancel() else "still at it"
+            raise CommandError(f"{self.sink.name} output: not done within {timeout_s:g} s, {outcome}") from None
+
+    def submit(self, action: Callable[[], Any]) -> "Future[Any]":
+        """Run ``action`` on the stage's thread, behind the frames already queued; one that is cancelled before never runs."""
         request = _Request(action)
         self._queue.put(request)
-        try:
-            return request.answer.result(timeout_s)
-        except TimeoutError:
-            if request.answer.done():
-                raise
-            outcome = "cancelled" if request.answer.cancel() else "still at it"
-            raise CommandError(f"{self.sink.name} output: not done within {timeout_s:g} s, {outcome}") from None
+        return request.answer
 
     def finish(self) -> None:
         """Let the stage end when what is queued is written; ``close`` waits for it. Idempotent."""

@@ -58,7 +58,12 @@ class ModuleStream(Protocol):
         """One per module, in the order of the image."""
         ...
 
-    def poll(self, timeout_s: float) -> list[tuple[int, int]]:
+    @property
+    def descriptors(self) -> Sequence[int]:
+        """Descriptors that become readable when something comes after a ``poll`` that returned nothing."""
+        ...
+
+    def poll(self, timeout_s: float = 0.0) -> list[tuple[int, int]]:
         """Return (module, pulse_id) of what has come, waiting up to ``timeout_s`` for the first."""
         ...
 
@@ -96,6 +101,11 @@ class Subscriptions:
                 ) from None
             self._poller.register(socket, zmq.POLLIN)
             self._module_of[socket] = module
+
+    @property
+    def descriptors(self) -> list[int]:
+        """ZMQ's own descriptors: edge-triggered, so all that is there must be read before they are waited for."""
+        return [socket.FD for socket in self._module_of]
 
     def receive(self, timeout_s: float) -> Iterator[tuple[int, list[zmq.Frame]]]:
         """Yield (module, message) of what has come, waiting up to ``timeout_s`` for the first.
@@ -188,7 +198,12 @@ class LocalModules:
         """One per module, in the order of the image."""
         return self._readers
 
-    def poll(self, timeout_s: float) -> list[tuple[int, int]]:
+    @property
+    def descriptors(self) -> list[int]:
+        """Descriptors that become readable when something comes."""
+        return self._sockets.descriptors
+
+    def poll(self, timeout_s: float = 0.0) -> list[tuple[int, int]]:
         """Return (module, pulse_id) of what has come, waiting up to ``timeout_s`` for the first."""
         found: list[tuple[int, int]] = []
         for module, parts in self._sockets.receive(timeout_s):
@@ -284,7 +299,12 @@ class RemoteModules:
         """One per module, in the order of the image."""
         return self._readers
 
-    def poll(self, timeout_s: float) -> list[tuple[int, int]]:
+    @property
+    def descriptors(self) -> list[int]:
+        """Descriptors that become readable when something comes."""
+        return self._sockets.descriptors
+
+    def poll(self, timeout_s: float = 0.0) -> list[tuple[int, int]]:
         """Take in what has come and return its (module, pulse_id), waiting up to ``timeout_s`` for the first."""
         found: list[tuple[int, int]] = []
         for module, parts in self._sockets.receive(timeout_s):

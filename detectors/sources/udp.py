@@ -7,7 +7,6 @@ are received straight into the rows that the caller offers (``Landing``), the re
 import ctypes
 import errno
 import os
-import select
 import socket
 import time
 from collections.abc import Sequence
@@ -92,8 +91,10 @@ class UdpSource:
         if self._mask:
             self.block.foreign = np.zeros(self.batch, np.bool_)
             self._masked = np.zeros(self.batch, np.uint64)
-        self._readable = select.poll()
-        self._readable.register(self._socket, select.POLLIN)
+
+    def fileno(self) -> int:
+        """Return the socket's descriptor: readable when a packet is there."""
+        return self._socket.fileno()
 
     @property
     def port(self) -> int:
@@ -134,10 +135,6 @@ class UdpSource:
             np.bitwise_and(who, self._mask, out=masked)
             np.not_equal(masked, self._wanted, out=foreign[:n])
         return n
-
-    def wait(self, timeout_s: float) -> bool:
-        """Wait until a packet is there; False when none came in time."""
-        return bool(self._readable.poll(timeout_s * 1000))
 
     def close(self) -> None:
         """Close the socket and let go of the block."""

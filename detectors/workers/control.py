@@ -4,17 +4,14 @@ A worker runs its data path on the main thread and this on a thread of its own, 
 flood of commands never holds up data.
 """
 
-import fcntl
 import json
 import logging
-import os
 import signal
-import struct
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -22,9 +19,11 @@ from typing import Any, Self
 
 import zmq
 
-from detectors.errors import CommandError, HostError, PebbleDaqError
+from detectors.errors import CommandError, PebbleDaqError
 from detectors.runtime import Runtime
 from detectors.stats import to_json
+from detectors.workers.commands import check_address
+from detectors.workers.lock import hold_lock
 
 log = logging.getLogger(__name__)
 
@@ -37,84 +36,7 @@ REPEAT_S = 0.5
 _ANSWER_PERIOD_S = 0.005
 """Answers that take their time are looked for this often, s."""
 
-_FLOCK = struct.Struct("hhqqi4x")
-"""``struct flock``: type, whence, start, length, pid. Locks belong to the open file, so threads cannot fool each other."""
-
 _LAST_WORDS_LINGER_MS = 200
-_SOCKET_PATH_LIMIT = 107
-"""Longest path of a Unix socket, bytes (sun_path less its terminator)."""
-
-
-def is_running(runtime: Runtime, worker: str) -> int | None:
-    """Return the pid of the worker that holds the lock, or None."""
-    try:
-        descriptor = os.open(runtime.lock(worker), os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
-    try:
-        # Asked, not tried: a lock held for a moment would make a worker that starts just then refuse.
-        held = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, _flock(fcntl.F_WRLCK))
-        if _FLOCK.unpack(held)[0] == fcntl.F_UNLCK:
-            return None
-        text = os.pread(descriptor, 20, 0).strip()
-        return int(text) if text.isdigit() else 0
-    finally:
-        os.close(descriptor)
-
-
-def _flock(kind: int) -> bytes:
-    """Return a ``struct flock`` for the whole file. Source: fcntl(2)."""
-    return _FLOCK.pack(kind, os.SEEK_SET, 0, 0, 0)
-
-
-def remove_leftovers(runtime: Runtime, worker: str) -> list[Path]:
-    """Remove what a killed worker left behind, and return it. Nothing is removed while the worker runs."""
-    if is_running(runtime, worker) is not None:
-        return []
-    removed: list[Path] = []
-    sockets = (runtime.status(worker), runtime.command(worker), runtime.notify(worker), runtime.frames(worker))
-    for path in (*(Path(s.removeprefix("ipc://")) for s in sockets), runtime.shm(worker), runtime.lock(worker)):
-        with suppress(FileNotFoundError):
-            path.unlink()
-            removed.append(path)
-    return removed
-
-
-@contextmanager
-def hold_lock(runtime: Runtime, worker: str) -> Iterator[None]:
-    """Hold the worker's lock, with our pid in the file, and remove what an earlier, killed one left.
-
-    Raises HostError when the worker is running already.
-    """
-    runtime.make_folder()
-    path = runtime.lock(worker)
-    while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _flock(fcntl.F_WRLCK))
-        except BlockingIOError:
-            pid = os.pread(descriptor, 20, 0).decode(errors="replace").strip()
-            os.close(descriptor)
-            raise HostError(
-                f"{worker}: already running as process {pid} for prefix {runtime.prefix}; stop that first"
-            ) from None
-        # The one who held it may have unlinked the file between our open and our lock: then nobody sees our lock.
-        with suppress(FileNotFoundError):
-            if path.stat().st_ino == os.fstat(descriptor).st_ino:
-                break
-        os.close(descriptor)
-    try:
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        with suppress(FileNotFoundError):
-            runtime.shm(worker).unlink()
-        yield
-    finally:
-        with suppress(FileNotFoundError):
-            path.unlink()
-        os.close(descriptor)
-        with suppress(OSError):  # not empty while other workers run
-            runtime.folder.rmdir()
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,29 +208,5 @@ def _outcome(awaited: _Awaited) -> bytes:
         return _reply(ok=False, message=f"{type(error).__name__}: {error}")
 
 
-def check_address(address: str) -> str:
-    """Return the address; raise HostError when its socket path is too long for the kernel."""
-    if len(address.removeprefix("ipc://").encode()) > _SOCKET_PATH_LIMIT:
-        raise HostError(f"{address}: longer than {_SOCKET_PATH_LIMIT} bytes; set XDG_RUNTIME_DIR to a shorter folder")
-    return address
-
-
 def _reply(*, ok: bool, message: str = "", result: Any = None) -> bytes:
     return json.dumps({"ok": ok, "message": message, "result": result}).encode()
-
-
-def request(address: str, command: str, timeout_s: float = 1.0, **args: Any) -> Any:
-    """Send a command to a worker and return its result.
-
-    Raises CommandError when it refuses, or does not answer within ``timeout_s``.
-    """
-    with zmq.Context() as context, context.socket(zmq.REQ) as socket:
-        socket.linger = 0
-        socket.connect(address)
-        socket.send(json.dumps({"command": command, "args": args}).encode())
-        if not socket.poll(round(timeout_s * 1000)):
-            raise CommandError(f"{command}: no answer from {address} within {timeout_s:g} s; is the worker running?")
-        reply = json.loads(socket.recv())
-    if not reply["ok"]:
-        raise CommandError(reply["message"])
-    return reply["result"]

@@ -18,11 +18,16 @@ from detectors.runtime import Runtime
 from detectors.sources.module_stream import LocalModules, ModuleStream, RemoteModules
 from detectors.stats import ImageStats, SyncStats
 from detectors.wire.array10 import ImageHeader
+from detectors.workers.runtime import IDLE_S
+from detectors.workers.wake import Wake
 
 log = logging.getLogger(__name__)
 
-IDLE_S: Final = 1.0
+_INACTIVE_S: Final = 1.0
 """Without an image for this long the state is Idle, s."""
+
+_TIMEOUTS_S: Final = 0.05
+"""Longest wait while frames wait for other modules: those that are silent are noticed this often, s."""
 
 
 class Gatherer:
@@ -56,6 +61,8 @@ class Gatherer:
         self._modules: ModuleStream | None = None
         self._matched = self._assembled = self._overwritten = self._good = self._filled = 0
         self._last_image = self._last_frame = float("-inf")
+        self.wait_s = 0.0
+        """How long to wait for more after a step, s: see ``Part.step``."""
         self._losses_seen = 0
         self._loss_logged_at = float("-inf")
 
@@ -74,13 +81,16 @@ class Gatherer:
         """Images assembled so far."""
         return self._assembled
 
-    def open(self) -> None:
-        """Find the modules. Raises HostError."""
+    def open(self, wake: Wake | None = None) -> None:
+        """Find the modules; ``wake``, if given, watches for their frames. Raises HostError."""
         self._modules = self._find_modules()
+        if wake:
+            for descriptor in self._modules.descriptors:
+                wake.watch(descriptor)
         if self.layout:
             self._use(self.layout)
 
-    def step(self, timeout_s: float) -> Iterator[Matched]:
+    def step(self, timeout_s: float = 0.0) -> Iterator[Matched]:
         """Yield the pulses that are in step, waiting up to ``timeout_s`` for the first frame of a module.
 
         Assemble each before the next is asked for: the frames do not wait.
@@ -94,6 +104,7 @@ class Gatherer:
             self._sync.push(module, pulse_id, now)
             yield from self._in_step(now)
         yield from self._in_step(now)  # without those that have been silent for too long
+        self.wait_s = 0.0 if arrived else _TIMEOUTS_S if self._sync.queued else IDLE_S
         self._tell_losses(now)
 
     def assemble(self, matched: Matched, out: np.ndarray | None) -> ImageHeader | None:
@@ -111,7 +122,7 @@ class Gatherer:
     def state(self) -> tuple[str, str]:
         """Return state and message, as in ``StreamStatus``."""
         now, sync = time.monotonic(), self._sync
-        if now - self._last_frame > IDLE_S:
+        if now - self._last_frame > _INACTIVE_S:
             problems = [reader.problem for reader in self._modules.readers] if self._modules else []
             return ("Idle" if self._matched else "Starting"), "; ".join(filter(None, problems))
         if not sync.in_step:
@@ -119,7 +130,7 @@ class Gatherer:
         if sync.missing:
             names = ", ".join(name for m, name in enumerate(self.modules) if sync.missing >> m & 1)
             return "Incomplete", f"no frames from {names}"
-        return ("Assembling" if now - self._last_image < IDLE_S else "Idle"), ""
+        return ("Assembling" if now - self._last_image < _INACTIVE_S else "Idle"), ""
 
     def sync_stats(self) -> SyncStats:
         """Return the fate of the frames."""

@@ -1,16 +1,11 @@
-"""The receiver of one UDP module: socket to pebble to outputs, on one thread that never waits for anybody else.
-
-The main thread receives and assembles; ``Control`` answers commands on a thread of its own, and each output runs on its
-own. Commands that concern the run are handed to the main thread, which carries them out between two batches.
-"""
+"""The receiver of one UDP module: socket to pebble to outputs, on one thread that waits for nothing but packets."""
 
 import logging
-import queue
-import threading
 import time
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack
-from typing import Final
+from typing import Any, Final
 
 from detectors.assembly.frames import AssemblyRules, FrameAssembler
 from detectors.config import Config, UdpSection
@@ -19,86 +14,170 @@ from detectors.outputs.notifier import Notifier
 from detectors.outputs.outputs import Outputs, worker_name
 from detectors.pools.host_memory import Machine, check_memory
 from detectors.pools.pebble import Pebble
-from detectors.pools.sizing import plan_buffers
+from detectors.pools.sizing import BufferPlan, plan_buffers
 from detectors.run_state import RunState, Service, next_state
 from detectors.runtime import Runtime
 from detectors.sources.pace import Pace
 from detectors.sources.udp import UdpSource
-from detectors.stats import ReceiverStatus
-from detectors.workers.control import SNAPSHOT_PERIOD_S, Control
+from detectors.stats import PacketStats, ReceiverStatus
 from detectors.workers.pebble_slots import PebbleSlots
 from detectors.workers.preflight import Level, run_checks
-from detectors.workers.receiver_status import ReceiverParts, StatusTaker
-from detectors.workers.tuning import QuietCollector, become_receiver, use_processors
+from detectors.workers.rates import RateMeter
+from detectors.workers.runtime import IDLE_S, run_worker
+from detectors.workers.tuning import become_receiver, use_processors
+from detectors.workers.wake import Wake
 
 log = logging.getLogger(__name__)
 
-_WAIT_S: Final = 0.02
-"""Longest wait for a packet on a silent line: time-outs, commands and the stop flag are looked at this often, s."""
+_TIMEOUTS_S: Final = 0.02
+"""Longest wait for a packet while frames may be open: their time-outs are looked at this often, s."""
+
+_QUIET_S: Final = 1.0
+"""A line without packets for this long has no frame open, unless the time-outs are longer, s."""
+
+_STALLED_S: Final = 1.0
+"""Silence after which a module that sent before is stalled, s."""
+
+_STALLED_PERIODS: Final = 5
+"""The same in frame periods, for a module slower than that."""
 
 _PEBBLE_PER_AHEAD: Final = 4
 """Of so many slots of the pebble at most one is claimed for a frame that is still to come."""
 
-_SNAPSHOT_PERIOD_RECEIVING_S: Final = 0.2
-_COMMAND_TIMEOUT_S: Final = 2.0
 _DRAIN_SOCKET_S: Final = 0.3
 """How long packets still in the socket buffer are taken at the end, s: a sender that goes on must not hold us."""
 
-_DRAIN_OUTPUTS_S: Final = 1.0
-
 
 def run(config: Config, source: UdpSection, state: RunState) -> int:
-    """Receive one module until told to stop; ``state`` is the run state to begin in. Returns the exit code.
+    """Receive one module until it is to stop; ``state`` is the run state to begin in. Returns the exit code.
 
     Raises HostError when the port, the memory, the folder or an address is refused, SizingError for sizes against the
     rules.
     """
-    runtime = Runtime(config.detector.prefix)
-    worker = worker_name(source)
     use_processors(source.tuning)
-    become_receiver(source.tuning)
-    for finding in run_checks(config, cheap=True, only=source):
-        if finding.level is not Level.OK:
-            log.warning("%s: %s; %s", finding.check, finding.found, finding.remedy)
-    receiver = Receiver(worker)
-    handlers = {
-        "transition": receiver.transition,
-        "output": receiver.set_output,
-        "folder": receiver.set_folder,
-    }
-    with Control(runtime, worker, receiver.snapshot, handlers) as control, ExitStack() as stack:
-        receiver.open(config, source, runtime, stack, state)
-        print(f"READY {worker} {source.address}:{source.port}", flush=True)  # noqa: T201  supervisors wait for this line
-        receiver.receive(control.stop)
-    return 0
+    runtime = Runtime(config.detector.prefix)
+    return run_worker(Receiver(config, source, runtime, state), runtime, config.run.drain_s)
 
 
 class Receiver:
-    """One module's data path. ``open`` and ``receive`` are for the main thread, the rest for any."""
+    """The part of a worker that receives one module."""
 
-    def __init__(self, worker: str) -> None:
-        self._worker = worker
+    empty = ReceiverStatus()
+
+    def __init__(self, config: Config, module: UdpSection, runtime: Runtime, state: RunState) -> None:
+        self.name = worker_name(module)
+        self._config, self._module, self._runtime = config, module, runtime
+        self._aim = state
         self._state = RunState.UNCONFIGURED
-        self._status = ReceiverStatus(worker=worker)
-        self._requests: queue.SimpleQueue[tuple[Service, Future[str]]] = queue.SimpleQueue()
-        self._outputs: Outputs | None = None
+        self._rates = RateMeter()
+        self._heard = 0.0
 
-    def open(self, config: Config, module: UdpSection, runtime: Runtime, stack: ExitStack, state: RunState) -> None:
-        """Take port, memory and outputs; ``stack`` gives them back. Raises HostError or SizingError."""
-        geometry = module.geometry
+    @property
+    def commands(self) -> Mapping[str, Callable[..., Any]]:
+        """Run transitions, and what concerns the outputs."""
+        return {"transition": self._transition, "output": self._set_output, "folder": self._set_folder}
+
+    def open(self, stack: ExitStack, wake: Wake) -> str:
+        """Take port, memory and outputs. Raises HostError or SizingError."""
+        config, module, runtime = self._config, self._module, self._runtime
+        become_receiver(module.tuning)
+        for finding in run_checks(config, cheap=True, only=module):
+            if finding.level is not Level.OK:
+                log.warning("%s: %s; %s", finding.check, finding.found, finding.remedy)
         plan = plan_buffers(config, module)
-        check_memory([plan], Machine.read([runtime.shm(self._worker)]))
-        source = UdpSource(
-            geometry,
+        check_memory([plan], Machine.read([runtime.shm(self.name)]))
+        self._source = UdpSource(
+            module.geometry,
             module.address,
             module.port,
             ring_count=plan.dma.count,
             ring_size=plan.dma.size_bytes,
             source=module.source,
         )
-        stack.callback(source.close)
-        pebble = Pebble(
-            runtime.shm(self._worker),
+        stack.callback(self._source.close)
+        self._pebble = self._make_pebble(plan)
+        stack.callback(self._pebble.close)
+        self._notifier = Notifier(runtime.notify(self.name))
+        stack.callback(self._notifier.close)
+        self._outputs = Outputs.build(
+            config,
+            module,
+            runtime,
+            shape=plan.record_shape,
+            dtype=module.geometry.dtype,
+            frame_shape=module.geometry.shape,
+            slots=plan.pebble.count,
+        )
+        stack.callback(self._outputs.close)
+        self._assembler = self._make_assembler(plan)
+        self._pace = Pace(
+            packet_bytes=self._source.block.packet_bytes,
+            packets_per_frame=module.geometry.packets_per_frame,
+            buffer_packets=self._source.buffer_packets,
+            longest_s=module.max_latency_s,
+        )
+        if self._source.ring.shortfall():
+            log.warning(self._source.ring.shortfall())
+        self._go_to(self._aim)
+        wake.watch(self._source.fileno())
+        return f"{module.address}:{module.port}"
+
+    def step(self) -> float:
+        """Take the packets that are there; sleep until the next look is worth while, or return how long to wait."""
+        source, assembler, publish = self._source, self._assembler, self._slots.publish
+        n = source.poll(assembler.landing())
+        now = time.monotonic()
+        if n:
+            if now - self._heard > IDLE_S:
+                self._notifier.look()  # who subscribed while nothing came
+            self._heard = now
+            publish(assembler.feed(source.block, n, now))
+        publish(assembler.tick(now))
+        self._pace.add(n, now)
+        if n:
+            if n < source.batch and self._pace.tick_s:
+                time.sleep(self._pace.tick_s)
+            return 0.0
+        return _TIMEOUTS_S if now - self._heard < max(_QUIET_S, 2 * self._module.flush_timeout_s) else IDLE_S
+
+    def snapshot(self) -> ReceiverStatus:
+        """Return all counters, of this moment."""
+        now, assembler = time.monotonic(), self._assembler
+        self._notifier.look()
+        dma = self._source.ring.stats()
+        outputs = self._outputs.stats()
+        packets, frames = assembler.packets(dma.overruns), assembler.frames()
+        pixels = (packets.placed + packets.bad_pulse) * self._module.geometry.packet_data_bytes
+        return ReceiverStatus(
+            state=self._activity(now, packets),
+            message=self._source.ring.shortfall() or assembler.latest_note,
+            run_state=self._state.label,
+            pulse_id=assembler.latest.pulse_id,
+            frame_index=assembler.latest.frame_index,
+            packets=packets,
+            frames=frames,
+            rates=self._rates.add(now, frames.complete + frames.incomplete, packets.received, pixels),
+            dma=dma,
+            pebble=self._pebble.stats(),
+            disk=outputs["disk"],
+            zmq=outputs["zmq"],
+            senders=self._source.senders,
+        )
+
+    def finish(self, deadline_s: float) -> None:
+        """Take the packets that have come, close their frames and let the outputs finish."""
+        source, assembler, publish = self._source, self._assembler, self._slots.publish
+        until = min(deadline_s, time.monotonic() + _DRAIN_SOCKET_S)
+        while (now := time.monotonic()) < until and (n := source.poll()):
+            publish(assembler.feed(source.block, n, now))
+        publish(assembler.close_gate())
+        publish(assembler.flush())
+        self._outputs.close(max(0.0, deadline_s - time.monotonic()))
+
+    def _make_pebble(self, plan: BufferPlan) -> Pebble:
+        config, module = self._config, self._module
+        return Pebble(
+            self._runtime.shm(self.name),
             plan.record_shape,
             count=plan.pebble.count,
             slot_bytes=plan.pebble.size_bytes,
@@ -108,28 +187,18 @@ class Receiver:
                 "detector": config.detector_of(module),
                 "module": module.name,
                 "module_id": module.module_id,
-                "dtype": geometry.dtype,
-                "shape": list(geometry.shape),
-                "packets_per_frame": geometry.packets_per_frame,
+                "dtype": module.geometry.dtype,
+                "shape": list(module.geometry.shape),
+                "packets_per_frame": module.geometry.packets_per_frame,
             },
         )
-        stack.callback(pebble.close)
-        self._notifier = Notifier(runtime.notify(self._worker))
-        stack.callback(self._notifier.close)
-        outputs = Outputs.build(
-            config,
-            module,
-            runtime,
-            shape=plan.record_shape,
-            dtype=geometry.dtype,
-            frame_shape=geometry.shape,
-            slots=plan.pebble.count,
-        )
-        stack.callback(outputs.close)
-        slots = PebbleSlots(
-            pebble,
+
+    def _make_assembler(self, plan: BufferPlan) -> FrameAssembler:
+        config, module = self._config, self._module
+        self._slots = PebbleSlots(
+            self._pebble,
             wait_s=config.pools_of(module).exhausted_wait_s,
-            outputs=outputs,
+            outputs=self._outputs,
             notify=self._notifier.send,
         )
         rules = AssemblyRules(
@@ -140,67 +209,10 @@ class Receiver:
             max_pulse_jump=module.max_pulse_jump,
             pulse_id_step=config.detector.pulse_id_step,
         )
-        self._source = source
-        self._slots = slots
-        self._assembler = FrameAssembler(
-            geometry, rules, slots, batch=source.batch, ahead=plan.pebble.count // _PEBBLE_PER_AHEAD
-        )
-        self._pace = Pace(
-            packet_bytes=source.block.packet_bytes,
-            packets_per_frame=geometry.packets_per_frame,
-            buffer_packets=source.buffer_packets,
-            longest_s=module.max_latency_s,
-        )
-        self._taker = StatusTaker(
-            ReceiverParts(self._worker, source, self._assembler, pebble, outputs, geometry.packet_data_bytes)
-        )
-        self._outputs = outputs
-        self._collector = QuietCollector()
-        stack.callback(self._collector.close)
-        if source.ring.shortfall():
-            log.warning(source.ring.shortfall())
-        self._go_to(state)
-        self._status = self._taker.take(time.monotonic(), self._state)
+        ahead = plan.pebble.count // _PEBBLE_PER_AHEAD
+        return FrameAssembler(module.geometry, rules, self._slots, batch=self._source.batch, ahead=ahead)
 
-    def receive(self, stop: threading.Event) -> None:
-        """Receive until ``stop`` is set, then take what has come already and settle it. Raises HostError."""
-        try:
-            self._receive(stop)
-        except BaseException:
-            self._status = self._taker.take(time.monotonic(), self._state, final="Failed")
-            raise
-
-    def _receive(self, stop: threading.Event) -> None:
-        source, assembler, pace = self._source, self._assembler, self._pace
-        poll, feed, tick, landing = source.poll, assembler.feed, assembler.tick, assembler.landing
-        publish = self._slots.publish
-        block, batch = source.block, source.batch
-        requests, monotonic, sleep = self._requests, time.monotonic, time.sleep
-        snapshot_at = 0.0
-        while not stop.is_set():
-            n = poll(landing())
-            now = monotonic()
-            if n:
-                publish(feed(block, n, now))
-            publish(tick(now))
-            pace.add(n, now)
-            if not requests.empty():
-                self._answer_requests()
-            if now >= snapshot_at:
-                snapshot_at = now + self._look_around(now)
-            if n == batch:
-                continue
-            if not n:
-                source.wait(_WAIT_S)
-            elif pace.tick_s:
-                sleep(pace.tick_s)
-        self._settle()
-
-    def snapshot(self) -> ReceiverStatus:
-        """Return the last snapshot that the main thread took."""
-        return self._status
-
-    def transition(self, service: str) -> str:
+    def _transition(self, service: str) -> str:
         """Carry out a run transition by its label, ``Enable``; return the state that it led to.
 
         Raises TransitionRefusedError when it is not legal now, CommandError when it is unknown.
@@ -208,25 +220,16 @@ class Receiver:
         known = {s.label: s for s in Service}
         if service not in known:
             raise CommandError(f"transition: found {service!r}, expected one of {', '.join(known)}")
-        answer: Future[str] = Future()
-        self._requests.put((known[service], answer))
-        try:
-            return answer.result(_COMMAND_TIMEOUT_S)
-        except TimeoutError:
-            raise CommandError(f"{service}: the receiver did not answer within {_COMMAND_TIMEOUT_S:g} s") from None
+        self._go_to(next_state(self._state, known[service]))
+        return self._state.label
 
-    def set_output(self, output: str, enabled: bool) -> None:  # noqa: FBT001
+    def _set_output(self, output: str, enabled: bool) -> None:  # noqa: FBT001
         """Switch an output. Raises CommandError for one that is not there."""
-        self._built().set_enabled(output, enabled)
+        self._outputs.set_enabled(output, enabled)
 
-    def set_folder(self, folder: str) -> None:
+    def _set_folder(self, folder: str) -> "Future[None]":
         """Write to another folder from the next frame on. Raises CommandError or HostError."""
-        self._built().set_folder(folder)
-
-    def _built(self) -> Outputs:
-        if self._outputs is None:
-            raise CommandError(f"{self._worker}: still starting; ask again")
-        return self._outputs
+        return self._outputs.move(folder)
 
     def _go_to(self, state: RunState) -> None:
         """Open or close the gate as a run state wants it."""
@@ -237,37 +240,9 @@ class Receiver:
                 self._slots.publish(self._assembler.close_gate())
         self._state = state
 
-    def _answer_requests(self) -> None:
-        while not self._requests.empty():
-            service, answer = self._requests.get()
-            try:
-                self._go_to(next_state(self._state, service))
-            except Exception as error:  # noqa: BLE001  the asker gets it, whatever it is
-                answer.set_exception(error)
-            else:
-                self._status = self._taker.take(time.monotonic(), self._state)
-                answer.set_result(self._state.label)
-
-    def _look_around(self, now: float) -> float:
-        """Do what is done a few times a second: snapshot, listeners, and garbage when nothing is coming.
-
-        Return the time to the next one, s: while data comes each takes time from it.
-        """
-        self._status = self._taker.take(now, self._state)
-        self._notifier.look()
-        if self._status.state == "Receiving":
-            return _SNAPSHOT_PERIOD_RECEIVING_S
-        self._collector.spare_moment()
-        return SNAPSHOT_PERIOD_S
-
-    def _settle(self) -> None:
-        """Take the packets that had come when the stop was asked, close their frames and let the outputs finish."""
-        source, assembler = self._source, self._assembler
-        deadline = time.monotonic() + _DRAIN_SOCKET_S
-        while (now := time.monotonic()) < deadline and (n := source.poll()):
-            self._slots.publish(assembler.feed(source.block, n, now))
-        self._slots.publish(assembler.close_gate())
-        self._slots.publish(assembler.flush())
-        assert self._outputs
-        self._outputs.close(_DRAIN_OUTPUTS_S)
-        self._status = self._taker.take(time.monotonic(), self._state, final="Stopped")
+    def _activity(self, now: float, packets: PacketStats) -> str:
+        assembler = self._assembler
+        if self._state is not RunState.ENABLED or not assembler.heard_in_run or not packets.received:
+            return "Idle"
+        quiet = now - assembler.heard_at
+        return "Stalled" if quiet > max(_STALLED_S, _STALLED_PERIODS * assembler.period_s) else "Receiving"

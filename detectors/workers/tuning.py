@@ -16,6 +16,9 @@ LOWEST_REALTIME: Final = 1
 _COLLECT_S: Final = 30.0
 """Interval between collections in quiet moments, s: libraries make a few cycles, the data path none."""
 
+_OVERDUE_S: Final = 90.0
+"""A collection that found no quiet moment for this long, s, is done while data comes."""
+
 
 def use_processors(tuning: WorkerTuning) -> None:
     """Keep this process to its processors. Raises HostError when the host does not have them."""
@@ -67,7 +70,10 @@ def _go_first(tuning: WorkerTuning, flags: int) -> None:
 
 
 class QuietCollector:
-    """Keeps the garbage collector off the data path: it runs only when the worker says that it has time."""
+    """Keeps the garbage collector off the data path: it runs in quiet moments, and seldom when there are none.
+
+    What was alive at the start is not looked at again, so that a collection takes a few ms at most.
+    """
 
     def __init__(self) -> None:
         gc.collect()
@@ -75,11 +81,15 @@ class QuietCollector:
         gc.disable()
         self._next = time.monotonic() + _COLLECT_S
 
-    def spare_moment(self) -> None:
-        """Collect if it is time; what was alive at the start is not looked at again, so it takes a few ms at most."""
-        if time.monotonic() >= self._next:
+    def look(self, now: float, *, quiet: bool) -> None:
+        """Collect if it is time, or long overdue. ``now``: monotonic, s; ``quiet``: nothing is coming."""
+        if now >= self._next + (0 if quiet else _OVERDUE_S):
             gc.collect()
-            self._next = time.monotonic() + _COLLECT_S
+            self._next = now + _COLLECT_S
+
+    def spare_moment(self) -> None:
+        """Collect if it is time."""
+        self.look(time.monotonic(), quiet=True)
 
     def close(self) -> None:
         """Give collecting back to the interpreter."""

@@ -16,7 +16,7 @@ def command(config: Path) -> None:
 
     It writes nothing until a capture is begun by its PVs or commands. The files can be followed while they grow (SWMR).
     """
-    from detectors.workers.writer import run
+    from detectors.workers.capture import run
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     sys.exit(run(load_config(config)))

@@ -20,7 +20,7 @@ from detectors.outputs.outputs import worker_name
 from detectors.pools.host_memory import mem_available
 from detectors.runtime import SHM_FOLDER, Runtime
 from detectors.stats import ReceiverStatus
-from detectors.workers.control import is_running, remove_leftovers
+from detectors.workers.lock import is_running, remove_leftovers
 from detectors.workers.preflight import granted_receive_buffer
 from ioc.demo.audit import (
     FirstMismatch,

@@ -2,17 +2,19 @@
 
 import argparse
 import dataclasses
-import os
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import ExitStack
 from typing import Any
 
 from detectors.errors import CommandError
 from detectors.run_state import RunState, Service, next_state
 from detectors.runtime import Runtime
 from detectors.stats import MonitorStatus, OutputStats, ReceiverStatus
-from detectors.workers.control import Control
+from detectors.workers.runtime import run_worker
+from detectors.workers.wake import Wake
 
 
 class FakeWorker:
@@ -24,10 +26,10 @@ class FakeWorker:
         self.refused: set[str] = set()
         self.holding = False
         self.held: list[tuple[str, Future[None]]] = []
+        self.name = worker
+        self.deaf = False
+        self.empty = kind()
         self.status: Any = kind(
-            worker=worker,
-            pid=os.getpid(),
-            version="fake",
             state="Receiving",
             run_state=state.label,
             disk=OutputStats(name="disk", enabled=True, state="Idle", folder=folder),
@@ -36,6 +38,21 @@ class FakeWorker:
 
     def snapshot(self) -> Any:
         return dataclasses.replace(self.status, time_ns=time.time_ns())
+
+    @property
+    def commands(self) -> dict[str, Callable[..., Any]]:
+        names = ("transition", "output", "folder", "set", "refuse", "hold", "let_go")
+        return {name: getattr(self, name) for name in names}
+
+    def open(self, stack: ExitStack, wake: Wake) -> str:
+        return ""
+
+    def step(self) -> float:
+        return 1.0
+
+    def finish(self, deadline_s: float) -> None:
+        while self.deaf:
+            time.sleep(1)
 
     def transition(self, service: str) -> "Future[None] | None":
         if service in self.refused:
@@ -95,14 +112,8 @@ def main() -> int:
         print("pebbledaq: it cannot be done", file=sys.stderr)  # noqa: T201
         return options.exit_code
     fake = FakeWorker(options.worker, RunState[options.state.upper()], options.folder)
-    names = ("transition", "output", "folder", "set", "refuse", "hold", "let_go")
-    handlers = {name: getattr(fake, name) for name in names}
-    with Control(Runtime(options.prefix), options.worker, fake.snapshot, handlers) as control:
-        print("READY", options.worker, flush=True)  # noqa: T201
-        control.stop.wait()
-        while options.deaf:
-            time.sleep(1)
-    return 0
+    fake.deaf = options.deaf
+    return run_worker(fake, Runtime(options.prefix), 3600.0 if options.deaf else 1.0)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import Any, Self
 from p4p.client.thread import Context
 
 from detectors.runtime import Runtime
-from detectors.workers.control import request
+from detectors.workers.commands import request
 from tests.support.epics_env import epics_variables
 from tests.support.process import Process
 from tests.support.waiting import until

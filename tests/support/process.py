@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from detectors.runtime import Runtime
-from detectors.workers.control import request
+from detectors.workers.commands import request
 from tests.support.waiting import until
 
 ROOT = Path(__file__).parents[2]

@@ -15,7 +15,7 @@ import pytest
 
 from bench.soak.processes import with_runtime_dir
 from detectors.runtime import SHM_FOLDER, Runtime
-from detectors.workers.control import hold_lock
+from detectors.workers.lock import hold_lock
 from tests.support.epics_env import epics_variables, free_ports
 
 COMMANDS = {"run": (), "receive": ("M00",), "monitor": ("CAM",)}

@@ -12,7 +12,7 @@ import pytest
 
 from detectors.config import load_config
 from detectors.runtime import Runtime
-from detectors.workers.control import request
+from detectors.workers.commands import request
 from ioc.templates import loads
 from tests.support.epics_env import free_ports
 from tests.support.waiting import until

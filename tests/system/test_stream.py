@@ -16,7 +16,7 @@ from detectors.config import parse_config
 from detectors.runtime import Runtime
 from detectors.stats import StreamStatus
 from detectors.wire.array10 import decode_image
-from detectors.workers.control import request
+from detectors.workers.commands import request
 from sim.pattern import frame_pattern
 from tests.support.balance import imbalance
 from tests.support.fake_module import FakeModule

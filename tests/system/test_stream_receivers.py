@@ -12,7 +12,7 @@ import zmq
 
 from detectors.runtime import Runtime
 from detectors.wire.array10 import decode_image
-from detectors.workers.control import request
+from detectors.workers.commands import request
 from sim.pattern import frame_pattern
 from tests.support.epics_env import epics_variables, free_ports
 from tests.support.ioc_process import leftovers

@@ -2,6 +2,7 @@
 
 import queue
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -14,6 +15,10 @@ from detectors.pools.buffer_pool import Lease
 
 _LONGEST_FILL: Final = 10_000
 """Missing pulses filled in a row: a longer gap is a source that jumped, not one that lost so many."""
+
+
+_COUNTING_S: Final = 0.1
+"""How long it may take to count what is not written, s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,9 +150,12 @@ class Capture:
         """Whether the file is closed."""
         return not self._thread.is_alive()
 
-    def join(self) -> None:
-        """Wait until it is; call ``end`` first."""
-        self._thread.join()
+    def finish(self, deadline_s: float) -> None:
+        """Wait until it is, after ``end``; images that are not written at the deadline (monotonic, s) are failed ones."""
+        self._thread.join(max(0.0, deadline_s - time.monotonic()))
+        if not self.ended:
+            self.error = self.error or f"{self.path}: the time to write what was queued is over"
+            self._thread.join(_COUNTING_S)
 
     def _run(self) -> None:
         more = True

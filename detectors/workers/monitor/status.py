@@ -18,7 +18,7 @@ from detectors.workers.monitor.machine import MonitorMachine
 from detectors.workers.monitor.store import BufferStore
 from detectors.workers.monitor.tally import Tally
 from detectors.workers.monitor.timing_ring import TimingRing
-from detectors.workers.receiver_status import RateMeter
+from detectors.workers.rates import RateMeter
 
 STALLED_NS: Final = 2_000_000_000
 """Silence after which a PV is stalled, ns."""

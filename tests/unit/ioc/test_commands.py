@@ -41,7 +41,9 @@ class Server:
         self.roster.responding = frozenset({"udp.M00", "udp.M01", "stream"})
         self.settings = Settings(config, self.roster)
         self.run = RunControl(RunState.ENABLED, self.ask, self.roster.sources_responding)
-        supervisor = Supervisor(Runtime("D:"), self.roster, lambda _w, _s: [], lambda _w: self.run.state, restart=False)
+        supervisor = Supervisor(
+            Runtime("D:"), self.roster, lambda _w, _s: [], lambda _w: self.run.state, restart=False, drain_s=1.0
+        )
         self.commands = Commands(self.roster, self.settings, self.run, supervisor, self.ask, capture=None)
 
     async def ask(self, worker: str, command: str, timeout_s: float = 1.0, **args: Any) -> Any:

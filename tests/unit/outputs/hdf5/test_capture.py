@@ -1,3 +1,4 @@
+import time
 from pathlib import Path
 
 import h5py
@@ -139,7 +140,7 @@ def test_a_capture_writes_all_and_gives_its_memory_back(tmp_path):
         capture.offer(ImageHead(pulse_id, pulse_id, 0, True, 3), buffer.freeze())
     capture.fill(50)
     capture.end()
-    capture.join()
+    capture.finish(time.monotonic() + 10)
     assert (capture.written, capture.filled, capture.failed, capture.error) == (50, 1, 0, "")
     assert pool.available == 8
     with h5py.File(tmp_path / "a.h5") as file:
@@ -162,7 +163,26 @@ def test_a_disk_that_refuses_is_counted(tmp_path, monkeypatch):
         buffer.copy_from(pixels(pulse_id))
         capture.offer(ImageHead(pulse_id, pulse_id, 0, True, 3), buffer.freeze())
     capture.end()
-    capture.join()
+    capture.finish(time.monotonic() + 10)
     assert (capture.written, capture.failed) == (0, 4)
     assert "No space left on device" in capture.error
     assert pool.available == 4
+
+
+def test_images_that_are_not_written_in_time_are_failed_ones(tmp_path, monkeypatch):
+    pool = BufferPool(4, LAYOUT.image_bytes)
+    capture = Capture(tmp_path / "a.h5", LAYOUT, "none")
+    monkeypatch.setattr(LiveFile, "append", lambda _self, _images: time.sleep(0.3))
+    for pulse_id in range(4):
+        buffer = pool.acquire()
+        buffer.copy_from(pixels(pulse_id))
+        capture.offer(ImageHead(pulse_id, pulse_id, 0, True, 3), buffer.freeze())
+        time.sleep(0.05)
+    capture.end()
+    capture.finish(time.monotonic())
+    capture.finish(time.monotonic() + 10)
+    assert capture.ended
+    assert capture.written + capture.failed == 4
+    assert capture.failed >= 2
+    assert "the time to write what was queued is over" in capture.error
+    assert pool.stats().in_use == 0

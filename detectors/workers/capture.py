@@ -1,18 +1,18 @@
 """The writer of live images to HDF5: captures begin and end by command, gathering and writing are threads of their own."""
 
-import os
-import queue
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from detectors.assembly.images import ImageAssembler
 from detectors.assembly.sync import Matched
-from detectors.buffer.registration import software_version
 from detectors.config import Config, Hdf5Section, StreamSection
 from detectors.errors import CommandError, ConfigError, HostError
 from detectors.outputs.hdf5.capture import Capture, CaptureRequest, Selector
@@ -21,114 +21,114 @@ from detectors.outputs.hdf5.layout import FileLayout
 from detectors.pools.buffer_pool import BufferPool
 from detectors.runtime import Runtime
 from detectors.stats import CaptureStatus, OutputStats, PoolStats
-from detectors.workers.control import Control
+from detectors.workers.file_thread import FileThread
 from detectors.workers.gather import Gatherer
+from detectors.workers.runtime import run_worker
+from detectors.workers.wake import Wake
 
 WORKER: Final = "hdf5"
 
-_TICK_S: Final = 0.05
 _BUFFER_BYTES: Final = 256 << 20
 """Memory for images on their way to the disk: a quarter of a second at 1 GB/s."""
 
+_UNDO_S: Final = 10.0
 _LEAST_BUFFERS: Final = 4
 _MOST_BUFFERS: Final = 1024
-_COMMAND_TIMEOUT_S: Final = 5.0
 
 
 def run(config: Config) -> int:
-    """Write captures until told to stop. Returns the exit code.
+    """Write captures until it is to stop. Returns the exit code.
 
-    Raises ConfigError without an [hdf5] section, HostError when the memory is refused.
+    Raises ConfigError without an [hdf5] section, HostError when the memory or the folder is refused.
     """
     runtime = Runtime(config.detector.prefix)
-    writer = Writer(config, runtime)
-    handlers = {"capture": writer.capture, "finish": writer.finish, "folder": writer.set_folder}
-    with Control(runtime, WORKER, writer.snapshot, handlers) as control:
-        try:
-            writer.open()
-            print(f"READY {WORKER}", flush=True)  # noqa: T201  supervisors wait for this line
-            while not control.stop.is_set():
-                writer.step(_TICK_S)
-        finally:
-            writer.close()
-    return 0
+    return run_worker(CapturePart(config, runtime), runtime, config.run.drain_s)
 
 
-class Writer:
-    """Gathers images while a capture wants them. ``step`` is for one thread; ``snapshot`` and commands for any other."""
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """The folder that files are made in, when it was last looked at."""
+
+    folder: Path
+    exists: bool = False
+    free_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Beginning:
+    """A capture whose file is being made."""
+
+    request: CaptureRequest
+    file: "Future[Capture]"
+    answer: "Future[str]"
+
+
+class CapturePart:
+    """The part of a worker that writes live images to HDF5: gathers them while a capture wants them.
+
+    Files are made and looked at by a thread of their own, and written by each capture's: the data thread touches none.
+    """
+
+    name = WORKER
+    empty = CaptureStatus()
 
     def __init__(self, config: Config, runtime: Runtime) -> None:
         if config.hdf5 is None:
             raise ConfigError("hdf5: missing; give an [hdf5] section with a folder")
         self._section: Hdf5Section = config.hdf5
-        self._folder = config.hdf5.folder
+        self._place = _Place(config.hdf5.folder)
         self._pulse_id_step = config.detector.pulse_id_step
         self._gatherer = Gatherer(config, runtime, config.stream or StreamSection())
-        self._requests: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
         self._pool: BufferPool | None = None
         self._pool_of: ImageAssembler | None = None
+        self._beginning: _Beginning | None = None
         self._capture: Capture | None = None
         self._selector: Selector | None = None
         self._captures = self._wanted = 0
         self._gathered = self._dropped = self._unwanted = 0
         self._before = OutputStats()
         self._message = self._refusal = ""
-        self._ready = False
         self._pulse_id = 0
 
-    def open(self) -> None:
+    @property
+    def commands(self) -> Mapping[str, Callable[..., Any]]:
+        """Begin and end of captures, and the folder of their files."""
+        return {"capture": self._begin, "finish": self._finish, "folder": self._set_folder}
+
+    def open(self, stack: ExitStack, wake: Wake) -> str:
         """Find the modules, and take the memory for images as soon as their size is known.
 
         Raises HostError, also when the configuration's folder is not there and cannot be made.
         """
-        make_folder(self._folder)
-        self._gatherer.open()
+        make_folder(self._place.folder)
+        self._look_at(self._place.folder)
+        self._wake = wake
+        self._files = FileThread()
+        stack.callback(self._files.close)
+        self._looked = self._files.do(self._look_again)
+        stack.callback(self._gatherer.close)
+        self._gatherer.open(wake)
         self._follow_size()
-        self._ready = True
+        return ""
 
-    def step(self, timeout_s: float) -> None:
-        """Carry out commands, and take in what the modules have sent, waiting up to ``timeout_s`` for the first."""
-        while not self._requests.empty():
-            action, answer = self._requests.get()
-            try:
-                answer.set_result(action())
-            except Exception as error:  # noqa: BLE001  the asker gets it, whatever it is
-                answer.set_exception(error)
-        for matched in self._gatherer.step(timeout_s):
+    def step(self) -> float:
+        """Take in what the modules have sent, and hand what is wanted to the capture."""
+        if self._beginning and self._beginning.file.done():
+            self._begun(self._beginning)
+        for matched in self._gatherer.step():
             self._image(matched)
         if self._capture and self._capture.error and self._selector:
             self._end(self._capture.error)
-
-    def capture(  # noqa: PLR0917  a command passes its arguments by name
-        self, file: str, images: int = 0, start: int = 0, stop: int = 0, step: int = 1, compression: str = ""
-    ) -> str:
-        """Begin a capture and return the path of its file, which is there from the start and can be followed (SWMR).
-
-        ``file`` is absolute or relative to the folder; ``{detector}`` and ``{number}`` (of the capture) in it are filled
-        in. It ends after so many ``images``, past the pulse_id ``stop``, or by ``finish``. Without ``compression`` that
-        of the configuration holds. Raises CommandError while another one runs, ConfigError for a wrong request,
-        HostError when the file cannot be made.
-        """
-        return self._ask(lambda: self._begin(file, images, start, stop, step, compression))
-
-    def finish(self) -> str:
-        """End the capture after what has been taken, and return the path of its file. Raises CommandError without one."""
-        return self._ask(self._finish)
-
-    def set_folder(self, folder: str) -> None:
-        """Make the files of captures to come in another folder. Raises CommandError when that cannot be."""
-        self._folder = writable_folder(folder)
+        return self._gatherer.wait_s
 
     def snapshot(self) -> CaptureStatus:
-        """Return what there is to know, for screens and tests."""
+        """Return what there is to know."""
+        if self._looked.done():
+            self._looked = self._files.do(self._look_again)
         gatherer, capture = self._gatherer, self._capture
         state, message = self._state()
         complaint = self._refusal or (message if state == "Failed" else "")
         return CaptureStatus(
-            worker=WORKER,
-            pid=os.getpid(),
-            time_ns=time.time_ns(),
-            version=software_version(),
             state=state,
             message=message,
             capturing=capture is not None and not capture.ended,
@@ -137,7 +137,7 @@ class Writer:
             wanted=self._wanted,
             filled=capture.filled if capture else 0,
             captures=self._captures,
-            folder_exists=self._folder.is_dir(),
+            folder_exists=self._place.exists,
             write_error=bool(complaint),
             write_message=complaint,
             pulse_id=self._pulse_id,
@@ -149,56 +149,78 @@ class Writer:
             pool=self._pool.stats() if self._pool else PoolStats(),
         )
 
-    def close(self) -> None:
-        """Write what has been taken, close the file and let go of the modules."""
+    def finish(self, deadline_s: float) -> None:
+        """Write what has been taken, and close the file."""
         if self._selector:
             self._end("")
         if self._capture:
-            self._capture.join()
-        self._gatherer.close()
+            self._capture.finish(deadline_s)
 
-    def _ask(self, action: Callable[[], Any]) -> Any:
-        """Run ``action`` between two images, on the thread that gathers them."""
-        answer: Future[Any] = Future()
-        self._requests.put((action, answer))
-        try:
-            return answer.result(_COMMAND_TIMEOUT_S)
-        except FutureTimeoutError:
-            raise CommandError(
-                f"the writer did not answer within {_COMMAND_TIMEOUT_S:g} s; is its disk stuck?"
-            ) from None
+    def _begin(  # noqa: PLR0917  a command passes its arguments by name
+        self, file: str, images: int = 0, start: int = 0, stop: int = 0, step: int = 1, compression: str = ""
+    ) -> "Future[str]":
+        """Begin a capture and return the path of its file, which is there from the start and can be followed (SWMR).
 
-    def _begin(self, file: str, images: int, start: int, stop: int, step: int, compression: str) -> str:  # noqa: PLR0917
+        ``file`` is absolute or relative to the folder; ``{detector}`` and ``{number}`` (of the capture) in it are filled
+        in. It ends after so many ``images``, past the pulse_id ``stop``, or by ``finish``. Without ``compression`` that
+        of the configuration holds. Raises CommandError while another one runs, ConfigError for a wrong request,
+        HostError when the file cannot be made.
+        """
+        if self._beginning:
+            raise CommandError(f"capture: {self._beginning.request.path} is still being made; is its disk stuck?")
         if self._capture and not self._capture.ended:
             raise CommandError(f"capture: {self._capture.path} is still being written; finish that first")
         layout = self._gatherer.layout
         if layout is None:
-            raise CommandError("capture: the camera has not told its shape and type yet; wait for its first image")
-        number = self._captures + 1
+            raise CommandError("capture: the camera's shape and type are not known yet; wait for its first image")
         try:
-            name = file.format(detector=self._gatherer.detector, number=number)
+            name = file.format(detector=self._gatherer.detector, number=self._captures + 1)
         except (KeyError, IndexError, ValueError, AttributeError):
             raise CommandError(
                 f"capture: found the file name {file!r}, expected at most {{detector}} and {{number}} to fill in"
             ) from None
-        request = CaptureRequest(self._folder / name, images, start, stop, step)
-        before = self._settled()
+        request = CaptureRequest(self._place.folder / name, images, start, stop, step)
         file_layout = FileLayout(
             self._gatherer.detector,
             self._gatherer.modules,
             layout.shape or (1,),
             np.dtype(layout.dtype).newbyteorder("<"),
         )
+        made = self._files.do(partial(Capture, request.path, file_layout, compression or self._section.compression))
+        self._beginning = _Beginning(request, made, Future())
+        made.add_done_callback(lambda _: self._wake.ring())
+        return self._beginning.answer
+
+    def _begun(self, beginning: _Beginning) -> None:
+        """Go on with a capture whose file is made, or could not be."""
+        self._beginning = None
+        wanted = beginning.answer.set_running_or_notify_cancel()
         try:
-            capture = Capture(request.path, file_layout, compression or self._section.compression)
-        except HostError as error:
-            self._refusal = str(error)
-            raise
-        self._refusal = ""
-        self._before, self._capture = before, capture
-        self._selector = Selector(request, self._pulse_id_step, self._section.missing)
-        self._captures, self._wanted, self._message = number, images, ""
-        return str(request.path)
+            capture = beginning.file.result()
+        except Exception as error:  # noqa: BLE001  whatever it is, it is the answer
+            if isinstance(error, HostError):
+                self._refusal = str(error)
+            if wanted:
+                beginning.answer.set_exception(error)
+            return
+        if not wanted:
+            self._files.do(partial(_undo, capture))
+            return
+        self._refusal = self._message = ""
+        self._before, self._capture = self._settled(), capture
+        self._selector = Selector(beginning.request, self._pulse_id_step, self._section.missing)
+        self._captures, self._wanted = self._captures + 1, beginning.request.images
+        beginning.answer.set_result(str(capture.path))
+
+    def _set_folder(self, folder: str) -> "Future[None]":
+        """Make the files of captures to come in another folder. Raises CommandError when that cannot be."""
+        return self._files.do(lambda: self._look_at(writable_folder(folder)))
+
+    def _look_at(self, folder: Path) -> None:
+        self._place = _Place(folder, folder.is_dir(), free_bytes(folder))
+
+    def _look_again(self) -> None:
+        self._look_at(self._place.folder)
 
     def _finish(self) -> str:
         if self._capture is None or self._selector is None:
@@ -283,14 +305,12 @@ class Writer:
             queued=offered - settled.written - dropped - self._unwanted,
             bytes=settled.bytes,
             errors=settled.errors,
-            folder=str(self._folder),
-            free_bytes=free_bytes(self._folder),
+            folder=str(self._place.folder),
+            free_bytes=self._place.free_bytes,
         )
 
     def _state(self) -> tuple[str, str]:
         capture = self._capture
-        if not self._ready:
-            return "Starting", ""
         if capture is None:
             return "Idle", ""
         if capture.error or self._message:
@@ -298,3 +318,10 @@ class Writer:
         if self._selector:
             return ("Capturing" if self._selector.taken else "Waiting"), ""
         return ("Idle" if capture.ended else "Finishing"), ""
+
+
+def _undo(capture: Capture) -> None:
+    """Remove the file of a capture that was cancelled before it was made."""
+    capture.end()
+    capture.finish(time.monotonic() + _UNDO_S)
+    capture.path.unlink(missing_ok=True)

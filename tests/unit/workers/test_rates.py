@@ -1,5 +1,5 @@
 from detectors.stats import Rates
-from detectors.workers.receiver_status import RateMeter
+from detectors.workers.rates import RateMeter
 
 
 def test_rates_are_averaged_over_the_last_second():

@@ -1,0 +1,191 @@
+"""What every worker has in common, written once: its threads, snapshots, commands, signals and end.
+
+A worker is a part put into ``run_worker``. Its data is handled on the main thread, which never waits for anything but data;
+the control thread (``ControlThread``) talks to the rest of the world, and outputs have threads of their own.
+"""
+
+import logging
+import os
+import queue
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from types import FrameType
+from typing import Any, Final, Protocol
+
+from detectors.buffer.registration import software_version
+from detectors.runtime import Runtime
+from detectors.stats import WorkerStatus
+from detectors.workers.commands import Command
+from detectors.workers.control_thread import ControlThread
+from detectors.workers.lock import hold_lock
+from detectors.workers.tuning import QuietCollector
+from detectors.workers.wake import Wake
+
+log = logging.getLogger(__name__)
+
+BUSY_S: Final = 0.2
+"""Interval of snapshots while data comes, s: each takes time from it."""
+
+IDLE_S: Final = 0.5
+"""Interval of snapshots while nothing comes, and the longest that a part need wait, s."""
+
+
+class Part(Protocol):
+    """What a worker does. All methods are called on one thread, the data thread."""
+
+    name: str
+    """Name of the worker: ``udp.M00``."""
+
+    @property
+    def empty(self) -> WorkerStatus:
+        """The snapshot that is shown while ``open`` runs."""
+        ...
+
+    @property
+    def commands(self) -> Mapping[str, Callable[..., Any]]:
+        """The commands by name; their arguments are keywords. Called between two steps.
+
+        One that takes its time returns a Future; whoever works on that calls ``set_running_or_notify_cancel`` when it begins,
+        since the command is cancelled when its time is over.
+        """
+        ...
+
+    def open(self, stack: ExitStack, wake: Wake) -> str:
+        """Take what the worker needs, which ``stack`` gives back; return what the READY line says after the name.
+
+        ``wake`` is what the data thread waits on between steps: ``watch`` the descriptors that data comes by, or ``ring`` it
+        from the threads that bring data. Raises HostError or another PebbleDaqError.
+        """
+        ...
+
+    def step(self) -> float:
+        """Take all that is there. Return how long to wait if nothing comes, s; 0: do not wait, there is more."""
+        ...
+
+    def snapshot(self) -> WorkerStatus:
+        """Return what there is to know, but for the head: of that only state and message."""
+        ...
+
+    def finish(self, deadline_s: float) -> None:
+        """Settle what has come. What is still queued at ``deadline_s`` (monotonic, s) is dropped and counted."""
+        ...
+
+
+def run_worker(part: Part, runtime: Runtime, drain_s: float) -> int:
+    """Run a worker until a signal, or the command ``stop``; return its exit code. For the main thread.
+
+    What is queued then is settled for ``drain_s`` at most. Raises HostError when the worker runs already, and what the part
+    raises.
+    """
+    with hold_lock(runtime, part.name):
+        _Worker(part, runtime, drain_s).run()
+    return 0
+
+
+class _Worker:
+    """The data thread of a worker."""
+
+    def __init__(self, part: Part, runtime: Runtime, drain_s: float) -> None:
+        self._part = part
+        self._drain_s = drain_s
+        self._version = software_version()
+        self._latest = self._with_head(part.empty)
+        self._stopping = False
+        self._wake = Wake()
+        self._commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
+        handlers = {**part.commands, "status": self._status}
+        self._control = ControlThread(
+            runtime, self._latest, handlers, submit=self._submit, stop=self._stop, drain_s=drain_s
+        )
+
+    def run(self) -> None:
+        """Open the part, run it until it is to stop, and close it."""
+        with ExitStack() as stack:
+            stack.callback(self._wake.close)
+            stack.enter_context(self._control)
+            stack.enter_context(_on_signal(self._stop))
+            parts = stack.enter_context(ExitStack())
+            opened = False
+            try:
+                ready = self._part.open(parts, self._wake)
+                opened = True
+                collector = QuietCollector()
+                parts.callback(collector.close)
+                print(f"READY {self._part.name} {ready}".rstrip(), flush=True)  # noqa: T201  supervisors wait for this line
+                self._loop(collector)
+                self._part.finish(time.monotonic() + self._drain_s)
+                self._publish(self._taken(), state="Stopped")
+            except BaseException as error:
+                last = self._taken() if opened else self._latest
+                self._publish(last, state="Failed", message=str(error) or type(error).__name__)
+                raise
+
+    def _loop(self, collector: QuietCollector) -> None:
+        step, commands, monotonic = self._part.step, self._commands, time.monotonic
+        self._control.ready = True
+        taken_s, fresh = 0.0, False
+        while not self._stopping:
+            idle_s = step()
+            if not idle_s:
+                fresh = True
+            if not commands.empty():  # one at a time: a flood of them does not hold up data
+                commands.get().run()
+                taken_s = 0.0
+            now = monotonic()
+            left_s = taken_s + (BUSY_S if fresh else IDLE_S) - now
+            if left_s <= 0:
+                self._publish(self._taken())
+                collector.look(now, quiet=idle_s > 0)
+                taken_s, fresh, left_s = now, False, IDLE_S
+            if idle_s and commands.empty() and not self._stopping:
+                self._wake.wait(min(idle_s, left_s))
+        self._control.ready = False
+
+    def _stop(self) -> None:
+        self._stopping = True
+        self._wake.ring()
+
+    def _submit(self, command: Command) -> None:
+        self._commands.put(command)
+        self._wake.ring()
+
+    def _status(self) -> WorkerStatus:
+        self._latest = self._taken()
+        return self._latest
+
+    def _taken(self) -> WorkerStatus:
+        """Return a new snapshot; the last one when the part fails to give it."""
+        try:
+            return self._with_head(self._part.snapshot())
+        except Exception:  # a mistake in a snapshot must not end the data
+            log.exception("snapshot failed")
+            return self._latest
+
+    def _with_head(self, snapshot: WorkerStatus) -> WorkerStatus:
+        return replace(snapshot, worker=self._part.name, pid=os.getpid(), time_ns=time.time_ns(), version=self._version)
+
+    def _publish(self, snapshot: WorkerStatus, **head: str) -> None:
+        self._latest = replace(snapshot, **head) if head else snapshot
+        self._control.publish(self._latest)
+
+
+@contextmanager
+def _on_signal(stop: Callable[[], None]) -> Iterator[None]:
+    """Call ``stop`` on SIGTERM and SIGINT. It runs on the main thread, between any two operations: it must take no lock."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        stop()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,57 @@
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from detectors.errors import HostError
+from detectors.runtime import Runtime
+from detectors.workers.lock import hold_lock, is_running, remove_leftovers
+
+WORKER = "udp.M00"
+
+
+@pytest.fixture
+def runtime(short_runtime_dir: Path) -> Iterator[Runtime]:
+    yield Runtime("T:LOCK:")
+    assert [p for p in short_runtime_dir.rglob("*") if not p.is_dir()] == []
+
+
+def test_a_worker_runs_once(runtime: Runtime) -> None:
+    with hold_lock(runtime, WORKER):
+        assert is_running(runtime, WORKER) == os.getpid()
+        with pytest.raises(HostError, match=rf"already running as process {os.getpid()}"), hold_lock(runtime, WORKER):
+            pass
+    assert is_running(runtime, WORKER) is None
+
+
+def test_what_a_killed_worker_left_is_removed(runtime: Runtime) -> None:
+    program = textwrap.dedent(
+        f"""
+        from detectors.runtime import Runtime
+        from detectors.workers.runtime import run_worker
+        from tests.support.fake_part import FakePart
+        runtime = Runtime({runtime.prefix!r})
+        part = FakePart()
+        opened = part.open
+        part.open = lambda *a: runtime.shm(part.name).write_bytes(b"x") and opened(*a)
+        run_worker(part, runtime, 1.0)
+        """
+    )
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    with process.stdout:
+        assert process.stdout.readline() == b"READY udp.M00 here\n"
+        assert is_running(runtime, WORKER) == process.pid
+        assert remove_leftovers(runtime, WORKER) == []
+        process.kill()
+        process.wait()
+    assert is_running(runtime, WORKER) is None
+    assert runtime.shm(WORKER).exists()
+    removed = remove_leftovers(runtime, WORKER)
+    assert runtime.shm(WORKER) in removed
+    assert not runtime.shm(WORKER).exists()
+    assert list(runtime.folder.iterdir()) == []
