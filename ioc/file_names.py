@@ -7,18 +7,18 @@ from typing import Final
 from detectors.errors import CommandError
 
 _CONVERSION: Final = re.compile(r"%(?:%|[-0 ]?\d*(?:\.\d+)?([sdi])|.?)", re.DOTALL)
-"""A conversion; its letter is missing where it is none that we take."""
+"""A conversion; without a letter it is one that is not allowed."""
 
 _NUMBER: Final = "di"
 _ORDER: Final = ("s", "s", _NUMBER)
-"""What folder, name and number may be printed by."""
+"""Letters of the conversions of folder, name and number, in this order."""
 
 
 def full_file_name(template: str, folder: str, name: str, number: int) -> str:
     """Return the path that ``template`` (``%s%s_%4.4d.h5``) gives, with ``folder`` ending in a slash.
 
-    As with C's printf, a template may leave out arguments at its end. Raises CommandError when it cannot be filled in, or
-    the file would lie outside the folder.
+    As with C's printf, a template may leave out arguments at its end. Raises CommandError when the template does not fit, or
+    the file would be outside the folder.
     """
     letters = [found[1] for found in _CONVERSION.finditer(template) if found[0] != "%%"]
     fits = all(letter and letter in order for letter, order in zip(letters, _ORDER, strict=False))

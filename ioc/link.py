@@ -15,7 +15,7 @@ from detectors.workers.commands import GRACE_S, decode, encode
 from ioc.roster import Roster
 
 _LOOK_MS: Final = 250
-"""While an answer is waited for, the worker is looked at this often, ms."""
+"""While an answer is waited for, the worker is checked this often, ms."""
 
 HANGS_S: Final = 10.0
 """A worker at work on a command that sent no snapshot for so long will not answer any more, s."""

@@ -101,14 +101,16 @@ class View:
         self.responding = own is not None and (in_command or silent_s <= SILENCE_S)
         verdict = _state(process, own=own is not None, responding=self.responding, silent_s=silent_s)
         snapshot = own.snapshot if own else None
-        if process is self._process and snapshot is self._snapshot and verdict == self._verdict:
+        same_process = process is self._process and verdict == self._verdict
+        if same_process and snapshot is self._snapshot:
             return self._recent(self._growing, now_s)
         self._process, self._snapshot, self._verdict = process, snapshot, verdict
         if snapshot is not None:
             self.values |= flat(snapshot)
+        if not same_process:
+            self.values |= flat({"process": asdict(replace(process, responding=self.responding))})
         if not process.running:
             self.values |= self._at_rest
-        self.values |= flat({"process": asdict(replace(process, responding=self.responding))})
         state, message, self.valid = verdict
         if state is not None:
             self.values |= {"state": state, "message": message}

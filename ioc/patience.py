@@ -1,7 +1,7 @@
-"""How long a worker may take over a transition: as long as its configuration implies.
+"""Time-outs of transitions, by the configuration.
 
-Configure waits for the PV and faults all buffers in. Any other transition may find the worker at work on new buffers, and
-waits behind the events before it.
+Configure waits for the PV and faults in all buffers. Any other transition may have to wait while the worker makes new
+buffers, and for the events queued before it.
 """
 
 from typing import Final
@@ -14,15 +14,15 @@ from detectors.pools.sizing import plan_buffers
 from detectors.workers.monitor.store import DRAIN_S
 
 FAULT_RATE: Final = 128 << 20
-"""Bytes of shared memory that a busy host faults in within a second; an idle one does 1 GiB (measured, 4 KiB pages)."""
+"""Shared memory that a busy host faults in, bytes a second; an idle one does 1 GiB (measured, 4 KiB pages)."""
 
 _MARGIN_S: Final = 2.0
 
 
 def patience_s(config: Config, source: SourceSection, payload_bytes: int | None = None) -> float:
-    """Return the longest time that a source's worker may need, s.
+    """Return the longest time that a source's worker may need for a transition, s.
 
-    ``payload_bytes`` is what its PV sends, if known; else the buffers could take all memory that is available.
+    ``payload_bytes`` is what its PV sends. When it is not known, the buffers may take all available memory.
     """
     driver = read_datadev() if isinstance(source, PvaSection) else None
     try:

@@ -1,4 +1,4 @@
-"""Where clients find this IOC: the ports it serves on, and the environment that leads clients there."""
+"""Ports of this IOC's servers, and the environment variables that clients need to find them."""
 
 import os
 import socket
@@ -23,15 +23,15 @@ _CLIENT_VARIABLES: Final = (
 
 
 def client_environment(environment: Mapping[str, str] = os.environ) -> list[str]:
-    """Return the assignments that a client in another terminal needs; none when all is at EPICS's defaults."""
+    """Return the variables that a client in another terminal must set; none with EPICS's defaults."""
     return [f"{name}={environment[name]}" for name in _CLIENT_VARIABLES if environment.get(name)]
 
 
 def ports_in_use(environment: Mapping[str, str] = os.environ) -> list[str]:
-    """Return a line for each server port that another program holds.
+    """Return a line for each server port that another program uses.
 
-    EPICS then takes another TCP port and says nothing: clients that search still find the records, those that were
-    given the port by name do not.
+    EPICS then takes another TCP port without a message: clients that search still find the records, clients that connect
+    to the configured port do not.
     """
     found: list[str] = []
     for protocol, variables, default in _SERVERS:
@@ -42,7 +42,7 @@ def ports_in_use(environment: Mapping[str, str] = os.environ) -> list[str]:
                 probe.bind(("", port))
             except OSError as error:
                 found.append(
-                    f"{protocol} port {port}: {error.strerror}; another TCP port is taken, which clients find by "
+                    f"{protocol} port {port}: {error.strerror}; EPICS takes another TCP port, which clients find by "
                     f"searching; set {variables[0]} to give this IOC one of its own"
                 )
     return found

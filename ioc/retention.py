@@ -1,6 +1,6 @@
-"""Retention of the buffer on disk: one keeper over the folders of all sources, its limits as setpoints.
+"""Retention of the buffer on disk: one keeper for the folders of all sources, its limits as setpoints.
 
-It lives in the IOC, since it looks at all sources together: workers that run alone delete nothing.
+It is in the IOC because the limits are for all sources together: workers that run alone delete nothing.
 """
 
 import math
@@ -33,7 +33,7 @@ class LimitsShown:
 
 @dataclass(frozen=True, slots=True)
 class RetentionStatus:
-    """What the records of the retention show."""
+    """The values of the retention's records."""
 
     keep: LimitsShown = field(default_factory=LimitsShown)
     stats: RetentionStats = field(default_factory=RetentionStats)
@@ -50,7 +50,7 @@ class Retention:
         return {"retention_limit": Handler(self._set_limit, lambda name: getattr(self.status().keep, name))}
 
     def start(self, folders: Iterable[Path]) -> None:
-        """Begin to keep the detector folders ``folders`` within the limits. Raises HostError for a senseless limit."""
+        """Begin to keep the detector folders ``folders`` within the limits. Raises HostError for an impossible limit."""
         self._keeper.set_detectors(folders)
         problem = _beyond(self._keeper.limits.keep_free, self._keeper.detectors)
         if problem:
@@ -58,17 +58,17 @@ class Retention:
         self._keeper.start()
 
     def follow(self, folders: Iterable[Path]) -> None:
-        """Keep these folders from now on, if they are others than before."""
+        """Keep these folders from now on."""
         wanted = tuple(folders)
         if wanted != self._keeper.detectors:
             self._keeper.set_detectors(wanted)
 
     def close(self) -> None:
-        """Stop the keeper; it may be in the middle of a file."""
+        """Stop the keeper and wait for the deletion in progress."""
         self._keeper.close()
 
     def status(self) -> RetentionStatus:
-        """Return what is shown."""
+        """Return the limits and statistics for the records."""
         limits = self._keeper.limits
         shown = LimitsShown(
             size_gib=(limits.keep_bytes or 0) / _GIB,
@@ -100,9 +100,9 @@ class Retention:
 
 
 def _beyond(keep_free: int | None, folders: Iterable[Path]) -> str:
-    """Return why a mark of free space can never be reached; empty when it can.
+    """Return why a limit of free space can never be met; empty when it can.
 
-    Else all data would go, a folder at a time, in the vain attempt to reach it.
+    With an impossible limit all data would be deleted, a folder at a time.
     """
     for folder in folders if keep_free else ():
         existing = next(path for path in (folder, *folder.parents) if path.exists())
@@ -110,6 +110,6 @@ def _beyond(keep_free: int | None, folders: Iterable[Path]) -> str:
         if keep_free and keep_free >= total:
             return (
                 f"found {keep_free / _GIB:.1f} GiB to keep free, but the file system of {existing} has "
-                f"{total / _GIB:.1f} GiB in all; set less"
+                f"{total / _GIB:.1f} GiB in total; set less"
             )
     return ""

@@ -1,4 +1,4 @@
-"""What must be right with the host before any worker is started; found now, it costs nobody a beam time."""
+"""Checks of the host before any worker is started."""
 
 import logging
 import tempfile
@@ -11,14 +11,14 @@ from detectors.workers.preflight import Finding, Level, run_checks
 log = logging.getLogger(__name__)
 
 _FATAL: Final = ("memory", "shared memory", "ports")
-"""Checks whose errors keep every worker concerned from starting. The others are warned of."""
+"""Checks whose errors stop the start-up. The errors of the others are warnings."""
 
 
 def check_host(config: Config, *, adopted: bool) -> list[str]:
-    """Look at the host; log and return what is not well, a line each.
+    """Check the host; log and return the warnings, a line each.
 
-    With workers ``adopted`` the ports and the memory are theirs, and not looked at. Raises HostError, one line per
-    finding, when memory, a port or the folder will not do.
+    With workers ``adopted`` the ports and the memory are in use by them and not checked. Raises HostError, one line per
+    finding, when there is too little memory, a port is taken or the folder cannot be written.
     """
     fatal: list[str] = []
     warnings: list[str] = []
@@ -41,7 +41,7 @@ def _line(finding: Finding) -> str:
 
 
 def _folder(config: Config) -> list[str]:
-    """Make the folder and a file in it: permissions alone do not tell (root, read-only mounts)."""
+    """Make the folder and a file in it: permissions do not show a read-only mount, or that we are root."""
     if config.disk is None or not config.disk.enabled:
         return []
     folder = config.disk.folder

@@ -39,7 +39,7 @@ class Load:
 
     @property
     def path(self) -> Path:
-        """Where the template lies."""
+        """Path of the template."""
         return TEMPLATES / self.file
 
     def names(self) -> list[str]:
@@ -59,12 +59,12 @@ def workers(config: Config) -> dict[str, SourceSection | None]:
 
 
 def image_streams(config: Config) -> list[str]:
-    """Return the image streams that are given an address: ``full``, ``reduced``, ``pulse``."""
+    """Return the image streams with an address: ``full``, ``reduced``, ``pulse``."""
     return [] if config.stream is None else [n for n in ("full", "reduced", "pulse") if getattr(config.stream, n)]
 
 
 def defaults(config: Config) -> dict[str, ReceiverStatus | MonitorStatus | StreamStatus | CaptureStatus]:
-    """Return the empty snapshot of every worker by name: what its records can show."""
+    """Return the empty snapshot of every worker by name: the fields that its records can show."""
     return {worker: _default(worker, source) for worker, source in workers(config).items()}
 
 

@@ -9,10 +9,10 @@ import click
 from detectors.errors import PebbleDaqError
 
 _COMMANDS: Final = {
-    "capture": "Write live images to HDF5 when told to.",
+    "capture": "Write live images to HDF5, on command.",
     "demo": "Run the main job on simulated sources and check every byte.",
     "monitor": "Run one PvMonitor.",
-    "preflight": "Look at what commonly ruins a beam time, and say what to type.",
+    "preflight": "Check the host for what commonly goes wrong, with remedies.",
     "read": "Show a pulse of the binary buffer.",
     "receive": "Run one UDP module receiver.",
     "repair": "Mark torn records as holes and rebuild LATEST.",
@@ -28,7 +28,7 @@ _COMMANDS: Final = {
 
 
 class _LazyGroup(click.Group):
-    """A group that imports a subcommand's module only when it is called: ``receive`` must not wait for softioc."""
+    """A group that imports a subcommand's module when it is called: ``receive`` must not wait for softioc."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return sorted(_COMMANDS)
@@ -50,7 +50,7 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Run the command line; an error of the user's is one line per mistake, never a traceback."""
+    """Run the command line; a user's mistake is reported in one line, never by a traceback."""
     try:
         sys.exit(cli.main(standalone_mode=False))
     except PebbleDaqError as error:

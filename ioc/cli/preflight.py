@@ -1,4 +1,4 @@
-"""``pebbledaq preflight``: look at the host before the beam comes."""
+"""``pebbledaq preflight``: check the host before data taking."""
 
 import dataclasses
 import json
@@ -22,7 +22,7 @@ _COLOURS = {Level.OK: "green", Level.WARNING: "yellow", Level.ERROR: "red"}
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def command(config: Path, rate_hz: float, as_json: bool) -> None:
-    """Look at what commonly ruins a beam time, and say what to type.
+    """Check the host for what commonly goes wrong, and print remedies.
 
     Exit code 1 when something found is an error.
     """

@@ -11,7 +11,7 @@ from detectors.config import load_config
 
 @click.command("run")
 @click.argument("config", type=click.Path(path_type=Path))
-@click.option("-q", "--quiet", is_flag=True, help="Log warnings only, not what the workers say.")
+@click.option("-q", "--quiet", is_flag=True, help="Log warnings only, not the output of the workers.")
 def command(config: Path, quiet: bool) -> None:
     """Start the soft-IOC of CONFIG, which starts and watches the workers.
 
