@@ -144,7 +144,7 @@ class Rig:
         """Let all sources begin at one time."""
         self.epoch_ns = time.time_ns() + round(HEAD_START_S * 1e9)
         for child in self.sources.values():
-            child.tell(str(self.epoch_ns))
+            child.write_line(str(self.epoch_ns))
 
     @property
     def elapsed_s(self) -> float:

@@ -1,4 +1,4 @@
-"""Does everything agree? What was sent, what the PVs count, and what lies on disk, byte by byte."""
+"""Compares what was sent, what the PVs count, and what is on disk, byte by byte."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -33,16 +33,16 @@ class Line:
 
 @dataclass(slots=True)
 class ReadBack:
-    """What was found on disk of one source."""
+    """The frames of one source found on disk."""
 
     frames: int = 0
     incomplete: int = 0
     bytes: int = 0
     wrong: int = 0
     good: set[int] = field(default_factory=set)
-    """Pulses whose frame is complete, and as it was sent."""
+    """Pulses whose frame is complete and as sent."""
     problems: list[str] = field(default_factory=list)
-    """The first few wrong frames, in words."""
+    """Descriptions of the first wrong frames."""
 
     def add_problem(self, text: str) -> None:
         """Count a wrong frame."""
@@ -53,7 +53,7 @@ class ReadBack:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What should lie on disk of one source."""
+    """The frames of one source that were sent."""
 
     detector: Path
     """Folder of the detector."""
@@ -93,7 +93,7 @@ def read_back(sent: Sent, mismatch: FirstMismatch) -> ReadBack:
 
 
 def _problem(reader: BufferReader, frame: Frame, pulse_id: int, sent: Sent, mismatch: FirstMismatch) -> str:
-    """Return what is wrong with a frame; empty when it is as it was sent."""
+    """Return what is wrong with a frame; empty when it is as sent."""
     if frame.pulse_id != pulse_id:
         return f"found the record of pulse {frame.pulse_id}"
     if sent.first_frame is not None:
@@ -147,7 +147,7 @@ def compare_camera(
 
 
 def compare_disk(name: str, status: ReceiverStatus | MonitorStatus, removed: int, found: ReadBack) -> list[Line]:
-    """Return the comparisons of the disk output's counters with what lies there; ``removed`` frames were deleted since."""
+    """Return the comparisons of the disk output's counters with the frames there; ``removed`` frames were deleted since."""
     delivered = status.frames.delivered if isinstance(status, ReceiverStatus) else status.updates.placed
     disk = status.disk
     return [
@@ -158,12 +158,12 @@ def compare_disk(name: str, status: ReceiverStatus | MonitorStatus, removed: int
 
 
 def compare_restarted(name: str, status: ReceiverStatus | MonitorStatus, found: ReadBack) -> list[Line]:
-    """Return what can be compared when the worker was started again meanwhile: its counters began anew."""
+    """Return the comparisons that are possible after the worker was restarted, with new counters."""
     return [*_balance(name, status), Line(f"{name}: frames that differ from the pattern", found.wrong, 0)]
 
 
 def switched_off(status: ReceiverStatus | MonitorStatus, before: int) -> bool:
-    """Return whether data came while the run or the disk output was switched off."""
+    """Return whether data arrived while the run or the disk output was off."""
     if isinstance(status, ReceiverStatus):
         return bool(status.packets.disabled or status.disk.disabled)
     return bool(status.updates.discarded_disabled > before or status.disk.disabled)

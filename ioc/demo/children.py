@@ -1,4 +1,4 @@
-"""The demo's child processes: started, listened to, and ended, whatever happens."""
+"""The demo's child processes: started, their output read, and ended in any case."""
 
 import json
 import os
@@ -54,31 +54,31 @@ class Child:
         return self._process.poll() is None
 
     def wait_ready(self, deadline_s: float) -> str:
-        """Return its READY line. ``deadline_s`` is monotonic. Raises HostError with its last words."""
+        """Return its READY line. ``deadline_s`` is monotonic. Raises HostError with its last output."""
         try:
             line = self._ready.get(timeout=max(0.0, deadline_s - time.monotonic()))
         except queue.Empty:
-            raise self._lament("was not ready in time") from None
+            raise self._error("was not ready in time") from None
         if line is None:
-            raise self._lament("ended before it was ready")
+            raise self._error("ended before it was ready")
         return line
 
-    def tell(self, line: str) -> None:
+    def write_line(self, line: str) -> None:
         """Write one line to its input. Raises HostError when it has ended."""
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(f"{line}\n")
             self._process.stdin.flush()
         except BrokenPipeError:
-            raise self._lament("ended too early") from None
+            raise self._error("ended too early") from None
 
     def check(self) -> None:
         """Raise HostError when it has ended."""
         if not self.running:
-            raise self._lament("ended unasked")
+            raise self._error("ended by itself")
 
     def ask_to_end(self) -> None:
-        """Send SIGTERM, once: a second one would meet a process that has put its handlers away."""
+        """Send SIGTERM, once: a second one would find a process that has removed its handlers."""
         if self._asked:
             return
         self._asked = True
@@ -86,7 +86,7 @@ class Child:
             self._process.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End it at once, as a crash would, and see it gone."""
+        """Kill it and wait for its end."""
         self._process.kill()
         self.end()
 
@@ -100,7 +100,7 @@ class Child:
         return code
 
     def end(self) -> int:
-        """End it, by force if need be; return its exit code."""
+        """End it, with SIGKILL if necessary; return its exit code."""
         if self.running:
             self.ask_to_end()
             if self.wait(_END_S) is None:
@@ -116,10 +116,10 @@ class Child:
     def report(self) -> dict[str, Any]:
         """Return the report that a source prints at its end. Raises HostError when there is none."""
         if self._report is None:
-            raise self._lament("gave no report")
+            raise self._error("gave no report")
         return self._report
 
-    def _lament(self, what: str) -> HostError:
+    def _error(self, what: str) -> HostError:
         said = "".join(f"\n  {self.name}: {line}" for line in self.lines)
         return HostError(f"{self.name} {what}" + (f"; it said:{said}" if said else "; it said nothing"))
 

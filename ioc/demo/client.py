@@ -1,4 +1,4 @@
-"""What a client sees: the snapshots of all workers, put together again from the PVs of the IOC."""
+"""A client of the IOC that rebuilds the snapshots of all workers from the PVs."""
 
 import re
 import time
@@ -16,7 +16,7 @@ from ioc.templates import Load, loads
 _TIMEOUT_S: Final = 5.0
 _POLL_S: Final = 0.1
 _SETTLED_S: Final = 1.0
-"""When no counter has moved for so long everything has been drained, s."""
+"""When no counter has changed for so long, everything has been drained, s."""
 _RECORD: Final = re.compile(r'^record\(\w+, "([^"]+)"\)\s*\{(.*?)^\}', re.MULTILINE | re.DOTALL)
 _STATUS: Final = re.compile(r'info\(pebbledaq:status,\s*"(\S+) (\S+)"\)')
 
@@ -85,7 +85,7 @@ class DemoClient:
         return dict(zip(names, self._get([f"{self._prefix}{name}:Pid_RBV" for name in names]), strict=True))
 
     def drained(self, timeout_s: float) -> dict[str, Any]:
-        """Return the snapshots once nothing is queued and no counter moves any more, or when the time is over."""
+        """Return the snapshots once nothing is queued and no counter changes, or at the time-out."""
         deadline_s = time.monotonic() + timeout_s
         last, since_s = self.snapshots(), time.monotonic()
         while time.monotonic() < deadline_s:
@@ -146,6 +146,6 @@ def _plain(value: Any) -> Any:
 
 
 def _named(snapshot: Any) -> Any:
-    """Name the outputs that there are: their names have no record, and the balance looks at named ones only."""
+    """Fill in the names of the outputs, which have no record: the balance counts named ones only."""
     named = {name: replace(getattr(snapshot, name), name=name) for name in ("disk", "zmq")}
     return replace(snapshot, **named)

@@ -1,4 +1,4 @@
-"""The demo from start to end. Every wait has a deadline, and whatever was started is ended."""
+"""The demo from start to end. Every wait has a time-out, and every process that was started is ended."""
 
 import os
 import shutil
@@ -161,7 +161,7 @@ class Demo:
         """Start all sources at one time, watch, and see them end."""
         epoch_ns = time.time_ns() + round(_HEAD_START_S * 1e9)
         for child in sources.values():
-            child.tell(str(epoch_ns))
+            child.write_line(str(epoch_ns))
         period_ns = 1e9 / plan.camera_rate_hz
         try:
             with Screen(self.console, live=self.console.is_terminal) as screen:

@@ -1,4 +1,4 @@
-"""What the demo runs: rates and buffers that this machine can take, and the configuration that follows. Pure."""
+"""The demo's rates and buffers, which this machine can bear, and its configuration. Pure."""
 
 import math
 from dataclasses import dataclass
@@ -25,15 +25,15 @@ FIRST_PULSE: Final = 12_345_000
 
 CAMERA_BYTES: Final = math.prod(CAMERA_SHAPE) * 2
 DISK_RESERVE: Final = 1 << 30
-"""Free space that the demo leaves, bytes."""
+"""Free space that the demo leaves on the disk, bytes."""
 
 ROLLING_S: Final = 30.0
-"""With no end in sight this much data is kept, s; older files are removed."""
+"""Without an end this much data is kept, s; older files are removed."""
 
 _PACKET_COST: Final = 16_600
 """Socket buffer that one queued packet takes, bytes; the kernel grants twice what it names."""
 _STALL_S: Final = 0.03
-"""A receiver may be kept waiting for so long on a busy machine; its socket buffer must bridge that."""
+"""A receiver may wait for so long on a busy machine; its socket buffer must hold the packets meanwhile."""
 _SMALL_RATE_HZ: Final = 1.0
 
 _RX_COUNTS: Final = ((64, 16), (32, 8), (16, 8), (8, 8))
@@ -42,7 +42,7 @@ _RX_COUNTS: Final = ((64, 16), (32, 8), (16, 8), (8, 8))
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What the machine has, bytes."""
+    """Resources of the machine, bytes."""
 
     disk: int
     """Free where the data goes."""
@@ -56,7 +56,7 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is run."""
+    """Rates and buffers of a demo."""
 
     module_rate_hz: float
     module_rx_count: int
@@ -64,7 +64,7 @@ class Plan:
     burst: int
     """Packets that a module sends at once."""
     notes: tuple[str, ...] = ()
-    """What was lowered, why, and what would help."""
+    """Rates and buffers that were lowered, the reasons, and remedies."""
 
     @property
     def camera_rate_hz(self) -> float:
@@ -147,7 +147,7 @@ class Place:
 
 
 def config_text(plan: Plan, place: Place) -> str:
-    """Return the configuration file. It is one that a user could have written."""
+    """Return the text of the configuration file."""
     modules = "".join(
         f'\n[[udp]]\nname = "{name}"\nmodule_id = {i}\nport = {port}\naddress = "127.0.0.1"\n'
         "flush_timeout_s = 1.0  # a laptop may be busy with something else for a moment\n"

@@ -1,4 +1,4 @@
-"""A demo without an end must not fill the disk: its oldest files go, and the frames in them are counted."""
+"""A demo without an end must not fill the disk: its oldest files are removed, and the frames in them counted."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ class Rolling:
         self._first = first_pulse
 
     def keep_from(self, pulse_id: int) -> None:
-        """Remove the files that hold nothing but pulses before this one; a file that has not begun yet is waited for."""
+        """Remove the files whose pulses are all before this one, in order, up to the first file that does not exist yet."""
         while self._first + FILE_MOD <= pulse_id:
             path = self._detector / self._module / relative_path(self._first)
             if not path.exists():

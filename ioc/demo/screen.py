@@ -1,4 +1,4 @@
-"""What the demo shows while it runs: a live table on a terminal, plain lines elsewhere."""
+"""Output of the demo while it runs: a live table on a terminal, plain lines elsewhere."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ _PLAIN_EVERY_S: Final = 5.0
 
 
 class Screen:
-    """Context manager; ``show`` may be called as often as one likes."""
+    """Context manager; ``show`` may be called at any rate."""
 
     def __init__(self, console: Console, *, live: bool) -> None:
         self._console = console

@@ -83,7 +83,7 @@ def test_all_sources_started_by_one_line_share_pulses_and_time(start, line):
     assert got.wait(START_S)
     epoch = time.time_ns() + 200_000_000
     for child in (camera, timing, *modules):
-        child.tell(str(epoch))
+        child.write_line(str(epoch))
 
     for module_id, (receiver, _) in enumerate(sockets):
         packets = [receiver.recv(9000) for _ in range(2 * GEOMETRY.packets_per_frame)]

@@ -63,7 +63,7 @@ def test_a_mark_that_the_disk_can_never_reach_is_refused(tmp_path: Path) -> None
     retention = Retention(DiskSection(folder=tmp_path))
     retention.start([tmp_path / "D"])
     try:
-        with pytest.raises(CommandError, match=r"to keep free, but the file system of .* GiB in all; set less"):
+        with pytest.raises(CommandError, match=r"to keep free, but the file system of .* GiB in total; set less"):
             give(retention, total / GIB, "free_gib")
         assert shown(retention, "free_gib") == 0
     finally:

@@ -29,10 +29,10 @@ def test_a_source_is_ready_then_told_to_start_then_reports(start):
     child = start("sim", "timing", port(), "--epoch-ns", "-", "--rate", 100, "--frames", 3, "--first-pulse", 50)
     assert child.wait_ready(time.monotonic() + 30).startswith("READY {")
     assert child.running
-    child.tell(str(time.time_ns()))
+    child.write_line(str(time.time_ns()))
     assert child.wait(30) == 0
     assert child.report()["l1_accepts"] == 3
-    with pytest.raises(HostError, match="ended unasked"):
+    with pytest.raises(HostError, match="ended by itself"):
         child.check()
 
 
@@ -47,7 +47,7 @@ def test_ending_a_source_lets_it_report(start):
 def test_the_end_of_its_input_ends_a_source(start):
     child = start("sim", "udp", port(), "--epoch-ns", "-")
     child.wait_ready(time.monotonic() + 30)
-    child.tell(str(time.time_ns()))
+    child.write_line(str(time.time_ns()))
     child._process.stdin.close()
     assert child.wait(30) == 0
 
