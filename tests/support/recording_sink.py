@@ -1,4 +1,4 @@
-"""An ImageSink that remembers all it was told."""
+"""An ImageSink that records every call."""
 
 import threading
 import time

@@ -244,3 +244,18 @@ def test_a_search_request() -> None:
         == bytes.fromhex("ca020003 2f000000 03000000 80 000000" + "00" * 16 + "a00f 01 03746370 0100 01000000 09")
         + b"CAM:Image"
     )
+
+
+def test_closing_releases_the_memory_of_an_unfinished_array() -> None:
+    talk = Talk()
+    update = talk.update(NTNDARRAY, ntndarray(np.zeros(5000, np.uint8), 1))
+    connection = MonitorConnection("PV", "me", "here")
+    feed(connection, talk.opening(), random.Random(1))
+    connection.stream.want()[0][:3000] = update[:3000]
+    connection.stream.received(3000)
+    assert isinstance(connection.next_event(), ArrayBegins)
+    memory = bytearray(5000)
+    connection.stream.supply(memoryview(memory))
+    assert connection.next_event() is None
+    connection.stream.close()
+    memory.clear()  # BufferError while a view of it exists
