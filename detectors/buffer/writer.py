@@ -272,7 +272,7 @@ class BufferWriter:
 
 
 def _check_writable(folder: Path) -> None:
-    """Raise OSError when no file can be made in ``folder``; permissions alone do not tell (root, read-only mounts)."""
+    """Raise OSError when no file can be made in ``folder``; permissions alone do not say it (root, read-only mounts)."""
     probe = folder / f".probe.{os.getpid()}"
     try:
         probe.touch()

@@ -28,11 +28,11 @@ CLOSE_S: Final = 5.0
 def shares(slots: int) -> tuple[int, int]:
     """Return how many frames the disk and the publisher may hold of a pebble with ``slots``, one of which is never used.
 
-    The disk has three quarters, since it must not lose data: what is left is for the frames that are being received, and
-    for new ones while the disk is busy with its oldest. Most frames that the publisher holds are also the disk's.
+    The disk has three quarters, since it must not lose data; what is left is for the frames that are being received, and
+    for new ones while the disk is busy with its oldest. Those of the publisher are among the newest of the disk.
     """
     usable = slots - 1
-    return max(1, usable * 3 // 4), max(1, min(PUBLISH_SHARE, usable // 4))
+    return max(1, usable * 3 // 4), max(1, min(PUBLISH_SHARE, usable // 2))
 
 
 def worker_name(source: SourceSection) -> str:
@@ -145,10 +145,8 @@ class Outputs:
     def close(self, timeout_s: float = CLOSE_S) -> bool:
         """Write what is queued and end; False when frames were left after ``timeout_s``: they count as dropped. Idempotent."""
         deadline = time.monotonic() + timeout_s
-        stages = [stage for _, stage in self._stages() if stage]
-        for stage in stages:
-            stage.finish()
-        done = [stage.close(max(0.0, deadline - time.monotonic())) for stage in stages]
+        # The live stream first: it takes no time, and the disk goes on writing meanwhile.
+        done = [stage.close(max(0.0, deadline - time.monotonic())) for stage in (self.zmq, self.disk) if stage]
         return all(done)
 
     def _stages(self) -> tuple[tuple[str, Stage | None], ...]:

@@ -3,19 +3,20 @@
 The stage owns the counters of the balance ``offered = written + dropped + disabled + queued``; the sink only writes.
 """
 
-import errno
 import logging
 import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from detectors.errors import CommandError
+from detectors.outputs.health import Health
+from detectors.outputs.sink import Sink
 from detectors.pools.pebble import PebbleLease
-from detectors.stats import OutputStats, SinkFigures
+from detectors.stats import OutputStats
 
 log = logging.getLogger(__name__)
 
@@ -25,50 +26,11 @@ FLUSH_S: Final = 0.1
 IDLE_S: Final = 1.0
 """And then at this interval, s, for what may change by itself: free space, subscribers."""
 
-RETRY_S: Final = 1.0
-"""When a sink keeps failing, frames are dropped for this long before it is tried again, s: a dead disk is not asked at 1 kHz."""
-
-FAILURES_BEFORE_PAUSE: Final = 3
-"""Failures in a row after which a sink is left alone for RETRY_S."""
-
 _SHARE_PER_BATCH: Final = 12
 """Of so many frames of its share at most one is in the sink's hands, where it cannot be dropped and gets old."""
 
 _SHOWN_S: Final = 1.0
 """A state of passing frames, or of dropping them, is shown for this long after the last one, s."""
-
-
-class Sink(Protocol):
-    """A place where frames go. Used by the stage's one thread, but for ``wanted`` and ``figures``."""
-
-    name: str
-    busy_state: str
-    """What the state is called while frames pass: ``Writing``, ``Publishing``."""
-    most: int
-    """Frames that ``write`` can make use of at a time."""
-    figures: SinkFigures
-    """Kept up to date by the calls below: a snapshot reads them, and must not wait for a file system."""
-    wanted: bool
-    """Whether there is any use for frames now; while False none is queued. Read by the producer for every frame."""
-
-    def write(self, leases: Sequence[PebbleLease]) -> int:
-        """Put the first frame away, and those after it that can go along; return how many: 0 when the first had no taker.
-
-        Raises BlockingIOError when only the first frame is lost, any other OSError when further ones would be, too.
-        """
-        ...
-
-    def idle(self) -> None:
-        """Flush what is held back and bring the figures up to date: called when no frame comes. Raises OSError."""
-        ...
-
-    def reset(self) -> None:
-        """Begin afresh after an error that is none of those above: what is open may be in any state."""
-        ...
-
-    def close(self) -> None:
-        """Flush and close everything."""
-        ...
 
 
 class _Request:
@@ -108,17 +70,13 @@ class Stage:
         self._admitted = self._dropped = self._disabled = 0
         self._behind_until = self._wake_at = 0.0
         # Counted by the stage's thread only; ``settled`` is the sum of three:
-        self._settled = self._written = self._unwanted = self._failed = self._errors = 0
+        self._settled = self._written = self._unwanted = self._failed = 0
         self._given_up = 0
         """Counted by ``close``."""
-        self._message = self._trouble = ""
-        self._failing_until = 0.0
-        self._failures_in_a_row = 0
-        self._broken = False
+        self._health = Health(sink.name)
         self._last_write = 0.0
         self._wait_s = FLUSH_S
         self._ended = self._abandoned = False
-        self._end: _Request | None = None
         self._thread = threading.Thread(target=self._run, name=f"output-{sink.name}", daemon=True)
         self._thread.start()
 
@@ -142,11 +100,12 @@ class Stage:
         """Drop the oldest frame that waits; False when none does: then it is the new one that is dropped."""
         self._behind_until = time.monotonic() + _SHOWN_S
         self._dropped += 1
-        item = self._next()
-        while isinstance(item, _Request):
-            self._overtaken.append(item)
-            item = self._next()
-        if self._overtaken:
+        overtaken = False
+        while isinstance(item := self._next(), _Request):
+            if item.action is not _nothing:
+                self._overtaken.append(item)
+                overtaken = True
+        if overtaken:
             self._queue.put(_Request(_nothing))  # wakes the stage for them
         if item is None:
             return False
@@ -165,8 +124,7 @@ class Stage:
     def set_enabled(self, enabled: bool) -> None:  # noqa: FBT001
         """Switch the stage; frames already queued are still written."""
         self._enabled = enabled
-        self._failing_until = 0.0
-        self._failures_in_a_row = 0
+        self._health.recover()
 
     def stats(self) -> OutputStats:
         """Return a snapshot; its balance holds in itself whatever the threads do meanwhile. Makes no system call."""
@@ -180,7 +138,7 @@ class Stage:
             name=self.sink.name,
             enabled=self._enabled,
             state=self._state(queued),
-            message=self._message,
+            message=self._health.message,
             offered=settled + queued + disabled,
             written=written,
             dropped=dropped + failed + given_up,
@@ -188,7 +146,7 @@ class Stage:
             queued=queued,
             overwritten=figures.overwritten,
             bytes=figures.bytes,
-            errors=self._errors,
+            errors=self._health.errors,
             folder=figures.folder,
             free_bytes=figures.free_bytes,
             subscribers=figures.subscribers,
@@ -198,8 +156,8 @@ class Stage:
         now = time.monotonic()
         if not self._enabled:
             return "Disabled"
-        if self._failures_in_a_row:
-            return self._trouble
+        if self._health.state:
+            return self._health.state
         if queued >= self._share or now < self._behind_until or self._given_up:
             return "Behind"
         return self.sink.busy_state if queued or now - self._last_write < _SHOWN_S else "Idle"
@@ -224,19 +182,13 @@ class Stage:
         self._queue.put(request)
         return request.answer
 
-    def finish(self) -> None:
-        """Let the stage end when what is queued is written; ``close`` waits for it. Idempotent."""
-        if not self._end:
-            self._end = _Request(self._set_ended)
-            self._queue.put(self._end)
-
     def close(self, timeout_s: float) -> bool:
-        """Write what is queued and close the sink; idempotent.
+        """Write what is queued and close the sink; idempotent. For a producer that has ended.
 
         False when that is not done within ``timeout_s``: what is left then counts as dropped, and the thread is left to
-        itself if the sink hangs. For a producer that has ended.
+        itself if the sink hangs.
         """
-        self.finish()
+        self._queue.put(_Request(self._end))
         self._thread.join(0 if self._abandoned else timeout_s)
         if not self._thread.is_alive():
             return not self._abandoned
@@ -253,8 +205,8 @@ class Stage:
             left += 1
         if left:
             self._given_up += left
-            self._message = f"{left} frames were not written within {timeout_s:g} s of the end, and dropped"
-            log.error("%s output: %s", self.sink.name, self._message)
+            self._health.message = f"{left} frames were not written within {timeout_s:g} s of the end, and dropped"
+            log.error("%s output: %s", self.sink.name, self._health.message)
         return False
 
     def _next(self) -> PebbleLease | _Request | None:
@@ -270,10 +222,10 @@ class Stage:
         except IndexError:
             return None
 
-    def _set_ended(self) -> None:
-        self._ended = True
-
     # --- the stage's thread
+
+    def _end(self) -> None:
+        self._ended = True
 
     def _run(self) -> None:
         while not self._ended:
@@ -314,7 +266,7 @@ class Stage:
     def _write(self, batch: list[PebbleLease]) -> None:
         """Settle the first frames of the batch."""
         now = time.monotonic()
-        if now < self._failing_until:
+        if self._health.is_paused(now):
             self._failed += self._settle(len(batch))
             return
         try:
@@ -322,21 +274,21 @@ class Stage:
             written = self.sink.write(batch[:])
         except BlockingIOError as error:
             self._failed += self._settle(1)
-            self._message = error.strerror or str(error)
+            self._health.message = error.strerror or str(error)
         except Exception as error:  # noqa: BLE001  counted and shown, whatever it is
             self._failed += self._settle(1)
             self._fail(error)
         else:
-            self._failures_in_a_row = 0
+            self._health.recover()
             if not written:
                 self._unwanted += self._settle(1)
                 return
             self._last_write = now
-            self._message = ""
+            self._health.message = ""
             self._written += self._settle(written)
 
     def _idle(self) -> None:
-        if time.monotonic() < self._failing_until:
+        if self._health.is_paused(time.monotonic()):
             return
         try:
             self._mend()
@@ -346,10 +298,10 @@ class Stage:
 
     def _mend(self) -> None:
         """Let the sink begin afresh if it broke."""
-        if self._broken:
+        if self._health.broken:
             self.sink.reset()
-            self._broken = False
-            self._failures_in_a_row = 0
+            self._health.broken = False
+            self._health.recover()
 
     def _settle(self, count: int) -> int:
         """Close the leases on the first ``count`` frames of the batch; return how many were still in it."""
@@ -364,30 +316,8 @@ class Stage:
         return closed
 
     def _fail(self, error: Exception) -> None:
-        """Count an error, show it, and leave the sink alone for a while when it keeps failing or broke."""
-        if self._abandoned:
-            return
-        self._errors += 1
-        self._broken = not isinstance(error, OSError)
-        if isinstance(error, OSError):
-            message = error.strerror or str(error)
-            if error.filename:
-                message = f"{error.filename}: {message}"
-        else:
-            message = f"{type(error).__name__}: {error}"
-        if message != self._message:
-            log.error(
-                "%s output: %s; frames are dropped and counted until it works again",
-                self.sink.name,
-                message,
-                exc_info=error if self._broken else None,
-            )
-        self._message = message
-        full = isinstance(error, OSError) and error.errno == errno.ENOSPC
-        self._trouble = "Failed" if self._broken else "Full" if full else "Failing"
-        self._failures_in_a_row += 1
-        if self._failures_in_a_row >= FAILURES_BEFORE_PAUSE or full or self._broken:
-            self._failing_until = time.monotonic() + RETRY_S
+        if not self._abandoned:
+            self._health.fail(error, time.monotonic())
 
 
 def _nothing() -> None:

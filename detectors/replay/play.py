@@ -16,10 +16,10 @@ log = logging.getLogger(__name__)
 
 
 class Target(Protocol):
-    """Where a replay goes."""
+    """What a replay sends to."""
 
     def ready(self) -> None:
-        """Wait for whoever is to receive. Raises HostError when nobody comes."""
+        """Wait for the receivers. Raises HostError when there is none in time."""
         ...
 
     def send(self, image: Image, period_s: float) -> int:
@@ -30,7 +30,7 @@ class Target(Protocol):
         ...
 
     def close(self) -> None:
-        """Send what is queued and let go."""
+        """Send what is queued and close."""
         ...
 
 

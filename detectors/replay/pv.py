@@ -25,7 +25,7 @@ _MEMBERS: Final = {dtype.name: member for member, dtype in PIXEL_DTYPES.items()}
 
 
 class _Connected(Handler):
-    """Notes that somebody monitors the PV."""
+    """Sets ``event`` when the PV is monitored for the first time."""
 
     def __init__(self) -> None:
         self.event = threading.Event()
@@ -59,7 +59,7 @@ class PvTarget:
         return {k: v for k, v in self._server.conf().items() if k.startswith("EPICS_PVA_")}
 
     def ready(self) -> None:
-        """Wait for a monitor: what is posted before it comes is lost to it."""
+        """Wait for a monitor: it would not see what is posted before it connects."""
         if not self._connected.event.wait(self._wait_s):
             raise HostError(f"{self._name}: found no client within {self._wait_s:g} s; start it and try again")
 

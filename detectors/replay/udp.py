@@ -65,7 +65,7 @@ class UdpTarget:
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 
     def ready(self) -> None:
-        """Nothing to wait for: UDP knows no receivers."""
+        """Return at once: a UDP sender cannot see its receivers."""
 
     def send(self, image: Image, period_s: float) -> int:
         """Send the packets of every module, spread over most of the period."""

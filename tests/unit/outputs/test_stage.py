@@ -8,7 +8,8 @@ import zmq
 
 from detectors.errors import CommandError
 from detectors.outputs import stage as stage_module
-from detectors.outputs.stage import FAILURES_BEFORE_PAUSE, Stage
+from detectors.outputs.health import FAILURES_BEFORE_PAUSE
+from detectors.outputs.stage import Stage
 from detectors.stats import OutputStats, SinkFigures
 from tests.support.waiting import until
 
@@ -237,7 +238,8 @@ def test_a_request_overtaken_by_dropped_frames_runs_still(stage: Stage, sink: Fa
     asker = threading.Thread(target=lambda: answers.append(stage.ask(lambda: len(sink.written))))
     asker.start()
     until(lambda: stage._queue.qsize() == 1)
-    offer(stage, 20)
+    offer(stage, 200)
+    assert len(stage._overtaken) == 1
     sink.gate.set()
     asker.join(5)
     assert answers == [1], "behind what was queued before it, and before all that came later"
@@ -281,7 +283,7 @@ def test_while_frames_come_takers_are_looked_for_soon(stage: Stage, sink: FakeSi
 def test_an_exception_of_any_kind_is_counted_and_shown_and_the_stage_goes_on(
     stage: Stage, sink: FakeSink, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, where: str
 ) -> None:
-    monkeypatch.setattr(stage_module, "RETRY_S", 0.2)
+    monkeypatch.setattr("detectors.outputs.health.RETRY_S", 0.2)
     if where == "write":
         sink.errors = [zmq.ZMQError(zmq.ENOTSOCK)]
         lost = 2
