@@ -1,81 +1,44 @@
-"""The running counts of what became of packets and frames. One thread counts; ``freeze`` makes the snapshots."""
+"""The running counts of what became of packets and frames; one thread counts."""
+
+from dataclasses import dataclass, fields
+from typing import Final
 
 from detectors.stats import FrameStats, PacketStats
 
+_OF_PACKETS: Final = [f.name for f in fields(PacketStats) if f.name != "kernel_dropped"]
+_OF_FRAMES: Final = [f.name for f in fields(FrameStats) if f.name != "bad_pulse"]
 
+
+@dataclass(slots=True)
 class Fates:
-    """Mutable forms of PacketStats and FrameStats; the names are theirs."""
+    """PacketStats and FrameStats as they are counted; the names are theirs."""
 
-    __slots__ = (
-        "alien",
-        "bad_pulse",
-        "complete",
-        "delivered",
-        "disabled",
-        "duplicate",
-        "empty",
-        "exhausted",
-        "expected",
-        "frames_bad_pulse",
-        "held",
-        "incomplete",
-        "late",
-        "lost",
-        "malformed",
-        "placed",
-        "received",
-        "resyncs",
-    )
-
-    def __init__(self) -> None:
-        for name in self.__slots__:
-            setattr(self, name, 0)
-
-    received: int
-    placed: int
-    bad_pulse: int
-    duplicate: int
-    late: int
-    alien: int
-    malformed: int
-    disabled: int
-    held: int
-    expected: int
-    """Packets of closed frames: those of open frames are added to it when it is frozen."""
-    lost: int
-    complete: int
-    incomplete: int
-    empty: int
-    delivered: int
-    exhausted: int
-    frames_bad_pulse: int
-    resyncs: int
+    received: int = 0
+    placed: int = 0
+    bad_pulse: int = 0
+    duplicate: int = 0
+    late: int = 0
+    alien: int = 0
+    malformed: int = 0
+    disabled: int = 0
+    held: int = 0
+    expected: int = 0
+    """Packets of closed frames."""
+    lost: int = 0
+    complete: int = 0
+    incomplete: int = 0
+    empty: int = 0
+    delivered: int = 0
+    exhausted: int = 0
+    frames_bad_pulse: int = 0
+    resyncs: int = 0
 
     def packets(self, in_open_frames: int, kernel_dropped: int = 0) -> PacketStats:
-        """Return the fates of packets. ``in_open_frames`` are those placed in frames not yet closed."""
-        return PacketStats(
-            received=self.received,
-            placed=self.placed,
-            bad_pulse=self.bad_pulse,
-            duplicate=self.duplicate,
-            late=self.late,
-            alien=self.alien,
-            malformed=self.malformed,
-            disabled=self.disabled,
-            held=self.held,
-            expected=self.expected + in_open_frames,
-            lost=self.lost,
-            kernel_dropped=kernel_dropped,
-        )
+        """Return the fates of packets. Those placed in open frames, ``in_open_frames``, are expected like the others."""
+        counts = {name: getattr(self, name) for name in _OF_PACKETS}
+        counts["expected"] += in_open_frames
+        return PacketStats(**counts, kernel_dropped=kernel_dropped)
 
     def frames(self) -> FrameStats:
         """Return the fates of frames."""
-        return FrameStats(
-            complete=self.complete,
-            incomplete=self.incomplete,
-            empty=self.empty,
-            delivered=self.delivered,
-            exhausted=self.exhausted,
-            bad_pulse=self.frames_bad_pulse,
-            resyncs=self.resyncs,
-        )
+        return FrameStats(**{name: getattr(self, name) for name in _OF_FRAMES}, bad_pulse=self.frames_bad_pulse)

@@ -50,29 +50,29 @@ class LandingRows:
         """framenum of the first frame in ``ahead`` when it was last offered."""
         self._frame: OpenFrame | None = None
         """Open frame whose rest was last offered."""
-        self._rows = 0
-        """Packets that there was room for in all that was last offered."""
+        self._frames = 0
+        """Frames that rows were last offered in."""
 
     def offer(self, newest: int, frame: OpenFrame | None, begun: int) -> Sequence[Landing]:
         """Return where the next packets land. ``frame`` is the newest, if open; ``begun``: frames that the last block began."""
         landings: list[Landing] = []
-        self._frame, self._rows, self._index = None, 0, newest + 1
+        self._frame, self._index = None, newest + 1
         if frame and frame.top < self._packets:
             if frame.memory is None:
                 return ()
-            self._frame, self._rows = frame, self._packets - frame.top
-            landings.append(Landing(frame.memory, self._row_bytes, frame.top, self._rows))
+            self._frame = frame
+            landings.append(Landing(frame.memory, self._row_bytes, frame.top, self._packets - frame.top))
         self._reach = min(max(begun + 1, self._reach - 1), self._most_offered)
         if len(self.ahead) < self._reach and self._pulses.newest:
             self._claim_ahead(newest)
         landings += itertools.islice(self.ahead, self._reach)
-        self._rows += min(len(self.ahead), self._reach) * self._packets
+        self._frames = len(landings)
         return landings
 
     def landed(self, block: PacketBlock, n: int, runs: list[tuple[int, int]] | None) -> int:
-        """Return how many of a block's packets lie where they belong; the pixels of the others are in the block's rows.
+        """Return how many of a block's runs lie where they belong; the pixels of the others are in the block's rows.
 
-        ``runs``: those of a block that goes on from its first packet without a fault; else None.
+        ``runs``: one a frame, of a block that goes on from its first packet without a fault; else None.
         """
         if not block.landings:
             return 0
@@ -80,7 +80,7 @@ class LandingRows:
             block.gather(n)
             return 0
         block.landings = ()
-        return self._rows
+        return min(self._frames, len(runs))
 
     def memory(self, pulse_id: int) -> FrameMemory | None:
         """Return the memory of a frame that begins: what was claimed ahead if that is for its pulse, else other."""

@@ -7,7 +7,8 @@ from concurrent.futures import Future
 from contextlib import ExitStack
 from typing import Any, Final
 
-from detectors.assembly.frames import AssemblyRules, FrameAssembler
+from detectors.assembly.frames import FrameAssembler
+from detectors.assembly.rules import AssemblyRules
 from detectors.config import Config, UdpSection
 from detectors.errors import CommandError
 from detectors.outputs.notifier import Notifier

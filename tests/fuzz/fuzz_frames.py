@@ -16,8 +16,9 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 import atheris
 
 with atheris.instrument_imports(include=["detectors.assembly"]):
-    from detectors.assembly.frames import AssemblyRules, FrameAssembler
+    from detectors.assembly.frames import FrameAssembler
     from detectors.assembly.open_frame import Finished
+    from detectors.assembly.rules import AssemblyRules
 
 import logging
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from detectors.assembly.frames import AssemblyRules, FrameAssembler
+from detectors.assembly.frames import FrameAssembler
 from detectors.assembly.open_frame import Finished
+from detectors.assembly.rules import AssemblyRules
 from detectors.frame import Damage, FrameHead
 from detectors.geometry import ModuleGeometry
 from detectors.wire.headers import HEADERS

@@ -7,7 +7,8 @@ from copy import copy
 
 import numpy as np
 
-from detectors.assembly.frames import AssemblyRules, FrameAssembler
+from detectors.assembly.frames import FrameAssembler
+from detectors.assembly.rules import AssemblyRules
 from detectors.geometry import ModuleGeometry
 from detectors.wire.packet_block import PacketBlock
 

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from detectors.assembly.frames import AssemblyRules, FrameAssembler
+from detectors.assembly.frames import FrameAssembler
+from detectors.assembly.rules import AssemblyRules
 from detectors.geometry import ModuleGeometry
 from detectors.wire.packet_block import Landing, PacketBlock
 from tests.unit.assembly.frame_model import Model
@@ -56,7 +57,7 @@ class Subject:
 
     def exhaust(self, exhausted: bool) -> None:
         # The model knows no slots claimed ahead, which would still be there.
-        self.assembler._landing.discard()
+        self.assembler._stream.landing.discard()
         self.slots.exhausted = exhausted
 
     def take_done(self) -> list[Done]:
@@ -264,15 +265,15 @@ class TwinMachine(Machine):
     def make_reference(self, packets: int, rules: AssemblyRules) -> None:
         self.subject.land = True
         self.reference = Subject(self.subject.geometry, rules, land=True)
-        self.reference.assembler._take_landed = lambda block, runs: 0  # type: ignore[method-assign]
-        fast = self.assembler._take_landed
+        self.reference.assembler._stream.take_landed = lambda block, runs: False  # type: ignore[method-assign]
+        fast = self.assembler._stream.take_landed
 
-        def count(*arguments) -> int:
-            taken = fast(*arguments)
-            TwinMachine.taken_fast += taken
+        def count(block: PacketBlock, runs: list[tuple[int, int]]) -> bool:
+            taken = fast(block, runs)
+            TwinMachine.taken_fast += len(runs) * taken
             return taken
 
-        self.assembler._take_landed = count  # type: ignore[method-assign]
+        self.assembler._stream.take_landed = count  # type: ignore[method-assign]
 
     @rule(
         frames=st.integers(4, 16),

@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detectors.assembly.frames import AssemblyRules, FrameAssembler
+from detectors.assembly.frames import FrameAssembler
+from detectors.assembly.rules import AssemblyRules
 from detectors.errors import PoolExhaustedError
 from detectors.frame import Damage, RecordShape
 from detectors.pools.pebble import Pebble, PebbleLease, PebbleLoan, PebbleReader
@@ -162,7 +163,7 @@ def test_an_exhausted_pebble_is_waited_for_once_and_not_for_each_frame():
     rig.feed(frame_of(21, 8))
     assert rig.assembler.frames().delivered == 1
     full.full = True
-    rig.assembler._landing.discard()
+    rig.assembler._stream.landing.discard()
     for index in range(22, 25):
         rig.feed(frame_of(index, 8))
     assert full.waited[20:] == [0.05, 0.0, 0.0], "a slot had been obtained: one more wait"

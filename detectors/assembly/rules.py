@@ -1,0 +1,15 @@
+"""The rules of assembly."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class AssemblyRules:
+    """What the configuration says of assembly; see UdpSection."""
+
+    module_id: int
+    reorder_window: int = 1
+    flush_timeout_s: float = 0.1
+    max_frame_gap: int = 100
+    max_pulse_jump: int = 100_000
+    pulse_id_step: int = 1
