@@ -67,6 +67,13 @@ def test_duplicate_of_a_closed_frame():
     assert (b.packets.duplicate, b.packets.late) == (2, 0)
 
 
+def test_duplicate_of_a_frame_that_landed_whole():
+    b = Bench(ahead=4)
+    b.feed(*(b.frame(i) for i in range(1, 8)), batch=16)
+    b.feed(b.frame(6)[3:5], b.frame(7)[:3])
+    assert (b.packets.duplicate, b.packets.held, b.packets.late) == (5, 0, 0)
+
+
 def test_late_packet_of_a_closed_frame():
     b = Bench()
     one = b.frame(1)
@@ -206,6 +213,17 @@ def test_numbers_that_passed_while_disabled_can_be_used_again():
     b.open_gate()
     b.feed(*(b.frame(i) for i in range(45, 55)))
     assert b.order == list(range(45, 55))
+
+
+def test_numbers_that_passed_while_disabled_can_be_used_again_after_a_restart():
+    b = Bench(ahead=4)
+    b.close_gate()
+    b.feed(b.frame(50))
+    b.open_gate()
+    b.feed(*(b.frame(i) for i in range(51, 61)))
+    b.feed(*(b.frame(i, pulse=9000 + i) for i in range(49, 53)))
+    assert b.order == [*range(51, 61), 49, 50, 51, 52]
+    assert b.packets.disabled == 8
 
 
 def test_reordering_across_a_frame_boundary_is_repaired():
