@@ -1,4 +1,4 @@
-"""What is remembered of frames already closed, to tell a duplicate from a late packet. Pure."""
+"""What is remembered of closed frames: whether a packet of one is a duplicate or late. Pure."""
 
 from typing import Final
 

@@ -88,7 +88,7 @@ class FrameAssembler:
     def tick(self, now: float) -> Sequence[Finished]:
         """Look at the time; close and return the frames of a stream that fell silent. Cheap; call it often."""
         stream = self._stream
-        quiet = now - stream.heard
+        quiet = now - stream.placed_at
         if quiet <= self._flush_timeout_s or self._window.newest is None:
             return ()
         self._silent = True
@@ -132,7 +132,7 @@ class FrameAssembler:
     @property
     def heard_at(self) -> float:
         """When the stream last placed a packet, monotonic, s."""
-        return self._stream.heard
+        return self._stream.placed_at
 
     @property
     def heard_in_run(self) -> bool:

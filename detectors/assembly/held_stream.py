@@ -1,6 +1,6 @@
 """Packets that do not fit the stream at hand, kept aside until it is clear whose they are. Pure.
 
-One other stream at a time is held, at most two frames of it. ``frames.py`` says when it takes over and when it is
+One other stream at a time is held, at most two frames of it. ``main_stream.py`` says when it takes over and when it is
 dropped; here is how its packets are kept together:
 
 - Packets of the held frames, or of a frame that follows them closely, belong to it and raise its votes.
@@ -10,48 +10,31 @@ dropped; here is how its packets are kept together:
 - With a third frame the oldest is given up.
 """
 
-from dataclasses import replace
+from typing import Final
 
 import numpy as np
 
 from detectors.assembly.fates import Fates
+from detectors.assembly.open_frame import OpenFrame
 from detectors.assembly.packet_run import PacketRun
 
+_MOST_HELD: Final = 2
 
-class HeldFrame:
+
+class HeldFrame(OpenFrame):
     """One frame of the other stream, in memory of its own."""
 
-    def __init__(self, packets: int, packet_data_bytes: int) -> None:
-        self.rows = np.zeros((packets, packet_data_bytes), np.uint8)
-        self.rows.fill(0)  # page-faulted now, not under load
-        self.mask = np.zeros(packets, np.bool_)
-        self.count = 0
+    def __init__(self, packets: int, row_bytes: int) -> None:
+        super().__init__(packets, row_bytes, module_id=0)
+        self._rows = np.zeros((packets, row_bytes), np.uint8)
+        self._rows.fill(0)  # page-faulted now, not under load
         self.odd = 0
         """Packets whose own pulse_id is unusable while the frame's is not."""
-        self.head = PacketRun(-1, 0, None, 0, 0, 0, self.rows[:0])
 
-    def begin(self, run: PacketRun) -> None:
-        """Take the frame's identity from its first packets."""
-        self.head = replace(run, pixels=self.rows[:0])
-        self.mask[:] = False
-        self.count = self.odd = 0
-
-    def place_of(self, run: PacketRun, wanted: int) -> int:
-        """Return how many packets of a run have to be taken for ``wanted`` new ones, or all of them; at least one."""
-        fresh = np.flatnonzero(~self.mask[run.first : run.first + len(run.pixels)])
-        return int(fresh[max(wanted, 1) - 1]) + 1 if fresh.size >= max(wanted, 1) else len(run.pixels)
-
-    def place(self, run: PacketRun) -> int:
-        """Place a run; return how many of its packets were new."""
-        first, last = run.first, run.first + len(run.pixels)
-        fresh = ~self.mask[first:last]
-        self.rows[first:last][fresh] = run.pixels[fresh]
-        new = int(np.count_nonzero(fresh))
-        self.mask[first:last] = True
-        self.count += new
-        if run.bits != self.head.bits and self.head.pulse is not None:
-            self.odd += new
-        return new
+    def until_new(self, run: PacketRun, wanted: int) -> PacketRun:
+        """Return the first packets of a run: as many as bring ``wanted`` new ones, at least one, or all."""
+        new = np.flatnonzero(~self.mask[run.first : run.first + len(run.pixels)])
+        return run.until(int(new[max(wanted, 1) - 1]) + 1) if new.size >= max(wanted, 1) else run
 
 
 class HeldStream:
@@ -61,7 +44,7 @@ class HeldStream:
         self._packets = packets
         self._window = window
         self._fates = fates
-        self._spare = [HeldFrame(packets, packet_data_bytes) for _ in range(2)]
+        self._spare = [HeldFrame(packets, packet_data_bytes) for _ in range(_MOST_HELD)]
         self._votes = 0
         self._main_packets = 0
         self._votes_ceiling = max(2, packets // 8)
@@ -82,7 +65,7 @@ class HeldStream:
     @property
     def convincing(self) -> bool:
         """Whether the stream has shown itself real: half a frame is held and a second frame has begun."""
-        return len(self.frames) == 2 and self.substantial
+        return len(self.frames) == _MOST_HELD and self.substantial
 
     def take(self, run: PacketRun) -> int:
         """Count packets of a run as held, duplicate or alien; return how many: all, or those that made it convincing."""
@@ -100,16 +83,18 @@ class HeldStream:
             frame = self._begin(run)
             self._main_packets = 0
         run = run.rest(skip)
-        if len(self.frames) == 2:
-            run = run.until(frame.place_of(run, -(-self._packets // 2) - self.count))
-        new = frame.place(run)
+        if len(self.frames) == _MOST_HELD:
+            run = frame.until_new(run, -(-self._packets // 2) - self.count)
+        new = frame.place(run.first, run.pixels)
+        if run.bits != frame.bits and frame.pulse is not None:
+            frame.odd += new
         self._votes = min(self._votes + new, self._votes_ceiling)
         self._fates.held += new
         self._fates.duplicate += len(run.pixels) - new
         return skip + len(run.pixels)
 
-    def main_spoke(self, packets: int) -> None:
-        """Hear that the main stream placed packets: when it goes on, the other one is a stranger's."""
+    def main_placed(self, packets: int) -> None:
+        """Note packets placed by the main stream: when it goes on, the other stream is given up."""
         if self.frames:
             self._main_packets += packets
             if self._main_packets > self._stragglers:
@@ -126,7 +111,7 @@ class HeldStream:
 
         They stay valid until the next packet is held.
         """
-        taken = [f for f in self.frames if after < f.head.index < before and 2 * f.count >= self._packets]
+        taken = [f for f in self.frames if after < f.index < before and 2 * f.count >= self._packets]
         self.frames = [f for f in self.frames if f not in taken]
         self._spare += taken
         return taken
@@ -140,17 +125,18 @@ class HeldStream:
 
     def _frame_of(self, run: PacketRun) -> HeldFrame | None:
         for frame in self.frames:
-            if run.index == frame.head.index and run.agrees(frame.head.bits, frame.head.pulse):
+            if run.index == frame.index and run.agrees(frame.bits, frame.pulse):
                 return frame
-        if self.frames and 0 < run.index - self.frames[-1].head.index <= self._window + 1:
-            if len(self.frames) == 2:
+        if self.frames and 0 < run.index - self.frames[-1].index <= self._window + 1:
+            if len(self.frames) == _MOST_HELD:
                 self._give_up_oldest()
             return self._begin(run)
         return None
 
     def _begin(self, run: PacketRun) -> HeldFrame:
         frame = self._spare.pop()
-        frame.begin(run)
+        frame.begin(run.index, run.bits, run.pulse, run.daq_rec, run.received_ns)
+        frame.odd = 0
         self.frames.append(frame)
         return frame
 

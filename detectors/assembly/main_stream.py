@@ -64,7 +64,7 @@ class MainStream:
         self.landing = LandingRows(geometry, slots, self._pulses, batch, ahead)
         self.now = 0.0
         """When the present block was received, monotonic, s; set by the caller."""
-        self.heard = 0.0
+        self.placed_at = 0.0
         """When a packet was last placed, monotonic, s."""
         self.begun = 0
         """Frames that the present block began; set to 0 by the caller."""
@@ -130,8 +130,8 @@ class MainStream:
                 window.finished.append((memory, head))
                 window.closed.put_whole(index, bits, pulse_id)
             else:
-                frame = window.begin(index, bits, pulse_id, memory)
-                frame.pulse_id, frame.daq_rec, frame.received_ns = pulse_id, daq_rec.item(i), received_ns
+                frame = window.begin(index, bits, pulse_id, daq_rec.item(i), received_ns)
+                frame.pulse_id, frame.memory = pulse_id, memory
                 frame.count = frame.top = j - i
         fates = self._fates
         fates.placed += runs[-1][1] - runs[0][0]
@@ -145,7 +145,7 @@ class MainStream:
             fates.expected += whole * packets
             fates.complete += whole
             fates.delivered += whole
-        self.heard = self.now
+        self.placed_at = self.now
         return True
 
     def run_of(self, block: PacketBlock, i: int, j: int) -> PacketRun:
@@ -182,8 +182,8 @@ class MainStream:
         self._fates.bad_pulse += bad
         if bad:
             frame.flagged = True
-        self.heard = self.now
-        self.held.main_spoke(new)
+        self.placed_at = self.now
+        self.held.main_placed(new)
         if frame.complete:
             self.window.settle()
 
@@ -207,8 +207,8 @@ class MainStream:
                     self.take(run.rest(taken))
         return None
 
-    def _begin(self, run: PacketRun) -> OpenFrame:
-        """Open the frame of a run, which lies in the window and is not open."""
+    def _begin(self, run: PacketRun | HeldFrame) -> OpenFrame:
+        """Open the frame of a run or a held one, which lies in the window and is not open."""
         pulse_id, bad = self._pulses.assign(run.index, run.pulse)
         if bad:
             said = "unusable" if run.pulse is None else f"{run.pulse}, a jump"
@@ -216,8 +216,8 @@ class MainStream:
                 "unusable pulse" if run.pulse is None else "pulse jump",
                 f"pulse_id of frame {run.index} is {said}: the frame is kept as pulse {pulse_id} and flagged",
             )
-        frame = self.window.begin(run.index, run.bits, run.pulse, self.landing.memory(pulse_id))
-        frame.pulse_id, frame.daq_rec, frame.received_ns = pulse_id, run.daq_rec, run.received_ns
+        frame = self.window.begin(run.index, run.bits, run.pulse, run.daq_rec, run.received_ns)
+        frame.pulse_id, frame.memory = pulse_id, self.landing.memory(pulse_id)
         frame.bad_pulse = frame.flagged = bad
         self.begun += 1
         return frame
@@ -236,7 +236,7 @@ class MainStream:
         newest = self.window.newest
         assert newest is not None
         held = self.held.take_all()
-        first = held[0].head.index
+        first = held[0].index
         if not 0 < first - newest <= self._rules.max_frame_gap:
             self._notes("resync", f"the stream goes on at frame {first} after {newest}: resynchronised")
             self.close_all()
@@ -260,9 +260,9 @@ class MainStream:
 
     def _adopt(self, held: HeldFrame) -> None:
         """Place the packets of a held frame in one of the stream at hand."""
-        if self.window.newest is not None and held.head.index > self.window.newest:
-            self._advance(held.head.index)
-        frame = self._begin(held.head)
-        frame.adopt(held.rows, held.mask, held.count)
+        if self.window.newest is not None and held.index > self.window.newest:
+            self._advance(held.index)
+        frame = self._begin(held)
+        frame.adopt(held)
         self._fates.held -= held.count
         self._count_placed(frame, held.count, odd=held.odd)

@@ -1,4 +1,4 @@
-"""The log of what goes wrong with packets: the first of each kind is named, the counters tell the rest."""
+"""The log of what goes wrong with packets: the first of each kind; the counters have all."""
 
 import logging
 

@@ -45,9 +45,9 @@ class OpenFrame:
         """One above the highest packet that came. While it equals ``count`` they came in order, and need no mask."""
         self._mask = np.zeros(packets, np.bool_)
 
-    def begin(self, index: int, bits: int, pulse: int | None, memory: FrameMemory | None) -> None:
-        """Become the frame ``index``, of which no packet is placed yet. The caller sets the rest."""
-        self.index, self.bits, self.pulse, self.memory = index, bits, pulse, memory
+    def begin(self, index: int, bits: int, pulse: int | None, daq_rec: int, received_ns: int) -> None:
+        """Become another frame, of which no packet is placed yet. The caller sets ``pulse_id`` and ``memory``."""
+        self.index, self.bits, self.pulse, self.daq_rec, self.received_ns = index, bits, pulse, daq_rec, received_ns
         self.count = self.top = 0
         self.bad_pulse = self.flagged = False
 
@@ -103,12 +103,13 @@ class OpenFrame:
         self.count += new
         return new
 
-    def adopt(self, rows: np.ndarray, mask: np.ndarray, count: int) -> None:
-        """Take over all packets of a frame that was held; none is placed here yet."""
+    def adopt(self, other: "OpenFrame") -> None:
+        """Take over all packets of another frame; none is placed here yet."""
+        mask = other.mask
+        if self.rows is not None and other.rows is not None:
+            self.rows[mask] = other.rows[mask]
         self._mask[:] = mask
-        self.count, self.top = count, self._packets
-        if self.rows is not None:
-            self.rows[mask] = rows[mask]
+        self.count, self.top = other.count, other.top
 
     def zero_missing(self) -> None:
         """Overwrite what an older frame, or a packet that landed by mistake, left where no packet came."""

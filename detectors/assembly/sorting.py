@@ -118,26 +118,26 @@ class PacketSorter:
 
     def _count_misfits(self, block: PacketBlock, n: int) -> None:
         """Count the packets that ``_ok`` refuses: by sender, then length, then module, then packet number."""
-        bad = ~self._ok[:n]
-        if block.foreign is not None:
-            foreign = bad & block.foreign[:n]
-            bad &= ~foreign
-            self._fates.alien += int(np.count_nonzero(foreign))
-            if foreign.any():
-                self._notes("source", "found packets of a sender that is not the configured source: alien")
-        wrong = bad & (block.lengths[:n] != self._packet_bytes)
-        bad &= ~wrong
-        if wrong.any():
+        rest = ~self._ok[:n]
+        if block.foreign is not None and (alien := self._split(rest, block.foreign[:n])).any():
+            self._fates.alien += int(np.count_nonzero(alien))
+            self._notes("source", "found packets of a sender that is not the configured source: alien")
+        if (wrong := self._split(rest, block.lengths[:n] != self._packet_bytes)).any():
             self._fates.malformed += int(np.count_nonzero(wrong))
             length = int(block.lengths[:n][wrong][0])
             self._notes("length", f"found a packet of {length} bytes, expected {self._packet_bytes}: malformed")
-        other = bad & (block.module[:n] != self._module_id)
-        bad &= ~other
-        if other.any():
+        if (other := self._split(rest, block.module[:n] != self._module_id)).any():
             self._fates.alien += int(np.count_nonzero(other))
             module = int(block.module[:n][other][0])
             self._notes("module", f"found a packet of module {module}, expected {self._module_id}: alien")
-        if bad.any():
-            self._fates.malformed += int(np.count_nonzero(bad))
-            number = int(block.packetnum[:n][bad][0])
+        if rest.any():
+            self._fates.malformed += int(np.count_nonzero(rest))
+            number = int(block.packetnum[:n][rest][0])
             self._notes("number", f"found packet number {number}, expected 0 to {self._packets - 1}: malformed")
+
+    @staticmethod
+    def _split(rest: np.ndarray, which: np.ndarray) -> np.ndarray:
+        """Take those that ``which`` marks out of ``rest``, and return them."""
+        taken = rest & which
+        rest &= ~taken
+        return taken

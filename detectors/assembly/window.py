@@ -12,7 +12,6 @@ from detectors.assembly.notes import Notes
 from detectors.assembly.open_frame import UNUSED, Finished, OpenFrame
 from detectors.assembly.packet_run import PacketRun
 from detectors.frame import FrameHead
-from detectors.wire.packet_block import FrameMemory
 
 
 class Window:
@@ -85,10 +84,10 @@ class Window:
         self.newest = index
         self.settle()
 
-    def begin(self, index: int, bits: int, pulse: int | None, memory: FrameMemory | None) -> OpenFrame:
-        """Open a frame, which lies in the window and is not open. The caller sets the rest of what is known of it."""
+    def begin(self, index: int, bits: int, pulse: int | None, daq_rec: int, received_ns: int) -> OpenFrame:
+        """Open a frame, which lies in the window and is not open; see ``OpenFrame.begin``."""
         frame = self._ring[index % self.size]
-        frame.begin(index, bits, pulse, memory)
+        frame.begin(index, bits, pulse, daq_rec, received_ns)
         self.open += 1
         self._first = min(self._first, index)
         return frame

@@ -49,7 +49,7 @@ class Pace:
         """How long to sleep after a batch that was not full; 0: look again at once."""
 
     def add(self, packets: int, now: float) -> None:
-        """Hear that a look found ``packets``. ``now``: monotonic, s."""
+        """Take how many packets a look found. ``now``: monotonic, s."""
         if packets:
             if now - self._heard > SILENCE_S:
                 self._begin(now)
@@ -66,7 +66,7 @@ class Pace:
             self.tick_s = self._usable(min(max(TARGET_PACKETS / self.packets_hz, self._shortest), most))
 
     def _begin(self, now: float) -> None:
-        """Measure anew: the packets that are there now have come since nobody knows when."""
+        """Measure anew: when the packets that are there now came is not known."""
         self._since, self._packets = now, 0
         self.packets_hz = 0.0
         self.tick_s = self._usable(min(CAUTIOUS_S, self._longest))

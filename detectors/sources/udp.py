@@ -137,7 +137,7 @@ class UdpSource:
         return n
 
     def close(self) -> None:
-        """Close the socket and let go of the block."""
+        """Close the socket."""
         self._socket.close()
 
     def _bind(self, address: str, port: int) -> None:

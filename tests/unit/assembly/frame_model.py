@@ -1,4 +1,4 @@
-"""What the assembler does, told once more the slow way: packet by packet, with dicts, following its docstrings."""
+"""What the assembler does, written again the slow way: packet by packet, with dicts, following its docstrings."""
 
 import math
 from collections import Counter

@@ -301,7 +301,7 @@ def test_gap_within_the_limit_counts_empty_frames():
     assert b.packets.expected == 51 * 8
 
 
-def test_gap_with_another_pulse_step_is_believed_when_it_goes_on():
+def test_gap_with_another_pulse_step_is_accepted_when_it_goes_on():
     b = Bench(max_frame_gap=100)
     b.feed(b.frame(1, 1000), b.frame(50, 1196), b.frame(51, 1200)[:1])
     assert b.order == [1, 50]
@@ -355,7 +355,7 @@ def test_restart_counts_from_one_and_loses_nothing():
     assert rows_of(b, 1) == [[p.fill] * 8 for p in b.frame(1)]
 
 
-def test_restart_soon_after_the_start_is_told_from_duplicates_by_its_pulses():
+def test_restart_soon_after_the_start_differs_from_duplicates_by_its_pulses():
     b = Bench()
     b.feed(*(b.frame(i, pulse=100 + i) for i in (1, 2, 3)))
     b.feed(*(b.frame(i, pulse=200 + i) for i in (1, 2, 3)))

@@ -25,7 +25,8 @@ class Rig:
     def open_frame(self, packets: int, *, memory: bool = True) -> OpenFrame:
         frame = OpenFrame(PACKETS, 8, MODULE)
         pulse_bits = int(np.float64(1007).view(np.uint64))
-        frame.begin(7, pulse_bits, 1007, GuardedSlot(GEOMETRY.frame_bytes, 1007) if memory else None)
+        frame.begin(7, pulse_bits, 1007, 0, 0)
+        frame.memory = GuardedSlot(GEOMETRY.frame_bytes, 1007) if memory else None
         frame.grow(packets)
         return frame
 

@@ -34,7 +34,7 @@ class Rig:
 
     def begin(self, index: int, pulse: int, packets: int) -> None:
         self.pulses.assign(index, pulse)
-        self.window.begin(index, pulse, pulse, None).place(0, np.zeros((packets, 8), np.uint8))
+        self.window.begin(index, pulse, pulse, 0, 0).place(0, np.zeros((packets, 8), np.uint8))
 
 
 @pytest.mark.parametrize(

@@ -22,9 +22,9 @@ class Rig:
         assert self.window.newest is not None
         if index > self.window.newest:
             self.window.advance(index)
-        slot = GuardedSlot(PACKETS * 8, index) if memory else None
-        frame = self.window.begin(index, index, index, slot)
+        frame = self.window.begin(index, index, index, 0, 0)
         frame.pulse_id = index
+        frame.memory = GuardedSlot(PACKETS * 8, index) if memory else None
         self.fill(frame, packets)
         return frame
 
