@@ -7,9 +7,11 @@ from detectors.buffer.reader import BufferReader
 from detectors.config import Config
 from detectors.pools.dma import DmaRing
 from detectors.run_state import RunState, Service
+from detectors.runtime import Runtime
 from detectors.stats import MonitorStatus, balance
 from detectors.wire.timing import TimingEvent, encode_timing
 from detectors.workers.monitor.worker import MonitorWorker
+from detectors.workers.wake import Wake
 from tests.support.fake_source import FakeSource
 from tests.support.waiting import until
 
@@ -20,9 +22,12 @@ class MonitorRig:
     def __init__(self, config: Config, state: RunState, sources: list[FakeSource], stack: ExitStack) -> None:
         self.config, self.sources = config, sources
         waiting = iter(sources)
-        self.worker = MonitorWorker(config, config.pva[0], lambda _: next(waiting), aim=state)
-        self.worker._runtime.make_folder()  # as the control does, which is not running here
-        self.worker.open(stack)
+        runtime = Runtime(config.detector.prefix)
+        self.worker = MonitorWorker(config, config.pva[0], lambda _: next(waiting), runtime, aim=state)
+        runtime.make_folder()  # as run_worker does, which is not running here
+        wake = Wake()
+        stack.callback(wake.close)
+        self.worker.open(stack, wake)
         self._counter = 0
 
     @property

@@ -11,10 +11,12 @@ import pytest
 
 from detectors.config import parse_config
 from detectors.run_state import RunState
+from detectors.runtime import Runtime
 from detectors.sources.choice import open_source
 from detectors.sources.image_source import ImageSource
 from detectors.sources.pvspec import PvSpec
 from detectors.workers.monitor.worker import MonitorWorker
+from detectors.workers.wake import Wake
 from tests.support.epics_env import isolate
 from tests.support.pva_encode import ntndarray
 from tests.support.pva_server import MONITOR, PvaServer
@@ -53,10 +55,13 @@ def worker(tmp_path: Path, short_runtime_dir: Path, monkeypatch: pytest.MonkeyPa
     def direct(spec: PvSpec) -> ImageSource:
         return open_source(spec, client="direct", direct_above=0, when_full=source.when_full)
 
-    worker = MonitorWorker(config, source, direct, aim=RunState.ENABLED)
-    worker._runtime.make_folder()  # as the control does, which is not running here
+    runtime = Runtime(config.detector.prefix)
+    worker = MonitorWorker(config, source, direct, runtime, aim=RunState.ENABLED)
+    runtime.make_folder()  # as run_worker does, which is not running here
     with ExitStack() as stack:
-        worker.open(stack)
+        wake = Wake()
+        stack.callback(wake.close)
+        worker.open(stack, wake)
         yield worker
 
 
@@ -64,9 +69,8 @@ def step_until(worker: MonitorWorker, condition: Callable[[], object]) -> None:
     deadline = time.monotonic() + 15
     while not condition():
         assert time.monotonic() < deadline, worker.snapshot()
-        worker._wake.wait(0.01)
-        worker._wake.clear()
         worker.step()
+        time.sleep(0.001)
 
 
 def test_no_image_takes_memory_of_its_own(worker: MonitorWorker) -> None:

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 class DataPath:
-    """For the event thread; the attributes may be read by any thread that holds the tally's lock.
+    """For the data thread.
 
     ``inputs`` returns what has come in; ``notify`` is given the pulse_id of each event placed.
     """

@@ -1,14 +1,11 @@
 """The snapshot of a PvMonitor."""
 
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from detectors.buffer.registration import software_version
 from detectors.config import PvaSection
-from detectors.outputs.outputs import worker_name
 from detectors.run_state import RunState
 from detectors.sources.image_source import ImageSource
 from detectors.stats import DmaStats, MonitorStatus, PvStatus
@@ -47,14 +44,9 @@ class MonitorStatusTaker:
     def __init__(self, parts: MonitorParts) -> None:
         self._parts = parts
         self._rates = RateMeter()
-        self._version = software_version()
 
-    def take(self, final: str = "") -> MonitorStatus:
-        """Return the present snapshot; ``final`` is the state of the last one."""
-        with self._parts.tally.lock:
-            return self._take(final)
-
-    def _take(self, final: str) -> MonitorStatus:
+    def take(self) -> MonitorStatus:
+        """Return the present snapshot, but for its head."""
         parts = self._parts
         machine, path, intakes, specs = parts.machine, parts.path, parts.intakes, parts.source.pv
         clients = [image_source.name for image_source in parts.sources]
@@ -75,11 +67,7 @@ class MonitorStatusTaker:
             for spec, intake, difference_ns, client in zip(specs, intakes, path.differences_ns, clients, strict=True)
         ]
         return MonitorStatus(
-            worker=worker_name(parts.source),
-            pid=os.getpid(),
-            time_ns=time.time_ns(),
-            version=self._version,
-            state=final or self._state(),
+            state=self._state(),
             message=machine.message or next((pv.message for pv in pvs if pv.message), ""),
             run_state=machine.state.label,
             pv=", ".join(specs),

@@ -1,8 +1,8 @@
 """The buffers that a PvMonitor has at present, what commands have set for them, and the counts of those it had before."""
 
 import logging
-import threading
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -52,17 +52,11 @@ def side_by_side(pools: Sequence[PoolStats]) -> PoolStats:
 
 
 class BufferStore:
-    """Builds and frees MonitorBuffers. ``present`` changes only with both locks held: the own one and ``lock``.
+    """Builds and frees MonitorBuffers. For the data thread."""
 
-    The own lock is for commands, which may take their time; ``lock``, the tally's, is the data path's and is held only
-    for an instant.
-    """
-
-    def __init__(self, config: Config, source: PvaSection, runtime: Runtime, lock: threading.RLock) -> None:
+    def __init__(self, config: Config, source: PvaSection, runtime: Runtime) -> None:
         self.present: MonitorBuffers | None = None
         self._config, self._source, self._runtime = config, source, runtime
-        self._lock = lock
-        self._commands = threading.RLock()
         self._root: Path | None = None
         self._enabled: dict[str, bool] = {}
         self._past: dict[str, Any] = {
@@ -72,62 +66,59 @@ class BufferStore:
             "transition": PoolStats(),
         }
 
-    # --- commands: any thread
+    # --- commands
 
     def set_output(self, output: str, enabled: bool) -> None:  # noqa: FBT001
         """Switch an output, now and whenever it is built again. Raises CommandError for one not configured."""
-        with self._commands:
-            if output not in ("disk", "zmq") or (output == "disk" and self._config.disk is None):
-                raise CommandError(f"output: found {output!r}, expected one of disk, zmq that the configuration has")
-            self._enabled[output] = enabled
-            if self.present:
-                self.present.outputs.set_enabled(output, enabled)
+        if output not in ("disk", "zmq") or (output == "disk" and self._config.disk is None):
+            raise CommandError(f"output: found {output!r}, expected one of disk, zmq that the configuration has")
+        self._enabled[output] = enabled
+        if self.present:
+            self.present.outputs.set_enabled(output, enabled)
 
-    def set_folder(self, folder: str) -> None:
-        """Write below another folder from the next frame on. Raises CommandError or HostError."""
-        with self._commands:
-            if self._config.disk is None:
-                raise CommandError("folder: the configuration has no [disk]")
-            if not Path(folder).is_absolute():
-                raise CommandError(f"folder: found {folder!r}, expected an absolute path")
-            if self.present:
-                self.present.outputs.set_folder(folder)
+    def set_folder(self, folder: str) -> "Future[None] | None":
+        """Write below another folder from the next frame on, and in all buffers to come.
+
+        Raises CommandError; the Future raises HostError for one that cannot be written.
+        """
+        if self._config.disk is None:
+            raise CommandError("folder: the configuration has no [disk]")
+        if not Path(folder).is_absolute():
+            raise CommandError(f"folder: found {folder!r}, expected an absolute path")
+        if not self.present:
+            self._root = Path(folder)
+            return None
+        moved = self.present.outputs.move(folder)
+        moved.add_done_callback(lambda _: self._keep_root(folder, moved))
+        return moved
+
+    def _keep_root(self, folder: str, moved: "Future[None]") -> None:
+        if not moved.cancelled() and moved.exception() is None:
             self._root = Path(folder)
 
-    # --- event thread
+    # --- buffers
 
     def build(self, plan: BufferPlan, layout: DatagramLayout) -> MonitorBuffers:
         """Make buffers and outputs. Raises HostError when memory, folder or address are refused."""
-        with self._commands:
-            assert self.present is None
-            buffers = MonitorBuffers(
-                self._config, self._source, self._runtime, plan, layout, root=self._root, enabled=self._enabled
-            )
-            with self._lock:
-                self.present = buffers
-        return buffers
+        assert self.present is None
+        self.present = MonitorBuffers(
+            self._config, self._source, self._runtime, plan, layout, root=self._root, enabled=self._enabled
+        )
+        return self.present
 
     def free(self, drain_s: float) -> None:
         """Let the outputs write what is queued, and free all."""
-        buffers = self.present
-        assert buffers is not None
-        with self._commands:
-            if not buffers.close(drain_s):
-                log.warning("the outputs took longer than %g s to finish: what was still queued is dropped", drain_s)
-            with self._lock:
-                self._past = self.stats()
-                self.present = None
+        assert self.present is not None
+        if not self.present.close(drain_s):
+            log.warning("the outputs took longer than %g s to finish: what was still queued is dropped", drain_s)
+        self._past, self.present = self.stats(), None
 
     def restage(self, layout: DatagramLayout) -> MonitorBuffers:
         """Keep the records there are, and stage larger arrays from now on."""
-        buffers = self.present
-        assert buffers is not None
-        with self._commands, self._lock:
-            self._past = {**self._past, "transition": self.stats()["transition"]}
-            buffers.restage(layout)
-        return buffers
-
-    # --- any thread that holds ``lock``
+        assert self.present is not None
+        self._past["transition"] = self.stats()["transition"]
+        self.present.restage(layout)
+        return self.present
 
     def stats(self) -> dict[str, Any]:
         """Return the snapshots of outputs and pools by their names in MonitorStatus, with the counts of those before."""

@@ -1,15 +1,13 @@
-"""The worker of one PVA source: sources in, timing in, outputs out, one lock, one snapshot, one stop flag."""
+"""The worker of one PVA source: its threads, start and end."""
 
-import logging
 import os
-import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Final
+from typing import Any
 
 from detectors.buffer.fields import field_names
 from detectors.config import Config, PvaSection
@@ -27,7 +25,6 @@ from detectors.sources.image_source import ImageSource
 from detectors.sources.pvspec import PvSpec, parse_pv_spec
 from detectors.sources.timing_receiver import TimingReceiver
 from detectors.stats import MonitorStatus
-from detectors.workers.control import SNAPSHOT_PERIOD_S, Control
 from detectors.workers.monitor.data_path import DataPath
 from detectors.workers.monitor.intake import Intake
 from detectors.workers.monitor.machine import MonitorMachine, drive
@@ -37,12 +34,9 @@ from detectors.workers.monitor.status import MonitorParts, MonitorStatusTaker
 from detectors.workers.monitor.store import BufferStore
 from detectors.workers.monitor.tally import Tally
 from detectors.workers.monitor.timing_ring import TimingRing
-from detectors.workers.tuning import QuietCollector, starting_receivers, use_processors
-
-log = logging.getLogger(__name__)
-
-_LONGEST_WAIT_S: Final = 0.25
-"""Longest wait for something to do: the stop flag is looked at this often, s."""
+from detectors.workers.runtime import BUSY_S, IDLE_S, run_worker
+from detectors.workers.tuning import starting_receivers, use_processors
+from detectors.workers.wake import Wake
 
 OpenSource = Callable[[PvSpec], ImageSource]
 
@@ -60,32 +54,24 @@ def run(config: Config, source: PvaSection, state: RunState) -> int:
             spec, client=source.client, direct_above=int(source.direct_above), when_full=source.when_full
         )
 
-    worker = MonitorWorker(config, source, open_pv, aim=state)
-    with worker.control, ExitStack() as stack:
-        worker.open(stack)
-        print(f"READY {worker.name} {', '.join(source.pv)}", flush=True)  # noqa: T201  supervisors wait for this line
-        collector = QuietCollector()
-        stack.callback(collector.close)
-        try:
-            worker.loop(worker.control.stop, collector.spare_moment)
-        except BaseException:
-            worker.close("Failed")
-            raise
-        worker.close()
-    return 0
+    runtime = Runtime(config.detector.prefix)
+    return run_worker(MonitorWorker(config, source, open_pv, runtime, aim=state), runtime, config.run.drain_s)
 
 
 class MonitorWorker:
-    """One PvMonitor, its parts put together. Raises ConfigError or SizingError for what is configured wrong.
+    """The part of a worker that is one PvMonitor. Raises ConfigError or SizingError for what is configured wrong.
 
-    The event thread runs ``step`` over and over; sources and the timing stream come in on threads of their own.
+    The data thread runs the state machine; sources and the timing stream bring inputs on threads of their own.
     """
 
-    def __init__(self, config: Config, source: PvaSection, open_pv: OpenSource, *, aim: RunState) -> None:
+    empty = MonitorStatus()
+
+    def __init__(
+        self, config: Config, source: PvaSection, open_pv: OpenSource, runtime: Runtime, *, aim: RunState
+    ) -> None:
         self.name = worker_name(source)
-        self._config, self._source = config, source
-        self._runtime = Runtime(config.detector.prefix)
-        self._wake = threading.Event()
+        self._config, self._source, self._runtime = config, source, runtime
+        self._ring_bell: Callable[[], object] = lambda: None
         self._inbox: deque[Input] = deque()
         driver = read_datadev()
         plan = plan_buffers(config, source, driver=driver)
@@ -107,7 +93,7 @@ class MonitorWorker:
             for number, name in enumerate(names)
         ]
         self._sources = [open_pv(spec) for spec in specs]
-        self._store = BufferStore(config, source, self._runtime, tally.lock)
+        self._store = BufferStore(config, source, self._runtime)
         ring = DmaRing(plan.dma.count, plan.dma.size_bytes) if config.timing else None
         self._timing = TimingRing(ring, tally) if ring else None
         self._receiver: TimingReceiver | None = None
@@ -117,18 +103,57 @@ class MonitorWorker:
         now_ns = time.monotonic_ns()
         self.machine = MonitorMachine(config, source, pvs, aim=aim, now_ns=now_ns, driver=driver)
         self._path = DataPath(self._intakes, self._store, tally, self._inputs, self._notify)
-        self._final = ""
-        self._more = False
-        """Whether events wait in the ring for which there is room now."""
         self._taker = MonitorStatusTaker(
             MonitorParts(
                 source, self._sources, self._intakes, self.machine, self._path, self._store, tally, self._timing
             )
         )
-        handlers = {"transition": self.ask, "output": self._store.set_output, "folder": self._store.set_folder}
-        self.control = Control(self._runtime, self.name, self.snapshot, handlers)
 
-    # --- any thread
+    @property
+    def commands(self) -> Mapping[str, Callable[..., Any]]:
+        """Run transitions, and what concerns the outputs."""
+        return {"transition": self.ask, "output": self._store.set_output, "folder": self._store.set_folder}
+
+    def open(self, stack: ExitStack, wake: Wake) -> str:
+        """Take what others can refuse, and start the threads. Raises HostError."""
+        self._ring_bell = wake.ring
+        self._notifier = Notifier(self._runtime.notify(self.name))
+        stack.callback(self._notifier.close)
+        stack.callback(lambda: self.finish(time.monotonic()))
+        if self._timing and self._config.timing:
+            self._receiver = TimingReceiver(self._config.timing, self._timing.ring, self._ring_bell)
+        with starting_receivers(self._source.tuning):
+            for image_source, intake in zip(self._sources, self._intakes, strict=True):
+                image_source.start(intake)
+        return ", ".join(self._source.pv)
+
+    def step(self) -> float:
+        """Take what has come in, and do all that can be done now. Return how long to wait if nothing comes, s."""
+        room = self.machine.room
+        events = self._timing.read(room) if self._timing else []  # first: commands take their turn behind them
+        inputs = [*events, *self._inputs()]
+        drive(self.machine.step(inputs, time.monotonic_ns()), self._path.do)
+        if inputs:
+            return 0.0
+        now_ns = time.monotonic_ns()
+        due_ns = self.machine.due_ns(now_ns)
+        return IDLE_S if due_ns is None else min(IDLE_S, (due_ns - now_ns) / 1e9)
+
+    def snapshot(self) -> MonitorStatus:
+        """Return all there is to know, of this moment."""
+        return self._taker.take()
+
+    def finish(self, deadline_s: float) -> None:
+        """Stop what brings data, settle what has come, and free everything. Idempotent."""
+        for intake in self._intakes:
+            intake.close()
+        for image_source in self._sources:
+            image_source.close()
+        if self._receiver:
+            self._receiver.close()
+        events = self._timing.read(self._timing.ring.stats().count) if self._timing else []
+        self._path.drain_s = max(0.0, deadline_s - time.monotonic())
+        drive(self.machine.finish([*events, *self._inputs()]), self._path.do)
 
     def ask(self, service: str) -> "Future[str]":
         """Ask for a transition by its label, ``Enable``; the Future gives the state that it led to.
@@ -144,62 +169,13 @@ class MonitorWorker:
         self._post(Command(known[service], answer))
         return answer
 
-    def snapshot(self) -> MonitorStatus:
-        """Return the present snapshot. For any one thread."""
-        return self._taker.take(self._final)
-
     def _post(self, one: Input) -> None:
         self._inbox.append(one)
-        self._wake.set()
-
-    # --- event thread
-
-    def open(self, stack: ExitStack) -> None:
-        """Take what others can refuse, and start the threads; ``stack`` ends all of it. Raises HostError."""
-        self._notifier = Notifier(self._runtime.notify(self.name))
-        stack.callback(self._notifier.close)
-        stack.callback(self.close)
-        if self._timing and self._config.timing:
-            self._receiver = TimingReceiver(self._config.timing, self._timing.ring, self._wake.set)
-        with starting_receivers(self._source.tuning):
-            for image_source, intake in zip(self._sources, self._intakes, strict=True):
-                image_source.start(intake)
-
-    def loop(self, stop: threading.Event, spare_moment: Callable[[], object]) -> None:
-        """Run until ``stop`` is set."""
-        while not stop.is_set():
-            self._wake.clear()
-            self.step()
-            if not self._more and not self._wake.wait(self._wait_s()):
-                spare_moment()
-
-    def step(self) -> None:
-        """Take what has come in, and do all that can be done now."""
-        room = self.machine.room
-        events = self._timing.read(room) if self._timing else []  # first: commands take their turn behind them
-        drive(self.machine.step([*events, *self._inputs()], time.monotonic_ns()), self._path.do)
-        self._more = len(events) == room and self.machine.room > 0
-
-    def close(self, final: str = "Stopped") -> None:
-        """Stop what brings data, settle what has come, and free everything. Idempotent; the first ``final`` stays."""
-        for intake in self._intakes:
-            intake.close()
-        for image_source in self._sources:
-            image_source.close()
-        if self._receiver:
-            self._receiver.close()
-        events = self._timing.read(self._timing.ring.stats().count) if self._timing else []
-        drive(self.machine.finish([*events, *self._inputs()]), self._path.do)
-        self._final = self._final or final
+        self._ring_bell()
 
     def _inputs(self) -> list[Input]:
         """Return what has come in, in its order."""
         return [self._inbox.popleft() for _ in range(len(self._inbox))]
-
-    def _wait_s(self) -> float:
-        now_ns = time.monotonic_ns()
-        due_ns = self.machine.due_ns(now_ns)
-        return _LONGEST_WAIT_S if due_ns is None else min(_LONGEST_WAIT_S, (due_ns - now_ns) / 1e9)
 
     def _notify(self, pulse_id: int) -> None:
         if self._notifier is None:
@@ -207,7 +183,7 @@ class MonitorWorker:
         now = time.monotonic()
         if now >= self._look_at:
             self._notifier.look()
-            self._look_at = now + SNAPSHOT_PERIOD_S
+            self._look_at = now + BUSY_S
         self._notifier.send(pulse_id)
 
 

@@ -67,7 +67,7 @@ def rig(tmp_path: Path, short_runtime_dir: Path) -> Iterator[Callable[..., Monit
         rigs: list[MonitorRig] = []
         yield make
     for rig in rigs:
-        assert rig.status.state == "Stopped"
+        assert rig.status.pebble.count == rig.status.transition.count == 0
         assert all(source.closed for source in rig.sources)
         assert not rig.worker._runtime.shm(rig.worker.name).exists()
 
@@ -430,7 +430,9 @@ def test_outputs_are_switched_and_stay_so(rig: Callable[..., MonitorRig], tmp_pa
     status = r.step()
     assert (status.disk.disabled, status.disk.enabled, status.zmq.enabled) == (1, False, True)
     r.worker._store.set_output("disk", enabled=True)
-    r.worker._store.set_folder(str(tmp_path / "other"))
+    moved = r.worker._store.set_folder(str(tmp_path / "other"))
+    assert moved is not None
+    moved.result(5)
     r.source.send(2)
     r.step()
     r.written(1)
@@ -552,7 +554,7 @@ def test_a_source_that_waits_for_a_decision_does_not_hold_up_the_end(rig: Callab
     r.up()
     thread = threading.Thread(target=r.source.connect, args=("uint8", (2, 2)))
     thread.start()
-    r.worker.close()
+    r.worker.finish(time.monotonic() + 5)
     thread.join(5)
     assert not thread.is_alive()
 
@@ -769,7 +771,7 @@ def test_the_balance_holds_at_every_moment(timing: bool, mode: str, script: list
             else:
                 r.worker.step()
             assert r.status
-        r.worker.close()
+        r.worker.finish(time.monotonic() + 5)
         status = r.status
-        assert (status.updates.held, status.updates.l1_pending, status.state) == (0, 0, "Stopped")
+        assert (status.updates.held, status.updates.l1_pending) == (0, 0)
         assert (status.pebble.in_use, status.transition.in_use) == (0, 0)
