@@ -61,13 +61,13 @@ class DmaRing:
         self._filled: queue.SimpleQueue[tuple[int, int]] = queue.SimpleQueue()
         self._too_long = 0
 
-    def push(self, data: bytes | bytearray | memoryview) -> bool:
-        """Copy ``data`` into the next buffer; False, counted as an overrun, when it is in use or too small."""
+    def push(self, data: bytes | bytearray | memoryview, timeout_s: float = 0.0) -> bool:
+        """Copy ``data`` into the next buffer; False, counted as an overrun, when it stays in use or is too small."""
         if len(data) > self._size:
             self._too_long += 1
             return False
         slot = self._next
-        if self._ledger.take(slot) is None:
+        if self._ledger.take(slot, timeout_s) is None:
             return False
         if len(data):
             np.copyto(self._arrays[slot][: len(data)], np.frombuffer(data, np.uint8))

@@ -1,11 +1,13 @@
 """The timing stream: UDP datagrams into the DMA ring, on a thread of its own.
 
 The thread only moves bytes, so that a busy event thread costs ring space and not kernel drops. What a datagram says is
-found out by the one who reads the ring (``detectors.wire.timing``).
+found out by the reader of the ring (``detectors.workers.monitor.timing_ring``).
 """
 
 import ipaddress
 import logging
+import os
+import select
 import socket
 import threading
 from collections.abc import Callable
@@ -23,8 +25,8 @@ DATAGRAM_BYTES: Final = 2048
 _SOCKET_BYTES: Final = 4 << 20
 """Receive buffer asked for, bytes: each queued header takes some 768 of them in the kernel."""
 
-_POLL_S: Final = 0.1
-"""Interval at which the thread looks whether it is to stop."""
+_FULL_S: Final = 0.001
+"""Longest wait for room in a full ring, s, before a datagram is lost: a burst must not overrun a reader that is waking up."""
 
 
 class TimingReceiver:
@@ -38,29 +40,38 @@ class TimingReceiver:
         self._wake = wake
         self._socket = _listen(section)
         self.port: int = self._socket.getsockname()[1]
-        self._stop = threading.Event()
+        self._stopping = False
+        self._bell = os.eventfd(0, os.EFD_CLOEXEC)
         self._thread = threading.Thread(target=self._run, name="timing", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
         """Stop the thread and free the port. What is in the ring stays there. Idempotent."""
-        self._stop.set()
+        if self._stopping:
+            return
+        self._stopping = True
+        os.eventfd_write(self._bell, 1)
         self._thread.join()
         self._socket.close()
+        os.close(self._bell)
 
     def _run(self) -> None:
         buffer = bytearray(DATAGRAM_BYTES)
         view = memoryview(buffer)
-        while not self._stop.is_set():
+        waiting = select.poll()
+        waiting.register(self._socket, select.POLLIN)
+        waiting.register(self._bell, select.POLLIN)
+        while not self._stopping:
             try:
                 length = self._socket.recv_into(buffer)
-            except TimeoutError:
+            except BlockingIOError:
+                waiting.poll()
                 continue
             except OSError as error:
                 # An ICMP error of another socket's making, say: it concerns one datagram and not the stream.
                 log.warning("timing: %s", error.strerror)
                 continue
-            self._ring.push(view[:length])
+            self._ring.push(view[:length], _FULL_S)
             self._wake()
 
 
@@ -71,7 +82,7 @@ def _listen(section: TimingSection) -> socket.socket:
         raise HostError(f"timing.address: found {section.address!r}, expected an IPv4 address") from None
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     try:
-        sock.settimeout(_POLL_S)
+        sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SOCKET_BYTES)
         if address.is_multicast:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -115,6 +115,20 @@ def test_timing_drives_the_run_and_meets_the_images(start: Callable[..., Monitor
     check(tmp_path, {1000 + n: image("uint16", (3, 4), n) for n in (1, 2, 4, 5)})
 
 
+def test_a_burst_of_events_fills_pebble_and_ring_before_one_is_lost(start: Callable[..., MonitorProcess]) -> None:
+    port = free_ports(1)[0]
+    with camera(unique_id=0), TimingLine(port) as line:
+        worker = start("match_tmo_ms = 60_000", top=f"[timing]\nport = {port}")
+        worker.enabled()
+        for n in range(1, 32):  # 16 in the pebble, 15 in the ring
+            line.tell(Service.L1_ACCEPT, 1000 + n, n)
+        status = worker.until(lambda s: s["updates"]["l1_pending"] == 16 and s["dma"]["in_use"] == 15)
+        assert (status["dma"]["overruns"], status["updates"]["l1_missed"]) == (0, 0)
+        line.tell(Service.L1_ACCEPT, 1032, 32)
+        worker.until(lambda s: s["dma"]["overruns"] == 1)
+        assert worker.end() == 0, worker.log
+
+
 def test_commands_drive_the_run(start: Callable[..., MonitorProcess]) -> None:
     with camera(unique_id=1) as cam:
         worker = start("", "--state", "unconfigured")
