@@ -87,10 +87,6 @@ class QuietCollector:
             gc.collect()
             self._next = now + _COLLECT_S
 
-    def spare_moment(self) -> None:
-        """Collect if it is time."""
-        self.look(time.monotonic(), quiet=True)
-
     def close(self) -> None:
         """Give collecting back to the interpreter."""
         gc.unfreeze()

@@ -107,7 +107,9 @@ def test_a_priority_that_is_refused_is_one_line(monkeypatch: pytest.MonkeyPatch)
         become_receiver(WorkerTuning(realtime_priority=50))
 
 
-def test_nothing_is_collected_but_in_spare_moments(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_garbage_is_collected_in_quiet_moments_and_while_data_comes_only_when_overdue(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     clock = [100.0]
     monkeypatch.setattr(tuning.time, "monotonic", lambda: clock[0])
     collector = QuietCollector()
@@ -115,9 +117,19 @@ def test_nothing_is_collected_but_in_spare_moments(monkeypatch: pytest.MonkeyPat
         assert not gc.isenabled()
         collections = []
         monkeypatch.setattr(tuning.gc, "collect", lambda: collections.append(clock[0]))
-        for clock[0] in (110.0, 131.0, 132.0, 170.0):
-            collector.spare_moment()
-        assert collections == [131.0, 170.0]
+        for clock[0], quiet in (
+            (110.0, True),
+            (131.0, True),
+            (132.0, True),
+            (170.0, False),
+            (171.0, True),
+            (290.0, False),
+        ):
+            collector.look(clock[0], quiet=quiet)
+        assert collections == [131.0, 171.0]
+        clock[0] = 171.0 + 30 + 90
+        collector.look(clock[0], quiet=False)
+        assert collections == [131.0, 171.0, 291.0]
     finally:
         collector.close()
     assert gc.isenabled()
