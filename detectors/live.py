@@ -95,7 +95,7 @@ class LiveFrames(Live[tuple[FrameHead, np.ndarray]]):
             raise ConfigError(f"module: found {module!r}, expected one of {', '.join(sources)}")
         runtime, worker = Runtime(config.detector.prefix), worker_name(sources[module])
         self._modules = LocalModules([runtime.notify(worker)], [runtime.shm(worker)], None)
-        self._module = self._modules.readers[0]
+        self._module = self._modules.local[0]
         self._out = out
         self._pulses: deque[int] = deque()
 

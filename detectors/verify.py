@@ -13,7 +13,7 @@ import h5py
 import hdf5plugin
 import numpy as np
 
-from detectors.buffer.checks import FILE_CHECKS, MODULES_CHECKS, Finding, Tally, check_buffer
+from detectors.buffer.checks import FILE_CHECKS, MODULES_CHECKS, Checked, Inconsistency, check_buffer
 from detectors.buffer.layout import LAST_PULSE
 from detectors.buffer.reader import BufferReader
 from detectors.errors import BufferReadError
@@ -45,21 +45,21 @@ def verify(
     *,
     start: int = 0,
     stop: int = LAST_PULSE,
-    tally: Tally | None = None,
-) -> Iterator[Finding]:
-    """Yield what is inconsistent between ``start`` and ``stop``, in the buffer and then in ``hdf5``; count into ``tally``.
+    checked: Checked | None = None,
+) -> Iterator[Inconsistency]:
+    """Yield what is inconsistent between ``start`` and ``stop``, in the buffer and then in ``hdf5``; count into ``checked``.
 
     Raises BufferReadError when the HDF5 file cannot be opened: then nothing can be said of it.
     """
-    tally = tally if tally is not None else Tally()
+    checked = checked if checked is not None else Checked()
     if hdf5 is None:
-        yield from check_buffer(reader, start, stop, tally)
+        yield from check_buffer(reader, start, stop, checked)
         return
     # Opened first: a wrong path should not show after an hour of reading the buffer.
     with _open(hdf5) as file:
-        yield from check_buffer(reader, start, stop, tally)
-        for finding in _hdf5(reader, file, start, stop, tally):
-            tally.findings += 1
+        yield from check_buffer(reader, start, stop, checked)
+        for finding in _hdf5(reader, file, start, stop, checked):
+            checked.findings += 1
             yield finding
 
 
@@ -71,8 +71,8 @@ class _Rows:
     data: h5py.Dataset
     metadata: dict[str, np.ndarray]
 
-    def finding(self, check: str, pulse: int | None, message: str) -> Finding:
-        return Finding(check, "", pulse, f"{self.file}: {message}")
+    def finding(self, check: str, pulse: int | None, message: str) -> Inconsistency:
+        return Inconsistency(check, "", pulse, f"{self.file}: {message}")
 
 
 def _open(path: Path) -> h5py.File:
@@ -83,9 +83,9 @@ def _open(path: Path) -> h5py.File:
         raise BufferReadError(f"{path}: cannot be opened as HDF5: {reason}") from None
 
 
-def _hdf5(reader: BufferReader, file: h5py.File, start: int, stop: int, tally: Tally) -> Iterator[Finding]:
+def _hdf5(reader: BufferReader, file: h5py.File, start: int, stop: int, checked: Checked) -> Iterator[Inconsistency]:
     rows = _layout(reader, file)
-    if isinstance(rows, Finding):
+    if isinstance(rows, Inconsistency):
         yield rows
         return
     pulses = rows.metadata["pulse_id"]
@@ -94,17 +94,17 @@ def _hdf5(reader: BufferReader, file: h5py.File, start: int, stop: int, tally: T
             "hdf5_order", int(pulses[i + 1]), f"row {i + 1} follows pulse {pulses[i]}, expected a later one"
         )
     for row in np.flatnonzero((pulses >= start) & (pulses <= stop)):
-        tally.images += 1
+        checked.images += 1
         yield from _row(reader, rows, int(row))
     yield from _missing(reader, rows, start, stop)
 
 
-def _layout(reader: BufferReader, file: h5py.File) -> _Rows | Finding:
+def _layout(reader: BufferReader, file: h5py.File) -> _Rows | Inconsistency:
     """Return the datasets, or the finding that they are not of the documented layout."""
     name = Path(file.filename).name
 
-    def wrong(message: str) -> Finding:
-        return Finding("hdf5_layout", "", None, f"{name}: {message}")
+    def wrong(message: str) -> Inconsistency:
+        return Inconsistency("hdf5_layout", "", None, f"{name}: {message}")
 
     found: Any = file.get("data")
     groups = list(found) if isinstance(found, h5py.Group) else []
@@ -130,7 +130,7 @@ def _layout(reader: BufferReader, file: h5py.File) -> _Rows | Finding:
     return _Rows(name, data, {key: group[key][:, 0] for key in METADATA})
 
 
-def _row(reader: BufferReader, rows: _Rows, row: int) -> Iterator[Finding]:
+def _row(reader: BufferReader, rows: _Rows, row: int) -> Iterator[Inconsistency]:
     """Check one image against the buffer."""
     pulse_id = int(rows.metadata["pulse_id"][row])
     try:
@@ -153,7 +153,7 @@ def _row(reader: BufferReader, rows: _Rows, row: int) -> Iterator[Finding]:
         yield rows.finding("hdf5_data", pulse_id, f"row {row}: {count} pixels differ from the buffer, first [{place}]")
 
 
-def _missing(reader: BufferReader, rows: _Rows, start: int, stop: int) -> Iterator[Finding]:
+def _missing(reader: BufferReader, rows: _Rows, start: int, stop: int) -> Iterator[Inconsistency]:
     """Check that no image of the file's own range is left out."""
     pulses = np.unique(rows.metadata["pulse_id"])
     if len(pulses) < 2:

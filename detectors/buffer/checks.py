@@ -27,7 +27,7 @@ from detectors.frame import (
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Inconsistency:
     """One inconsistency. ``pulse`` is None where it concerns a whole file or module."""
 
     check: str
@@ -37,7 +37,7 @@ class Finding:
 
 
 @dataclass(slots=True)
-class Tally:
+class Checked:
     """What was looked at."""
 
     files: int = 0
@@ -80,14 +80,14 @@ class ModuleFile:
         """bool[FILE_MOD]: where whole records lie."""
         return self.headers["marker"] == FORMAT_MARKER
 
-    def finding(self, check: str, index: int | None, message: str) -> Finding:
+    def finding(self, check: str, index: int | None, message: str) -> Inconsistency:
         """Return a finding of this file."""
         pulse = None if index is None else self.file.first_pulse + index
-        return Finding(check, self.module, pulse, f"{self.file.path}: {message}")
+        return Inconsistency(check, self.module, pulse, f"{self.file.path}: {message}")
 
 
-FileCheck = Callable[[ModuleFile], Iterator[Finding]]
-ModulesCheck = Callable[[dict[str, ModuleFile]], Iterator[Finding]]
+FileCheck = Callable[[ModuleFile], Iterator[Inconsistency]]
+ModulesCheck = Callable[[dict[str, ModuleFile]], Iterator[Inconsistency]]
 
 FILE_CHECKS: Final[dict[str, FileCheck]] = {}
 MODULES_CHECKS: Final[dict[str, ModulesCheck]] = {}
@@ -107,14 +107,14 @@ def _of_modules(check: ModulesCheck) -> ModulesCheck:
 
 
 @_of_file
-def _size(file: ModuleFile) -> Iterator[Finding]:
+def _size(file: ModuleFile) -> Iterator[Inconsistency]:
     """Check that the file has room for all records and the closing byte."""
     if not file.file.is_full_size:
         yield file.finding("size", None, f"found {file.file.size} bytes, expected {file_bytes(file.shape)}: cut off")
 
 
 @_of_file
-def _closing_byte(file: ModuleFile) -> Iterator[Finding]:
+def _closing_byte(file: ModuleFile) -> Iterator[Inconsistency]:
     """Check the byte behind the last record."""
     found = file.file.closing_byte
     if found is not None and found != CLOSING_BYTE:
@@ -122,7 +122,7 @@ def _closing_byte(file: ModuleFile) -> Iterator[Finding]:
 
 
 @_of_file
-def _marker(file: ModuleFile) -> Iterator[Finding]:
+def _marker(file: ModuleFile) -> Iterator[Inconsistency]:
     """Check that a place is a hole or holds a record."""
     markers = file.headers["marker"]
     for index in file.places((markers != 0) & (markers != FORMAT_MARKER)):
@@ -135,7 +135,7 @@ def _marker(file: ModuleFile) -> Iterator[Finding]:
 
 
 @_of_file
-def _truncated(file: ModuleFile) -> Iterator[Finding]:
+def _truncated(file: ModuleFile) -> Iterator[Inconsistency]:
     """Check that no record is cut off by the end of the file."""
     index = file.file.whole_records
     if file.first <= index <= min(file.last, FILE_MOD - 1) and (torn := file.file.torn(index)):
@@ -143,7 +143,7 @@ def _truncated(file: ModuleFile) -> Iterator[Finding]:
 
 
 @_of_file
-def _pulse_id(file: ModuleFile) -> Iterator[Finding]:
+def _pulse_id(file: ModuleFile) -> Iterator[Inconsistency]:
     """Check that a record lies at the place of its pulse."""
     expected = file.file.first_pulse + np.arange(FILE_MOD, dtype=np.uint64)
     found = file.headers["frame"]["pulse_id"]
@@ -156,7 +156,7 @@ def _pulse_id(file: ModuleFile) -> Iterator[Finding]:
 
 
 @_of_file
-def _packets(file: ModuleFile) -> Iterator[Finding]:
+def _packets(file: ModuleFile) -> Iterator[Inconsistency]:
     """Check that a frame's packet count agrees with its missing-packet mask."""
     received = file.headers["frame"]["n_recv_packets"].astype(np.int64)
     entries = file.sidecars
@@ -175,7 +175,7 @@ def _packets(file: ModuleFile) -> Iterator[Finding]:
 
 
 @_of_file
-def _sidecar(file: ModuleFile) -> Iterator[Finding]:
+def _sidecar(file: ModuleFile) -> Iterator[Inconsistency]:
     """Check that a sidecar's entries belong to the records beside them."""
     known = (file.sidecars["flags"] & SIDECAR_PRESENT) != 0
     found = file.sidecars["pulse_id"]
@@ -190,7 +190,7 @@ def _sidecar(file: ModuleFile) -> Iterator[Finding]:
 
 
 @_of_file
-def _crc(file: ModuleFile) -> Iterator[Finding]:
+def _crc(file: ModuleFile) -> Iterator[Inconsistency]:
     """Check that the pixels are those that were written."""
     flags = file.sidecars["flags"]
     for index in file.places(file.held & ((flags & SIDECAR_HAS_CRC) != 0)):
@@ -200,7 +200,7 @@ def _crc(file: ModuleFile) -> Iterator[Finding]:
 
 
 @_of_file
-def _module_id(file: ModuleFile) -> Iterator[Finding]:
+def _module_id(file: ModuleFile) -> Iterator[Inconsistency]:
     """Check that all records of a module carry the same module_id."""
     ids = file.headers["frame"]["module_id"]
     held = list(file.places(file.held))
@@ -212,18 +212,18 @@ def _module_id(file: ModuleFile) -> Iterator[Finding]:
 
 
 @_of_modules
-def _agreement(files: dict[str, ModuleFile]) -> Iterator[Finding]:
+def _agreement(files: dict[str, ModuleFile]) -> Iterator[Inconsistency]:
     """Check that all modules hold the same pulses."""
     somewhere = np.logical_or.reduce([file.held for file in files.values()])
     for module, file in files.items():
         for index in file.places(somewhere & ~file.held):
             others = ", ".join(name for name, other in files.items() if other.held[index])
             pulse = file.file.first_pulse + index
-            yield Finding("agreement", module, pulse, f"{module} has no record of the pulse that {others} has")
+            yield Inconsistency("agreement", module, pulse, f"{module} has no record of the pulse that {others} has")
 
 
 @_of_modules
-def _trigger(files: dict[str, ModuleFile]) -> Iterator[Finding]:
+def _trigger(files: dict[str, ModuleFile]) -> Iterator[Inconsistency]:
     """Check that the modules' records of a pulse are of the same trigger."""
     reference: ModuleFile | None = None
     for module, file in files.items():
@@ -235,23 +235,23 @@ def _trigger(files: dict[str, ModuleFile]) -> Iterator[Finding]:
             for index in file.places(file.held & reference.held & (found != expected)):
                 pulse = file.file.first_pulse + index
                 message = f"found {name} {found[index]}, but {reference.module} has {expected[index]}"
-                yield Finding("trigger", module, pulse, message)
+                yield Inconsistency("trigger", module, pulse, message)
 
 
 def check_buffer(
-    reader: BufferReader, start: int = 0, stop: int = LAST_PULSE, tally: Tally | None = None
-) -> Iterator[Finding]:
-    """Yield what is inconsistent in the reader's modules between ``start`` and ``stop``; count into ``tally``.
+    reader: BufferReader, start: int = 0, stop: int = LAST_PULSE, checked: Checked | None = None
+) -> Iterator[Inconsistency]:
+    """Yield what is inconsistent in the reader's modules between ``start`` and ``stop``; count into ``checked``.
 
     On a buffer that is being written, give a ``stop`` that all modules have passed.
     """
-    tally = tally if tally is not None else Tally()
-    for finding in _all(reader, start, stop, tally):
-        tally.findings += 1
+    checked = checked if checked is not None else Checked()
+    for finding in _all(reader, start, stop, checked):
+        checked.findings += 1
         yield finding
 
 
-def open_files(reader: BufferReader, start: int, stop: int, first: int) -> Iterator[ModuleFile | Finding]:
+def open_files(reader: BufferReader, start: int, stop: int, first: int) -> Iterator[ModuleFile | Inconsistency]:
     """Yield each module's file that begins with pulse ``first``, or the finding that it cannot be read."""
     places = max(start - first, 0), min(stop - first, FILE_MOD - 1)
     for module in reader.modules:
@@ -261,21 +261,21 @@ def open_files(reader: BufferReader, start: int, stop: int, first: int) -> Itera
         try:
             yield ModuleFile(module, BinFile(path, reader.info.record), reader.info.record, *places)
         except (BufferReadError, OSError) as error:
-            yield Finding("readable", module, None, str(error))
+            yield Inconsistency("readable", module, None, str(error))
 
 
-def _all(reader: BufferReader, start: int, stop: int, tally: Tally) -> Iterator[Finding]:
+def _all(reader: BufferReader, start: int, stop: int, checked: Checked) -> Iterator[Inconsistency]:
     for module in reader.modules:
         yield from _names(reader, module)
         yield from _latest(reader, module)
     for first in reader.file_numbers(start, stop):
         files: dict[str, ModuleFile] = {}
         for file in open_files(reader, start, stop, first):
-            if isinstance(file, Finding):
+            if isinstance(file, Inconsistency):
                 yield file
                 continue
             files[file.module] = file
-            _count(file, tally)
+            _count(file, checked)
             for check in FILE_CHECKS.values():
                 yield from check(file)
         yield from _absent(reader, files, relative_path(first))
@@ -284,22 +284,22 @@ def _all(reader: BufferReader, start: int, stop: int, tally: Tally) -> Iterator[
                 yield from compare(files)
 
 
-def _count(file: ModuleFile, tally: Tally) -> None:
+def _count(file: ModuleFile, checked: Checked) -> None:
     part = slice(file.first, file.last + 1)
     held, entries = file.held[part], file.sidecars[part]
     known = (entries["flags"] & SIDECAR_PRESENT) != 0
-    tally.files += 1
-    tally.records += int(held.sum())
-    tally.unchecked += int((held & ((entries["flags"] & SIDECAR_HAS_CRC) == 0)).sum())
-    tally.incomplete += int((held & known & entries["missing"].any(axis=1)).sum())
+    checked.files += 1
+    checked.records += int(held.sum())
+    checked.unchecked += int((held & ((entries["flags"] & SIDECAR_HAS_CRC) == 0)).sum())
+    checked.incomplete += int((held & known & entries["missing"].any(axis=1)).sum())
 
 
-def _names(reader: BufferReader, module: str) -> Iterator[Finding]:
+def _names(reader: BufferReader, module: str) -> Iterator[Inconsistency]:
     """Check that data files have the names of their pulses."""
     ours = set(reader.files(module))
     for path in sorted((reader.folder / module).glob("*/*.bin")):
         if path not in ours:
-            yield Finding(
+            yield Inconsistency(
                 "name",
                 module,
                 None,
@@ -307,15 +307,17 @@ def _names(reader: BufferReader, module: str) -> Iterator[Finding]:
             )
 
 
-def _latest(reader: BufferReader, module: str) -> Iterator[Finding]:
+def _latest(reader: BufferReader, module: str) -> Iterator[Inconsistency]:
     """Check that LATEST, where there is one, names a file that is there."""
     latest = reader.latest(module)
     if latest and not latest.exists():
-        yield Finding("latest", module, None, f"{reader.folder / module / LATEST}: names {latest}, which is not there")
+        yield Inconsistency(
+            "latest", module, None, f"{reader.folder / module / LATEST}: names {latest}, which is not there"
+        )
 
 
-def _absent(reader: BufferReader, files: dict[str, ModuleFile], name: Path) -> Iterator[Finding]:
+def _absent(reader: BufferReader, files: dict[str, ModuleFile], name: Path) -> Iterator[Inconsistency]:
     """Check that a file that some modules have, all have."""
     for module in reader.modules:
         if files and module not in files and not (reader.folder / module / name).exists():
-            yield Finding("agreement", module, None, f"{module} has no file {name}, which {', '.join(files)} has")
+            yield Inconsistency("agreement", module, None, f"{module} has no file {name}, which {', '.join(files)} has")

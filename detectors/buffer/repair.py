@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from detectors.buffer.atomic import write_atomically
-from detectors.buffer.checks import FILE_CHECKS, TORN_CHECKS, Finding, ModuleFile, open_files
+from detectors.buffer.checks import FILE_CHECKS, TORN_CHECKS, Inconsistency, ModuleFile, open_files
 from detectors.buffer.layout import LAST_PULSE, LATEST, file_bytes, sidecar_path
 from detectors.buffer.reader import BufferReader
 from detectors.errors import HostError
@@ -15,7 +15,7 @@ from detectors.frame import CLOSING_BYTE, FILE_MOD, SIDECAR, SIDECAR_PRESENT
 
 def repair_buffer(
     reader: BufferReader, start: int = 0, stop: int = LAST_PULSE, *, dry_run: bool = False
-) -> Iterator[Finding]:
+) -> Iterator[Inconsistency]:
     """Yield what is repaired, as it is repaired; with ``dry_run`` nothing is changed.
 
     Records whose marker, place, pixels or end are wrong become holes; a sidecar entry without its record is cleared; a
@@ -24,7 +24,7 @@ def repair_buffer(
     """
     for first in reader.file_numbers(start, stop):
         for file in open_files(reader, start, stop, first):
-            if isinstance(file, Finding):
+            if isinstance(file, Inconsistency):
                 yield file
                 continue
             findings = [finding for check in (*TORN_CHECKS, "sidecar") for finding in FILE_CHECKS[check](file)]
@@ -37,7 +37,7 @@ def repair_buffer(
         yield from _mend_latest(reader, module, dry_run=dry_run)
 
 
-def _mend(file: ModuleFile, findings: list[Finding], *, resize: bool) -> None:
+def _mend(file: ModuleFile, findings: list[Inconsistency], *, resize: bool) -> None:
     path = file.file.path
     try:
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
@@ -64,7 +64,7 @@ def _claim(fd: int, path: Path) -> None:
         raise HostError(f"{path}: a writer has it open; stop the writer, or give a --stop before this file") from None
 
 
-def _clear_entries(file: ModuleFile, findings: list[Finding]) -> None:
+def _clear_entries(file: ModuleFile, findings: list[Inconsistency]) -> None:
     """Write empty sidecar entries where the records are now holes, or where the entry is of another pulse."""
     places = {finding.pulse % FILE_MOD for finding in findings if finding.pulse is not None}
     places = [index for index in places if file.sidecars[index]["flags"] & SIDECAR_PRESENT]
@@ -76,7 +76,7 @@ def _clear_entries(file: ModuleFile, findings: list[Finding]) -> None:
         os.fsync(sidecar.fileno())
 
 
-def _mend_latest(reader: BufferReader, module: str, *, dry_run: bool) -> Iterator[Finding]:
+def _mend_latest(reader: BufferReader, module: str, *, dry_run: bool) -> Iterator[Inconsistency]:
     """Let LATEST name the file with the highest pulses when it names none, or one that is not there."""
     latest, files = reader.latest(module), reader.files(module)
     if latest in files or not files:
@@ -88,4 +88,4 @@ def _mend_latest(reader: BufferReader, module: str, *, dry_run: bool) -> Iterato
             write_atomically(folder / LATEST, f"{name}\n".encode())
         except OSError as error:
             raise HostError(f"{folder / LATEST}: cannot be written: {error.strerror}") from None
-    yield Finding("latest", module, None, f"{folder / LATEST}: named {latest or 'nothing'}, now {name}")
+    yield Inconsistency("latest", module, None, f"{folder / LATEST}: named {latest or 'nothing'}, now {name}")

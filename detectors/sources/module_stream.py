@@ -1,14 +1,15 @@
-"""The modules' latest frames, for whoever makes images of them: on this host, or on another.
+"""The modules' latest frames, on this host or on another.
 
-Local: each module's pebble is mapped read-only, and 8-byte notifications tell of its pulses. Remote: the modules' two-part
-streams fill pebbles of our own. After that both look alike: ``poll`` tells which pulses came, ``readers`` give the frames.
+Local: each module's pebble is mapped read-only, and 8-byte notifications name its pulses. Remote: the modules' two-part
+streams fill pebbles of our own. After that both look alike: ``poll`` gives the pulses that came, ``readers`` their frames.
 """
 
 import struct
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 import zmq
@@ -32,48 +33,6 @@ _RECONNECT_MS: Final = 100
 _RECONNECT_MAX_MS: Final = 1000
 _HEARTBEAT_MS: Final = 1000
 """A remote host that vanished is noticed after three of these."""
-
-
-class ModuleReader(Protocol):
-    """One module's latest frames."""
-
-    problem: str
-    """Why its frames cannot be read; empty when they can."""
-
-    def read(self, pulse_id: int, out: np.ndarray | None) -> FrameHead | None:
-        """Copy the pixels of a pulse into ``out`` (uint8[data_bytes]), if given; None when they are not there any more."""
-        ...
-
-
-class ModuleStream(Protocol):
-    """All modules of a detector. For one thread."""
-
-    malformed: int
-    """Messages that were no notification or no frame."""
-    exhausted: int
-    """Frames that found no slot."""
-
-    @property
-    def readers(self) -> Sequence[ModuleReader]:
-        """One per module, in the order of the image."""
-        ...
-
-    @property
-    def descriptors(self) -> Sequence[int]:
-        """Descriptors that become readable when something comes after a ``poll`` that returned nothing."""
-        ...
-
-    def poll(self, timeout_s: float = 0.0) -> list[tuple[int, int]]:
-        """Return (module, pulse_id) of what has come, waiting up to ``timeout_s`` for the first."""
-        ...
-
-    def info(self) -> dict[str, Any] | None:
-        """Return what a module tells of its frames (``dtype``, ``shape``); None while none has told anything."""
-        ...
-
-    def close(self) -> None:
-        """Let go of all sockets and memory. Idempotent."""
-        ...
 
 
 class Subscriptions:
@@ -152,7 +111,7 @@ class LocalModule:
         return reader.read(pulse_id, out)
 
     def info(self) -> dict[str, Any] | None:
-        """Return what the owner tells of the frames; None when there is no pebble."""
+        """Return what the owner says of the frames; None when there is no pebble."""
         reader = self._attached()
         return reader.info if reader else None
 
@@ -182,46 +141,6 @@ class LocalModule:
         self.problem = ""
         self._reader = reader
         return reader
-
-
-class LocalModules:
-    """The modules on this host: ``notify`` are their notification addresses, ``segments`` their pebbles."""
-
-    def __init__(self, notify: Sequence[str], segments: Sequence[Path], data_bytes: int | None) -> None:
-        self._readers = tuple(LocalModule(segment, data_bytes) for segment in segments)
-        self.malformed = 0
-        self.exhausted = 0
-        self._sockets = Subscriptions(notify, _NOTIFICATIONS_HWM)
-
-    @property
-    def readers(self) -> tuple[LocalModule, ...]:
-        """One per module, in the order of the image."""
-        return self._readers
-
-    @property
-    def descriptors(self) -> list[int]:
-        """Descriptors that become readable when something comes."""
-        return self._sockets.descriptors
-
-    def poll(self, timeout_s: float = 0.0) -> list[tuple[int, int]]:
-        """Return (module, pulse_id) of what has come, waiting up to ``timeout_s`` for the first."""
-        found: list[tuple[int, int]] = []
-        for module, parts in self._sockets.receive(timeout_s):
-            if len(parts) == 1 and len(parts[0]) == NOTIFICATION.size:
-                found.append((module, NOTIFICATION.unpack(parts[0].buffer)[0]))
-            else:
-                self.malformed += 1
-        return found
-
-    def info(self) -> dict[str, Any] | None:
-        """Return what the first module tells of its frames."""
-        return self.readers[0].info()
-
-    def close(self) -> None:
-        """Let go of all sockets and memory."""
-        self._sockets.close()
-        for reader in self.readers:
-            reader.close()
 
 
 class RemoteModule:
@@ -262,8 +181,80 @@ class RemoteModule:
         self._pebble.close()
 
 
-class RemoteModules:
-    """The modules' streams at ``addresses``; every frame has ``shape`` and ``expected`` packets.
+class Modules(ABC):
+    """All modules of a detector: ``readers`` are one for each, in the order of the image. For one thread.
+
+    Raises HostError when an address cannot be used.
+    """
+
+    def __init__(
+        self, readers: Sequence[LocalModule | RemoteModule], addresses: Sequence[str], high_water_mark: int
+    ) -> None:
+        self.readers = tuple(readers)
+        self.malformed = 0
+        """Messages that were no notification or no frame."""
+        self.exhausted = 0
+        """Frames that found no slot."""
+        try:
+            self._subscriptions = Subscriptions(addresses, high_water_mark)
+        except HostError:
+            self._close_readers()
+            raise
+
+    @property
+    def descriptors(self) -> list[int]:
+        """Descriptors that become readable when something comes after a ``poll`` that returned nothing."""
+        return self._subscriptions.descriptors
+
+    def poll(self, timeout_s: float = 0.0) -> list[tuple[int, int]]:
+        """Return (module, pulse_id) of what has come, waiting up to ``timeout_s`` for the first."""
+        found: list[tuple[int, int]] = []
+        for module, parts in self._subscriptions.receive(timeout_s):
+            try:
+                found.append((module, self._take(module, [part.buffer for part in parts])))
+            except WireError:
+                self.malformed += 1
+            except PoolExhaustedError:
+                self.exhausted += 1
+        return found
+
+    @abstractmethod
+    def info(self) -> dict[str, Any] | None:
+        """Return what is known of the frames (``dtype``, ``shape``); None while nothing is."""
+
+    @abstractmethod
+    def _take(self, module: int, parts: Sequence[memoryview]) -> int:
+        """Return the pulse_id of a message. Raises WireError, PoolExhaustedError."""
+
+    def close(self) -> None:
+        """Free all sockets and memory. Idempotent."""
+        self._subscriptions.close()
+        self._close_readers()
+
+    def _close_readers(self) -> None:
+        for reader in self.readers:
+            reader.close()
+
+
+class LocalModules(Modules):
+    """The modules on this host: ``notify`` are their notification addresses, ``segments`` their pebbles."""
+
+    def __init__(self, notify: Sequence[str], segments: Sequence[Path], data_bytes: int | None) -> None:
+        self.local = [LocalModule(segment, data_bytes) for segment in segments]
+        super().__init__(self.local, notify, _NOTIFICATIONS_HWM)
+
+    def info(self) -> dict[str, Any] | None:
+        """Return what the first module's pebble says of its frames; None when there is none."""
+        return self.local[0].info()
+
+    def _take(self, module: int, parts: Sequence[memoryview]) -> int:  # noqa: ARG002
+        if len(parts) != 1 or len(parts[0]) != NOTIFICATION.size:
+            raise WireError(f"notification: found {len(parts)} parts, expected 1 of {NOTIFICATION.size} bytes")
+        return NOTIFICATION.unpack(parts[0])[0]
+
+
+class RemoteModules(Modules):
+    """The modules' streams at ``addresses``; every frame has ``shape`` and ``expected`` packets, ``info`` says of what.
 
     Raises HostError when an address cannot be used or there is too little memory.
     """
@@ -280,54 +271,16 @@ class RemoteModules:
         high_water_mark: int,
         info: dict[str, Any],
     ) -> None:
-        self.malformed = 0
-        self.exhausted = 0
         self._info = info
-        self._readers = tuple(
+        self._remote = [
             RemoteModule(shape, count=count, slot_bytes=slot_bytes, pulse_id_step=pulse_id_step, expected=expected)
             for _ in addresses
-        )
-        try:
-            self._sockets = Subscriptions(addresses, high_water_mark)
-        except HostError:
-            for reader in self.readers:
-                reader.close()
-            raise
-
-    @property
-    def readers(self) -> tuple[RemoteModule, ...]:
-        """One per module, in the order of the image."""
-        return self._readers
-
-    @property
-    def descriptors(self) -> list[int]:
-        """Descriptors that become readable when something comes."""
-        return self._sockets.descriptors
-
-    def poll(self, timeout_s: float = 0.0) -> list[tuple[int, int]]:
-        """Take in what has come and return its (module, pulse_id), waiting up to ``timeout_s`` for the first."""
-        found: list[tuple[int, int]] = []
-        for module, parts in self._sockets.receive(timeout_s):
-            pulse_id = self._take(self.readers[module], [part.buffer for part in parts])
-            if pulse_id is not None:
-                found.append((module, pulse_id))
-        return found
+        ]
+        super().__init__(self._remote, addresses, high_water_mark)
 
     def info(self) -> dict[str, Any]:
-        """Return what the configuration tells of the frames."""
+        """Return what the configuration says of the frames."""
         return self._info
 
-    def close(self) -> None:
-        """Let go of all sockets and memory."""
-        self._sockets.close()
-        for reader in self.readers:
-            reader.close()
-
-    def _take(self, reader: RemoteModule, parts: Sequence[bytes | memoryview]) -> int | None:
-        try:
-            return reader.put(parts)
-        except WireError:
-            self.malformed += 1
-        except PoolExhaustedError:
-            self.exhausted += 1
-        return None
+    def _take(self, module: int, parts: Sequence[memoryview]) -> int:
+        return self._remote[module].put(parts)

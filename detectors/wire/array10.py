@@ -23,18 +23,22 @@ NO_DATA: Final = bytes(8)
 NO_DATA_SHAPE: Final = (2, 2)
 NO_DATA_TYPE: Final = "uint16"
 
-_KEYS: Final = (
-    "pulse_id",
-    "frame",
-    "is_good_frame",
-    "daq_rec",
-    "pedestal_file",
-    "gain_file",
-    "detector_name",
-    "htype",
-    "type",
-    "shape",
-)
+_KEYS: Final = {
+    "pulse_id": (lambda v: type(v) is int and v >= 0, "a whole number of at least 0"),
+    "frame": (lambda v: type(v) is int and v >= 0, "a whole number of at least 0"),
+    "is_good_frame": (lambda v: type(v) in (bool, int) and v in (0, 1), "true or false"),  # other senders write 0 and 1
+    "daq_rec": (lambda v: type(v) is int and v >= 0, "a whole number of at least 0"),
+    "pedestal_file": (lambda v: isinstance(v, str), "text"),
+    "gain_file": (lambda v: isinstance(v, str), "text"),
+    "detector_name": (lambda v: isinstance(v, str), "text"),
+    "htype": (lambda v: v == HTYPE, repr(HTYPE)),
+    "type": (lambda v: v in PIXEL_TYPES, f"one of {', '.join(PIXEL_TYPES)}"),
+    "shape": (
+        lambda v: isinstance(v, list) and v and all(type(n) is int and n > 0 for n in v),
+        "whole numbers above 0",
+    ),
+}
+"""Keys of a header, with what their values must be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,22 +91,16 @@ def decode_header(text: bytes | memoryview) -> ImageHeader:
     missing = [key for key in _KEYS if key not in tree]
     if missing:
         raise WireError(f"array-1.0: found no {', '.join(missing)} in the header, expected {', '.join(_KEYS)}")
-    if tree["htype"] != HTYPE:
-        raise WireError(f"array-1.0: found htype {tree['htype']!r}, expected {HTYPE!r}")
-    if tree["type"] not in PIXEL_TYPES:
-        raise WireError(f"array-1.0: found type {tree['type']!r}, expected one of {', '.join(PIXEL_TYPES)}")
-    shape = tree["shape"]
-    if not isinstance(shape, list) or not shape or not all(type(n) is int and n > 0 for n in shape):
-        raise WireError(f"array-1.0: found shape {shape!r}, expected whole numbers above 0")
+    for key, (is_right, expected) in _KEYS.items():
+        if not is_right(tree[key]):
+            raise WireError(f"array-1.0: found {key} {tree[key]!r}, expected {expected}")
     return ImageHeader(
-        ImageHead(
-            _whole(tree, "pulse_id"), _whole(tree, "frame"), _whole(tree, "daq_rec"), _flag(tree, "is_good_frame")
-        ),
-        detector_name=_text(tree, "detector_name"),
+        ImageHead(tree["pulse_id"], tree["frame"], tree["daq_rec"], bool(tree["is_good_frame"])),
+        detector_name=tree["detector_name"],
         dtype=tree["type"],
-        shape=tuple(shape),
-        pedestal_file=_text(tree, "pedestal_file"),
-        gain_file=_text(tree, "gain_file"),
+        shape=tuple(tree["shape"]),
+        pedestal_file=tree["pedestal_file"],
+        gain_file=tree["gain_file"],
     )
 
 
@@ -124,25 +122,3 @@ def decode_image(parts: Sequence[bytes | memoryview]) -> tuple[ImageHeader, np.n
     pixels = np.frombuffer(data, np.dtype(header.dtype).newbyteorder("<")).reshape(header.shape)
     pixels.flags.writeable = False
     return header, pixels
-
-
-def _whole(tree: dict[str, Any], key: str) -> int:
-    value = tree[key]
-    if type(value) is not int or value < 0:
-        raise WireError(f"array-1.0: found {key} {value!r}, expected a whole number of at least 0")
-    return value
-
-
-def _flag(tree: dict[str, Any], key: str) -> bool:
-    """Return a boolean; other senders write 0 and 1."""
-    value = tree[key]
-    if type(value) not in (bool, int) or value not in (0, 1):
-        raise WireError(f"array-1.0: found {key} {value!r}, expected true or false")
-    return bool(value)
-
-
-def _text(tree: dict[str, Any], key: str) -> str:
-    value = tree[key]
-    if not isinstance(value, str):
-        raise WireError(f"array-1.0: found {key} {value!r}, expected text")
-    return value

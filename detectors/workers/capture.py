@@ -17,7 +17,7 @@ from detectors.config import Config, Hdf5Section, StreamSection
 from detectors.errors import CommandError, ConfigError, HostError
 from detectors.outputs.hdf5.capture import Capture, CaptureRequest, Selector
 from detectors.outputs.hdf5.folder import free_bytes, make_folder, writable_folder
-from detectors.outputs.hdf5.layout import FileLayout
+from detectors.outputs.hdf5.schema import FileLayout
 from detectors.pools.buffer_pool import BufferPool
 from detectors.runtime import Runtime
 from detectors.stats import CaptureStatus, OutputStats, PoolStats

@@ -15,7 +15,7 @@ from detectors.frame import RecordShape
 from detectors.outputs.outputs import worker_name
 from detectors.pools.sizing import plan_buffers
 from detectors.runtime import Runtime
-from detectors.sources.module_stream import LocalModules, ModuleStream, RemoteModules
+from detectors.sources.module_stream import LocalModules, Modules, RemoteModules
 from detectors.stats import ImageStats, SyncStats
 from detectors.wire.array10 import ImageHeader
 from detectors.workers.runtime import IDLE_S
@@ -58,7 +58,7 @@ class Gatherer:
                 fill=rules.missing_module == "fill",
             )
         )
-        self._modules: ModuleStream | None = None
+        self._modules: Modules | None = None
         self._matched = self._assembled = self._overwritten = self._good = self._filled = 0
         self._last_image = self._last_frame = float("-inf")
         self.wait_s = 0.0
@@ -170,7 +170,7 @@ class Gatherer:
             self._follow_layout()
             yield matched
 
-    def _find_modules(self) -> ModuleStream:
+    def _find_modules(self) -> Modules:
         config, first = self._config, self.sources[0]
         if not self._rules.remote:
             workers = [worker_name(source) for source in self.sources]

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from detectors.buffer.checks import Finding, Tally
+from detectors.buffer.checks import Checked, Inconsistency
 from detectors.buffer.layout import LAST_PULSE
 from detectors.buffer.reader import BufferReader
 from detectors.errors import ConfigError, PebbleDaqError
@@ -26,16 +26,16 @@ def command(folder: Path, hdf5: Path | None, start: int, stop: int, as_json: boo
 
     Exit code 0: everything agrees; 1: there are findings; 2: it could not run.
     """
-    tally = Tally()
+    checked = Checked()
     try:
-        findings = list(_shown(verify(BufferReader(folder), hdf5, start=start, stop=stop, tally=tally), as_json))
+        findings = list(_shown(verify(BufferReader(folder), hdf5, start=start, stop=stop, checked=checked), as_json))
     except PebbleDaqError as error:
         # 1 means findings here, so whatever keeps it from running ends in 2.
         raise ConfigError(str(error)) from None
     if as_json:
-        print(json.dumps({**dataclasses.asdict(tally), "list": [dataclasses.asdict(f) for f in findings]}, indent=1))
+        print(json.dumps({**dataclasses.asdict(checked), "list": [dataclasses.asdict(f) for f in findings]}, indent=1))
     else:
-        print(_summary(tally))
+        print(_summary(checked))
     sys.exit(bool(findings))
 
 
@@ -47,19 +47,19 @@ def _shown(findings: Any, as_json: bool) -> Any:
         yield finding
 
 
-def line(finding: Finding) -> str:
+def line(finding: Inconsistency) -> str:
     """Return a finding as one line."""
     where = " ".join(filter(None, (finding.module, "" if finding.pulse is None else f"pulse {finding.pulse}")))
     return f"{finding.check}: {where + ': ' if where else ''}{finding.message}"
 
 
-def _summary(tally: Tally) -> str:
-    text = f"{tally.records} records in {tally.files} files"
-    if tally.images:
-        text += f", {tally.images} HDF5 images"
-    text += f": {tally.findings} findings"
-    if tally.incomplete:
-        text += f"; {tally.incomplete} frames lack packets, as recorded"
-    if tally.unchecked:
-        text += f"; {tally.unchecked} records have no CRC"
+def _summary(checked: Checked) -> str:
+    text = f"{checked.records} records in {checked.files} files"
+    if checked.images:
+        text += f", {checked.images} HDF5 images"
+    text += f": {checked.findings} findings"
+    if checked.incomplete:
+        text += f"; {checked.incomplete} frames lack packets, as recorded"
+    if checked.unchecked:
+        text += f"; {checked.unchecked} records have no CRC"
     return text

@@ -5,7 +5,7 @@ import hdf5plugin
 import numpy as np
 import pytest
 
-from detectors.buffer.checks import Tally
+from detectors.buffer.checks import Checked
 from detectors.buffer.reader import BufferReader
 from detectors.errors import BufferReadError
 from detectors.outputs.hdf5.copy import write_file
@@ -65,17 +65,17 @@ def replace(path, name: str, value) -> None:
 
 
 def test_a_file_that_agrees_has_no_findings(raw, file):
-    tally = Tally()
-    assert list(verify(BufferReader(raw.folder), file, tally=tally)) == []
-    assert tally == Tally(files=2, records=8, incomplete=1, images=4)
+    checked = Checked()
+    assert list(verify(BufferReader(raw.folder), file, checked=checked)) == []
+    assert checked == Checked(files=2, records=8, incomplete=1, images=4)
 
 
 def test_the_buffers_own_findings_come_too(raw, file):
     raw.poke(raw.path("M00", 0), 12 * raw.record_bytes + 50, b"\x12\x34\x56")
-    tally = Tally()
-    findings = list(verify(BufferReader(raw.folder), file, tally=tally))
+    checked = Checked()
+    findings = list(verify(BufferReader(raw.folder), file, checked=checked))
     assert [(f.check, f.pulse) for f in findings] == [("crc", 12), ("hdf5_data", 12)]
-    assert tally.findings == 2
+    assert checked.findings == 2
     assert found(raw, None) == [("crc", 12)]
 
 

@@ -9,8 +9,8 @@ from typing import Final, Literal
 
 from detectors.errors import ConfigError
 from detectors.image_head import ImageHead
-from detectors.outputs.hdf5.layout import FileLayout
 from detectors.outputs.hdf5.live import LiveFile, LiveImage
+from detectors.outputs.hdf5.schema import FileLayout
 from detectors.pools.buffer_pool import Lease
 
 _LONGEST_FILL: Final = 10_000

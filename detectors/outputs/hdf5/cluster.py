@@ -15,7 +15,7 @@ import numpy as np
 from detectors.buffer.reader import BufferReader
 from detectors.errors import BufferReadError, ConfigError, HostError
 from detectors.outputs.hdf5.copy import Progress, write_file
-from detectors.outputs.hdf5.layout import DATA, FileLayout, atomic_file, link_images, write_metadata
+from detectors.outputs.hdf5.schema import DATA, FileLayout, atomic_file, link_images, write_metadata
 from detectors.outputs.hdf5.selection import Missing, PulseRange, Selection, select
 
 _PARTS_PER_WORKER: Final = 4

@@ -14,7 +14,7 @@ import numpy as np
 from detectors.buffer.reader import BufferReader
 from detectors.errors import BufferReadError, HostError
 from detectors.outputs.hdf5.filters import Compression, Encode, compression
-from detectors.outputs.hdf5.layout import DATA, FileLayout, atomic_file, link_images, write_metadata
+from detectors.outputs.hdf5.schema import DATA, FileLayout, atomic_file, link_images, write_metadata
 from detectors.outputs.hdf5.selection import Missing, PulseRange, Selection, frame_file, select
 
 _ALIGN: Final = 4096

@@ -9,7 +9,7 @@ import numpy as np
 from detectors.errors import HostError
 from detectors.image_head import IMAGE_HEAD, ImageHead
 from detectors.outputs.hdf5.filters import compression
-from detectors.outputs.hdf5.layout import DATA, FileLayout, describe, link_images, make_group, module_masks
+from detectors.outputs.hdf5.schema import DATA, FileLayout, describe, link_images, make_group, module_masks
 
 _ROWS_PER_CHUNK: Final = 1024
 """Of the metadata datasets."""

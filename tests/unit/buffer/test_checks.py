@@ -3,7 +3,7 @@ import struct
 import pytest
 
 from detectors.buffer.binfile import BinFile
-from detectors.buffer.checks import Finding, Tally, check_buffer
+from detectors.buffer.checks import Checked, Inconsistency, check_buffer
 from detectors.buffer.reader import BufferReader
 from tests.unit.buffer.make import RawBuffer, pixels
 
@@ -21,7 +21,7 @@ def raw(tmp_path) -> RawBuffer:
     return raw
 
 
-def found(raw: RawBuffer, **limits: int) -> list[Finding]:
+def found(raw: RawBuffer, **limits: int) -> list[Inconsistency]:
     return list(check_buffer(BufferReader(raw.folder), **limits))
 
 
@@ -33,23 +33,23 @@ def only(raw: RawBuffer) -> tuple[str, str, int | None]:
 
 
 def test_a_sound_buffer_has_no_findings(raw):
-    tally = Tally()
-    assert list(check_buffer(BufferReader(raw.folder), tally=tally)) == []
-    assert tally == Tally(files=4, records=8)
+    checked = Checked()
+    assert list(check_buffer(BufferReader(raw.folder), checked=checked)) == []
+    assert checked == Checked(files=4, records=8)
 
 
 def test_missing_packets_that_were_recorded_are_no_finding(raw):
     raw.put("M00", BASE + 2, packets=125, missing=bytes([0b111]))
-    tally = Tally()
-    assert list(check_buffer(BufferReader(raw.folder), tally=tally)) == []
-    assert tally.incomplete == 1
+    checked = Checked()
+    assert list(check_buffer(BufferReader(raw.folder), checked=checked)) == []
+    assert checked.incomplete == 1
 
 
 def test_records_without_a_sidecar_are_counted(raw):
     raw.meta("M00", BASE).unlink()
-    tally = Tally()
-    assert list(check_buffer(BufferReader(raw.folder), tally=tally)) == []
-    assert tally.unchecked == 3
+    checked = Checked()
+    assert list(check_buffer(BufferReader(raw.folder), checked=checked)) == []
+    assert checked.unchecked == 3
 
 
 def test_marker(raw):

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from detectors.errors import ConfigError, HostError
 from detectors.image_head import ImageHead
 from detectors.outputs.hdf5.capture import Capture, CaptureRequest, Selector
-from detectors.outputs.hdf5.layout import FileLayout
 from detectors.outputs.hdf5.live import LiveFile
+from detectors.outputs.hdf5.schema import FileLayout
 from detectors.pools.buffer_pool import BufferPool
 
 LAYOUT = FileLayout("JF", ("M00", "M01"), (4, 8), np.dtype("<u2"))

@@ -6,7 +6,7 @@ import numpy as np
 
 from detectors.buffer.fields import Field
 from detectors.buffer.registration import DetectorInfo
-from detectors.outputs.hdf5.layout import FileLayout, make_group
+from detectors.outputs.hdf5.schema import FileLayout, make_group
 
 FIELDS = (Field("image", "uint16", (2, 3), 0, 12), Field("spectrum", "float64", (2,), 12, 16))
 
