@@ -4,7 +4,6 @@ import errno
 import mmap
 import os
 import weakref
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +11,6 @@ import numpy as np
 from detectors.buffer.layout import file_bytes
 from detectors.errors import BufferReadError
 from detectors.frame import FILE_MOD, FORMAT_MARKER, RECORD_HEADER, RecordShape
-
-
-@dataclass(frozen=True, slots=True)
-class Torn:
-    """Why a place that should hold a record holds none."""
-
-    reason: str
 
 
 class BinFile:
@@ -81,20 +73,20 @@ class BinFile:
         start = index * self._shape.record_bytes + RECORD_HEADER.itemsize
         return self._bytes[start : start + self._shape.data_bytes]
 
-    def torn(self, index: int) -> Torn | None:
-        """Return what is wrong with one place by itself; None for a sound record and for a hole."""
+    def torn(self, index: int) -> str:
+        """Return what is wrong with the record in one place; empty for a sound one and for a hole."""
         marker = self._marker(index)
         if not marker:
-            return None
+            return ""
         if marker != FORMAT_MARKER:
-            return Torn(f"found marker {marker:#04x}, expected {FORMAT_MARKER:#04x}")
+            return f"found marker {marker:#04x}, expected {FORMAT_MARKER:#04x}"
         if index >= self.whole_records:
             there = self.size - self.offset(index)
-            return Torn(f"the file ends {there} bytes into the record, expected {self._shape.record_bytes} bytes")
+            return f"the file ends {there} bytes into the record, expected {self._shape.record_bytes} bytes"
         found = int(self.header(index)["frame"]["pulse_id"])
         if found != self.first_pulse + index:
-            return Torn(f"found pulse_id {found}, expected {self.first_pulse + index} at this place")
-        return None
+            return f"found pulse_id {found}, expected {self.first_pulse + index} at this place"
+        return ""
 
     def holds(self, index: int) -> bool:
         """Return whether a place holds a record: its marker is there."""

@@ -3,8 +3,8 @@
 A check that looks at one file is registered with ``@_of_file``, one that compares the modules with ``@_of_modules``.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -51,7 +51,7 @@ class Checked:
     findings: int = 0
 
 
-@dataclass(slots=True)
+@dataclass
 class ModuleFile:
     """One file with its headers, its sidecar and the places that are asked for."""
 
@@ -61,33 +61,29 @@ class ModuleFile:
     first: int
     """First and last place asked for."""
     last: int
-    headers: np.ndarray = field(init=False)
-    """RECORD_HEADER[FILE_MOD]."""
-    sidecars: np.ndarray = field(init=False)
-    """SIDECAR[FILE_MOD]."""
 
     def __post_init__(self) -> None:
         self.headers = self.file.headers()
+        """RECORD_HEADER[FILE_MOD]."""
         self.sidecars = read_sidecar(sidecar_path(self.file.path))
+        """SIDECAR[FILE_MOD]."""
+        self.held: np.ndarray = self.headers["marker"] == FORMAT_MARKER
+        """bool[FILE_MOD]: where whole records lie."""
+        self.known: np.ndarray = (self.sidecars["flags"] & SIDECAR_PRESENT) != 0
+        """bool[FILE_MOD]: where the sidecar has an entry."""
+        self.pulses = self.file.first_pulse + np.arange(FILE_MOD, dtype=np.uint64)
+        """uint64[FILE_MOD]: the pulse of each place."""
 
     def places(self, mask: np.ndarray) -> Iterator[int]:
         """Yield the places asked for at which ``mask``, bool[FILE_MOD], is set."""
         for index in np.flatnonzero(mask[self.first : self.last + 1]):
             yield self.first + int(index)
 
-    @property
-    def held(self) -> np.ndarray:
-        """bool[FILE_MOD]: where whole records lie."""
-        return self.headers["marker"] == FORMAT_MARKER
 
-    def finding(self, check: str, index: int | None, message: str) -> Inconsistency:
-        """Return a finding of this file."""
-        pulse = None if index is None else self.file.first_pulse + index
-        return Inconsistency(check, self.module, pulse, f"{self.file.path}: {message}")
-
-
-FileCheck = Callable[[ModuleFile], Iterator[Inconsistency]]
-ModulesCheck = Callable[[dict[str, ModuleFile]], Iterator[Inconsistency]]
+FileCheck = Callable[[ModuleFile], Iterator[tuple[int | None, str]]]
+"""Yields the place of each inconsistency, None where it concerns the whole file, and what is wrong."""
+ModulesCheck = Callable[[dict[str, ModuleFile]], Iterator[tuple[str, int, str]]]
+"""Yields the module and the place of each inconsistency, and what is wrong."""
 
 FILE_CHECKS: Final[dict[str, FileCheck]] = {}
 MODULES_CHECKS: Final[dict[str, ModulesCheck]] = {}
@@ -106,136 +102,117 @@ def _of_modules(check: ModulesCheck) -> ModulesCheck:
     return check
 
 
+def check_file(file: ModuleFile, names: Iterable[str] = FILE_CHECKS) -> Iterator[Inconsistency]:
+    """Yield what the checks of these names find in one file."""
+    for name in names:
+        for index, message in FILE_CHECKS[name](file):
+            pulse = None if index is None else file.file.first_pulse + index
+            yield Inconsistency(name, file.module, pulse, f"{file.file.path}: {message}")
+
+
 @_of_file
-def _size(file: ModuleFile) -> Iterator[Inconsistency]:
+def _size(file: ModuleFile) -> Iterator[tuple[int | None, str]]:
     """Check that the file has room for all records and the closing byte."""
     if not file.file.is_full_size:
-        yield file.finding("size", None, f"found {file.file.size} bytes, expected {file_bytes(file.shape)}: cut off")
+        yield None, f"found {file.file.size} bytes, expected {file_bytes(file.shape)}: cut off"
 
 
 @_of_file
-def _closing_byte(file: ModuleFile) -> Iterator[Inconsistency]:
+def _closing_byte(file: ModuleFile) -> Iterator[tuple[int | None, str]]:
     """Check the byte behind the last record."""
     found = file.file.closing_byte
     if found is not None and found != CLOSING_BYTE:
-        yield file.finding("closing_byte", None, f"found closing byte {found:#04x}, expected {CLOSING_BYTE:#04x}")
+        yield None, f"found closing byte {found:#04x}, expected {CLOSING_BYTE:#04x}"
 
 
 @_of_file
-def _marker(file: ModuleFile) -> Iterator[Inconsistency]:
+def _marker(file: ModuleFile) -> Iterator[tuple[int | None, str]]:
     """Check that a place is a hole or holds a record."""
     markers = file.headers["marker"]
+    expected = f"expected {FORMAT_MARKER:#04x} or, in a hole, 0x00"
     for index in file.places((markers != 0) & (markers != FORMAT_MARKER)):
-        yield file.finding(
-            "marker",
-            index,
-            f"found marker {int(markers[index]):#04x} at byte {file.file.offset(index)}, "
-            f"expected {FORMAT_MARKER:#04x} or, in a hole, 0x00",
-        )
+        yield index, f"found marker {int(markers[index]):#04x} at byte {file.file.offset(index)}, {expected}"
 
 
 @_of_file
-def _truncated(file: ModuleFile) -> Iterator[Inconsistency]:
+def _truncated(file: ModuleFile) -> Iterator[tuple[int | None, str]]:
     """Check that no record is cut off by the end of the file."""
     index = file.file.whole_records
     if file.first <= index <= min(file.last, FILE_MOD - 1) and (torn := file.file.torn(index)):
-        yield file.finding("truncated", index, torn.reason)
+        yield index, torn
 
 
 @_of_file
-def _pulse_id(file: ModuleFile) -> Iterator[Inconsistency]:
+def _pulse_id(file: ModuleFile) -> Iterator[tuple[int | None, str]]:
     """Check that a record lies at the place of its pulse."""
-    expected = file.file.first_pulse + np.arange(FILE_MOD, dtype=np.uint64)
     found = file.headers["frame"]["pulse_id"]
-    for index in file.places(file.held & (found != expected)):
-        yield file.finding(
-            "pulse_id",
-            index,
-            f"found pulse_id {found[index]} at byte {file.file.offset(index)}, the place of {expected[index]}",
-        )
+    for index in file.places(file.held & (found != file.pulses)):
+        offset = file.file.offset(index)
+        yield index, f"found pulse_id {found[index]} at byte {offset}, the place of {file.pulses[index]}"
 
 
 @_of_file
-def _packets(file: ModuleFile) -> Iterator[Inconsistency]:
+def _packets(file: ModuleFile) -> Iterator[tuple[int | None, str]]:
     """Check that a frame's packet count agrees with its missing-packet mask."""
     received = file.headers["frame"]["n_recv_packets"].astype(np.int64)
-    entries = file.sidecars
-    known = (entries["flags"] & SIDECAR_PRESENT) != 0
-    expected = entries["expected_packets"].astype(np.int64)
-    missing = np.unpackbits(entries["missing"], axis=1).sum(axis=1, dtype=np.int64)
-    for index in file.places(file.held & known & (received != expected - missing)):
-        yield file.finding(
-            "packets",
-            index,
-            f"found n_recv_packets {received[index]}, expected {expected[index] - missing[index]}: "
-            f"{expected[index]} less the {missing[index]} of the missing-packet mask",
-        )
-    for index in file.places(file.held & ~known & (received == 0)):
-        yield file.finding("packets", index, "found n_recv_packets 0, expected at least 1")
+    expected = file.sidecars["expected_packets"].astype(np.int64)
+    missing = np.unpackbits(file.sidecars["missing"], axis=1).sum(axis=1, dtype=np.int64)
+    for index in file.places(file.held & file.known & (received != expected - missing)):
+        due = f"{expected[index] - missing[index]}: {expected[index]} less the {missing[index]} of the missing-packet mask"
+        yield index, f"found n_recv_packets {received[index]}, expected {due}"
+    for index in file.places(file.held & ~file.known & (received == 0)):
+        yield index, "found n_recv_packets 0, expected at least 1"
 
 
 @_of_file
-def _sidecar(file: ModuleFile) -> Iterator[Inconsistency]:
+def _sidecar(file: ModuleFile) -> Iterator[tuple[int | None, str]]:
     """Check that a sidecar's entries belong to the records beside them."""
-    known = (file.sidecars["flags"] & SIDECAR_PRESENT) != 0
     found = file.sidecars["pulse_id"]
-    expected = file.file.first_pulse + np.arange(FILE_MOD, dtype=np.uint64)
-    for index in file.places(known & (found != expected)):
-        yield file.finding(
-            "sidecar", index, f"the sidecar has pulse_id {found[index]} at the place of {expected[index]}"
-        )
+    for index in file.places(file.known & (found != file.pulses)):
+        yield index, f"the sidecar has pulse_id {found[index]} at the place of {file.pulses[index]}"
     # A marker that is neither is a finding of its own.
-    for index in file.places(known & (file.headers["marker"] == 0)):
-        yield file.finding("sidecar", index, "the sidecar has an entry where the file has a hole: the record is lost")
+    for index in file.places(file.known & (file.headers["marker"] == 0)):
+        yield index, "the sidecar has an entry where the file has a hole: the record is lost"
 
 
 @_of_file
-def _crc(file: ModuleFile) -> Iterator[Inconsistency]:
+def _crc(file: ModuleFile) -> Iterator[tuple[int | None, str]]:
     """Check that the pixels are those that were written."""
-    flags = file.sidecars["flags"]
-    for index in file.places(file.held & ((flags & SIDECAR_HAS_CRC) != 0)):
+    for index in file.places(file.held & ((file.sidecars["flags"] & SIDECAR_HAS_CRC) != 0)):
         found, expected = crc32c(file.file.data(index).data), int(file.sidecars[index]["crc32c"])
         if found != expected:
-            yield file.finding("crc", index, f"the pixels have CRC32C {found:#010x}, the sidecar says {expected:#010x}")
+            yield index, f"the pixels have CRC32C {found:#010x}, the sidecar says {expected:#010x}"
 
 
 @_of_file
-def _module_id(file: ModuleFile) -> Iterator[Inconsistency]:
+def _module_id(file: ModuleFile) -> Iterator[tuple[int | None, str]]:
     """Check that all records of a module carry the same module_id."""
     ids = file.headers["frame"]["module_id"]
     held = list(file.places(file.held))
     for index in held[1:]:
         if ids[index] != ids[held[0]]:
-            yield file.finding(
-                "module_id", index, f"found module_id {ids[index]}, expected {ids[held[0]]} as before it"
-            )
+            yield index, f"found module_id {ids[index]}, expected {ids[held[0]]} as before it"
 
 
 @_of_modules
-def _agreement(files: dict[str, ModuleFile]) -> Iterator[Inconsistency]:
+def _agreement(files: dict[str, ModuleFile]) -> Iterator[tuple[str, int, str]]:
     """Check that all modules hold the same pulses."""
     somewhere = np.logical_or.reduce([file.held for file in files.values()])
     for module, file in files.items():
         for index in file.places(somewhere & ~file.held):
             others = ", ".join(name for name, other in files.items() if other.held[index])
-            pulse = file.file.first_pulse + index
-            yield Inconsistency("agreement", module, pulse, f"{module} has no record of the pulse that {others} has")
+            yield module, index, f"{module} has no record of the pulse that {others} has"
 
 
 @_of_modules
-def _trigger(files: dict[str, ModuleFile]) -> Iterator[Inconsistency]:
+def _trigger(files: dict[str, ModuleFile]) -> Iterator[tuple[str, int, str]]:
     """Check that the modules' records of a pulse are of the same trigger."""
-    reference: ModuleFile | None = None
-    for module, file in files.items():
-        if reference is None:
-            reference = file
-            continue
+    (_, reference), *others = files.items()
+    for module, file in others:
         for name in ("frame_index", "daq_rec"):
             found, expected = file.headers["frame"][name], reference.headers["frame"][name]
             for index in file.places(file.held & reference.held & (found != expected)):
-                pulse = file.file.first_pulse + index
-                message = f"found {name} {found[index]}, but {reference.module} has {expected[index]}"
-                yield Inconsistency("trigger", module, pulse, message)
+                yield module, index, f"found {name} {found[index]}, but {reference.module} has {expected[index]}"
 
 
 def check_buffer(
@@ -276,22 +253,21 @@ def _all(reader: BufferReader, start: int, stop: int, checked: Checked) -> Itera
                 continue
             files[file.module] = file
             _count(file, checked)
-            for check in FILE_CHECKS.values():
-                yield from check(file)
+            yield from check_file(file)
         yield from _absent(reader, files, relative_path(first))
         if files:
-            for compare in MODULES_CHECKS.values():
-                yield from compare(files)
+            for check, compare in MODULES_CHECKS.items():
+                for module, index, message in compare(files):
+                    yield Inconsistency(check, module, first + index, message)
 
 
 def _count(file: ModuleFile, checked: Checked) -> None:
     part = slice(file.first, file.last + 1)
     held, entries = file.held[part], file.sidecars[part]
-    known = (entries["flags"] & SIDECAR_PRESENT) != 0
     checked.files += 1
     checked.records += int(held.sum())
     checked.unchecked += int((held & ((entries["flags"] & SIDECAR_HAS_CRC) == 0)).sum())
-    checked.incomplete += int((held & known & entries["missing"].any(axis=1)).sum())
+    checked.incomplete += int((held & file.known[part] & entries["missing"].any(axis=1)).sum())
 
 
 def _names(reader: BufferReader, module: str) -> Iterator[Inconsistency]:

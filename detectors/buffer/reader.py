@@ -113,7 +113,7 @@ class BufferReader:
         index = pulse_id % FILE_MOD
         if torn := file.torn(index):
             raise BufferReadError(
-                f"{path}: torn record of pulse {pulse_id} at byte {file.offset(index)}: {torn.reason}; "
+                f"{path}: torn record of pulse {pulse_id} at byte {file.offset(index)}: {torn}; "
                 "`pebbledaq repair` marks it as a hole"
             )
         if not file.holds(index):

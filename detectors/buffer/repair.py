@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from detectors.buffer.atomic import write_atomically
-from detectors.buffer.checks import FILE_CHECKS, TORN_CHECKS, Inconsistency, ModuleFile, open_files
+from detectors.buffer.checks import TORN_CHECKS, Inconsistency, ModuleFile, check_file, open_files
 from detectors.buffer.layout import LAST_PULSE, LATEST, file_bytes, sidecar_path
 from detectors.buffer.reader import BufferReader
 from detectors.errors import HostError
@@ -27,8 +27,8 @@ def repair_buffer(
             if isinstance(file, Inconsistency):
                 yield file
                 continue
-            findings = [finding for check in (*TORN_CHECKS, "sidecar") for finding in FILE_CHECKS[check](file)]
-            short = [finding for check in ("size", "closing_byte") for finding in FILE_CHECKS[check](file)]
+            findings = list(check_file(file, (*TORN_CHECKS, "sidecar")))
+            short = list(check_file(file, ("size", "closing_byte")))
             if (findings or short) and not dry_run:
                 _mend(file, findings, resize=bool(short))
             yield from findings
