@@ -218,7 +218,7 @@ class BufferReader:
         """Return the last file that a module's writer has finished, absolute; None when it has finished none."""
         folder = self.folder / self._module(module)
         try:
-            name = (folder / LATEST).read_text().strip()
+            name = (folder / LATEST).read_text(errors="replace").strip()
         except OSError:
             return None
         return folder / name if name else None

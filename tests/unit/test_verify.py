@@ -109,6 +109,15 @@ def test_a_frame_with_missing_packets_must_not_be_called_good(raw, file):
     assert found(raw, file) == [("hdf5_metadata", 18)]
 
 
+def test_an_image_may_be_bad_for_a_reason_that_a_buffer_without_sidecars_does_not_know(raw, file):
+    for module in raw.modules:
+        raw.meta(module, 0).unlink()
+    change(file, "is_good_frame", 1, 0)
+    assert found(raw, file) == []
+    change(file, "is_good_frame", 3, 1)
+    assert found(raw, file) == [("hdf5_metadata", 18)]
+
+
 def test_an_image_that_the_buffer_does_not_have(raw, file):
     change(file, "pulse_id", 3, 19)
     assert ("hdf5_pulse", 19) in found(raw, file)

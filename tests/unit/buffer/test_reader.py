@@ -180,6 +180,8 @@ def test_extent_and_files(raw):
     assert reader.latest("M00") is None
     (raw.folder / "M00" / "LATEST").write_text("12300000/12345000.bin\n")
     assert reader.latest("M00") == raw.path("M00", BASE)
+    (raw.folder / "M00" / "LATEST").write_bytes(b"\xff\xfe")
+    assert reader.latest("M00") == raw.folder / "M00" / "\ufffd\ufffd"
     empty = RawBuffer(raw.folder.parent / "empty")
     assert BufferReader(empty.folder).extent("M00") is None
 
