@@ -155,7 +155,7 @@ class RunControl:
                     return
                 before = own
                 try:
-                    await self._send(worker, path_to(own, self.state))
+                    await self._send(worker, own, path_to(own, self.state))
                 except CommandError:
                     # It may have changed its state meanwhile, by itself or by timing.
                     own = await self._own(worker)
@@ -192,23 +192,25 @@ class RunControl:
         """Lead one worker, and note its state before."""
         own = before[worker] = await self._own(worker)
         if own is self.state:
-            await self._send(worker, [service])
+            await self._send(worker, own, [service])
         elif service in _DOWN:
             if own > target:
-                await self._send(worker, path_to(own, target))
+                await self._send(worker, own, path_to(own, target))
         elif own < target and self._aims.get(worker) is not target:
-            await self._send(worker, path_to(own, target))
+            await self._send(worker, own, path_to(own, target))
 
     async def _bring_back(self, worker: str, own: RunState) -> None:
         try:
-            await self._send(worker, path_to(await self._own(worker), own))
+            now = await self._own(worker)
+            await self._send(worker, now, path_to(now, own))
         except CommandError as error:
             log.error("%s: could not be brought back to %s: %s", worker, own.label, error)  # noqa: TRY400
 
     async def _own(self, worker: str) -> RunState:
         return state_by_label((await self._ask(worker, "status"))["run_state"])
 
-    async def _send(self, worker: str, services: Iterable[Service]) -> None:
+    async def _send(self, worker: str, own: RunState, services: Iterable[Service]) -> None:
+        """Send transitions to a worker in state ``own``."""
         for service in services:
             self._waiting[worker] = service
             try:
@@ -218,14 +220,5 @@ class RunControl:
             if service in _DOWN:  # it must not go up again by itself
                 self._aims.pop(worker, None)
             self._answered_ns[worker] = time.time_ns()
-            self._moved(worker, _LEADS_TO[service])
-
-
-_LEADS_TO: Final = {
-    Service.CONFIGURE: RunState.CONFIGURED,
-    Service.BEGIN_RUN: RunState.RUNNING,
-    Service.ENABLE: RunState.ENABLED,
-    Service.DISABLE: RunState.RUNNING,
-    Service.END_RUN: RunState.CONFIGURED,
-    Service.UNCONFIGURE: RunState.UNCONFIGURED,
-}
+            own = next_state(own, service)
+            self._moved(worker, own)

@@ -105,7 +105,7 @@ def _all_sources(config: Config, prefix: Mapping[str, str]) -> list[Load]:
 
 def _source(config: Config, source: SourceSection, prefix: Mapping[str, str]) -> list[Load]:
     base = _base(prefix, source.name, worker_name(source))
-    found = [Load(f"{name}.template", base) for name in ("pvi", "worker", "rates", "dma")]
+    found = [Load(f"{name}.template", base) for name in ("pvi", "worker", "run_state", "rates", "dma")]
     if isinstance(source, UdpSection):
         found.append(Load("module.template", {**base, "FRAME_PACKETS": str(source.geometry.packets_per_frame)}))
     found.append(Load("pool.template", {**base, "O": "Pebble:", "F": "pebble"}))

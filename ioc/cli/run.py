@@ -16,7 +16,7 @@ def command(config: Path, quiet: bool) -> None:
     """Start the soft-IOC of CONFIG, which starts and watches the workers.
 
     Prints READY, the PV prefix and the number of records when all can be read. SIGTERM and SIGINT stop it and every
-    worker within 2 s.
+    worker, each within its drain time (``run.drain_s``) and a second.
     """
     from ioc.server import serve
 
