@@ -200,7 +200,7 @@ class Records:
         found: Reading | None = None
         worst = (0, False)
         for reading in self.readings:
-            rank = (reading.severity, reading.binding.field.endswith("state"))
+            rank = (reading.severity, reading.binding.field.rpartition(".")[2] == "state")
             if rank[0] and rank > worst and reading.binding.owner != IOC:
                 found, worst = reading, rank
         if found is None:
