@@ -1,6 +1,7 @@
 """A pool of equal buffers: written by one holder, then frozen and shared read-only by many."""
 
 import ctypes
+from collections.abc import Callable
 from typing import Final, Self
 
 import numpy as np
@@ -11,7 +12,7 @@ from detectors.pools.lender import Lender
 from detectors.pools.region import Region, round_to_page
 from detectors.pools.sentinel import SENTINEL_BYTES, Sentinels
 
-_DEFAULT_SENTINEL: Final = 0xFDFDFDFD
+_SENTINEL: Final = 0xFDFDFDFD
 
 
 def slot_bytes(capacity: int, *, checked: bool) -> int:
@@ -19,21 +20,42 @@ def slot_bytes(capacity: int, *, checked: bool) -> int:
     return round_to_page(capacity + (SENTINEL_BYTES if checked else 0))
 
 
-class PooledBuffer(Hold):
+def make_slots(
+    name: str, count: int, capacity: int, sentinel: int | None
+) -> tuple[list[memoryview], Callable[[int], bool] | None]:
+    """Return slots in new memory of this process, and what checks the sentinel of a slot, if there is one.
+
+    Raises SizingError for a count or capacity below 1, HostError when there is too little memory.
+    """
+    if count < 1 or capacity < 1:
+        raise SizingError(f"{name}: found {count} x {capacity} bytes, expected at least 1 x 1")
+    step = slot_bytes(capacity, checked=sentinel is not None)
+    memory = Region.anonymous(count * step).view
+    intact = None if sentinel is None else Sentinels(memory, count, step, sentinel).intact
+    return [memory[start : start + capacity] for start in range(0, count * step, step)], intact
+
+
+class _Buffer(Hold):
+    """A hold on ``len`` bytes from the start of a slot. Sets what Hold's constructor does: one call less."""
+
+    __slots__ = ("_len", "_memory")
+
+    def __init__(self, ledger: Ledger, slot: int, memory: memoryview, length: int = 0) -> None:
+        self.held, self.slot, self._ledger = True, slot, ledger
+        self._memory = memory
+        self._len = length
+
+    def __len__(self) -> int:
+        return self._len
+
+
+class PooledBuffer(_Buffer):
     """One slot, exclusive and writable; ``len`` is what was set by ``set_len`` or ``copy_from``, 0 at first.
 
     Each view is a fresh one. None may be used after ``release`` or ``freeze``: the slot then has other holders.
     """
 
-    __slots__ = ("_len", "_memory")
-
-    def __init__(self, ledger: Ledger, slot: int, memory: memoryview) -> None:
-        self.held, self.slot, self._ledger = True, slot, ledger
-        self._memory = memory
-        self._len = 0
-
-    def __len__(self) -> int:
-        return self._len
+    __slots__ = ()
 
     @property
     def capacity(self) -> int:
@@ -86,10 +108,6 @@ class PooledBuffer(Hold):
         self._ledger.hand_over(self)
         return Lease(self._ledger, self.slot, self._memory, self._len)
 
-    def release(self) -> None:
-        """Give the slot back unread. Raises DoubleReleaseError when it was released or frozen already."""
-        self._ledger.release(self)
-
     def _check_fit(self, nbytes: int) -> None:
         self.check()
         if not 0 <= nbytes <= self.capacity:
@@ -99,18 +117,10 @@ class PooledBuffer(Hold):
             )
 
 
-class Lease(Hold):
+class Lease(_Buffer):
     """Frozen bytes, shared and read-only; the last ``close`` of all clones returns the slot. ``bytes(lease)`` copies them."""
 
-    __slots__ = ("_len", "_memory")
-
-    def __init__(self, ledger: Ledger, slot: int, memory: memoryview, length: int) -> None:
-        self.held, self.slot, self._ledger = True, slot, ledger
-        self._memory = memory
-        self._len = length
-
-    def __len__(self) -> int:
-        return self._len
+    __slots__ = ()
 
     def __bytes__(self) -> bytes:
         return bytes(self.data)
@@ -123,7 +133,7 @@ class Lease(Hold):
 
     @property
     def array(self) -> np.ndarray:
-        """The bytes as uint8, read-only for good: the array cannot be made writable."""
+        """The bytes as uint8; the array cannot be made writable."""
         return np.frombuffer(self.data, np.uint8)
 
     def clone(self) -> Self:
@@ -131,9 +141,7 @@ class Lease(Hold):
         self._ledger.share(self)
         return type(self)(self._ledger, self.slot, self._memory, self._len)
 
-    def close(self) -> None:
-        """Give this lease back. Raises DoubleReleaseError when it was given back already."""
-        self._ledger.release(self)
+    close = Hold.release
 
 
 class BufferPool(Lender[PooledBuffer]):
@@ -144,20 +152,9 @@ class BufferPool(Lender[PooledBuffer]):
     """
 
     def __init__(
-        self,
-        count: int,
-        capacity: int,
-        *,
-        name: str = "buffers",
-        checked: bool = False,
-        sentinel: int = _DEFAULT_SENTINEL,
+        self, count: int, capacity: int, *, name: str = "buffers", checked: bool = False, sentinel: int = _SENTINEL
     ) -> None:
-        if count < 1 or capacity < 1:
-            raise SizingError(f"{name}: found {count} x {capacity} bytes, expected at least 1 x 1")
-        step = slot_bytes(capacity, checked=checked)
-        memory = Region.anonymous(count * step).view
-        self._slots = [memory[start : start + capacity] for start in range(0, count * step, step)]
-        intact = Sentinels(memory, count, step, sentinel).intact if checked else None
+        self._slots, intact = make_slots(name, count, capacity, sentinel if checked else None)
         self._ledger = Ledger(name, count, size_bytes=capacity, intact=intact)
         self.capacity = capacity
 

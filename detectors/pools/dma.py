@@ -2,40 +2,10 @@
 
 import queue
 
-import numpy as np
-
-from detectors.errors import SizingError
-from detectors.pools.buffer_pool import slot_bytes
-from detectors.pools.ledger import Hold, Ledger
-from detectors.pools.region import Region
-from detectors.pools.sentinel import DMA_SENTINEL, Sentinels
-from detectors.pools.socket_ring import SocketRing
+from detectors.pools.buffer_pool import Lease, make_slots
+from detectors.pools.ledger import Ledger
+from detectors.pools.sentinel import DMA_SENTINEL
 from detectors.stats import DmaStats
-
-__all__ = ["DmaBuffer", "DmaRing", "SocketRing"]
-
-
-class DmaBuffer(Hold):
-    """One filled buffer, the reader's until ``release``."""
-
-    __slots__ = ("_view",)
-
-    def __init__(self, ledger: Ledger, slot: int, view: memoryview) -> None:
-        super().__init__(ledger, slot)
-        self._view = view
-
-    def __len__(self) -> int:
-        return len(self._view)
-
-    @property
-    def view(self) -> memoryview:
-        """The bytes received, read-only."""
-        self.check()
-        return self._view
-
-    def release(self) -> None:
-        """Give the buffer back to the ring. Raises DoubleReleaseError when it was given back already."""
-        self._ledger.release(self)
 
 
 class DmaRing:
@@ -47,14 +17,7 @@ class DmaRing:
     """
 
     def __init__(self, count: int, size: int, *, checked: bool = False) -> None:
-        if count < 1 or size < 1:
-            raise SizingError(f"DMA ring: found {count} x {size} bytes, expected at least 1 x 1")
-        step = slot_bytes(size, checked=checked)
-        region = Region.anonymous(count * step)
-        self._arrays = [region.array[start : start + size] for start in range(0, count * step, step)]
-        self._views = [region.view[start : start + size].toreadonly() for start in range(0, count * step, step)]
-        self._sentinels = Sentinels(region.view, count, step, DMA_SENTINEL) if checked else None
-        intact = self._sentinels.intact if self._sentinels else None
+        self._slots, intact = make_slots("DMA ring", count, size, DMA_SENTINEL if checked else None)
         self._ledger = Ledger("DMA ring", count, size_bytes=size, by_slot=True, intact=intact)
         self._size = size
         self._next = 0
@@ -69,19 +32,18 @@ class DmaRing:
         slot = self._next
         if self._ledger.take(slot, timeout_s) is None:
             return False
-        if len(data):
-            np.copyto(self._arrays[slot][: len(data)], np.frombuffer(data, np.uint8))
-        self._next = (slot + 1) % len(self._arrays)
+        self._slots[slot][: len(data)] = data
+        self._next = (slot + 1) % len(self._slots)
         self._filled.put((slot, len(data)))
         return True
 
-    def read(self, timeout_s: float = 0.0) -> DmaBuffer | None:
+    def read(self, timeout_s: float = 0.0) -> Lease | None:
         """Return the oldest unread buffer, or None when none was filled within ``timeout_s``."""
         try:
             slot, length = self._filled.get(timeout=timeout_s) if timeout_s > 0 else self._filled.get_nowait()
         except queue.Empty:
             return None
-        return DmaBuffer(self._ledger, slot, self._views[slot][:length])
+        return Lease(self._ledger, slot, self._slots[slot], length)
 
     def stats(self) -> DmaStats:
         """Return a snapshot; ``overruns`` are pushes lost, and sentinels found overwritten in checked mode."""

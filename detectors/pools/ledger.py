@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import Self
 
 from detectors.errors import DoubleReleaseError, PoolError, SizingError, UseAfterReleaseError
-from detectors.pools.waiting import TaskWaiter, ThreadWaiter, Waiter, WaitQueues
+from detectors.pools.waiting import TaskWaiter, ThreadWaiter
 from detectors.stats import PoolStats
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class Hold:
 
     def __exit__(self, *_: object) -> None:
         if self.held:
-            self._end()
+            self.release()
 
     def __del__(self) -> None:
         if getattr(self, "held", False) and not sys.is_finalizing():
@@ -61,19 +61,19 @@ class Hold:
                 f"{self._ledger.name}: slot {self.slot} was used after its release; keep the hold as long as its memory"
             )
 
-    def _end(self) -> None:
-        """End the hold at the end of a ``with`` block."""
+    def release(self) -> None:
+        """End the hold, as leaving a ``with`` block does. Raises DoubleReleaseError when it has ended already."""
         self._ledger.release(self)
 
     def _lost(self) -> None:
-        """Leave the slot in order when the hold was collected unreleased. May run anywhere: must take no lock."""
+        """Clean the slot of a hold that was collected unreleased. May run anywhere: must take no lock."""
 
 
 class _ReapingLock:
     """Base of Ledger: ``with self`` holds its lock, and afterwards gives back the orphans, whatever was raised.
 
     A Hold may be collected at any moment, also while its own thread holds the lock. So it leaves its slot in ``_orphans``
-    and either gets the lock at once, or leaves the work to the holder of the lock, who comes to ``_reap`` after releasing it.
+    and either gets the lock at once, or leaves the work to the lock's holder, which calls ``_reap`` after releasing it.
     """
 
     # ``__enter__`` is the lock's own ``acquire``, stored in a slot: a Python method here would cost 0.1 us a call.
@@ -133,32 +133,22 @@ class Ledger(_ReapingLock):
         self._size_bytes = size_bytes
         self._limit = count if limit is None else limit
         self._intact = intact
-        self._holds = [0] * count
+        self.count = count
+        self.holds = [0] * count
+        """How many hold each slot: 0 when it is free."""
+        self.in_use = 0
+        """Slots loaned or leased."""
         self._free = None if by_slot else list(reversed(range(count)))
         self._claimed: OrderedDict[int, None] = OrderedDict()
-        self._waiters = WaitQueues()
-        self._in_use = self._high_water = self._acquires = self._returns = self._collected = 0
+        self._waiters: OrderedDict[ThreadWaiter | TaskWaiter, None] = OrderedDict()
+        self._high_water = self._acquires = self._returns = self._collected = 0
         self._misses = self._exhausted = self._overruns = self._out_of_order = 0
         self._wait_s = 0.0
-
-    @property
-    def count(self) -> int:
-        """Slots in all."""
-        return len(self._holds)
-
-    @property
-    def in_use(self) -> int:
-        """Slots loaned or leased."""
-        return self._in_use
-
-    def holds(self, slot: int) -> int:
-        """Return how many hold a slot: 0 when it is free."""
-        return self._holds[slot]
 
     def take(self, want: int | None = None, timeout_s: float | None = 0.0) -> int | None:
         """Return a slot (``want``, where the ledger is by slot) for one new Hold, waiting up to ``timeout_s``.
 
-        None: no slot came free in time, counted as exhausted. A ``timeout_s`` of None waits for ever.
+        None: no slot came free in time, counted as exhausted. A ``timeout_s`` of None waits without limit.
         """
         with self:
             slot = self._grant(want)
@@ -169,7 +159,7 @@ class Ledger(_ReapingLock):
                 self._exhausted += 1
                 return None
             waiter = ThreadWaiter(want)
-            self._waiters.add(waiter)
+            self._waiters[waiter] = None
         with self._waiting(waiter):
             waiter.gate.acquire(timeout=-1 if timeout_s is None else min(timeout_s, threading.TIMEOUT_MAX))
         return waiter.slot
@@ -187,7 +177,7 @@ class Ledger(_ReapingLock):
                 return slot
             self._misses += 1
             waiter = TaskWaiter()
-            self._waiters.add(waiter)
+            self._waiters[waiter] = None
         with self._waiting(waiter):
             await asyncio.wait((waiter.future,), timeout=timeout_s)
         return waiter.slot
@@ -196,7 +186,7 @@ class Ledger(_ReapingLock):
         """Count one more holder of the slot of ``hold``. Raises UseAfterReleaseError when that has ended."""
         with self:
             hold.check()
-            self._holds[hold.slot] += 1
+            self.holds[hold.slot] += 1
 
     def hand_over(self, hold: Hold) -> None:
         """End ``hold`` and keep its slot, for another Hold. Raises UseAfterReleaseError when it has ended already."""
@@ -225,24 +215,23 @@ class Ledger(_ReapingLock):
                 self._drop(hold.slot, event=event)
 
     def grow(self, more: int) -> None:
-        """Add ``more`` free slots and serve those who wait."""
+        """Add ``more`` free slots and serve the waiters."""
         if self._free is None:
             raise PoolError(f"{self.name}: its slots follow from its count, so it cannot grow")
         with self:
-            first = len(self._holds)
-            self._holds.extend([0] * more)
-            self._free.extend(range(first, first + more))
-            self._limit += more
+            self.holds.extend([0] * more)
+            self._free.extend(range(self.count, self.count + more))
+            self.count += more
             self._serve()
 
     def stats(self) -> PoolStats:
         """Return a snapshot that agrees with itself."""
         with self:
             return PoolStats(
-                count=len(self._holds),
+                count=self.count,
                 size_bytes=self._size_bytes,
-                total_bytes=self._size_bytes * len(self._holds),
-                in_use=self._in_use,
+                total_bytes=self._size_bytes * self.count,
+                in_use=self.in_use,
                 high_water=self._high_water,
                 acquires=self._acquires,
                 returns=self._returns,
@@ -255,7 +244,7 @@ class Ledger(_ReapingLock):
             )
 
     @contextlib.contextmanager
-    def _waiting(self, waiter: Waiter) -> Iterator[None]:
+    def _waiting(self, waiter: ThreadWaiter | TaskWaiter) -> Iterator[None]:
         """Count the time in the block, and settle in the end what the waiter was given.
 
         The lock decides between a slot in the last moment and none in time. Interrupted, the waiter gives its slot back.
@@ -268,7 +257,7 @@ class Ledger(_ReapingLock):
         finally:
             with self:
                 self._wait_s += time.monotonic() - started
-                self._waiters.discard(waiter)
+                self._waiters.pop(waiter, None)
                 if interrupted and waiter.slot is not None:
                     self._drop(waiter.slot, event=False)
                 elif not interrupted and waiter.slot is None:
@@ -277,7 +266,7 @@ class Ledger(_ReapingLock):
     # All below are called under the lock.
 
     def _is_free(self, want: int | None) -> bool:
-        return bool(self._free) if want is None else not self._holds[want] and self._in_use < self._limit
+        return bool(self._free) if want is None else not self.holds[want] and self.in_use < self._limit
 
     def _grant(self, want: int | None) -> int | None:
         if want is None:
@@ -285,22 +274,22 @@ class Ledger(_ReapingLock):
                 return None
             slot = self._free.pop()
         else:
-            if self._holds[want] or self._in_use >= self._limit:
+            if self.holds[want] or self.in_use >= self._limit:
                 return None
             slot = want
             self._claimed[slot] = None
-        self._holds[slot] = 1
-        self._in_use += 1
+        self.holds[slot] = 1
+        self.in_use += 1
         self._acquires += 1
-        if self._in_use > self._high_water:  # noqa: PLR1730  a call of max() takes longer than all the rest
-            self._high_water = self._in_use
+        if self.in_use > self._high_water:  # noqa: PLR1730  a call of max() takes longer than all the rest
+            self._high_water = self.in_use
         return slot
 
     def _drop(self, slot: int, *, event: bool) -> None:
-        self._holds[slot] -= 1
-        if self._holds[slot]:
+        self.holds[slot] -= 1
+        if self.holds[slot]:
             return
-        self._in_use -= 1
+        self.in_use -= 1
         self._returns += 1
         if self._free is not None:
             self._free.append(slot)
@@ -318,6 +307,11 @@ class Ledger(_ReapingLock):
         self._drop(slot, event=False)
 
     def _serve(self) -> None:
-        for want in self._waiters.wanted():
-            while self._is_free(want) and (waiter := self._waiters.wake_first(want)):
-                waiter.slot = self._grant(want)  # it sees this only when it gets the lock
+        # Without a free slot the waiters need not be asked one by one; a ledger by slot has few.
+        while self._free is None or self._free:
+            waiter = next((w for w in self._waiters if self._is_free(w.want)), None)
+            if waiter is None:
+                return
+            del self._waiters[waiter]
+            if waiter.wake():
+                waiter.slot = self._grant(waiter.want)  # it sees this only when it gets the lock

@@ -18,13 +18,10 @@ from detectors.errors import PoolError, PoolExhaustedError
 from detectors.frame import FILE_MOD, FORMAT_MARKER, RECORD_HEAD, RECORD_HEADER, FrameHead, RecordShape
 from detectors.pools.fence import FENCE
 from detectors.pools.ledger import Hold, Ledger
-from detectors.pools.pebble_reader import PebbleReader
 from detectors.pools.region import Region
 from detectors.pools.segment import ENTRY_BODY, SLOT_ENTRY, WORDS_PER_ENTRY, SegmentLayout
 from detectors.pools.sentinel import L1_SENTINEL, Sentinels
 from detectors.stats import PoolStats
-
-__all__ = ["Pebble", "PebbleLease", "PebbleLoan", "PebbleReader"]
 
 _HEAD: Final = RECORD_HEADER.itemsize
 _NOT_OWNED: Final = "pebble: it belongs to the process that this one was forked from; make another to take data"
@@ -36,29 +33,12 @@ _NO_ATTRIBUTES: Final[Mapping[str, Any]] = MappingProxyType({})
 class _Slots:
     """The memory of a pebble as its holds see it; they keep it alive, also past the pebble's own end."""
 
-    __slots__ = (
-        "__weakref__",
-        "address",
-        "align",
-        "array",
-        "data_bytes",
-        "entries",
-        "owned",
-        "record_bytes",
-        "seq",
-        "shape",
-        "slots",
-        "slots_ro",
-    )
-
     def __init__(self, region: Region, layout: SegmentLayout) -> None:
-        table = region.view[layout.table_offset : layout.table_offset + layout.count * SLOT_ENTRY.itemsize]
         starts = range(layout.slots_offset, layout.nbytes, layout.slot_bytes)
         self.shape = layout.shape
         self.align, self.data_bytes = layout.shape.align, layout.shape.data_bytes
         self.record_bytes = layout.shape.record_bytes
-        self.seq = table.cast("Q")
-        self.entries = [table[i * SLOT_ENTRY.itemsize + 8 : (i + 1) * SLOT_ENTRY.itemsize] for i in range(layout.count)]
+        self.seq, self.entries = layout.table(region.view)
         self.slots = [region.view[start : start + layout.slot_bytes] for start in starts]
         self.slots_ro = [slot.toreadonly() for slot in self.slots]
         self.array = [region.array[start : start + layout.slot_bytes] for start in starts]
@@ -103,13 +83,12 @@ class PebbleLoan(Hold):
     __slots__ = ("_memory", "_place", "address", "pulse_id")
 
     def __init__(self, ledger: Ledger, slot: int, pulse_id: int, memory: _Slots) -> None:
-        # What Hold's constructor does, without the call: once a frame it counts.
+        # Hold's constructor, without the call: this runs once a frame.
         self.held, self.slot, self._ledger = True, slot, ledger
         self.pulse_id = pulse_id
         self._memory = memory
-        self._place = place = (
-            pulse_id % FILE_MOD * memory.record_bytes % memory.align
-        )  # RecordShape.place, once a frame
+        # RecordShape.place, without the call.
+        self._place = place = pulse_id % FILE_MOD * memory.record_bytes % memory.align
         self.address = memory.address[slot] + place + _HEAD
         """Address of ``data``."""
         memory.open(slot)
@@ -164,8 +143,7 @@ class PebbleLoan(Hold):
             self._memory.withdraw(self.slot)
         self._ledger.release(self, event=False)
 
-    def _end(self) -> None:
-        self.discard()
+    release = discard
 
     def _lost(self) -> None:
         self._memory.withdraw(self.slot)
@@ -177,13 +155,7 @@ class PebbleLease(Hold):
     __slots__ = ("_memory", "_place", "attributes", "head")
 
     def __init__(  # noqa: PLR0917  called once a frame, by position for speed
-        self,
-        ledger: Ledger,
-        slot: int,
-        memory: _Slots,
-        place: int,
-        head: FrameHead,
-        attributes: Mapping[str, Any],
+        self, ledger: Ledger, slot: int, memory: _Slots, place: int, head: FrameHead, attributes: Mapping[str, Any]
     ) -> None:
         self.held, self.slot, self._ledger = True, slot, ledger
         self.head = head
@@ -227,9 +199,7 @@ class PebbleLease(Hold):
         self._ledger.share(self)
         return type(self)(self._ledger, self.slot, self._memory, self._place, self.head, self.attributes)
 
-    def close(self) -> None:
-        """Give this lease back. Raises DoubleReleaseError when it was given back already."""
-        self._ledger.release(self)
+    close = Hold.release
 
     def _part(self, start: int, stop: int) -> memoryview:
         self.check()
@@ -275,16 +245,13 @@ class Pebble:
         if self._ledger.take(slot, timeout_s) is None:
             raise PoolExhaustedError(
                 f"pebble: no slot for pulse {pulse_id} within {timeout_s:g} s: slot {slot} has "
-                f"{self._ledger.holds(slot)} holders, {self._ledger.in_use} of {self.count} slots are in use; "
+                f"{self._ledger.holds[slot]} holders, {self._ledger.in_use} of {self.count} slots are in use; "
                 "the outputs are too slow or the pebble is too small"
             )
         return PebbleLoan(self._ledger, slot, pulse_id, memory)
 
     def claim_ahead(self, pulse_id: int) -> PebbleLoan | None:
-        """Return the slot of a pulse that is still to come, or None when it is not free now: nothing is lost by that yet.
-
-        For the producer thread.
-        """
+        """Return the slot of a future pulse, or None, not counted as a miss, when it is not free now. For the producer thread."""
         slot = self.layout.slot_of(pulse_id)
         return PebbleLoan(self._ledger, slot, pulse_id, self._open_memory()) if self._ledger.take_free(slot) else None
 
@@ -300,7 +267,7 @@ class Pebble:
         return self._ledger.stats()
 
     def close(self) -> None:
-        """Unlink and unmap; leases stay good, the memory goes with the last of them. Idempotent.
+        """Unlink and unmap; leases stay valid, the last of them frees the memory. Idempotent.
 
         A forked child only unmaps: its parent goes on with the pebble.
         """

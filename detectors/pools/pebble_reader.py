@@ -9,7 +9,7 @@ from detectors.errors import CapacityError, UseAfterReleaseError
 from detectors.frame import RECORD_HEADER, Damage, FrameHead
 from detectors.pools.fence import FENCE
 from detectors.pools.region import Region
-from detectors.pools.segment import ENTRY_BODY, SEGMENT_HEADER, SLOT_ENTRY, WORDS_PER_ENTRY, SegmentLayout
+from detectors.pools.segment import ENTRY_BODY, SEGMENT_HEADER, WORDS_PER_ENTRY, SegmentLayout
 
 
 class PebbleReader:
@@ -22,10 +22,7 @@ class PebbleReader:
         self.shape, self.count, self.pulse_id_step = layout.shape, layout.count, layout.pulse_id_step
         self.info: dict[str, Any] = layout.info
         """What the owner says about the detector: names, dtype, shape."""
-        start, count = layout.table_offset, layout.count
-        table = self._region.view[start : start + count * SLOT_ENTRY.itemsize]
-        self._seq = table.cast("Q")
-        self._entries = [table[i * SLOT_ENTRY.itemsize + 8 : (i + 1) * SLOT_ENTRY.itemsize] for i in range(count)]
+        self._seq, self._entries = layout.table(self._region.view)
         self._header = self._region.array[: SEGMENT_HEADER.itemsize].view(SEGMENT_HEADER)
         self.overwritten = 0
         """Reads that came too late: a newer frame was in the slot, or was written into it during the read."""

@@ -35,7 +35,7 @@ class Loaned(Hold, Generic[T]):
     @property
     def item(self) -> T:
         """The object. Raises UseAfterReleaseError when the loan has ended."""
-        if not self.held:
+        if not self.held:  # spares the call
             self.check()
         return self._item
 
@@ -74,17 +74,14 @@ class Loaned(Hold, Generic[T]):
         return clone
 
     def release(self) -> None:
-        """Give the object back. Raises DoubleReleaseError, or what the pool's reset raises: the slot is free then, too."""
+        """Give the object back. Raises DoubleReleaseError, or the error of the pool's reset: the slot is free then, too."""
         self._ledger.release(self, cleanup=self._reset if self._pool.resets else None)
 
     def _reset(self) -> None:
         self._pool._reset_item(self._item)  # noqa: SLF001
 
-    def _end(self) -> None:
-        self.release()
-
     def _lost(self) -> None:
-        # Here the reset runs wherever the collector does: one that locks may meet its own lock.
+        # The reset runs in whatever thread the collector does: one that locks may meet its own lock.
         try:
             self._reset()
         except Exception:
@@ -100,12 +97,7 @@ class Pool(Lender[Loaned[T]], Generic[T]):
     """
 
     def __init__(
-        self,
-        size: int,
-        factory: Callable[[], T],
-        reset: Callable[[T], object] | None = None,
-        *,
-        name: str = "pool",
+        self, size: int, factory: Callable[[], T], reset: Callable[[T], object] | None = None, *, name: str = "pool"
     ) -> None:
         self._ledger = Ledger(name, size)
         self._factory = factory

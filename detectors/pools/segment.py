@@ -46,14 +46,7 @@ SEGMENT_HEADER: Final = np.dtype(
 )
 assert SEGMENT_HEADER.itemsize == 128
 
-SLOT_ENTRY: Final = np.dtype(
-    [
-        ("seq", "<u8"),
-        ("head", FRAME_HEAD),
-        ("valid", "<u4"),
-        ("padding", "V28"),
-    ]
-)
+SLOT_ENTRY: Final = np.dtype([("seq", "<u8"), ("head", FRAME_HEAD), ("valid", "<u4"), ("padding", "V28")])
 assert SLOT_ENTRY.itemsize == 128
 
 ENTRY_BODY: Final = struct.Struct(f"<5QQII{MISSING_MASK_BYTES}sI")
@@ -118,6 +111,12 @@ class SegmentLayout:
         """Bytes of the whole segment."""
         return self.slots_offset + self.count * self.slot_bytes
 
+    def table(self, view: memoryview) -> tuple[memoryview, list[memoryview]]:
+        """Return the slot table in a map of the segment: as u64 words, for ``seq``, and each entry behind its ``seq``."""
+        size = SLOT_ENTRY.itemsize
+        table = view[self.table_offset : self.table_offset + self.count * size]
+        return table.cast("Q"), [table[start + 8 : start + size] for start in range(0, len(table), size)]
+
     def slot_of(self, pulse_id: int) -> int:
         """Return the slot of a pulse."""
         return pulse_id // self.pulse_id_step & (self.count - 1)
@@ -127,12 +126,9 @@ class SegmentLayout:
         header = memory[: SEGMENT_HEADER.itemsize].view(SEGMENT_HEADER)
         info = self.info_json
         memory[SEGMENT_HEADER.itemsize : SEGMENT_HEADER.itemsize + len(info)] = np.frombuffer(info, np.uint8)
-        header["version"], header["closed"] = SEGMENT_VERSION, 0
-        header["table_offset"], header["slots_offset"] = self.table_offset, self.slots_offset
-        header["count"], header["slot_bytes"] = self.count, self.slot_bytes
-        header["data_bytes"], header["align"] = self.shape.data_bytes, self.shape.align
-        header["pulse_id_step"], header["owner_pid"] = self.pulse_id_step, owner_pid
-        header["info_bytes"] = len(info)
+        places = self.table_offset, self.slots_offset, self.count, self.slot_bytes
+        record = self.shape.data_bytes, self.shape.align
+        header[0] = 0, SEGMENT_VERSION, 0, *places, *record, self.pulse_id_step, owner_pid, len(info), b""
         if FENCE is not None:
             FENCE()
         header["magic"] = SEGMENT_MAGIC

@@ -21,7 +21,7 @@ from detectors.buffer.layout import relative_path
 from detectors.errors import CommandError
 from detectors.frame import MODULE_FRAME
 from detectors.geometry import GEOMETRIES, ModuleGeometry
-from detectors.pools.pebble import PebbleReader
+from detectors.pools.pebble_reader import PebbleReader
 from detectors.runtime import Runtime
 from detectors.stats import ReceiverStatus
 from sim.clock import Schedule

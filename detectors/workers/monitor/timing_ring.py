@@ -34,7 +34,7 @@ class TimingRing:
         while len(events) < room and (buffer := self.ring.read()) is not None:
             with buffer:
                 try:
-                    event = parse_timing(buffer.view)
+                    event = parse_timing(buffer.data)
                 except WireError as error:
                     if not self._tally["timing_errors"]:
                         log.warning("%s; further ones are only counted", error)

@@ -2,6 +2,7 @@ import ctypes
 import threading
 from collections import deque
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,15 +18,15 @@ def test_buffers_are_read_in_order_and_released():
     for data in (b"a", b"", b"ccc"):
         assert ring.push(data)
     buffers = [ring.read() for _ in range(3)]
-    assert [bytes(b.view) for b in buffers if b] == [b"a", b"", b"ccc"]
+    assert [bytes(b.data) for b in buffers if b] == [b"a", b"", b"ccc"]
     assert [len(b) for b in buffers if b] == [1, 0, 3]
     assert ring.stats().in_use == 3
     for buffer in buffers:
         assert buffer is not None
-        assert buffer.view.readonly
+        assert buffer.data.readonly
         buffer.release()
         with pytest.raises(UseAfterReleaseError):
-            _ = buffer.view
+            _ = buffer.data
         with pytest.raises(DoubleReleaseError):
             buffer.release()
     stats = ring.stats()
@@ -50,7 +51,7 @@ def test_a_full_ring_overruns_until_the_oldest_is_released():
     for wanted in (b"5", b"6"):
         buffer = ring.read()
         assert buffer is not None
-        assert bytes(buffer.view) == wanted
+        assert bytes(buffer.data) == wanted
         buffer.release()
 
 
@@ -69,7 +70,7 @@ def test_the_consumer_waits_for_the_producer():
         while len(got) < 100:
             buffer = ring.read(10)
             assert buffer is not None
-            got.append(bytes(buffer.view))
+            got.append(bytes(buffer.data))
             buffer.release()
 
     thread = threading.Thread(target=consume)
@@ -84,7 +85,7 @@ def test_the_consumer_waits_for_the_producer():
 
 def test_a_checked_ring_tells_of_an_overwritten_end():
     ring = DmaRing(1, PAGE - 4, checked=True)
-    address = ring._arrays[0].ctypes.data
+    address = np.frombuffer(ring._slots[0], np.uint8).ctypes.data
     word = (ctypes.c_uint8 * 4).from_address(address + PAGE - 4)
     assert bytes(word) == bytes.fromhex("abababab")
     ring.push(b"x")
@@ -115,7 +116,7 @@ def test_the_ring_agrees_with_a_queue(count: int, steps: list):
             buffer = ring.read()
             assert (buffer is None) == (not filled)
             if buffer:
-                assert bytes(buffer.view) == filled.popleft()
+                assert bytes(buffer.data) == filled.popleft()
                 held.append(buffer)
         elif step == "release":
             if held:

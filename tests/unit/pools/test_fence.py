@@ -9,7 +9,8 @@ from detectors.frame import RecordShape
 from detectors.pools import pebble as pebble_module
 from detectors.pools import pebble_reader
 from detectors.pools.fence import fence_for
-from detectors.pools.pebble import Pebble, PebbleReader
+from detectors.pools.pebble import Pebble
+from detectors.pools.pebble_reader import PebbleReader
 from detectors.pools.segment import ENTRY_BODY, WORDS_PER_ENTRY, least_slot_bytes
 from tests.unit.pools.test_pebble import fill
 

@@ -84,7 +84,7 @@ class LedgerMachine(RuleBasedStateMachine):
         assert stats.misses == stats.exhausted == self.misses
         assert stats.out_of_order == self.out_of_order
         assert stats.high_water == self.high_water
-        assert [self.ledger.holds(i) for i in range(COUNT)] == [len(self.claims.get(i, ())) for i in range(COUNT)]
+        assert [self.ledger.holds[i] for i in range(COUNT)] == [len(self.claims.get(i, ())) for i in range(COUNT)]
 
     def teardown(self) -> None:
         for holds in self.claims.values():

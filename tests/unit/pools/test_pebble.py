@@ -23,7 +23,8 @@ from detectors.errors import (
     UseAfterReleaseError,
 )
 from detectors.frame import Damage, FrameHead, RecordShape
-from detectors.pools.pebble import Pebble, PebbleLease, PebbleLoan, PebbleReader
+from detectors.pools.pebble import Pebble, PebbleLease, PebbleLoan
+from detectors.pools.pebble_reader import PebbleReader
 from detectors.pools.segment import least_slot_bytes
 from tests.support.waiting import until
 
@@ -357,7 +358,8 @@ from pathlib import Path
 import numpy as np
 from detectors.errors import PoolError
 from detectors.frame import RecordShape
-from detectors.pools.pebble import Pebble, PebbleReader
+from detectors.pools.pebble import Pebble
+from detectors.pools.pebble_reader import PebbleReader
 from detectors.pools.segment import least_slot_bytes
 from tests.unit.pools.test_pebble import head
 shape = RecordShape(10_000)
@@ -400,7 +402,7 @@ import sys, time
 from pathlib import Path
 from typing import Any
 import numpy as np
-from detectors.pools.pebble import PebbleReader
+from detectors.pools.pebble_reader import PebbleReader
 reader = PebbleReader(Path(sys.argv[1]))
 out = np.empty(reader.shape.data_bytes, np.uint8)
 print("ready", flush=True)

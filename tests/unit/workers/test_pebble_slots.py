@@ -9,7 +9,8 @@ from detectors.assembly.frames import FrameAssembler
 from detectors.assembly.rules import AssemblyRules
 from detectors.errors import PoolExhaustedError
 from detectors.frame import Damage, RecordShape
-from detectors.pools.pebble import Pebble, PebbleLease, PebbleLoan, PebbleReader
+from detectors.pools.pebble import Pebble, PebbleLease, PebbleLoan
+from detectors.pools.pebble_reader import PebbleReader
 from detectors.pools.segment import SegmentLayout
 from detectors.wire.packet_block import PacketBlock
 from detectors.workers.pebble_slots import PebbleSlots
