@@ -1,12 +1,12 @@
-"""Packets that do not fit the stream at hand, kept aside until it is clear whose they are. Pure.
+"""Packets that do not fit the stream at hand, kept aside until their stream is accepted or dropped. Pure.
 
 One other stream at a time is held, at most two frames of it. ``main_stream.py`` says when it takes over and when it is
 dropped; here is how its packets are kept together:
 
 - Packets of the held frames, or of a frame that follows them closely, belong to it and raise its votes.
 - Any other packet lowers its votes by one and is alien; the one that brings them to zero takes its place. So a lone wild
-  packet gives way to the next stream at once, and a flood of wild ones does not displace a real stream. The votes
-  have a ceiling, so that a stream that died does not hold its place for long.
+  packet is replaced by the next stream at once, and a flood of wild ones does not displace a real stream. The votes
+  have a ceiling, so that a stream that ended does not hold its place for long.
 - With a third frame the oldest is given up.
 """
 

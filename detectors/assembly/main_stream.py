@@ -88,7 +88,7 @@ class MainStream:
         self.window.close_all()
 
     def measure_period(self) -> None:
-        """Average the time between frames; those of one block came at the same time for all we know."""
+        """Average the time between frames; those of one block share one time."""
         if self.begun and self._began:
             weight = min(1.0, self.begun / _PERIODS_AVERAGED)
             self.period += weight * ((self.now - self._began) / self.begun - self.period)

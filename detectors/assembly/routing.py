@@ -28,7 +28,7 @@ class Route(Enum):
     COUNTED = auto()
     """They are disabled, duplicate or late, and counted so."""
     OTHER = auto()
-    """They are another stream's, to be held until it is clear whose."""
+    """They are of another stream, to be held until that is accepted or dropped."""
 
 
 class Router:
@@ -98,7 +98,8 @@ class Router:
                 self._count_after_close(index, duplicate, total - duplicate)
                 return Route.COUNTED
         self._notes(
-            "other stream", f"frame {index} does not follow {window.newest}: held until it is clear whose it is"
+            "other stream",
+            f"frame {index} does not follow {window.newest}: held until its stream is accepted or dropped",
         )
         return Route.OTHER
 

@@ -27,7 +27,7 @@ MOST_SENDERS: Final = 1024
 """Different senders counted; a flood of made-up addresses must not grow memory."""
 
 _SENDERS_STRIDE: Final = 16
-"""Of so many packets one is asked whose it is, unless all are to come from one source: asking costs the kernel 5 %."""
+"""The sender of one packet in so many is recorded, unless a source is configured: recording all costs the kernel 5 %."""
 
 _MSG_DONTWAIT: Final = 0x40
 _MSG_TRUNC: Final = 0x20
