@@ -6,8 +6,11 @@ All of them follow from the PV prefix and the worker's name, so that every proce
 import hashlib
 import os
 import re
+import stat
 from dataclasses import dataclass
 from pathlib import Path
+
+from detectors.errors import HostError
 
 SHM_FOLDER = Path("/dev/shm")  # noqa: S108  the kernel's own place for shared memory
 
@@ -31,9 +34,20 @@ class Runtime:
         return Path(base) / f"pebbledaq-{os.getuid()}" / self.key
 
     def make_folder(self) -> Path:
-        """Create the folder if need be, and return it."""
+        """Create the folder if need be, and return it.
+
+        Raises HostError when it, or its parent, was made by another user or lets others in.
+        """
         self.folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.folder.mkdir(mode=0o700, exist_ok=True)
+        for folder in (self.folder.parent, self.folder):
+            found = folder.lstat()
+            mode = stat.S_IMODE(found.st_mode)
+            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or mode != 0o700:
+                raise HostError(
+                    f"{folder}: found owner {found.st_uid} and mode {mode:o}, expected a folder of owner {os.getuid()} with "
+                    "mode 700: others could command the workers; remove it, or set XDG_RUNTIME_DIR to another folder"
+                )
         return self.folder
 
     def status(self, worker: str) -> str:

@@ -55,3 +55,34 @@ def test_what_a_killed_worker_left_is_removed(runtime: Runtime) -> None:
     assert runtime.shm(WORKER) in removed
     assert not runtime.shm(WORKER).exists()
     assert list(runtime.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("level", ["folder", "parent"])
+def test_a_runtime_folder_that_lets_others_in_is_refused(runtime: Runtime, level: str) -> None:
+    runtime.make_folder()
+    open_folder = runtime.folder if level == "folder" else runtime.folder.parent
+    open_folder.chmod(0o777)
+    with pytest.raises(HostError, match=r"found owner \d+ and mode 777, expected a folder of owner \d+ with mode 700"):
+        runtime.make_folder()
+
+
+def test_a_runtime_folder_of_another_owner_is_refused(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    runtime.make_folder()
+    owner = os.getuid()
+    monkeypatch.setattr(os, "getuid", lambda: owner + 1)
+    monkeypatch.setattr(Runtime, "folder", runtime.folder)
+    with pytest.raises(
+        HostError, match=f"found owner {owner} and mode 700, expected a folder of owner {owner + 1} with"
+    ):
+        runtime.make_folder()
+
+
+def test_a_link_in_place_of_the_runtime_folder_is_refused(runtime: Runtime, tmp_path: Path) -> None:
+    runtime.make_folder()
+    runtime.folder.rmdir()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir(mode=0o700)
+    runtime.folder.symlink_to(elsewhere)
+    with pytest.raises(HostError, match="expected a folder"):
+        runtime.make_folder()
+    runtime.folder.unlink()
