@@ -122,15 +122,11 @@ class Outputs:
         """Switch one output, ``disk`` or ``zmq``. Raises CommandError for an unknown or unconfigured one."""
         self._stage(output).set_enabled(enabled)
 
-    def set_folder(self, folder: str) -> None:
-        """Write to ``folder/detector/module`` from the next frame on.
+    def set_folder(self, folder: str) -> "Future[None]":
+        """Write to ``folder/detector/module`` from the next frame on; never waits.
 
-        Raises CommandError for a relative path, HostError when it cannot be written.
+        Raises CommandError for a relative path; the Future raises HostError when it cannot be written.
         """
-        self.move(folder).result(5.0)
-
-    def move(self, folder: str) -> "Future[None]":
-        """Write to another folder as ``set_folder`` does, without waiting for it. Raises CommandError."""
         stage = self._stage("disk")
         if not Path(folder).is_absolute():
             raise CommandError(f"folder: found {folder!r}, expected an absolute path")

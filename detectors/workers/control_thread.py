@@ -36,6 +36,7 @@ KILLED: Final = 70
 MARGIN_S: Final = 0.5
 """How much longer than its drain time a worker may take to free everything, s."""
 
+STOPPING: Final = "stopping"
 _MOST_PENDING: Final = 100
 _LARGEST_REQUEST: Final = 1 << 20
 _LINGER_MS: Final = 200
@@ -62,8 +63,8 @@ class ControlThread:
         self._handlers = handlers
         self._submit, self._stop = submit, stop
         self._drain_s = drain_s
-        self.ready = False
-        """Whether the data thread takes commands. Set by it."""
+        self.refusal = "still starting; try again"
+        """Why commands are refused; empty while the data thread takes them. Set by it."""
         self._latest = first
         self._published: WorkerStatus | None = None
         self._repeat_at = 0.0
@@ -136,7 +137,7 @@ class ControlThread:
                 self._publish()
                 if time.monotonic() >= self._end_at:
                     self._end_process()
-            self._close_down("the worker is stopping")
+            self._close_down(f"the worker is {STOPPING}")
         finally:
             self._status_socket.close()
             self._command_socket.close()
@@ -157,7 +158,7 @@ class ControlThread:
     def _accept(self, name: str, arguments: dict[str, Any], timeout_s: float) -> Command:
         """Return a command that has been handed on. Raises CommandError when it is refused."""
         own: dict[str, Callable[[], Any]] = {"stop": self._begin_stop}
-        if not self.ready:
+        if self.refusal:
             own["status"] = lambda: self._latest
         if name in own:
             command = Command(name, own[name], timeout_s, self._wake.ring)
@@ -166,8 +167,8 @@ class ControlThread:
         if name not in self._handlers:
             known = ", ".join(sorted({*self._handlers, "stop"}))
             raise CommandError(f"found the command {name!r}, expected one of: {known}")
-        if not self.ready:
-            raise CommandError(f"{name}: the worker is still starting; try again")
+        if self.refusal:
+            raise CommandError(f"{name}: the worker is {self.refusal}")
         if len(self._pending) >= _MOST_PENDING:
             raise CommandError(f"{name}: {_MOST_PENDING} commands are waiting already")
         command = Command(name, partial(self._handlers[name], **arguments), timeout_s, self._wake.ring)

@@ -230,7 +230,7 @@ class Receiver:
 
     def _set_folder(self, folder: str) -> "Future[None]":
         """Write to another folder from the next frame on. Raises CommandError or HostError."""
-        return self._outputs.move(folder)
+        return self._outputs.set_folder(folder)
 
     def _go_to(self, state: RunState) -> None:
         """Open or close the gate as a run state wants it."""

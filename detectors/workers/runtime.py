@@ -20,7 +20,7 @@ from detectors.buffer.registration import software_version
 from detectors.runtime import Runtime
 from detectors.stats import WorkerStatus
 from detectors.workers.commands import Command
-from detectors.workers.control_thread import ControlThread
+from detectors.workers.control_thread import STOPPING, ControlThread
 from detectors.workers.lock import hold_lock
 from detectors.workers.tuning import QuietCollector
 from detectors.workers.wake import Wake
@@ -115,8 +115,10 @@ class _Worker:
                 opened = True
                 collector = QuietCollector()
                 parts.callback(collector.close)
+                self._control.refusal = ""
                 print(f"READY {self._part.name} {ready}".rstrip(), flush=True)  # noqa: T201  supervisors wait for this line
                 self._loop(collector)
+                self._control.refusal = STOPPING
                 self._part.finish(time.monotonic() + self._drain_s)
                 self._publish(self._taken(), state="Stopped")
             except BaseException as error:
@@ -126,7 +128,6 @@ class _Worker:
 
     def _loop(self, collector: QuietCollector) -> None:
         step, commands, monotonic = self._part.step, self._commands, time.monotonic
-        self._control.ready = True
         taken_s, fresh = 0.0, False
         while not self._stopping:
             idle_s = step()
@@ -143,7 +144,6 @@ class _Worker:
                 taken_s, fresh, left_s = now, False, IDLE_S
             if idle_s and commands.empty() and not self._stopping:
                 self._wake.wait(min(idle_s, left_s))
-        self._control.ready = False
 
     def _stop(self) -> None:
         self._stopping = True

@@ -88,7 +88,7 @@ class BufferStore:
         if not self.present:
             self._root = Path(folder)
             return None
-        moved = self.present.outputs.move(folder)
+        moved = self.present.outputs.set_folder(folder)
         moved.add_done_callback(lambda _: self._keep_root(folder, moved))
         return moved
 
