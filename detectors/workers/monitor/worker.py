@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +142,10 @@ class MonitorWorker:
 
     def snapshot(self) -> MonitorStatus:
         """Return all there is to know, of this moment."""
-        return self._taker.take()
+        status = self._taker.take()
+        # A snapshot is published before a command's turn, and not again until that is over: making buffers takes a while.
+        asked = any(isinstance(one, Command) and one.service is Service.CONFIGURE for one in tuple(self._inbox))
+        return replace(status, state="Configuring") if asked else status
 
     def finish(self, deadline_s: float) -> None:
         """Stop what brings data, settle what has come, and free everything. Idempotent."""
