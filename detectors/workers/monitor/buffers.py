@@ -139,7 +139,7 @@ class MonitorBuffers:
             timestamp_ns=event.timestamp_ns,
             damage=settled.damage | (Damage.TRUNCATED if self.truncates else Damage.NONE),
             expected_packets=len(present),
-            missing=missing_mask(present),
+            missing=b"" if all(present) else missing_mask(present),
         )
         with self.pebble.claim(event.pulse_id, self._wait_s) as loan:
             for field, update in zip(self.layout.fields, updates, strict=True):

@@ -62,6 +62,8 @@ class Intake:
         self._loan_pool: TransitionPool | None = None
         self._unwanted = "discarded_disabled"
         """The counter of an array for which there was no slot."""
+        self._early = False
+        """Whether the array at hand came when none were wanted: held back, it must not become the first of a run."""
         self._resumed = threading.Event()
         self._closing = False
         self._seen = False
@@ -122,6 +124,7 @@ class Intake:
     def slot(self, nbytes: int) -> memoryview | None:
         """Return a transition slot, or None when none is free, or none is wanted."""
         pool = self._pool
+        self._early = self._early or not self.accepting
         if pool is None or self._unfit or not (self.accepting or self._hold):
             self._unwanted = "discarded_disabled"
             return None
@@ -139,7 +142,7 @@ class Intake:
         assert buffer is not None
         unique_id = self._note(update)
         with self._tally.lock:
-            wanted = self.accepting and pool is self._pool
+            wanted = self.accepting and not self._early and pool is self._pool
             if wanted:
                 if self.state.message:
                     self._change(replace(self.state, message=""))
@@ -148,6 +151,7 @@ class Intake:
                 self._post(Staged(self._pv, buffer, update.nbytes, unique_id, stamp_ns, arrived_ns, update.attributes))
             else:
                 self._tally.add(updates=1, discarded_disabled=1)
+        self._early = False
         if not wanted:
             buffer.release()
 
@@ -156,10 +160,12 @@ class Intake:
         assert self._loan is not None
         self._loan.release()
         self._loan = self._loan_pool = None
+        self._early = False
 
     def dropped(self, update: ImageHead) -> None:
         """Count an array for which there was no slot, by the reason."""
         self._note(update)
+        self._early = False
         self._tally.add(updates=1, **{self._unwanted: 1})
 
     def bad(self, reason: str) -> None:

@@ -80,12 +80,13 @@ class Memory:
         if error:
             raise error
         self.plan, self.layout, self._stuck = plan, layout, None
-        self._pvs.planned = arrays
+        self._pvs.plan_for(arrays)
         log.info("%d bytes an event; pebble %s", layout.payload_bytes, plan.pebble.why)
 
     def _free(self) -> Steps:
         if self.layout:
-            self.layout = self._pvs.planned = None
+            self.layout = None
+            self._pvs.plan_for(())
             yield Free()
 
     def _remake(self, layout: DatagramLayout, arrays: Sequence[Description]) -> Steps:
@@ -98,6 +99,7 @@ class Memory:
                 raise
             log.warning("%s; events are truncated", error)
             yield Restage(layout, arrays)
-            self.layout, self._pvs.planned, self._stuck = layout, arrays, None
+            self.layout, self._stuck = layout, None
+            self._pvs.plan_for(arrays)
         else:
             yield from self._build(plan, layout, arrays)

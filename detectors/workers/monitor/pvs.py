@@ -34,8 +34,9 @@ class Pvs:
     def __init__(self, names: Sequence[str], known: Sequence[Description | None], connect_timeout_s: float) -> None:
         self.waiting: set[int] = set()
         """PVs whose sources wait for slots."""
-        self.planned: Sequence[Description] | None = None
-        """What there are slots for."""
+        self.mismatch = ""
+        """Which PV sends other arrays than there are slots for; empty when all fit, or when there are no slots."""
+        self._planned: Sequence[Description] = ()
         self._names, self._known, self._timeout_s = names, known, connect_timeout_s
         self._states = [PvState()] * len(names)
 
@@ -47,6 +48,19 @@ class Pvs:
         self._states[changed.pv] = changed.state
         if changed.waits:
             self.waiting.add(changed.pv)
+        self.plan_for(self._planned)
+
+    def plan_for(self, planned: Sequence[Description]) -> None:
+        """Take note of what there are slots for; nothing when there are none."""
+        self._planned = planned
+        self.mismatch = next(
+            (
+                state.message or f"{name}: the payload changed; Configure again, or restore it"
+                for name, state, array in zip(self._names, self._states, planned, strict=False)
+                if not state.fits(array)
+            ),
+            "",
+        )
 
     def seen(self) -> list[Description | None]:
         """Return what each sends; None for one that is not connected or cannot be used."""
@@ -82,11 +96,3 @@ class Pvs:
     def layout(self, arrays: Sequence[Description]) -> DatagramLayout:
         """Return how the arrays lie in an event."""
         return DatagramLayout.of(list(zip(self._names, arrays, strict=True)))
-
-    @property
-    def mismatch(self) -> str:
-        """Which PV sends other arrays than there are slots for; empty when all fit, or when there are no slots."""
-        for name, state, planned in zip(self._names, self._states, self.planned or (), strict=False):
-            if not state.fits(planned):
-                return state.message or f"{name}: the payload changed; Configure again, or restore it"
-        return ""

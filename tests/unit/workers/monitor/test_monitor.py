@@ -587,6 +587,18 @@ def test_a_run_that_is_led_down_when_the_payload_changes_makes_no_buffers(rig: C
     assert r.ask("Configure", "BeginRun", "Enable").payload_bytes == 4
 
 
+def test_an_image_held_back_from_before_the_run_is_not_its_first(rig: Callable[..., MonitorRig]) -> None:
+    r = rig('when_full = "hold"', state=RunState.UNCONFIGURED)
+    r.source.connect()
+    assert r.source.sink is not None
+    assert r.source.sink.slot(64) is None  # held back: asked again for the same image
+    r.ask("Configure", "BeginRun", "Enable")
+    assert r.source.send(1)
+    assert r.source.send(2)
+    status = r.step()
+    assert (status.updates.discarded_disabled, status.updates.match, status.pulse_id) == (1, 1, 2)
+
+
 # --- several PVs
 
 
