@@ -18,7 +18,7 @@ from detectors.frame import FrameHead
 from detectors.image_head import ImageHead
 from detectors.outputs.outputs import worker_name
 from detectors.runtime import Runtime
-from detectors.sources.module_stream import LocalModules, Subscriptions
+from detectors.sources.module_stream import LocalModule, Modules, Subscriptions
 from detectors.wire.array10 import ImageHeader, decode_image
 from detectors.wire.module_message import parse_module_message
 from detectors.workers.gather import Gatherer
@@ -94,8 +94,8 @@ class LiveFrames(Live[tuple[FrameHead, np.ndarray]]):
         if module not in sources:
             raise ConfigError(f"module: found {module!r}, expected one of {', '.join(sources)}")
         runtime, worker = Runtime(config.detector.prefix), worker_name(sources[module])
-        self._modules = LocalModules([runtime.notify(worker)], [runtime.shm(worker)], None)
-        self._module = self._modules.local[0]
+        self._module = LocalModule(runtime.shm(worker), None)
+        self._modules = Modules([runtime.notify(worker)], [self._module])
         self._out = out
         self._pulses: deque[int] = deque()
 

@@ -1,11 +1,10 @@
-"""The modules' latest frames, on this host or on another.
+"""The modules' latest frames, on this host or on another, and the ZMQ sockets that announce or bring them.
 
-Local: each module's pebble is mapped read-only, and 8-byte notifications name its pulses. Remote: the modules' two-part
-streams fill pebbles of our own. After that both look alike: ``poll`` gives the pulses that came, ``readers`` their frames.
+Local: each module's pebble is mapped read-only, and 8-byte notifications name the pulses in it. Remote: the modules' two-part
+streams fill pebbles of our own.
 """
 
 import struct
-from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,10 +20,10 @@ from detectors.pools.pebble_reader import PebbleReader
 from detectors.wire.module_message import parse_module_message
 
 NOTIFICATION: Final = struct.Struct("<Q")
-"""What a worker publishes of every frame: its pulse_id."""
+"""A worker's notification of a frame: its pulse_id."""
 
 _BATCH: Final = 32
-"""Most messages of a module taken at a time: consumers that come or go are noticed in between."""
+"""Most messages of a module taken at a time: consumers that connect or disconnect are noticed in between."""
 
 _NOTIFICATIONS_HWM: Final = 10_000
 """Notifications that may wait: 10 s at 1 kHz, 80 kB. The frames themselves are overwritten, and counted, long before."""
@@ -36,7 +35,7 @@ _HEARTBEAT_MS: Final = 1000
 
 
 class Subscriptions:
-    """One socket an address (a module), so that it is known whose a message is. Raises HostError for a bad address."""
+    """One socket for each address (each module), to know which one sent a message. Raises HostError for a bad address."""
 
     def __init__(self, addresses: Sequence[str], high_water_mark: int, kind: int = zmq.SUB) -> None:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -54,20 +53,17 @@ class Subscriptions:
             try:
                 socket.connect(address)
             except zmq.ZMQError as error:
-                self._context.destroy(linger=0)
+                self.close()
                 raise HostError(
                     f"{address}: cannot subscribe there: {error.strerror}; give tcp://host:port or ipc://path"
                 ) from None
             self._poller.register(socket, zmq.POLLIN)
             self._module_of[socket] = module
+        self.descriptors = [socket.FD for socket in self._module_of]
+        """ZMQ's own descriptors: edge-triggered, so every message must be read before they are waited for."""
 
-    @property
-    def descriptors(self) -> list[int]:
-        """ZMQ's own descriptors: edge-triggered, so all that is there must be read before they are waited for."""
-        return [socket.FD for socket in self._module_of]
-
-    def receive(self, timeout_s: float) -> Iterator[tuple[int, list[zmq.Frame]]]:
-        """Yield (module, message) of what has come, waiting up to ``timeout_s`` for the first.
+    def receive(self, timeout_s: float) -> Iterator[tuple[int, list[memoryview]]]:
+        """Yield (module, message) of what has arrived, waiting up to ``timeout_s`` for the first.
 
         One message of each module in turn, so that none seems ahead of the others, and at most _BATCH of each.
         """
@@ -75,15 +71,13 @@ class Subscriptions:
         for _ in range(_BATCH):
             for module, socket in tuple(ready):
                 try:
-                    yield module, socket.recv_multipart(zmq.DONTWAIT, copy=False)
+                    yield module, [part.buffer for part in socket.recv_multipart(zmq.DONTWAIT, copy=False)]
                 except zmq.Again:
                     ready.remove((module, socket))
 
     def receive_one(self, timeout_s: float) -> list[memoryview] | None:
-        """Return one message, whoever sent it, waiting up to ``timeout_s``; None when there is none."""
-        for socket, _ in self._poller.poll(int(timeout_s * 1000)):
-            return [part.buffer for part in socket.recv_multipart(copy=False)]
-        return None
+        """Return one message of any sender, waiting up to ``timeout_s``; None when there is none."""
+        return next((message for _, message in self.receive(timeout_s)), None)
 
     def close(self) -> None:
         """Close the sockets. Idempotent."""
@@ -103,6 +97,12 @@ class LocalModule:
         self.problem = ""
         """Why the pebble cannot be read; empty when it can."""
 
+    def put(self, parts: Sequence[memoryview]) -> int:
+        """Return the pulse_id in a notification. Raises WireError when the message is not one."""
+        if len(parts) != 1 or parts[0].nbytes != NOTIFICATION.size:
+            raise WireError(f"notification: found {len(parts)} parts, expected one of {NOTIFICATION.size} bytes")
+        return NOTIFICATION.unpack(parts[0])[0]
+
     def read(self, pulse_id: int, out: np.ndarray | None) -> FrameHead | None:
         """Copy the pixels of a pulse; None when they are not there (any more), or not of the expected size."""
         reader = self._attached()
@@ -111,7 +111,7 @@ class LocalModule:
         return reader.read(pulse_id, out)
 
     def info(self) -> dict[str, Any] | None:
-        """Return what the owner says of the frames; None when there is no pebble."""
+        """Return the owner's description of the frames (``dtype``, ``shape``); None when there is no pebble."""
         reader = self._attached()
         return reader.info if reader else None
 
@@ -122,7 +122,7 @@ class LocalModule:
         self._reader = None
 
     def _attached(self) -> PebbleReader | None:
-        # A killed owner's pebble stays mapped with its old frames: they must not be taken for those of its successor.
+        # A killed owner's pebble stays mapped with its old frames: they are not those of its successor.
         if self._reader and not self._reader.replaced():
             return self._reader
         self.close()
@@ -144,15 +144,18 @@ class LocalModule:
 
 
 class RemoteModule:
-    """One remote module's frames, kept in a pebble of our own: the newest stay until their slots are needed."""
+    """One remote module's frames, in a pebble of our own: the newest stay until their slots are needed.
 
-    def __init__(self, shape: RecordShape, *, count: int, slot_bytes: int, pulse_id_step: int, expected: int) -> None:
+    Every frame has ``shape`` and ``expected`` packets. Raises HostError when there is too little memory.
+    """
+
+    def __init__(self, shape: RecordShape, count: int, slot_bytes: int, pulse_id_step: int, expected: int) -> None:
         self._pebble = Pebble(None, shape, count=count, slot_bytes=slot_bytes, pulse_id_step=pulse_id_step)
         self.problem = ""
         self._expected = expected
         self._frames: OrderedDict[int, PebbleLease] = OrderedDict()  # by slot, oldest first
 
-    def put(self, parts: Sequence[bytes | memoryview]) -> int:
+    def put(self, parts: Sequence[memoryview]) -> int:
         """Take in the message of one frame, and return its pulse_id. Raises WireError, PoolExhaustedError."""
         head, pixels = parse_module_message(parts, self._pebble.shape.data_bytes, self._expected)
         slot = self._pebble.layout.slot_of(head.pulse_id)
@@ -181,106 +184,40 @@ class RemoteModule:
         self._pebble.close()
 
 
-class Modules(ABC):
-    """All modules of a detector: ``readers`` are one for each, in the order of the image. For one thread.
+class Modules(Subscriptions):
+    """All modules of a detector: what comes from each address goes to the reader of the same index. For one thread.
 
-    Raises HostError when an address cannot be used.
+    Raises HostError when an address cannot be used; the readers are closed then.
     """
 
     def __init__(
-        self, readers: Sequence[LocalModule | RemoteModule], addresses: Sequence[str], high_water_mark: int
+        self,
+        addresses: Sequence[str],
+        readers: Sequence[LocalModule | RemoteModule],
+        high_water_mark: int = _NOTIFICATIONS_HWM,
     ) -> None:
-        self.readers = tuple(readers)
+        self.readers = readers
+        """One per module, in the order of the image."""
         self.malformed = 0
-        """Messages that were no notification or no frame."""
+        """Messages that were not a notification or a frame."""
         self.exhausted = 0
-        """Frames that found no slot."""
-        try:
-            self._subscriptions = Subscriptions(addresses, high_water_mark)
-        except HostError:
-            self._close_readers()
-            raise
-
-    @property
-    def descriptors(self) -> list[int]:
-        """Descriptors that become readable when something comes after a ``poll`` that returned nothing."""
-        return self._subscriptions.descriptors
+        """Frames for which there was no slot."""
+        super().__init__(addresses, high_water_mark)
 
     def poll(self, timeout_s: float = 0.0) -> list[tuple[int, int]]:
-        """Return (module, pulse_id) of what has come, waiting up to ``timeout_s`` for the first."""
+        """Return (module, pulse_id) of the frames that have arrived, waiting up to ``timeout_s`` for the first."""
         found: list[tuple[int, int]] = []
-        for module, parts in self._subscriptions.receive(timeout_s):
+        for module, parts in self.receive(timeout_s):
             try:
-                found.append((module, self._take(module, [part.buffer for part in parts])))
+                found.append((module, self.readers[module].put(parts)))
             except WireError:
                 self.malformed += 1
             except PoolExhaustedError:
                 self.exhausted += 1
         return found
 
-    @abstractmethod
-    def info(self) -> dict[str, Any] | None:
-        """Return what is known of the frames (``dtype``, ``shape``); None while nothing is."""
-
-    @abstractmethod
-    def _take(self, module: int, parts: Sequence[memoryview]) -> int:
-        """Return the pulse_id of a message. Raises WireError, PoolExhaustedError."""
-
     def close(self) -> None:
-        """Free all sockets and memory. Idempotent."""
-        self._subscriptions.close()
-        self._close_readers()
-
-    def _close_readers(self) -> None:
+        """Close all sockets and free the memory. Idempotent."""
+        super().close()
         for reader in self.readers:
             reader.close()
-
-
-class LocalModules(Modules):
-    """The modules on this host: ``notify`` are their notification addresses, ``segments`` their pebbles."""
-
-    def __init__(self, notify: Sequence[str], segments: Sequence[Path], data_bytes: int | None) -> None:
-        self.local = [LocalModule(segment, data_bytes) for segment in segments]
-        super().__init__(self.local, notify, _NOTIFICATIONS_HWM)
-
-    def info(self) -> dict[str, Any] | None:
-        """Return what the first module's pebble says of its frames; None when there is none."""
-        return self.local[0].info()
-
-    def _take(self, module: int, parts: Sequence[memoryview]) -> int:  # noqa: ARG002
-        if len(parts) != 1 or len(parts[0]) != NOTIFICATION.size:
-            raise WireError(f"notification: found {len(parts)} parts, expected 1 of {NOTIFICATION.size} bytes")
-        return NOTIFICATION.unpack(parts[0])[0]
-
-
-class RemoteModules(Modules):
-    """The modules' streams at ``addresses``; every frame has ``shape`` and ``expected`` packets, ``info`` says of what.
-
-    Raises HostError when an address cannot be used or there is too little memory.
-    """
-
-    def __init__(
-        self,
-        addresses: Sequence[str],
-        shape: RecordShape,
-        *,
-        count: int,
-        slot_bytes: int,
-        pulse_id_step: int,
-        expected: int,
-        high_water_mark: int,
-        info: dict[str, Any],
-    ) -> None:
-        self._info = info
-        self._remote = [
-            RemoteModule(shape, count=count, slot_bytes=slot_bytes, pulse_id_step=pulse_id_step, expected=expected)
-            for _ in addresses
-        ]
-        super().__init__(self._remote, addresses, high_water_mark)
-
-    def info(self) -> dict[str, Any]:
-        """Return what the configuration says of the frames."""
-        return self._info
-
-    def _take(self, module: int, parts: Sequence[memoryview]) -> int:
-        return self._remote[module].put(parts)

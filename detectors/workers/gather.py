@@ -15,7 +15,7 @@ from detectors.frame import RecordShape
 from detectors.outputs.outputs import worker_name
 from detectors.pools.sizing import plan_buffers
 from detectors.runtime import Runtime
-from detectors.sources.module_stream import LocalModules, Modules, RemoteModules
+from detectors.sources.module_stream import LocalModule, Modules, RemoteModule
 from detectors.stats import ImageStats, SyncStats
 from detectors.wire.array10 import ImageHeader
 from detectors.workers.runtime import IDLE_S
@@ -174,22 +174,19 @@ class Gatherer:
         config, first = self._config, self.sources[0]
         if not self._rules.remote:
             workers = [worker_name(source) for source in self.sources]
-            return LocalModules(
-                [self._runtime.notify(w) for w in workers],
-                [self._runtime.shm(w) for w in workers],
-                # A camera may come back with other frames; the modules of a detector may not.
-                self.layout.data_bytes if self.layout and isinstance(first, UdpSection) else None,
+            # A camera may come back with other frames; the modules of a detector may not.
+            data_bytes = self.layout.data_bytes if self.layout and isinstance(first, UdpSection) else None
+            return Modules(
+                [self._runtime.notify(worker) for worker in workers],
+                [LocalModule(self._runtime.shm(worker), data_bytes) for worker in workers],
             )
         assert self.layout
-        return RemoteModules(
+        shape, step = RecordShape(self.layout.data_bytes), config.detector.pulse_id_step
+        expected = first.geometry.packets_per_frame if isinstance(first, UdpSection) else 1
+        return Modules(
             self._rules.remote,
-            RecordShape(self.layout.data_bytes),
-            count=self._plan.count,
-            slot_bytes=self._plan.size_bytes,
-            pulse_id_step=config.detector.pulse_id_step,
-            expected=first.geometry.packets_per_frame if isinstance(first, UdpSection) else 1,
-            high_water_mark=config.zmq.high_water_mark,
-            info={"dtype": self.layout.dtype, "shape": self.layout.shape},
+            [RemoteModule(shape, self._plan.count, self._plan.size_bytes, step, expected) for _ in self.sources],
+            config.zmq.high_water_mark,
         )
 
     def _use(self, layout: FrameLayout) -> None:
@@ -199,10 +196,11 @@ class Gatherer:
 
     def _follow_layout(self) -> None:
         """Take over the frames of a camera that came back with another shape or type: its pebble tells."""
-        if isinstance(self.sources[0], UdpSection) or self._rules.remote:
-            return
         assert self._modules
-        info = self._modules.info()
+        module = self._modules.readers[0]
+        if isinstance(self.sources[0], UdpSection) or not isinstance(module, LocalModule):
+            return
+        info = module.info()
         if info and "dtype" in info and "shape" in info:
             layout = FrameLayout(tuple(info["shape"]), info["dtype"])
             if layout != self.layout or self.assembler is None:

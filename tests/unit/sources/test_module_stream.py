@@ -12,7 +12,7 @@ from detectors.errors import HostError
 from detectors.frame import MODULE_FRAME, FrameHead, RecordShape
 from detectors.pools.pebble import Pebble
 from detectors.pools.segment import least_slot_bytes
-from detectors.sources.module_stream import NOTIFICATION, LocalModule, LocalModules, RemoteModules
+from detectors.sources.module_stream import NOTIFICATION, LocalModule, Modules, RemoteModule
 
 PIXELS = 64
 SHAPE = RecordShape(PIXELS)
@@ -66,9 +66,7 @@ def heard(socket: zmq.Socket[bytes]) -> None:
     assert socket.recv() == b"\1"
 
 
-def poll(
-    stream: LocalModules | RemoteModules, count: int, done: Callable[[], int] = lambda: 0
-) -> list[tuple[int, int]]:
+def poll(stream: Modules, count: int, done: Callable[[], int] = lambda: 0) -> list[tuple[int, int]]:
     """What comes until ``count`` pulses and messages that were ``done`` away with have come."""
     found: list[tuple[int, int]] = []
     deadline = time.monotonic() + 5
@@ -83,17 +81,13 @@ def message(pulse_id: int) -> list[bytes]:
     return [head.tobytes(), pixels(pulse_id).tobytes()]
 
 
-def remote(*addresses: str) -> RemoteModules:
-    return RemoteModules(
-        addresses,
-        SHAPE,
-        count=COUNT,
-        slot_bytes=least_slot_bytes(SHAPE),
-        pulse_id_step=1,
-        expected=2,
-        high_water_mark=100,
-        info={"dtype": "uint8", "shape": (PIXELS,)},
-    )
+def local(segment: Path, *addresses: str) -> Modules:
+    return Modules(addresses, [LocalModule(segment, PIXELS) for _ in addresses])
+
+
+def remote(*addresses: str) -> Modules:
+    readers = [RemoteModule(SHAPE, COUNT, least_slot_bytes(SHAPE), 1, 2) for _ in addresses]
+    return Modules(addresses, readers, 100)
 
 
 def test_a_module_is_attached_when_it_comes_and_read(segment: Path) -> None:
@@ -147,7 +141,7 @@ def test_frames_of_another_size_are_named_as_the_problem(segment: Path) -> None:
 
 def test_notifications_tell_whose_pulse_came(publisher, segment: Path) -> None:
     (first, a), (second, b) = publisher(), publisher()
-    with closing(LocalModules([a, b], [segment, segment], PIXELS)) as stream:
+    with closing(local(segment, a, b)) as stream:
         for socket in (first, second):
             heard(socket)
         for pulse_id in (5, 6):
@@ -158,13 +152,14 @@ def test_notifications_tell_whose_pulse_came(publisher, segment: Path) -> None:
         found = poll(stream, 5, lambda: stream.malformed)
         assert sorted(found) == [(0, 5), (0, 6), (1, 2**64 - 1)]
         assert stream.malformed == 2
-        assert stream.info() is None
+        assert isinstance(stream.readers[0], LocalModule)
+        assert stream.readers[0].info() is None
         assert stream.poll(0) == []
 
 
 def test_one_that_has_much_to_tell_is_heard_in_turn_with_the_others(publisher, segment: Path) -> None:
     (first, a), (second, b) = publisher(), publisher()
-    with closing(LocalModules([a, b], [segment, segment], PIXELS)) as stream:
+    with closing(local(segment, a, b)) as stream:
         for socket in (first, second):
             heard(socket)
         for pulse_id in range(100):
@@ -191,7 +186,6 @@ def test_remote_frames_are_kept_until_their_slot_is_needed(publisher) -> None:
         assert (copy.frame_index, copy.n_recv_packets, copy.expected_packets) == (11, 2, 2)
         np.testing.assert_array_equal(out, pixels(6))
         assert module.read(5, None) is not None
-        assert stream.info() == {"dtype": "uint8", "shape": (PIXELS,)}
         assert (stream.malformed, stream.exhausted) == (0, 0)
 
 
