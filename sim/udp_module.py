@@ -104,7 +104,7 @@ class UdpModuleSender:
         packets = geometry.packets_per_frame
         self.report = SendReport(module_id, packets)
         self._layout = HEADERS[geometry.header]
-        self._headers = np.zeros(packets, self._layout.dtype)
+        self._headers = np.zeros(packets, self._layout)
         self._headers["packetnum"] = np.arange(packets)
         self._headers["moduleID"] = module_id
         self._headers["debug"] = daq_rec

@@ -54,7 +54,7 @@ class MainStream:
         self._fates = fates
         self._notes = notes
         self._pulses = PulseTracker(
-            rules.pulse_id_step, rules.max_pulse_jump, is_float=HEADERS[geometry.header].pulse_is_float
+            rules.pulse_id_step, rules.max_pulse_jump, is_float=HEADERS[geometry.header]["bunchid"].kind == "f"
         )
         self._steady = rules.pulse_id_step <= rules.max_pulse_jump
         """Whether the expected pulse_id is never taken for a jump."""

@@ -23,7 +23,7 @@ class PacketSorter:
 
     def __init__(self, geometry: ModuleGeometry, module_id: int, fates: Fates, notes: Notes, batch: int) -> None:
         self._packets = geometry.packets_per_frame
-        layout = HEADERS[geometry.header].dtype
+        layout = HEADERS[geometry.header]
         self._packet_bytes = layout.itemsize + geometry.packet_data_bytes
         self._module_id = module_id
         self._fates = fates

@@ -43,10 +43,10 @@ _KEYS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class ImageHeader:
-    """What the header says of an image: keys ``pulse_id``, ``frame`` (the frame_index), ``is_good_frame``, ``daq_rec`` ..."""
+    """The header of an image."""
 
     head: ImageHead
-    """All but ``present``, which the message does not have."""
+    """All but ``present``, which the message does not have; the key ``frame`` is its frame_index."""
     detector_name: str
     dtype: str
     """numpy name of the pixel type, little-endian: the key ``type`` of the message."""
@@ -85,7 +85,7 @@ def decode_header(text: bytes | memoryview) -> ImageHeader:
     try:
         tree: Any = json.loads(bytes(text))
     except (ValueError, RecursionError) as error:
-        raise WireError(f"array-1.0: found a header that is no JSON ({error}), expected an object") from None
+        raise WireError(f"array-1.0: found a header that is not JSON ({error}), expected an object") from None
     if not isinstance(tree, dict):
         raise WireError(f"array-1.0: found a header of type {type(tree).__name__}, expected an object")
     missing = [key for key in _KEYS if key not in tree]

@@ -4,25 +4,11 @@ Every layout names the same fields; only their places and types differ. Sources:
 ``sls_detector_header`` (version 2) and sf_daq_buffer's ``jungfrau.hpp``, which reads the bunch id as a double.
 """
 
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
 from detectors.geometry import HEADER_NAMES
-
-
-@dataclass(frozen=True, slots=True)
-class HeaderLayout:
-    """One packet header. Every layout has the fields framenum, packetnum, bunchid, timestamp, moduleID and debug."""
-
-    name: str
-    dtype: np.dtype
-
-    @property
-    def pulse_is_float(self) -> bool:
-        """Whether ``bunchid`` is a double, which can be NaN, infinite or negative."""
-        return self.dtype["bunchid"].kind == "f"
 
 
 def _sls(bunchid: str, order: str = "<") -> np.dtype:
@@ -45,13 +31,7 @@ def _sls(bunchid: str, order: str = "<") -> np.dtype:
     )
 
 
-HEADERS: Final = {
-    h.name: h
-    for h in (
-        HeaderLayout("jungfrau", _sls("f8")),
-        HeaderLayout("sls", _sls("u8")),
-        HeaderLayout("sls-big-endian", _sls("u8", ">")),
-    )
-}
-assert all(h.dtype.itemsize == 48 for h in HEADERS.values())
+HEADERS: Final = {"jungfrau": _sls("f8"), "sls": _sls("u8"), "sls-big-endian": _sls("u8", ">")}
+"""A double ``bunchid`` can be NaN, infinite or negative."""
+assert all(dtype.itemsize == 48 for dtype in HEADERS.values())
 assert tuple(HEADERS) == HEADER_NAMES

@@ -1,27 +1,25 @@
-"""A module's frame as the packets that it came in. Pure: frames in, packets out."""
+"""A module's frame as packets. Pure: frames in, packets out."""
 
 import numpy as np
 
 from detectors.geometry import ModuleGeometry
 from detectors.wire.headers import HEADERS
 
-TICK_NS = 100
+_TICK_NS = 100
 """The header's timestamp counts a 10 MHz clock. Source: slsDetectorPackage."""
-
-HEADER_VERSION = 2
 
 
 class ModulePackets:
     """The packets of one frame, whole, in memory of their own: each a row of ``packets``, uint8[count, packet_bytes]."""
 
     def __init__(self, geometry: ModuleGeometry) -> None:
-        layout = HEADERS[geometry.header].dtype
+        layout = HEADERS[geometry.header]
         count, data_bytes = geometry.packets_per_frame, geometry.packet_data_bytes
         self.packets = np.zeros((count, layout.itemsize + data_bytes), np.uint8)
         self._headers = np.ndarray((count,), layout, self.packets, 0, (self.packets.shape[1],))
         self._pixels = self.packets[:, layout.itemsize :]
         self._headers["packetnum"] = np.arange(count)
-        self._headers["headerVersion"] = HEADER_VERSION
+        self._headers["headerVersion"] = 2
 
     def fill(
         self, data: np.ndarray, *, pulse_id: int, frame_index: int, daq_rec: int, module_id: int, timestamp_ns: int = 0
@@ -31,9 +29,9 @@ class ModulePackets:
         self._headers["bunchid"] = pulse_id
         self._headers["debug"] = daq_rec & 0xFFFF_FFFF
         self._headers["moduleID"] = module_id
-        self._headers["timestamp"] = timestamp_ns // TICK_NS
+        self._headers["timestamp"] = timestamp_ns // _TICK_NS
         self._pixels[:] = data.reshape(-1).view(np.uint8).reshape(self._pixels.shape)
 
     def blank(self) -> np.ndarray:
-        """Return bool[count]: the packets that carry nothing but zeros."""
+        """Return bool[count]: the packets whose pixels are all 0."""
         return np.logical_not(self._pixels.any(axis=1))

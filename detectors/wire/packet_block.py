@@ -12,19 +12,14 @@ from detectors.wire.headers import HEADERS
 class FrameMemory(Protocol):
     """The memory of one frame's pixels."""
 
-    @property
-    def pulse_id(self) -> int:
-        """Pulse that it was claimed for."""
-        ...
+    pulse_id: int
+    """Pulse that it was claimed for."""
+    address: int
+    """Address of ``data``."""
 
     @property
     def data(self) -> np.ndarray:
         """uint8[frame_bytes], writable."""
-        ...
-
-    @property
-    def address(self) -> int:
-        """Address of ``data``."""
         ...
 
 
@@ -45,12 +40,12 @@ class Landing:
 
     @property
     def rows(self) -> np.ndarray:
-        """uint8[count, row_bytes]: seldom looked at, so made when asked for."""
+        """uint8[count, row_bytes]; seldom needed, so made on demand."""
         return self.memory.data.reshape(-1, self._row_bytes)[self._first : self._first + self.count]
 
 
 class PacketBlock:
-    """Room for ``count`` packets of one geometry, and what is known of each.
+    """Room for ``count`` packets of one geometry, and their headers.
 
     The header views (``framenum``, ``packetnum``, ``module``, ...) are strided arrays in the byte order of the wire;
     ``pulse_bits`` is the pulse_id as it lies on the wire, to be compared and not read: so that a NaN equals itself.
@@ -60,7 +55,7 @@ class PacketBlock:
     """
 
     def __init__(self, geometry: ModuleGeometry, count: int, memory: np.ndarray | None = None) -> None:
-        layout = HEADERS[geometry.header].dtype
+        layout = HEADERS[geometry.header]
         self.count = count
         self.header_bytes = layout.itemsize
         self.row_bytes = geometry.packet_data_bytes
@@ -69,8 +64,7 @@ class PacketBlock:
         self.framenum = self.headers["framenum"]
         self.packetnum = self.headers["packetnum"]
         self.pulse = self.headers["bunchid"]
-        offset = layout.fields["bunchid"][1]  # type: ignore[index]
-        self.pulse_bits = np.ndarray((count,), np.uint64, self.headers, offset, (self.header_bytes,))  # type: ignore[arg-type]
+        self.pulse_bits = self.pulse.view(np.uint64)
         self.identity = self._identity_words()
         """uint64[count, words]: those words of the headers that are the same on all packets of a frame."""
         self.identity_bytes = self.identity.shape[1] * self.identity.itemsize
@@ -98,13 +92,8 @@ class PacketBlock:
         step = words[1] - words[0]
         assert words == list(range(words[0], words[-1] + 1, step))
         assert not {fields[name][1] // 8 for name in ("packetnum", "timestamp")} & set(words)
-        return np.ndarray(
-            (self.count, len(words)),
-            np.uint64,
-            self.headers,
-            8 * words[0],
-            (self.header_bytes, 8 * step),  # type: ignore[arg-type]
-        )
+        shape, strides = (self.count, len(words)), (self.header_bytes, 8 * step)
+        return np.ndarray(shape, np.uint64, self.headers, 8 * words[0], strides)  # type: ignore[arg-type]
 
     def gather(self, n: int) -> None:
         """Copy the pixels of the first n packets that landed elsewhere into ``pixels``."""

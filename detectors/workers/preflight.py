@@ -143,7 +143,7 @@ def _interfaces(address: str) -> Iterator[tuple[str, int]]:
 def _mtu(request: Request) -> Iterator[Finding]:
     for address in sorted({m.address for m in request.modules}):
         packet = max(
-            HEADERS[m.geometry.header].dtype.itemsize + m.geometry.packet_data_bytes
+            HEADERS[m.geometry.header].itemsize + m.geometry.packet_data_bytes
             for m in request.modules
             if m.address == address
         )

@@ -119,11 +119,11 @@ class Session:
             self.feed()
 
     def add(self, frame: int, number: int, pulse: float, module: int = MODULE) -> None:
-        header = np.zeros((), self.layout.dtype)
+        header = np.zeros((), self.layout)
         frame %= 1 << 64
         header["framenum"], header["packetnum"], header["moduleID"] = frame, number % (1 << 32), module
         with np.errstate(invalid="ignore"), contextlib.suppress(OverflowError, ValueError):
-            header["bunchid"] = pulse if self.layout.pulse_is_float else int(pulse) % (1 << 64)
+            header["bunchid"] = pulse if self.layout["bunchid"].kind == "f" else int(pulse) % (1 << 64)
         self.raw(header.tobytes() + bytes([pixel(frame, number)]) * self.geometry.packet_data_bytes)
 
     def raw(self, datagram: bytes) -> None:
@@ -131,7 +131,7 @@ class Session:
             self.block.landings = self.assembler.landing() if self.land else ()
         if len(datagram) == self.block.packet_bytes:
             # Raw bytes that happen to be a packet: its pixels must be those that its header stands for.
-            header = np.frombuffer(datagram[: self.block.header_bytes], self.layout.dtype)[0]
+            header = np.frombuffer(datagram[: self.block.header_bytes], self.layout)[0]
             value = pixel(int(header["framenum"]), int(header["packetnum"]))
             datagram = datagram[: self.block.header_bytes] + bytes([value]) * self.geometry.packet_data_bytes
         put_datagram(self.block, self.n, datagram)

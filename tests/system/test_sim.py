@@ -19,7 +19,7 @@ from ioc.demo.children import Child, clean_environment, free_ports
 from sim.pattern import check_frame
 
 GEOMETRY = GEOMETRIES["jungfrau"]
-LAYOUT = HEADERS[GEOMETRY.header].dtype
+LAYOUT = HEADERS[GEOMETRY.header]
 START_S = 30
 
 

@@ -40,7 +40,7 @@ class Packet:
         return replace(self, **changes)
 
     def datagram(self, geometry: ModuleGeometry) -> bytes:
-        header = np.zeros((), HEADERS[geometry.header].dtype)
+        header = np.zeros((), HEADERS[geometry.header])
         header["framenum"], header["packetnum"], header["bunchid"] = self.frame, self.number, self.pulse
         header["moduleID"], header["debug"] = self.module, self.daq_rec
         whole = header.tobytes() + bytes([self.fill]) * geometry.packet_data_bytes

@@ -29,7 +29,7 @@ def small(header: str, dtype: str = "uint16") -> ModuleGeometry:
 
 def send(line, geometry, frames, **options):
     """Return (header, pixels) of every packet sent, and the sender's report."""
-    layout = HEADERS[geometry.header].dtype
+    layout = HEADERS[geometry.header]
     packets = []
     sender = UdpModuleSender(line.getsockname(), geometry, Schedule(EPOCH, 10_000_000, 500, 3), **options)
     for n in range(frames):
