@@ -1,7 +1,6 @@
-"""The run's state machine: which transition is legal when, and what it leads to.
+"""The run's state machine: which transition is legal in which state, and the state after it.
 
-Everything that decides on a transition lives here. Source: LCLS-II's transition services; numbers as in
-``XtcData::TransitionId``.
+Source: LCLS-II's transition services; numbers as in ``XtcData::TransitionId``.
 """
 
 from enum import IntEnum
@@ -77,19 +76,6 @@ def next_state(state: RunState, service: Service) -> RunState:
 
 def path_to(state: RunState, target: RunState) -> list[Service]:
     """Return the transitions that lead from ``state`` to ``target``, in order."""
-    up = {
-        RunState.UNCONFIGURED: Service.CONFIGURE,
-        RunState.CONFIGURED: Service.BEGIN_RUN,
-        RunState.RUNNING: Service.ENABLE,
-    }
-    down = {
-        RunState.ENABLED: Service.DISABLE,
-        RunState.RUNNING: Service.END_RUN,
-        RunState.CONFIGURED: Service.UNCONFIGURE,
-    }
-    steps: list[Service] = []
-    while state is not target:
-        service = up[state] if state < target else down[state]
-        steps.append(service)
-        state = next_state(state, service)
-    return steps
+    if state <= target:
+        return [Service.CONFIGURE, Service.BEGIN_RUN, Service.ENABLE][state:target]
+    return [Service.UNCONFIGURE, Service.END_RUN, Service.DISABLE][target:state][::-1]

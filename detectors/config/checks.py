@@ -2,46 +2,32 @@
 
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from ipaddress import IPv4Address
-from typing import TypeVar
 
 from detectors.config.sections import PvaSection, TimingSection, UdpSection
 
-P = TypeVar("P", str, int)
 
-
-def disagreements(udp: Sequence[UdpSection], pva: Sequence[PvaSection], timing: TimingSection | None) -> list[str]:
-    """Return what does not agree between the sources, and between them and the timing stream."""
-    return [*_sources(udp, pva), *_modules(udp), *_timing(udp, pva, timing)]
-
-
-def _sources(udp: Sequence[UdpSection], pva: Sequence[PvaSection]) -> Iterator[str]:
-    places = [*((f"udp[{i}]", s) for i, s in enumerate(udp)), *((f"pva[{i}]", s) for i, s in enumerate(pva))]
-    if not places:
+def disagreements(udp: Sequence[UdpSection], pva: Sequence[PvaSection], timing: TimingSection | None) -> Iterator[str]:
+    """Yield what does not agree between the sources, and between them and the timing stream."""
+    names = [source.name for source in (*udp, *pva)]
+    places = [*(f"udp[{i}]" for i in range(len(udp))), *(f"pva[{i}]" for i in range(len(pva)))]
+    if not names:
         yield "udp, pva: found no source, expected at least one [[udp]] or [[pva]] table"
-    names = {place: source.name for place, source in places}
     # Whatever their case: names that differ in nothing else are too easily confused.
-    for place, first in _repeated((place, name.upper()) for place, name in names.items()):
-        yield f"{place}.name: {names[place]!r} is also the name of {first}; give each source its own"
-
-
-def _modules(udp: Sequence[UdpSection]) -> Iterator[str]:
-    for i, first in _repeated((i, module.port) for i, module in enumerate(udp)):
+    for i, first in _repeated(name.upper() for name in names):
+        yield f"{places[i]}.name: {names[i]!r} is also the name of {places[first]}; give each source its own"
+    for i, first in _repeated(module.port for module in udp):
         yield f"udp[{i}].port: {udp[i].port} is also the port of udp[{first}]; give each its own"
-    for i, first in _repeated((i, module.module_id) for i, module in enumerate(udp)):
+    for i, first in _repeated(module.module_id for module in udp):
         yield f"udp[{i}].module_id: {udp[i].module_id} is also that of udp[{first}]; give each its own"
     for i, module in enumerate(udp):
         one, other = module.geometry, udp[0].geometry
         if (one.frame_bytes, one.dtype) != (other.frame_bytes, other.dtype):
             yield f"udp[{i}].geometry: differs from udp[0].geometry, but the modules of one detector are alike"
-
-
-def _timing(udp: Sequence[UdpSection], pva: Sequence[PvaSection], timing: TimingSection | None) -> Iterator[str]:
     if timing is None:
         return
-    for i, module in enumerate(udp):
-        if module.port == timing.port:
-            yield f"timing.port: {timing.port} is also the port of udp[{i}]; give each its own"
-            break
+    ports = [module.port for module in udp]
+    if timing.port in ports:
+        yield f"timing.port: {timing.port} is also the port of udp[{ports.index(timing.port)}]; give each its own"
     if len(pva) > 1 and not _is_multicast(timing.address):
         yield (
             f"timing.address: found {timing.address}, expected a multicast group: each datagram to a plain address "
@@ -49,13 +35,13 @@ def _timing(udp: Sequence[UdpSection], pva: Sequence[PvaSection], timing: Timing
         )
 
 
-def _repeated(entries: Iterable[tuple[P, Hashable]]) -> Iterator[tuple[P, P]]:
-    """Yield the place of each value that came before, and the place where it came first."""
-    seen: dict[Hashable, P] = {}
-    for place, value in entries:
-        first = seen.setdefault(value, place)
-        if first != place:
-            yield place, first
+def _repeated(values: Iterable[Hashable]) -> Iterator[tuple[int, int]]:
+    """Yield the index of each value that came before, and the index where it came first."""
+    seen: dict[Hashable, int] = {}
+    for i, value in enumerate(values):
+        first = seen.setdefault(value, i)
+        if first != i:
+            yield i, first
 
 
 def _is_multicast(address: str) -> bool:

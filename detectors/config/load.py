@@ -42,7 +42,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
-        if found := disagreements(self.udp, self.pva, self.timing):
+        if found := list(disagreements(self.udp, self.pva, self.timing)):
             raise ValueError("\n".join(found))
         return self
 
@@ -68,12 +68,10 @@ class Config(Section):
         Raises ConfigError when there is none of that name, or several and no name.
         """
         table = self.udp if kind == "udp" else self.pva
+        found = [entry for entry in table if name in {None, entry.name}]
+        if len(found) == 1:
+            return found[0]
         names = ", ".join(s.name for s in table) or "none"
-        if name is None and len(table) == 1:
-            return table[0]
-        for entry in table:
-            if entry.name == name:
-                return entry
         raise ConfigError(f"[[{kind}]]: found {'no name' if name is None else repr(name)}, expected one of: {names}")
 
 

@@ -5,15 +5,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ByteSize,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-)
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, PlainSerializer
 
 from detectors.errors import ConfigError
 from detectors.geometry import GEOMETRIES, PIXEL_TYPES, ModuleGeometry
@@ -80,11 +72,7 @@ class Section(BaseModel):
     """Base of all sections: unknown keys are mistakes, values do not change."""
 
     model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        use_attribute_docstrings=True,
-        populate_by_name=True,
-        arbitrary_types_allowed=True,
+        extra="forbid", frozen=True, use_attribute_docstrings=True, populate_by_name=True, arbitrary_types_allowed=True
     )
 
 

@@ -11,8 +11,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-_SECTION = re.compile(r"^\s*-+\s*(?P<title>[^-\n].*?)\s*-+\s*$")
-_LINE = re.compile(r"^\s*(?P<name>Buffer (?:Count|Size))\s*:\s*(?P<value>\d+)\s*$")
+_HEADING = re.compile(r"^[ \t]*-+[ \t]*([^-\n].*?)[ \t]*-+[ \t]*$", re.MULTILINE)
+_NUMBER = re.compile(r"^\s*(Buffer Count|Buffer Size)\s*:\s*(\d+)\s*$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +26,12 @@ class DriverRing:
 
 def parse_datadev(text: str, path: str) -> DriverRing | None:
     """Return the receive ring in the driver's text; None when it is missing there, or empty."""
-    section = ""
-    found: dict[str, int] = {}
-    for line in text.splitlines():
-        if heading := _SECTION.match(line):
-            section = heading["title"]
-        elif section.startswith("Read Buffers") and (match := _LINE.match(line)):
-            found[match["name"]] = int(match["value"])
-    count, size = found.get("Buffer Count", 0), found.get("Buffer Size", 0)
+    _, *parts = _HEADING.split(text)
+    body = "".join(
+        body for title, body in zip(parts[::2], parts[1::2], strict=True) if title.startswith("Read Buffers")
+    )
+    found = dict(_NUMBER.findall(body))
+    count, size = int(found.get("Buffer Count", 0)), int(found.get("Buffer Size", 0))
     return DriverRing(path, count, size) if count and size else None
 
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,8 +10,6 @@ from detectors.errors import HostError
 from detectors.pools.available import mem_available
 from detectors.pools.sizing import BufferPlan, size_text
 from detectors.runtime import SHM_FOLDER
-
-__all__ = ["Machine", "check_memory", "mem_available"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +25,8 @@ class Machine:
         shm = os.statvfs(SHM_FOLDER)
         freed = 0
         for path in stale:
-            try:
+            with suppress(OSError):
                 freed += path.stat().st_blocks * 512
-            except OSError:
-                continue
         return cls(mem_available() + freed, shm.f_bavail * shm.f_frsize + freed)
 
     def room_for(self, plans: Sequence[BufferPlan], count: int | None = None) -> str:
@@ -51,11 +48,9 @@ class Machine:
     def largest_count(self, plans: Sequence[BufferPlan]) -> int | None:
         """Return the largest pebbleBufCount with which the plans would fit; None when not even 2 would."""
         count = max(plan.pebble.count for plan in plans)
-        while count >= 2:
-            if not self.room_for(plans, count):
-                return count
+        while count >= 2 and self.room_for(plans, count):
             count //= 2
-        return None
+        return count if count >= 2 else None
 
     def verdict(self, plans: Sequence[BufferPlan]) -> str:
         """Return one line on what is too little and what to do about it; empty when the plans fit."""
@@ -72,6 +67,5 @@ class Machine:
 
 def check_memory(plans: Sequence[BufferPlan], machine: Machine) -> None:
     """Raise HostError, naming the largest count that would fit, when the plans ask for more than the machine has."""
-    verdict = machine.verdict(plans)
-    if verdict:
+    if verdict := machine.verdict(plans):
         raise HostError(verdict)

@@ -1,4 +1,4 @@
-"""A region of memory: page-aligned, and in memory as a whole before the first frame comes.
+"""A region of memory: page-aligned, and resident as a whole before the first frame arrives.
 
 A page fault in the data path costs more than the copy that causes it, so every page is faulted when the region is made.
 """
@@ -35,28 +35,27 @@ class Region:
     ``close`` unmaps it; while views of it are still in use, the memory stays until the last of them is gone.
     """
 
-    def __init__(self, memory: mmap.mmap, path: Path | None = None) -> None:
+    def __init__(self, memory: mmap.mmap, path: Path | None = None, file: os.stat_result | None = None) -> None:
         self._map: mmap.mmap | None = memory
         self._array = np.frombuffer(memory, np.uint8)
         self._view = memoryview(memory)
-        self._file: tuple[int, int] | None = None
+        self._file = file
         self.path = path
         self.nbytes = len(memory)
         self.address = int(self._array.ctypes.data)
 
     @classmethod
-    def anonymous(cls, nbytes: int, *, hugepages: bool = True) -> Self:
+    def anonymous(cls, nbytes: int) -> Self:
         """Return memory of this process alone. Raises HostError when the host has too little."""
         _check_room("memory", nbytes, mem_available())
         try:
             memory = mmap.mmap(-1, round_to_page(max(nbytes, 1)), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        except (OSError, OverflowError) as error:
-            raise HostError(_too_little("memory", nbytes, error)) from None
-        if hugepages:
-            # Before the first touch, or it comes too late; a kernel without huge pages says EINVAL.
+            # Before the first touch, or it has no effect; a kernel without huge pages says EINVAL.
             with contextlib.suppress(OSError):
                 memory.madvise(mmap.MADV_HUGEPAGE)
-        _populate(memory, "memory")
+            _populate(memory)
+        except (OSError, OverflowError) as error:
+            raise _too_little("memory", nbytes, error) from None
         return cls(memory)
 
     @classmethod
@@ -75,35 +74,28 @@ class Region:
             room = os.fstatvfs(fd)
             _check_room(str(path.parent), size, room.f_bavail * room.f_frsize)
             _check_room("memory", size, mem_available())
-            _allocate(fd, size)
+            for offset in range(0, size, _CHUNK):  # ENOSPC shows here, not as SIGBUS later
+                os.posix_fallocate(fd, offset, min(_CHUNK, size - offset))
             memory = mmap.mmap(fd, size, flags=mmap.MAP_SHARED, prot=mmap.PROT_READ | mmap.PROT_WRITE)
-            _populate(memory, str(path.parent))
-            region = cls(memory, path)
-            status = os.fstat(fd)
-            region._file = status.st_dev, status.st_ino
-        except (OSError, OverflowError) as error:
+            _populate(memory)
+            return cls(memory, path, os.fstat(fd))
+        except BaseException as error:
             path.unlink(missing_ok=True)
-            raise HostError(_too_little(str(path.parent), size, error)) from None
-        except BaseException:
-            path.unlink(missing_ok=True)
+            if isinstance(error, OSError | OverflowError):
+                raise _too_little(str(path.parent), size, error) from None
             raise
         finally:
             os.close(fd)
-        return region
 
     @classmethod
     def attach(cls, path: Path) -> Self:
         """Return a read-only map of another process's shared memory. Raises HostError when there is none yet."""
         try:
             with path.open("rb") as file:
-                memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-                status = os.fstat(file.fileno())
+                return cls(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), path, os.fstat(file.fileno()))
         except (OSError, ValueError) as error:  # ValueError: the file is still empty
             reason = error.strerror if isinstance(error, OSError) else "it is still being made"
             raise HostError(f"{path}: no shared memory to map: {reason}; is its worker running?") from None
-        region = cls(memory, path)
-        region._file = status.st_dev, status.st_ino
-        return region
 
     @property
     def array(self) -> np.ndarray:
@@ -124,11 +116,12 @@ class Region:
 
     def replaced(self) -> bool:
         """Whether the path no longer leads to this memory: its owner has ended, or has made another."""
+        if self.path is None or self._file is None:
+            return False
         try:
-            status = self.path.stat() if self.path else None
+            return not os.path.samestat(self.path.stat(), self._file)
         except OSError:
             return True
-        return status is not None and (status.st_dev, status.st_ino) != self._file
 
     def unlink(self) -> None:
         """Remove the name of shared memory, unless another process has meanwhile taken it over."""
@@ -136,7 +129,7 @@ class Region:
             self.path.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Let go of the memory; it is unmapped at once, or with the last view of it. Idempotent."""
+        """Unmap the memory, at once or with the last view of it. Idempotent."""
         if self._map is None:
             return
         memory, self._map = self._map, None
@@ -151,31 +144,24 @@ class Region:
 
 
 def _check_room(what: str, nbytes: int, room: int) -> None:
-    """Raise HostError before pages are taken: past this point the kernel ends processes instead of saying no."""
+    """Raise HostError before pages are taken: past this point the kernel kills processes instead of refusing."""
     if nbytes > room:
-        raise HostError(
-            f"{what}: cannot allocate {nbytes:,} bytes: {room:,} are free; lower the buffer counts or free some memory"
-        )
+        raise _too_little(what, nbytes, f"{room:,} are free")
 
 
-def _allocate(fd: int, size: int) -> None:
-    """Reserve every page of a file in a memory file system; ENOSPC shows here, not as SIGBUS later."""
-    for offset in range(0, size, _CHUNK):
-        os.posix_fallocate(fd, offset, min(_CHUNK, size - offset))
-
-
-def _populate(memory: mmap.mmap, what: str) -> None:
-    """Fault every page of a writable map."""
+def _populate(memory: mmap.mmap) -> None:
+    """Fault every page of a writable map. Raises OSError."""
     size = len(memory)
     try:
         for offset in range(0, size, _CHUNK):
             memory.madvise(_MADV_POPULATE_WRITE, offset, min(_CHUNK, size - offset))
     except OSError as error:
         if error.errno != errno.EINVAL:
-            raise HostError(_too_little(what, size, error)) from None
+            raise
         np.frombuffer(memory, np.uint8)[::PAGE] = 0  # an older kernel: touch them
 
 
-def _too_little(what: str, nbytes: int, error: Exception) -> str:
-    reason = error.strerror if isinstance(error, OSError) else "more than this machine can address"
-    return f"{what}: cannot allocate {nbytes:,} bytes: {reason}; lower the buffer counts or free some memory"
+def _too_little(what: str, nbytes: int, reason: Exception | str) -> HostError:
+    if isinstance(reason, Exception):
+        reason = getattr(reason, "strerror", None) or "more than this machine can address"
+    return HostError(f"{what}: cannot allocate {nbytes:,} bytes: {reason}; lower the buffer counts or free some memory")

@@ -12,11 +12,8 @@ from detectors.stats import DmaStats
 SO_RCVBUFFORCE: Final = 33
 SO_MEMINFO: Final = 55
 
-_MEMINFO: Final = struct.Struct("=9I")
-"""SK_MEMINFO_*: rmem_alloc, rcvbuf, wmem_alloc, sndbuf, fwd_alloc, wmem_queued, optmem, backlog, drops."""
-
-_RMEM_ALLOC: Final = 0
-_DROPS: Final = 8
+_MEMINFO: Final = struct.Struct("=I28xI")
+"""SK_MEMINFO_*: rmem_alloc, 7 other numbers, drops."""
 
 _MOST: Final = (1 << 30) - 1
 """The kernel doubles what it is asked for in a 32-bit int."""
@@ -34,8 +31,7 @@ class SocketRing:
         if count < 1 or size < 1:
             raise SizingError(f"socket buffer: found {count} x {size} bytes, expected at least 1 x 1")
         self._sock = sock
-        self._count = count
-        self._size = size
+        self._count, self._size = count, size
         asked = min(count * size, _MOST)
         try:
             sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, asked)
@@ -75,9 +71,8 @@ class SocketRing:
         """Ask the kernel for queue length and drops (SO_MEMINFO), and return the buffers in use."""
         queued = 0
         with contextlib.suppress(OSError):  # the socket is closed, or the kernel is older than 4.12
-            words = _MEMINFO.unpack(self._sock.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, _MEMINFO.size))
-            queued = words[_RMEM_ALLOC]
-            self.note_drops(words[_DROPS])
+            queued, drops = _MEMINFO.unpack(self._sock.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, _MEMINFO.size))
+            self.note_drops(drops)
         self._in_use = min(-(-queued // (2 * self._size)), self._count)
         self._high_water = max(self._high_water, self._in_use)
         return self._in_use

@@ -18,7 +18,8 @@ from typing import Final
 
 from detectors.config import Config, SourceSection, UdpSection
 from detectors.errors import PebbleDaqError, SizingError
-from detectors.pools.host_memory import Machine, mem_available
+from detectors.pools.available import mem_available
+from detectors.pools.host_memory import Machine
 from detectors.pools.sizing import BufferPlan, plan_buffers, size_text
 from detectors.pools.socket_ring import SocketRing
 from detectors.runtime import SHM_FOLDER

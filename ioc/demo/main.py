@@ -17,7 +17,7 @@ from rich.console import Console
 from detectors.config import Config, parse_config
 from detectors.errors import HostError, PebbleDaqError
 from detectors.outputs.outputs import worker_name
-from detectors.pools.host_memory import mem_available
+from detectors.pools.available import mem_available
 from detectors.runtime import SHM_FOLDER, Runtime
 from detectors.stats import ReceiverStatus
 from detectors.workers.lock import is_running, remove_leftovers

@@ -45,7 +45,7 @@ def test_anonymous_memory_is_aligned_zero_and_resident():
 
 def test_an_older_kernel_gets_its_pages_touched(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(region_module, "_MADV_POPULATE_WRITE", 0x7FFF)  # EINVAL, as before Linux 5.14
-    region = Region.anonymous(4 << 20, hugepages=False)
+    region = Region.anonymous(4 << 20)
     assert resident_kb(region.address) >= 4 << 10
     region.close()
 
