@@ -18,7 +18,7 @@ from typing import Final
 
 import numpy as np
 
-from detectors.config import Config, DmaSection, PoolsSection, PvaSection, SourceSection, UdpSection
+from detectors.config import Config, PvaSection, SourceSection, UdpSection
 from detectors.errors import SizingError
 from detectors.frame import RECORD_HEADER, RecordShape
 from detectors.pools.buffer_pool import slot_bytes
@@ -75,11 +75,6 @@ class BufferPlan:
     """Of the payload; of 0 bytes while that is unknown."""
 
     @property
-    def shared_bytes(self) -> int:
-        """Memory taken from ``/dev/shm``."""
-        return self.pebble.memory_bytes
-
-    @property
     def memory_bytes(self) -> int:
         """Memory taken in all."""
         return self.dma.memory_bytes + self.memory_at(self.pebble.count)[0]
@@ -87,8 +82,7 @@ class BufferPlan:
     @property
     def resident_bytes(self) -> int:
         """What the worker's process holds in memory, shared memory and the process itself included."""
-        ring = self.dma.memory_bytes if self.dma.in_process else 0
-        return ring + self.memory_at(self.pebble.count)[0] + PROCESS_BYTES
+        return self.memory_bytes + PROCESS_BYTES - (0 if self.dma.in_process else self.dma.memory_bytes)
 
     def memory_at(self, count: int) -> tuple[int, int]:
         """Return the memory of pebble and transition pool, and the part in ``/dev/shm``, if there were ``count`` slots."""
@@ -126,35 +120,30 @@ def declared_payload(source: SourceSection) -> int | None:
     return None
 
 
-def plan_source(
-    source: SourceSection,
-    dma: DmaSection,
-    pools: PoolsSection,
-    payload_bytes: int | None,
-    *,
-    driver: DriverRing | None = None,
-    timing: bool = True,
+def plan_buffers(
+    config: Config, source: SourceSection, *, payload_bytes: int | None = None, driver: DriverRing | None = None
 ) -> BufferPlan:
-    """Return the buffers of a source whose frames have ``payload_bytes``.
+    """Return the buffers of one source of a configuration.
 
-    ``driver`` is the ring of a DMA card, which then stands for a PVA source's cfgRxCount and cfgSize. Without ``timing``
-    a PVA source has nothing to put into its ring, and none is made; the other numbers follow from it all the same.
-    Raises SizingError with every rule that is broken, one line each.
+    ``payload_bytes`` overrides what the configuration says. ``driver`` is the ring of a DMA card, which then replaces a
+    PVA source's cfgRxCount and cfgSize. Without [timing] a PVA source has nothing to put into its ring, and none is made;
+    the other numbers follow from it all the same. Raises SizingError with every rule that is broken, one line each.
     """
+    payload = declared_payload(source) if payload_bytes is None else payload_bytes
+    pools = config.pools_of(source)
     problems: list[str] = []
-    is_udp = isinstance(source, UdpSection)
-    ring = _dma(dma, driver=None if is_udp else driver, is_udp=is_udp, timing=timing)
-    if payload_bytes is not None and payload_bytes < 1:
-        problems.append(f"payload: found {payload_bytes} bytes, expected an image of at least 1")
-    elif payload_bytes is not None and ring.total_bytes < payload_bytes:
+    ring = _dma(config, source, driver)
+    if payload is not None and payload < 1:
+        problems.append(f"payload: found {payload} bytes, expected an image of at least 1")
+    elif payload is not None and ring.total_bytes < payload:
         problems.append(
             f"dma: {ring.count} x {size_text(ring.size_bytes)} = {size_text(ring.total_bytes)} does not hold one image of "
-            f"{payload_bytes:,} bytes: the DMA engine would overrun; raise cfgRxCount to at least "
-            f"{-(-payload_bytes // ring.size_bytes)}, or cfgSize"
+            f"{payload:,} bytes: the DMA engine would overrun; raise cfgRxCount to at least "
+            f"{-(-payload // ring.size_bytes)}, or cfgSize"
         )
     count, count_why = _pebble_count(ring.count, pools.pebble_buf_count, problems)
-    shape = RecordShape(max(payload_bytes or 0, 0))
-    slot, slot_why, slot_notes = _pebble_slot(shape, payload_bytes, pools.pebble_buf_size, problems)
+    shape = RecordShape(max(payload or 0, 0))
+    slot, slot_why, rounding = _pebble_slot(shape, payload, pools.pebble_buf_size, problems)
     if problems:
         raise SizingError(*(f"{source.name}: {problem}" for problem in problems))
     pebble = BufferSize(
@@ -163,23 +152,11 @@ def plan_source(
         memory_bytes=_pebble_memory(count, slot),
         component="Pebble, shared memory",
         set_by="pebbleBufCount and pebbleBufSize",
-        why=f"{count_why}; {slot_why}",
-        notes=f"Full datagrams: image and metadata.{slot_notes}",
+        why=f"{count_why}; {slot_why}{rounding and f', {rounding} to whole pages'}",
+        notes=f"Full datagrams: image and metadata.{rounding and f' Size {rounding}: slots begin on pages.'}",
     )
-    transition = None if is_udp else _transition(count, payload_bytes, checked=pools.checked)
-    return BufferPlan(source.name, ring, pebble, transition, payload_bytes, shape)
-
-
-def plan_buffers(
-    config: Config, source: SourceSection, *, payload_bytes: int | None = None, driver: DriverRing | None = None
-) -> BufferPlan:
-    """Return the buffers of one source of a configuration.
-
-    ``payload_bytes`` overrides what the configuration says. Raises SizingError as ``plan_source`` does.
-    """
-    payload = declared_payload(source) if payload_bytes is None else payload_bytes
-    timing = config.timing is not None
-    return plan_source(source, config.dma_of(source), config.pools_of(source), payload, driver=driver, timing=timing)
+    transition = None if isinstance(source, UdpSection) else _transition(count, payload, checked=pools.checked)
+    return BufferPlan(source.name, ring, pebble, transition, payload, shape)
 
 
 def plan_all(
@@ -192,8 +169,8 @@ def plan_all(
     plans: dict[str, BufferPlan] = {}
     problems: list[str] = []
     for source in (*config.udp, *config.pva):
+        payload = (payloads or {}).get(source.name)
         try:
-            payload = (payloads or {}).get(source.name)
             plans[source.name] = plan_buffers(config, source, payload_bytes=payload, driver=driver)
         except SizingError as error:
             problems += error.problems
@@ -202,28 +179,24 @@ def plan_all(
     return plans
 
 
-def _dma(dma: DmaSection, *, driver: DriverRing | None, is_udp: bool, timing: bool) -> BufferSize:
-    is_made = is_udp or timing
-    if driver is not None:
-        count, size = driver.count, driver.size
-        component, set_by = "PGP kernel driver", driver.path
+def _dma(config: Config, source: SourceSection, driver: DriverRing | None) -> BufferSize:
+    is_udp = isinstance(source, UdpSection)
+    notes = "Ring buffer; must hold the entire image (no overrun)."
+    if driver is not None and not is_udp:
+        count, size, component, set_by = driver.count, driver.size, "PGP kernel driver", driver.path
+        memory = count * size
         why = f"{count} and {size_text(size)}: cfgRxCount and cfgSize of the card, from {set_by}"
     else:
+        dma = config.dma_of(source)
         count, size = dma.cfg_rx_count, int(dma.cfg_size)
         component = "Socket buffer, kernel" if is_udp else "DMA ring, simulated"
         set_by = "cfgRxCount and cfgSize"
+        memory = count * (size if is_udp else slot_bytes(size, checked=False))
         why = f"{count}: cfgRxCount; {size_text(size)}: cfgSize"
-    return BufferSize(
-        count=count,
-        size_bytes=size,
-        memory_bytes=count * (size if is_udp or driver else slot_bytes(size, checked=False)) if is_made else 0,
-        component=component,
-        set_by=set_by,
-        why=why,
-        notes="Ring buffer; must hold the entire image (no overrun)."
-        + ("" if is_made else " Takes no memory: there is no timing stream."),
-        in_process=not is_udp and driver is None,
-    )
+    if not is_udp and config.timing is None:
+        memory = 0
+        notes += " Takes no memory: there is no timing stream."
+    return BufferSize(count, size, memory, component, set_by, why, notes, in_process=not is_udp and driver is None)
 
 
 def _pebble_count(rx_count: int, given: int | None, problems: list[str]) -> tuple[int, str]:
@@ -246,17 +219,16 @@ def _pebble_count(rx_count: int, given: int | None, problems: list[str]) -> tupl
 def _pebble_slot(
     shape: RecordShape, payload_bytes: int | None, given: int | None, problems: list[str]
 ) -> tuple[int, str, str]:
-    """Return the bytes of a slot, the reason, and a note."""
+    """Return the bytes of a slot, the reason, and ``rounded up from ... bytes`` if it was."""
     needed = least_slot_bytes(shape)
+    if given is None and payload_bytes is None:
+        return 0, f"size {UNKNOWN}", ""
     if given is None:
-        if payload_bytes is None:
-            return 0, f"size {UNKNOWN}", ""
         reason = (
             f"{needed:,} bytes: {RECORD_HEADER.itemsize} + {payload_bytes:,} of record, up to {shape.align - 1:,} of "
             f"alignment and 4 of sentinel, in whole pages"
         )
         return needed, reason, ""
-    given = int(given)
     rounded = round_to_page(given)
     if payload_bytes is not None and rounded < needed:
         problems.append(
@@ -266,10 +238,7 @@ def _pebble_slot(
     reason = f"{size_text(rounded)}: pebbleBufSize as given"
     if payload_bytes is not None:
         reason += f", where a record needs {size_text(needed)}"
-    if rounded != given:
-        reason += f", rounded up from {given:,} bytes to whole pages"
-        return rounded, reason, f" Size rounded up from {given:,} bytes: slots begin on pages."
-    return rounded, reason, ""
+    return rounded, reason, f"rounded up from {given:,} bytes" if rounded != given else ""
 
 
 def _pebble_memory(count: int, slot: int) -> int:

@@ -82,7 +82,7 @@ def show(console: Console, plans: Sequence[BufferPlan], machine: Machine) -> Non
     at_least = "at least " if unknown else ""
     needed = (
         f"{at_least}{size_text(sum(p.memory_bytes for p in plans))} of memory, "
-        f"{at_least}{size_text(sum(p.shared_bytes for p in plans))} of it in /dev/shm"
+        f"{at_least}{size_text(sum(p.pebble.memory_bytes for p in plans))} of it in /dev/shm"
     )
     verdict = machine.verdict(plans)
     if verdict:

@@ -10,7 +10,8 @@ from detectors.errors import HostError
 from detectors.pools import host_memory
 from detectors.pools.available import mem_available
 from detectors.pools.host_memory import Machine, check_memory
-from detectors.pools.sizing import BufferPlan, plan_source
+from detectors.pools.sizing import BufferPlan
+from tests.support.plans import plan_source
 
 MIB = 1 << 20
 GIB = 1 << 30
