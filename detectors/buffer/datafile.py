@@ -115,7 +115,7 @@ class DataFile:
         if stop > self._direct_end:
             return False
         self._fill_head(span, place, offset)
-        parts = []
+        parts: list[memoryview] = []
         for (before, _, start), (after, begin, middle) in itertools.pairwise(spans):
             # The sector that two records share is written from the memory of the later one.
             shared = middle - start

@@ -67,7 +67,7 @@ class DetectorInfo:
 
     def to_json(self) -> bytes:
         """Return the text of the file."""
-        tree = {
+        tree: dict[str, Any] = {
             "format": 1,
             "dtype": self.dtype,
             "shape": list(self.shape),

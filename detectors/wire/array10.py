@@ -5,9 +5,9 @@ Source: the image streams of sf-buffer, and the htype convention of PSI's detect
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 
@@ -23,20 +23,34 @@ NO_DATA: Final = bytes(8)
 NO_DATA_SHAPE: Final = (2, 2)
 NO_DATA_TYPE: Final = "uint16"
 
-_KEYS: Final = {
-    "pulse_id": (lambda v: type(v) is int and v >= 0, "a whole number of at least 0"),
-    "frame": (lambda v: type(v) is int and v >= 0, "a whole number of at least 0"),
-    "is_good_frame": (lambda v: type(v) in (bool, int) and v in (0, 1), "true or false"),  # other senders write 0 and 1
-    "daq_rec": (lambda v: type(v) is int and v >= 0, "a whole number of at least 0"),
-    "pedestal_file": (lambda v: isinstance(v, str), "text"),
-    "gain_file": (lambda v: isinstance(v, str), "text"),
-    "detector_name": (lambda v: isinstance(v, str), "text"),
-    "htype": (lambda v: v == HTYPE, repr(HTYPE)),
-    "type": (lambda v: v in PIXEL_TYPES, f"one of {', '.join(PIXEL_TYPES)}"),
-    "shape": (
-        lambda v: isinstance(v, list) and v and all(type(n) is int and n > 0 for n in v),
-        "whole numbers above 0",
-    ),
+
+def _is_whole(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _is_flag(value: Any) -> bool:
+    return type(value) in (bool, int) and value in (0, 1)  # other senders write 0 and 1
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_shape(value: Any) -> bool:
+    return type(value) is list and value != [] and all(type(n) is int and n > 0 for n in cast("list[Any]", value))
+
+
+_KEYS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
+    "pulse_id": (_is_whole, "a whole number of at least 0"),
+    "frame": (_is_whole, "a whole number of at least 0"),
+    "is_good_frame": (_is_flag, "true or false"),
+    "daq_rec": (_is_whole, "a whole number of at least 0"),
+    "pedestal_file": (_is_text, "text"),
+    "gain_file": (_is_text, "text"),
+    "detector_name": (_is_text, "text"),
+    "htype": (lambda value: value == HTYPE, repr(HTYPE)),
+    "type": (lambda value: value in PIXEL_TYPES, f"one of {', '.join(PIXEL_TYPES)}"),
+    "shape": (_is_shape, "whole numbers above 0"),
 }
 """Keys of a header, with what their values must be."""
 
@@ -83,11 +97,12 @@ def encode_header(header: ImageHeader, *, with_data: bool = True) -> bytes:
 def decode_header(text: bytes | memoryview) -> ImageHeader:
     """Return the header in the first part. Raises WireError when a key is missing, unknown or of the wrong type."""
     try:
-        tree: Any = json.loads(bytes(text))
+        found: Any = json.loads(bytes(text))
     except (ValueError, RecursionError) as error:
         raise WireError(f"array-1.0: found a header that is not JSON ({error}), expected an object") from None
-    if not isinstance(tree, dict):
-        raise WireError(f"array-1.0: found a header of type {type(tree).__name__}, expected an object")
+    if not isinstance(found, dict):
+        raise WireError(f"array-1.0: found a header of type {type(found).__name__}, expected an object")
+    tree = cast("dict[str, Any]", found)
     missing = [key for key in _KEYS if key not in tree]
     if missing:
         raise WireError(f"array-1.0: found no {', '.join(missing)} in the header, expected {', '.join(_KEYS)}")
@@ -117,7 +132,7 @@ def decode_image(parts: Sequence[bytes | memoryview]) -> tuple[ImageHeader, np.n
             f"array-1.0: found {data.nbytes} bytes of data, expected the {header.data_bytes} of {list(header.shape)} "
             f"{header.dtype}"
         )
-    if header.shape == NO_DATA_SHAPE and header.dtype == NO_DATA_TYPE and data == NO_DATA:
+    if header.shape == NO_DATA_SHAPE and header.dtype == NO_DATA_TYPE and bytes(data) == NO_DATA:
         return header, None
     pixels = np.frombuffer(data, np.dtype(header.dtype).newbyteorder("<")).reshape(header.shape)
     pixels.flags.writeable = False

@@ -5,9 +5,10 @@ All machines must see the buffer and the output folder under the same paths.
 
 import math
 import shutil
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import h5py
 import numpy as np
@@ -92,7 +93,7 @@ def _gather(client: Any, jobs: list[Any], progress: Progress | None) -> list[int
     from distributed import as_completed  # pyright: ignore[reportMissingImports]
 
     try:
-        for done, job in enumerate(as_completed(jobs, loop=client.loop), 1):
+        for done, job in enumerate(cast("Iterator[Any]", as_completed(jobs, loop=client.loop)), 1):
             job.result()
             if progress:
                 progress(done, len(jobs))

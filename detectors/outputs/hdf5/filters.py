@@ -31,7 +31,7 @@ class Compression:
     name: str
     encode: Encode | None = None
     """Turns an image (contiguous, any dtype) into a chunk; None: stored as it is. Thread-safe, outside the GIL."""
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Keywords of ``create_dataset``."""
 
 

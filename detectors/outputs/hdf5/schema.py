@@ -13,7 +13,7 @@ Source: the writer of sf-buffer; NeXus (NXentry, NXdata).
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +79,7 @@ class FileLayout:
 
 
 @contextmanager
-def atomic_file(path: Path, **options: Any) -> Iterator[tuple[h5py.File, Path]]:
+def atomic_file(path: Path, **options: Any) -> Generator[tuple[h5py.File, Path]]:
     """Open a new HDF5 file beside ``path``; it appears there, whole, when the block ends without an error.
 
     The block may close the file itself and go on with its path, the second value. Raises HostError when the file is
