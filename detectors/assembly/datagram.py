@@ -40,7 +40,7 @@ class DatagramLayout:
 
     @property
     def parts(self) -> tuple[Field, ...]:
-        """The fields as readers are told of them: none when the whole is the one array."""
+        """The fields as they are written down for readers: none when the whole is one array."""
         return self.fields if len(self.fields) > 1 else ()
 
     @property
@@ -68,8 +68,8 @@ class DatagramLayout:
 
 
 def missing_mask(present: Sequence[bool] | np.ndarray) -> bytes:
-    """Return the mask of the parts that lack, bit ``n % 8`` of byte ``n // 8``; empty when none does."""
-    lacking = np.logical_not(present)
-    if not lacking.any():
+    """Return the mask of the missing parts, bit ``n % 8`` of byte ``n // 8``; empty when none is missing."""
+    missing = np.logical_not(present)
+    if not missing.any():
         return b""
-    return np.packbits(lacking, bitorder="little").tobytes().ljust(MISSING_MASK_BYTES, b"\0")
+    return np.packbits(missing, bitorder="little").tobytes().ljust(MISSING_MASK_BYTES, b"\0")

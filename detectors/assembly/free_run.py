@@ -67,7 +67,7 @@ class FreeRunPulses:
         if self.last is None or raw > self._raw:
             return 1
         if raw == self._raw:
-            # Some sources never count: the time tells an image that is sent again from another one.
+            # Some sources never count: the time stamp distinguishes an image that is sent again from a new one.
             return -1 if timestamp_ns != self._timestamp_ns else 0
         self.rebased += 1
         return -1

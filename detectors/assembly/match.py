@@ -1,9 +1,9 @@
 """Which PV update belongs to which timing event. Pure: the clock is passed in.
 
-Events and updates each arrive in their own order. The event at the head of its queue meets the update at the head of
-its own, and the outcomes are those of LCLS-II's PvDetector:
+Events and updates each arrive in their own order. The first event in its queue is compared with the first update in its
+own, and the outcomes are those of LCLS-II's PvDetector:
 
-* L1 == PV: they belong together;
+* L1 == PV: they match;
 * L1 < PV: no older update can come any more, so the event has none (MissingData); the next event is tried;
 * L1 > PV: no older event can come any more, so the update is too old; the next update is tried;
 * no update within the time-out: the event is timed out (TimedOut).
@@ -65,7 +65,7 @@ def _without_fiducial(time_ns: int) -> int:
 
 
 class Fate(Enum):
-    """Why an update meets no event. The values are names of counters."""
+    """Why an update matches no event. The values are names of counters."""
 
     TOO_OLD = "too_old"
     EXPIRED = "expired"
@@ -84,7 +84,7 @@ class Settled(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Discarded(Generic[T]):
-    """An update meets no event."""
+    """An update matches no event."""
 
     source: int
     token: T
@@ -127,7 +127,7 @@ class _Held(Generic[T]):
 
 @dataclass
 class Matcher(Generic[T]):
-    """Meets the events of one timing stream with the updates of ``sources`` PVs.
+    """Matches the events of one timing stream with the updates of ``sources`` PVs.
 
     ``event`` and ``update`` only queue; ``settle`` yields what is decided. All times named ``now_ns`` are of one
     monotonic clock. Tokens are whatever stands for an update; each one that goes in comes out exactly once.
@@ -151,7 +151,7 @@ class Matcher(Generic[T]):
 
     @property
     def held(self) -> int:
-        """Updates that are not yet settled: waiting, or kept by an event that lacks others."""
+        """Updates that are not yet settled: waiting, or kept by an event that misses others."""
         kept = sum(token is not None for waiting in self._events for token in waiting.tokens)
         return sum(map(len, self._updates)) + kept
 
@@ -192,7 +192,7 @@ class Matcher(Generic[T]):
         yield from self._expire(now_ns)
 
     def release(self) -> Iterator[Discarded[T]]:
-        """Yield every update, as expired; events that had got one lack it then."""
+        """Yield every update as expired, those included that events had been given already."""
         for waiting in self._events:
             yield from self._give_up(waiting)
         for source, updates in enumerate(self._updates):

@@ -31,9 +31,9 @@ log = logging.getLogger(__name__)
 def detector_folder(root: Path, name: str, layout: DatagramLayout) -> Path:
     """Return the folder of a detector: its name, and when that holds other frames already, its name and what it sends.
 
-    A detector folder holds one kind of frames (``detector.json``); a camera that comes back with another shape goes on
-    beside it, in a folder that depends on nothing but what is sent. Several PVs can send arrays of one total shape in
-    many ways: a checksum of the fields tells them apart.
+    A detector folder holds one kind of frames (``detector.json``); a camera that returns with another shape is written
+    beside it, in a folder whose name depends only on what is sent. Several PVs can send arrays of one total shape in
+    many ways: a checksum of the fields distinguishes them.
     """
     plain = root / name
     try:

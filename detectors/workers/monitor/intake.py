@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 class Intake:
-    """ImageSink of PV number ``pv``: its methods run on the source's thread, all others on the event thread.
+    """ImageSink of PV number ``pv``: its methods run on the source's thread, all others on the data thread.
 
     While it has slots (``attach``), updates are staged in them, in order; the pool bounds how many. When arrays come
     that do not fit the slots, the source waits in ``connected`` for ``resume``. ``dtype`` and ``shape`` are what the
@@ -68,7 +68,7 @@ class Intake:
         self._closing = False
         self._seen = False
 
-    # --- event thread
+    # --- data thread
 
     def attach(self, pool: TransitionPool, planned: Description) -> None:
         """Give it slots for arrays like ``planned``; a source that waits goes on at ``resume``."""
@@ -136,7 +136,7 @@ class Intake:
         return buffer.view[:nbytes]
 
     def update(self, update: ImageHead) -> None:
-        """Stage the filled slot for the event thread."""
+        """Stage the filled slot for the data thread."""
         buffer, pool = self._loan, self._loan_pool
         self._loan = self._loan_pool = None
         assert buffer is not None

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from detectors.config import PvaSection
@@ -25,8 +25,8 @@ STALLED_INTERVALS: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
-class MonitorParts:
-    """What a monitor is made of."""
+class MonitorStatusTaker:
+    """Makes snapshots from the parts of a monitor. For the data thread."""
 
     source: PvaSection
     sources: Sequence[ImageSource]
@@ -36,23 +36,15 @@ class MonitorParts:
     store: BufferStore
     tally: Tally
     timing: TimingRing | None
-
-
-class MonitorStatusTaker:
-    """Makes snapshots. For one thread."""
-
-    def __init__(self, parts: MonitorParts) -> None:
-        self._parts = parts
-        self._rates = RateMeter()
+    _rates: RateMeter = field(default_factory=RateMeter)
 
     def take(self) -> MonitorStatus:
         """Return the present snapshot, but for its head."""
-        parts = self._parts
-        machine, path, intakes, specs = parts.machine, parts.path, parts.intakes, parts.source.pv
-        clients = [image_source.name for image_source in parts.sources]
+        machine, path, intakes, specs = self.machine, self.path, self.intakes, self.source.pv
+        clients = [image_source.name for image_source in self.sources]
         arrays = [i.state.description for i in intakes]
         first = arrays[0]
-        updates = parts.tally.freeze()
+        updates = self.tally.freeze()
         pvs = [
             PvStatus(
                 name=intake.name,
@@ -85,11 +77,11 @@ class MonitorStatusTaker:
             pvs={str(number): pv for number, pv in enumerate(pvs)} if len(pvs) > 1 else {},
             rates=self._rates.add(time.monotonic(), updates.placed, updates.updates, path.placed_bytes),
             dma=self._dma(),
-            **parts.store.stats(),
+            **self.store.stats(),
         )
 
     def _state(self) -> str:
-        machine, timing, intakes = self._parts.machine, self._parts.timing, self._parts.intakes
+        machine, timing, intakes = self.machine, self.timing, self.intakes
         if machine.configuring:
             return "Configuring"
         if machine.fault:
@@ -101,15 +93,15 @@ class MonitorStatusTaker:
         return activity(
             [i.last_update_ns for i in intakes],
             [i.interval_ns for i in intakes],
-            self._parts.path.opened_ns,
+            self.path.opened_ns,
             timing.last_event_ns if timing else None,
             time.monotonic_ns(),
         )
 
     def _dma(self) -> DmaStats:
-        if self._parts.timing:
-            return self._parts.timing.ring.stats()
-        dma = self._parts.machine.memory.plan.dma
+        if self.timing:
+            return self.timing.ring.stats()
+        dma = self.machine.memory.plan.dma
         return DmaStats(count=dma.count, size_bytes=dma.size_bytes, total_bytes=dma.total_bytes)
 
 

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -38,17 +38,9 @@ def add_counts(past: T, now: T) -> T:
 
 def side_by_side(pools: Sequence[PoolStats]) -> PoolStats:
     """Return the snapshot of several pools as one: ``size_bytes`` is that of the largest."""
-    total = PoolStats()
-    for pool in pools:
-        total = replace(
-            add_counts(total, pool),
-            count=total.count + pool.count,
-            size_bytes=max(total.size_bytes, pool.size_bytes),
-            total_bytes=total.total_bytes + pool.total_bytes,
-            in_use=total.in_use + pool.in_use,
-            high_water=total.high_water + pool.high_water,
-        )
-    return total
+    names = [f.name for f in fields(PoolStats)]
+    total = {name: sum(getattr(pool, name) for pool in pools) for name in names}
+    return PoolStats(**total | {"size_bytes": max((pool.size_bytes for pool in pools), default=0)})
 
 
 class BufferStore:

@@ -19,7 +19,7 @@ _LARGEST_GAP: Final = 1 << 32
 
 
 class TimingRing:
-    """Reads events, and counts those that were lost and datagrams that are no timing header. For the event thread."""
+    """Reads events, and counts those that were lost and datagrams that are no timing header. For the data thread."""
 
     def __init__(self, ring: DmaRing, tally: Tally) -> None:
         self.ring = ring

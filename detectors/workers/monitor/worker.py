@@ -31,7 +31,7 @@ from detectors.workers.monitor.intake import Intake
 from detectors.workers.monitor.machine import MonitorMachine, drive
 from detectors.workers.monitor.messages import Command, Input
 from detectors.workers.monitor.pvs import Pvs, declared
-from detectors.workers.monitor.status import MonitorParts, MonitorStatusTaker
+from detectors.workers.monitor.status import MonitorStatusTaker
 from detectors.workers.monitor.store import BufferStore
 from detectors.workers.monitor.tally import Tally
 from detectors.workers.monitor.timing_ring import TimingRing
@@ -43,7 +43,7 @@ OpenSource = Callable[[PvSpec], ImageSource]
 
 
 def run(config: Config, source: PvaSection, state: RunState) -> int:
-    """Monitor one PVA source until told to stop, going to run state ``state`` by itself. Returns the exit code.
+    """Monitor one PVA source until it is to stop, going to run state ``state`` by itself. Returns the exit code.
 
     Raises ConfigError, SizingError or HostError for whatever can be known to be wrong before the PV is connected.
     """
@@ -105,9 +105,7 @@ class MonitorWorker:
         self.machine = MonitorMachine(config, source, pvs, aim=aim, now_ns=now_ns, driver=driver)
         self._path = DataPath(self._intakes, self._store, tally, self._inputs, self._notify)
         self._taker = MonitorStatusTaker(
-            MonitorParts(
-                source, self._sources, self._intakes, self.machine, self._path, self._store, tally, self._timing
-            )
+            source, self._sources, self._intakes, self.machine, self._path, self._store, tally, self._timing
         )
 
     @property
