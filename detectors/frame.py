@@ -43,20 +43,24 @@ assert RECORD_HEAD.size == RECORD_HEADER.itemsize
 _MODULE_FRAME: Final = struct.Struct("<5Q")
 assert _MODULE_FRAME.size == MODULE_FRAME.itemsize
 
-MISSING_MASK_BYTES: Final = 32
-"""Bytes of a missing-packet mask: one bit per packet, bit ``p % 8`` of byte ``p // 8``; so at most 256 packets a frame."""
+MISSING_MASK_BYTES: Final = 64
+"""Bytes of a missing-packet mask: one bit per packet, bit ``p % 8`` of byte ``p // 8``; so at most 512 packets a frame."""
 
 FRAME_HEAD: Final = np.dtype(
     [
         *((name, "<u8") for name in MODULE_FRAME.names or ()),
         ("timestamp_ns", "<u8"),
+        ("detector_time", "<u8"),
         ("damage", "<u4"),
         ("expected_packets", "<u4"),
         ("missing", "u1", (MISSING_MASK_BYTES,)),
     ]
 )
 """A ``FrameHead`` in an array."""
-assert FRAME_HEAD.itemsize == 88
+assert FRAME_HEAD.itemsize == 128
+
+SIDECAR_MASK_BYTES: Final = 32
+"""Bytes of the mask in a sidecar: the first 256 packets."""
 
 SIDECAR: Final = np.dtype(
     [
@@ -66,14 +70,16 @@ SIDECAR: Final = np.dtype(
         ("crc32c", "<u4"),
         ("expected_packets", "<u4"),
         ("flags", "<u4"),
-        ("missing", "u1", (MISSING_MASK_BYTES,)),
+        ("missing", "u1", (SIDECAR_MASK_BYTES,)),
     ]
 )
-"""One fixed record per pulse in ``<file>.meta``, at ``pulse_id % FILE_MOD * 64``. flags bit 0: record present; bit 1: CRC present."""
+"""One fixed record per pulse in ``<file>.meta``, at ``pulse_id % FILE_MOD * 64``. flags bit 0: record present; bit 1: CRC present;
+bit 2: packets from number 256 on are missing too, for which the mask has no place."""
 assert SIDECAR.itemsize == 64
 
 SIDECAR_PRESENT: Final = 1
 SIDECAR_HAS_CRC: Final = 2
+SIDECAR_MASK_CUT: Final = 4
 
 
 class Damage(IntFlag):
@@ -102,6 +108,8 @@ class FrameHead(NamedTuple):
     module_id: int
     timestamp_ns: int = 0
     """POSIX time of the frame, ns; 0 when it is not known."""
+    detector_time: int = 0
+    """The detector's own time stamp, in its own units, as on the wire; 0 when it has none."""
     damage: Damage = Damage.NONE
     expected_packets: int = 1
     """Packets of a whole frame; 0 when it is not known."""

@@ -125,7 +125,7 @@ class MainStream:
             if j - i == packets:
                 whole += 1
                 window.latest = head = FrameHead(
-                    pulse_id, index, daq_rec.item(i), packets, module_id, received_ns, Damage.NONE, packets
+                    pulse_id, index, daq_rec.item(i), packets, module_id, received_ns, 0, Damage.NONE, packets
                 )
                 window.finished.append((memory, head))
                 window.closed.put_whole(index, bits, pulse_id)

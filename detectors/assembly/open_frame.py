@@ -129,6 +129,7 @@ class OpenFrame:
             self.count,
             self._module_id,
             self.received_ns,
+            0,
             damage,
             self._packets,
             missing,

@@ -14,10 +14,11 @@ from crc32c import crc32c
 from detectors.frame import (
     FILE_MOD,
     FRAME_HEAD,
-    MISSING_MASK_BYTES,
     MODULE_FRAME,
     SIDECAR,
     SIDECAR_HAS_CRC,
+    SIDECAR_MASK_BYTES,
+    SIDECAR_MASK_CUT,
     SIDECAR_PRESENT,
     FrameHead,
 )
@@ -25,7 +26,7 @@ from detectors.frame import (
 FLUSH_EVERY: Final = 64
 """Entries held back before they are written: one page, and no system call per frame."""
 
-_ENTRY: Final = struct.Struct(f"<QQIIII{MISSING_MASK_BYTES}s")
+_ENTRY: Final = struct.Struct(f"<QQIIII{SIDECAR_MASK_BYTES}s")
 """SIDECAR once more: packing one entry this way takes a microsecond, field by field through numpy ten."""
 assert _ENTRY.size == SIDECAR.itemsize
 
@@ -69,8 +70,9 @@ def frame_heads(frames: np.ndarray, entries: np.ndarray) -> np.ndarray:
     heads = np.zeros(len(frames), FRAME_HEAD)
     for name in MODULE_FRAME.names or ():
         heads[name] = frames[name]
-    for name in ("timestamp_ns", "damage", "missing"):
+    for name in ("timestamp_ns", "damage"):
         heads[name][known] = entries[name][known]
+    heads["missing"][known, :SIDECAR_MASK_BYTES] = entries["missing"][known]
     heads["expected_packets"] = np.where(known, entries["expected_packets"], frames["n_recv_packets"].max())
     return heads
 
@@ -88,6 +90,9 @@ class SidecarFile:
     def put(self, head: FrameHead, data: memoryview) -> None:
         """Hold the entry of one frame with pixels ``data``; written by the next flush, after FLUSH_EVERY at the latest."""
         index = head.pulse_id % FILE_MOD
+        flags = SIDECAR_PRESENT | SIDECAR_HAS_CRC
+        if any(head.missing[SIDECAR_MASK_BYTES:]):
+            flags |= SIDECAR_MASK_CUT
         _ENTRY.pack_into(
             self._bytes,
             index * SIDECAR.itemsize,
@@ -96,7 +101,7 @@ class SidecarFile:
             head.damage,
             crc32c(data),
             head.expected_packets,
-            SIDECAR_PRESENT | SIDECAR_HAS_CRC,
+            flags,
             head.missing,
         )
         self._touch(index)

@@ -123,7 +123,7 @@ class PebbleLoan(Hold):
 
     def _complete(self, head: FrameHead) -> None:
         self.check()
-        pulse_id, index, daq_rec, received, module_id, timestamp_ns, damage, expected, missing = head
+        pulse_id, index, daq_rec, received, module_id, timestamp_ns, detector_time, damage, expected, missing = head
         if pulse_id != self.pulse_id:
             raise PoolError(f"pebble: found the head of pulse {pulse_id}, expected {self.pulse_id} in this slot")
         memory, slot = self._memory, self.slot
@@ -131,7 +131,8 @@ class PebbleLoan(Hold):
             raise PoolError(_NOT_OWNED)
         # Field by field: twice as fast as *head.
         ENTRY_BODY.pack_into(
-            memory.entries[slot], 0, pulse_id, index, daq_rec, received, module_id, timestamp_ns, damage, expected, missing, 1
+            memory.entries[slot], 0, pulse_id, index, daq_rec, received, module_id, timestamp_ns, detector_time,
+            damage, expected, missing, 1,
         )  # fmt: skip
         RECORD_HEAD.pack_into(
             memory.slots[slot], self._place, FORMAT_MARKER, pulse_id, index, daq_rec, received, module_id

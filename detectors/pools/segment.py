@@ -25,7 +25,7 @@ from detectors.pools.region import PAGE, round_to_page
 from detectors.pools.sentinel import SENTINEL_BYTES
 
 SEGMENT_MAGIC: Final = 0x31304C4245425050  # "PPBEBL01" in memory
-SEGMENT_VERSION: Final = 2
+SEGMENT_VERSION: Final = 3
 
 SEGMENT_HEADER: Final = np.dtype(
     [
@@ -46,12 +46,12 @@ SEGMENT_HEADER: Final = np.dtype(
 )
 assert SEGMENT_HEADER.itemsize == 128
 
-SLOT_ENTRY: Final = np.dtype([("seq", "<u8"), ("head", FRAME_HEAD), ("valid", "<u4"), ("padding", "V28")])
-assert SLOT_ENTRY.itemsize == 128
+SLOT_ENTRY: Final = np.dtype([("seq", "<u8"), ("head", FRAME_HEAD), ("valid", "<u4"), ("padding", "V52")])
+assert SLOT_ENTRY.itemsize == 192
 
-ENTRY_BODY: Final = struct.Struct(f"<5QQII{MISSING_MASK_BYTES}sI")
+ENTRY_BODY: Final = struct.Struct(f"<5QQQII{MISSING_MASK_BYTES}sI")
 """An entry behind its ``seq``, one at a time: the fields of a ``FrameHead``, and ``valid``."""
-assert ENTRY_BODY.size + 8 + 28 == SLOT_ENTRY.itemsize
+assert ENTRY_BODY.size + 8 + 52 == SLOT_ENTRY.itemsize
 
 WORDS_PER_ENTRY: Final = SLOT_ENTRY.itemsize // 8
 """Distance of two ``seq`` in a map of the table as u64: such a map writes the word in one store, ``struct`` does not."""

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detectors.frame import FRAME_HEAD, Damage, FrameHead
+from detectors.frame import FRAME_HEAD, MISSING_MASK_BYTES, Damage, FrameHead
 from detectors.image_head import IMAGE_HEAD, ImageHead, image_head, image_heads, is_good
 
 WHOLE = FrameHead(7, 70, 3, 128, 0, expected_packets=128)
@@ -17,6 +17,7 @@ heads = st.builds(
     module_id=st.integers(0, 9),
     damage=st.sampled_from([Damage.NONE, Damage.NONE, *Damage]),
     timestamp_ns=st.just(0),
+    detector_time=st.integers(0, 2**64 - 1),
     expected_packets=st.just(128),
 )
 modules = st.lists(st.just(WHOLE) | heads | st.none(), min_size=3, max_size=3)
@@ -61,7 +62,7 @@ def test_many_images_at_once_follow_the_same_rules(images):
     for i, image in enumerate(images):
         for m, frame in enumerate(image):
             if frame:
-                frames[i, m] = (*frame[:-1], np.zeros(32, np.uint8))
+                frames[i, m] = (*frame[:-1], np.zeros(MISSING_MASK_BYTES, np.uint8))
     pulses = np.arange(len(images), dtype=np.uint64)
     found = image_heads(pulses, frames, held)
     assert found.dtype == IMAGE_HEAD

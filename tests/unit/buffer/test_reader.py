@@ -45,7 +45,7 @@ def test_a_head_says_what_the_sidecar_knows(raw):
     reader = BufferReader(raw.folder, "M00")
     assert reader.read_frame(BASE + 4).head.missing == b"\5" + bytes(31)
     assert not reader.read_frame(BASE + 4).head.is_complete
-    assert reader.read_frame(BASE + 5).head[3:] == (128, 0, 0, Damage.NONE, 0, b"")
+    assert reader.read_frame(BASE + 5).head[3:] == (128, 0, 0, 0, Damage.NONE, 0, b"")
 
 
 def test_frames_are_read_only_views_that_outlive_the_reader(raw):

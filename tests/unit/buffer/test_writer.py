@@ -7,11 +7,14 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from crc32c import crc32c
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from detectors.buffer.checks import Checked, check_buffer
+from detectors.buffer.reader import BufferReader
 from detectors.buffer.sidecar import read_sidecar
 from detectors.buffer.writer import BufferWriter
 from detectors.errors import ConfigError, HostError
@@ -189,6 +192,21 @@ def test_the_sidecar_says_what_the_lease_knew(tmp_path):
     assert struct.unpack_from("<QQIIII", data, 2 * 64) == (
         BASE + 2, 1_000 + BASE + 2, 0, crc32c(pixels(BASE + 2, 3, NBYTES)), 128, 3,
     )  # fmt: skip
+
+
+def test_a_sidecar_says_that_its_mask_is_cut(tmp_path):
+    frames = FrameMaker(NBYTES)
+    sink = writer(tmp_path, frames)
+    for pulse_id, last in ((BASE, 255), (BASE + 1, 256), (BASE + 2, 511)):
+        missing = (1 << last | 1).to_bytes(64, "little")
+        with frames.lease(pulse_id, expected_packets=512, n_recv_packets=510, missing=missing) as lease:
+            sink.write([lease])
+    sink.close()
+    frames.close()
+    entries = read_sidecar(tmp_path / "JF" / "M03" / "12300000" / "12345000.meta")
+    assert entries["flags"][:3].tolist() == [3, 7, 7]
+    assert np.unpackbits(entries["missing"], axis=1).sum(axis=1)[:3].tolist() == [2, 1, 1]
+    assert list(check_buffer(BufferReader(tmp_path / "JF"), BASE, BASE + 2, Checked())) == []
 
 
 def test_sidecar_entries_do_not_wait_for_ever(tmp_path):

@@ -268,9 +268,10 @@ def test_a_reader_gets_what_was_published(shm_path: Path):
     assert (reader.shape, reader.count, reader.pulse_id_step) == (SHAPE, 4, 3)
     known = {
         "timestamp_ns": 1_700_000_000_000_000_000,
+        "detector_time": 17_000_000_000_000_001,
         "damage": Damage.MISSING_DATA | Damage.BAD_PULSE,
         "expected_packets": 131,
-        "missing": bytes([1, 0, 255]) + bytes(29),
+        "missing": bytes([1, 0, 255]) + bytes(61),
     }
     fill(pebble, 9, **known).close()
     out = np.empty(10_000, np.uint8)
@@ -348,7 +349,7 @@ def test_a_reader_learns_that_its_pebble_is_gone(shm_path: Path):
 def test_a_file_that_is_no_pebble(tmp_path: Path):
     path = tmp_path / "segment"
     path.write_bytes(bytes(5000))
-    with pytest.raises(HostError, match="no pebble of version 2"):
+    with pytest.raises(HostError, match="no pebble of version 3"):
         PebbleReader(path)
 
 

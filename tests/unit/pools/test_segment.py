@@ -60,15 +60,15 @@ def test_the_axis_pebble_is_addressed_in_64_bits():
 
 def test_an_entry_is_what_numpy_says_it_is():
     entry = np.zeros((), SLOT_ENTRY)
-    values = (1, 2, 3, 4, 5, 6, 7, 8, bytes(range(32)), 1)
+    values = (1, 2, 3, 4, 5, 6, 7, 8, 9, bytes(range(64)), 1)
     buffer = bytearray(SLOT_ENTRY.itemsize)
     ENTRY_BODY.pack_into(buffer, 8, *values)
     entry = np.frombuffer(buffer, SLOT_ENTRY)[0]
     head = entry["head"]
     assert head.dtype == FRAME_HEAD
     assert [head[name] for name in MODULE_FRAME.names or ()] == [1, 2, 3, 4, 5]
-    assert [head[name] for name in ("timestamp_ns", "damage", "expected_packets")] == [6, 7, 8]
-    assert head["missing"].tobytes() == bytes(range(32))
+    assert [head[name] for name in ("timestamp_ns", "detector_time", "damage", "expected_packets")] == [6, 7, 8, 9]
+    assert head["missing"].tobytes() == bytes(range(64))
     assert entry["valid"] == 1
 
 

@@ -99,7 +99,7 @@ def test_missing_packets_travel_with_the_frame():
     rig.feed([p for p in frame_of(9, 8) if p.number not in (0, 5)])
     rig.flush()
     (lease,) = rig.leases
-    assert lease.head.missing == bytes([0b00100001]) + bytes(31)
+    assert lease.head.missing == bytes([0b00100001]) + bytes(63)
     assert lease.head.damage == Damage.MISSING_DATA
     assert lease.head.n_recv_packets == 6
     lease.close()
