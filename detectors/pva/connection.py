@@ -9,19 +9,21 @@ received into the caller's memory. All other fields are given as plain Python, c
 mark keeps its last value.
 """
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 
-from detectors.pva.encoding import Packer, PvaError, Reader
+from detectors.pva.encoding import PvaError, Reader, encode_string
 from detectors.pva.introspection import NUMBERS, STRUCTURE, UNION, FieldDesc, TypeCache
 from detectors.pva.message_stream import ArrayBegins, Message, MessageStream
 from detectors.pva.messages import (
     MONITOR_FINISH,
     MONITOR_INIT,
     MONITOR_START,
+    OUR_ID,
     SET_BYTE_ORDER,
     Command,
     Found,
@@ -29,15 +31,12 @@ from detectors.pva.messages import (
     message,
     monitor_init,
     read_search_response,
-    read_validation,
     search_request,
     validation,
 )
 from detectors.pva.values import Repeats, array_length, default_value, read_changed, selected
 
-CHANNEL_ID: Final = 1
-REQUEST_ID: Final = 1
-SEARCH_ID: Final = 1
+log = logging.getLogger(__name__)
 
 MAX_STREAMED_BYTES: Final = 4 << 30
 """Largest array that is received."""
@@ -62,30 +61,16 @@ class Updated:
     """Of the streamed field; None when the update has none, or an empty one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Denied:
-    """The server refused the channel or the subscription, or ended it."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class ServerSays:
-    """A log message of the server."""
-
-    text: str
-
-
-Event = Introspected | ArrayBegins | Updated | Denied | ServerSays | Found
+Event: TypeAlias = Introspected | ArrayBegins | Updated | Found
 
 
 class Connection:
     """What all connections share: byte order, validation, echo."""
 
-    def __init__(self, user: str, host: str) -> None:
-        self._user, self._host = user, host
+    def __init__(self, name: str, user: str, host: str) -> None:
+        self._name, self._user, self._host = name, user, host
         self.stream = MessageStream(self._find_array)
-        """Where received bytes go in."""
+        """Receives bytes, gives messages."""
         self._out: list[bytes] = []
         self.big = False
         """Byte order that the server asks for."""
@@ -99,7 +84,7 @@ class Connection:
     def send_echo(self) -> None:
         """Ask the server for a sign of life."""
         if self.validated:
-            self._say(Command.ECHO, self._body().raw(b"pebble"))
+            self._send(Command.ECHO, "6s", b"pebble")
 
     def next_event(self) -> Event | None:
         """Return the next event; None when more bytes are needed. Raises PvaError."""
@@ -119,25 +104,25 @@ class Connection:
         reader = Reader(item.body, big=item.header.big)
         command = item.header.command
         if command == Command.VALIDATION:
-            self._out.append(validation(read_validation(reader), self._user, self._host, big=self.big))
-            return None
-        if command == Command.VALIDATED:
+            reader.take(6)  # sizes of the server's buffer and registry
+            methods = [reader.string() for _ in range(reader.count())]
+            self._out.append(validation(methods, self._user, self._host, big=self.big))
+        elif command == Command.VALIDATED:
             if error := reader.error():
-                return Denied(f"the server did not let {self._user or 'an anonymous user'} in: {error}")
+                raise PvaError(f"the server did not let {self._user or 'an anonymous user'} in: {error}")
             self.validated = True
-            return self._on_validated()
-        if command == Command.MESSAGE:
+            self._on_validated()
+        elif command == Command.MESSAGE:
             reader.take(5)  # request and severity
-            return ServerSays(reader.string())
-        return self._on_message(item, reader)
+            log.info("%s: the server says: %s", self._name, reader.string())
+        else:
+            return self._on_message(item, reader)
+        return None
 
-    def _body(self) -> Packer:
-        return Packer(big=self.big)
+    def _send(self, command: Command, codes: str, *values: int | bytes, tail: bytes = b"") -> None:
+        self._out.append(message(command, codes, *values, tail=tail, big=self.big))
 
-    def _say(self, command: Command, body: Packer) -> None:
-        self._out.append(message(command, body.done(), big=self.big))
-
-    def _on_validated(self) -> Event | None:
+    def _on_validated(self) -> None:
         raise NotImplementedError
 
     def _on_message(self, item: Message, reader: Reader) -> Event | None:
@@ -150,32 +135,26 @@ class Connection:
 class SearchConnection(Connection):
     """A connection to a TCP name server, to search for one PV."""
 
-    def __init__(self, name: str, user: str, host: str) -> None:
-        super().__init__(user, host)
-        self._name = name
-        self._sequence = 0
+    _sequence = 0
 
     def ask(self) -> None:
         """Repeat the search; the first one is sent by itself."""
         if self.validated:
             self._sequence += 1
-            request = search_request(self._sequence, SEARCH_ID, self._name, 0, unicast=True, big=self.big)
-            self._out.append(request)
+            self._out.append(search_request(self._sequence, self._name, 0, unicast=True, big=self.big))
 
     def _on_validated(self) -> None:
         self.ask()
 
     def _on_message(self, item: Message, reader: Reader) -> Found | None:
-        return read_search_response(reader, SEARCH_ID) if item.header.command == Command.SEARCH_RESPONSE else None
+        return read_search_response(reader) if item.header.command == Command.SEARCH_RESPONSE else None
 
 
 class MonitorConnection(Connection):
     """A connection that monitors one channel."""
 
-    def __init__(self, name: str, user: str, host: str, queue: int = 8) -> None:
-        super().__init__(user, host)
-        self._name = name
-        self._queue = queue
+    def __init__(self, name: str, user: str, host: str) -> None:
+        super().__init__(name, user, host)
         self._server_id = 0
         self._cache = TypeCache()
         self._repeats = Repeats()
@@ -185,53 +164,52 @@ class MonitorConnection(Connection):
 
     def start_monitor(self) -> None:
         """Start the updates."""
-        self._say(Command.MONITOR, self._body().pack("IIB", self._server_id, REQUEST_ID, MONITOR_START))
+        self._send(Command.MONITOR, "IIB", self._server_id, OUR_ID, MONITOR_START)
 
     def send_goodbye(self) -> None:
         """End the subscription and the channel, if they exist."""
         if self._desc is not None:
-            self._say(Command.DESTROY_REQUEST, self._body().pack("II", self._server_id, REQUEST_ID))
+            self._send(Command.DESTROY_REQUEST, "II", self._server_id, OUR_ID)
         if self._server_id:
-            self._say(Command.DESTROY_CHANNEL, self._body().pack("II", self._server_id, CHANNEL_ID))
+            self._send(Command.DESTROY_CHANNEL, "II", self._server_id, OUR_ID)
 
     def _on_validated(self) -> None:
-        self._say(Command.CREATE_CHANNEL, self._body().pack("HI", 1, CHANNEL_ID).string(self._name))
+        self._send(Command.CREATE_CHANNEL, "HI", 1, OUR_ID, tail=encode_string(self._name, big=self.big))
 
     def _on_message(self, item: Message, reader: Reader) -> Event | None:
         command = item.header.command
-        if command == Command.CREATE_CHANNEL:
-            return self._on_channel(reader)
         if command == Command.MONITOR:
             return self._on_monitor(item, reader)
-        if command == Command.DESTROY_CHANNEL:
-            return Denied("the server closed the channel")
-        if command == Command.DESTROY_REQUEST:
-            return Denied("the server ended the subscription")
+        if command == Command.CREATE_CHANNEL:
+            self._on_channel(reader)
+        elif command == Command.DESTROY_CHANNEL:
+            raise PvaError("the server closed the channel")
+        elif command == Command.DESTROY_REQUEST:
+            raise PvaError("the server ended the subscription")
         return None  # echoes, access rights and others
 
-    def _on_channel(self, reader: Reader) -> Denied | None:
+    def _on_channel(self, reader: Reader) -> None:
         client_id, server_id, error = reader.number("I"), reader.number("I"), reader.error()
-        if client_id != CHANNEL_ID or self._server_id:
-            raise PvaError(f"pvAccess: found an answer about channel {client_id}, expected one about {CHANNEL_ID}")
+        if client_id != OUR_ID or self._server_id:
+            raise PvaError(f"pvAccess: found an answer about channel {client_id}, expected one about {OUR_ID}")
         if error:
-            return Denied(f"the server did not create the channel: {error}")
+            raise PvaError(f"the server did not create the channel: {error}")
         self._server_id = server_id
-        self._out.append(monitor_init(server_id, REQUEST_ID, self._queue, big=self.big))
-        return None
+        self._out.append(monitor_init(server_id, big=self.big))
 
     def _on_monitor(self, item: Message, reader: Reader) -> Event:
         request_id, subcommand = reader.number("I"), reader.u8()
-        if request_id != REQUEST_ID:
-            raise PvaError(f"pvAccess: found an update of request {request_id}, expected {REQUEST_ID}")
+        if request_id != OUR_ID:
+            raise PvaError(f"pvAccess: found an update of request {request_id}, expected {OUR_ID}")
         if subcommand & MONITOR_INIT:
             return self._on_init(reader)
         if subcommand & MONITOR_FINISH:
-            return Denied(f"the server ended the subscription {reader.error()}".rstrip())
+            raise PvaError(f"the server ended the subscription {reader.error()}".rstrip())
         return self._on_update(item, reader)
 
     def _on_init(self, reader: Reader) -> Event:
         if error := reader.error():
-            return Denied(f"the server refused the subscription: {error}")
+            raise PvaError(f"the server refused the subscription: {error}")
         desc = self._cache.read(reader)
         if desc is None or self._desc is not None:
             raise PvaError("pvAccess: found no type where a subscription's is expected, or a second one")
@@ -249,7 +227,7 @@ class MonitorConnection(Connection):
         changed = reader.bit_set()
         if self._streamed is not None and changed & 0b11:
             _array_at(reader, self._streamed)  # its head; the array itself was cut out behind it
-        skip = 0 if self._streamed is None else 1
+        skip = int(self._streamed is not None)
         self._fields = read_changed(reader, desc, changed, self._fields, self._cache, skip=skip, repeats=self._repeats)
         return Updated(self._fields, item.array)  # the bit set of overrun fields that follows is not needed
 

@@ -4,23 +4,19 @@ Source: the pvAccess protocol specification; where it is silent, what pvDataCPP 
 """
 
 import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import lru_cache
 from typing import Any, Final
 
 NULL_SIZE: Final = -1
 """What an encoded null reads as: an unselected union, a null string."""
 
 MAX_STRING_BYTES: Final = 1 << 20
-MAX_NESTING: Final = 8
 
 _SHORT_SIZES: Final = 254  # a first byte below it is the size itself; 254: a uint32 follows; 255: null
 _LONG_SIZES: Final = 0x7FFF_FFFF  # a uint32 of this value announces a uint64
 
 
 class PvaError(Exception):
-    """What the server sent is not pvAccess; the connection cannot be used any more."""
+    """The server sent what is not pvAccess, or refused; the connection cannot be used any more."""
 
 
 class TruncatedError(PvaError):
@@ -33,7 +29,7 @@ class Reader:
     ``budget`` bounds how many Python objects one message may make, whatever sizes it names.
     """
 
-    __slots__ = ("_nesting", "_order", "big", "budget", "data", "end", "pos")
+    __slots__ = ("_order", "big", "budget", "data", "end", "nesting", "pos")
 
     def __init__(
         self, data: bytes | bytearray | memoryview, *, big: bool, pos: int = 0, budget: int = 1_000_000
@@ -44,7 +40,8 @@ class Reader:
         self.big = big
         self.budget = budget
         self._order = ">" if big else "<"
-        self._nesting = 0
+        self.nesting = 0
+        """Variants around the value that is being read."""
 
     def take(self, nbytes: int) -> memoryview:
         """Return the next ``nbytes``."""
@@ -56,13 +53,12 @@ class Reader:
 
     def number(self, code: str) -> Any:
         """Return one number of struct's ``code``: int, float or bool."""
-        packed = _STRUCTS[self._order + code]
-        return packed.unpack(self.take(packed.size))[0]
+        return self.numbers(code)[0]
 
     def numbers(self, codes: str) -> tuple[int | float | bool, ...]:
         """Return as many numbers as there are codes."""
-        packed = _packed(self._order + codes)
-        return packed.unpack(self.take(packed.size))
+        codes = self._order + codes
+        return struct.unpack(codes, self.take(struct.calcsize(codes)))
 
     def u8(self) -> int:
         """Return one byte."""
@@ -82,11 +78,16 @@ class Reader:
         size = self.number("I")
         return self.number("Q") if size == _LONG_SIZES else size
 
-    def count(self) -> int:
-        """Return a size that must not be null, of elements of at least one byte each."""
+    def length(self) -> int:
+        """Return a size that must not be null."""
         size = self.size()
         if size < 0:
-            raise PvaError("pvAccess: found a null size, expected a count of elements")
+            raise PvaError("pvAccess: found a null size, expected a number of elements")
+        return size
+
+    def count(self) -> int:
+        """Return the number of elements of at least one byte each that follow."""
+        size = self.length()
         if size > self.end - self.pos:
             raise TruncatedError(f"pvAccess: found {self.end - self.pos} bytes, expected {size} elements")
         return size
@@ -121,15 +122,6 @@ class Reader:
         self.string()  # the server's call stack
         return "" if kind < 2 else message or "no reason given"
 
-    @contextmanager
-    def nested(self) -> Iterator[None]:
-        """Bound the nesting of values that carry their own types."""
-        self._nesting += 1
-        if self._nesting > MAX_NESTING:
-            raise PvaError(f"pvAccess: found variants nested deeper than {MAX_NESTING}")
-        yield
-        self._nesting -= 1
-
     def spend(self, values: int = 1) -> None:
         """Account for values about to be made."""
         self.budget -= values
@@ -137,40 +129,8 @@ class Reader:
             raise PvaError("pvAccess: found more values in a message than it may have")
 
 
-@lru_cache(maxsize=256)
-def _packed(codes: str) -> struct.Struct:
-    return struct.Struct(codes)
-
-
-_STRUCTS: Final = {order + code: struct.Struct(order + code) for order in "<>" for code in "?bhiqBHIQfd"}
-
-
-class Packer:
-    """Builds a message's body in one byte order."""
-
-    def __init__(self, *, big: bool) -> None:
-        self._order = ">" if big else "<"
-        self._parts: list[bytes] = []
-
-    def pack(self, codes: str, *values: int) -> "Packer":
-        """Append numbers of struct's ``codes``."""
-        self._parts.append(struct.pack(self._order + codes, *values))
-        return self
-
-    def raw(self, data: bytes) -> "Packer":
-        """Append bytes as they are."""
-        self._parts.append(data)
-        return self
-
-    def size(self, size: int) -> "Packer":
-        """Append a size."""
-        return self.pack("B", size) if size < _SHORT_SIZES else self.pack("BI", _SHORT_SIZES, size)
-
-    def string(self, text: str) -> "Packer":
-        """Append text."""
-        data = text.encode()
-        return self.size(len(data)).raw(data)
-
-    def done(self) -> bytes:
-        """Return all that was appended."""
-        return b"".join(self._parts)
+def encode_string(text: str, *, big: bool) -> bytes:
+    """Return encoded text."""
+    data = text.encode()
+    size = bytes([len(data)]) if len(data) < _SHORT_SIZES else struct.pack(">BI" if big else "<BI", 254, len(data))
+    return size + data

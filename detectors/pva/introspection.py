@@ -112,9 +112,7 @@ class TypeCache:
     def _keep(self, reader: Reader, depth: int) -> FieldDesc:
         """Read an id and the type that it stands for from now on."""
         key, before = reader.number("H"), self._described_now
-        described = self.read(reader, depth + 1)
-        if described is None:
-            raise PvaError(f"pvAccess: found no type for id {key}")
+        described = self._needed(reader, depth)
         count = self._described_now - before
         self._kept += count - self._by_id.get(key, (None, 0))[1]
         if self._kept > MAX_FIELDS:
@@ -133,9 +131,9 @@ class TypeCache:
         if code in (ANY, ANY | VARIABLE):
             return FieldDesc(code)
         if code == BOUNDED_STRING:
-            return FieldDesc(code, bound=_bound(reader))
+            return FieldDesc(code, bound=reader.length())
         if code < STRUCTURE and (code & ~ARRAY_MASK in NUMBERS or code & ~ARRAY_MASK == STRING):
-            return FieldDesc(code, bound=_bound(reader) if code & BOUNDED else 0)
+            return FieldDesc(code, bound=reader.length() if code & BOUNDED else 0)
         raise PvaError(f"pvAccess: found the unknown type code {code:#04x}")
 
     def _composite(self, reader: Reader, code: int, depth: int) -> FieldDesc:
@@ -164,7 +162,7 @@ class TypeCache:
     def _needed(self, reader: Reader, depth: int) -> FieldDesc:
         described = self.read(reader, depth + 1)
         if described is None:
-            raise PvaError("pvAccess: found no type, expected that of a field")
+            raise PvaError("pvAccess: found no type, expected that of a field or of an id")
         return described
 
 
@@ -174,10 +172,3 @@ def _depth(*fields: FieldDesc) -> int:
     if depth > MAX_DEPTH:
         raise PvaError(f"pvAccess: found a type nested deeper than {MAX_DEPTH}")
     return depth
-
-
-def _bound(reader: Reader) -> int:
-    bound = reader.size()
-    if bound < 0:
-        raise PvaError("pvAccess: found a null bound, expected a count")
-    return bound

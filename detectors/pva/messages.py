@@ -5,21 +5,15 @@ Source: the pvAccess protocol specification, version 2.
 
 import ipaddress
 import struct
-from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final
+from typing import Final, NamedTuple
 
-from detectors.pva.encoding import Packer, PvaError, Reader
+from detectors.pva.encoding import PvaError, Reader, encode_string
 
-MAGIC: Final = 0xCA
-VERSION: Final = 2
 HEADER_BYTES: Final = 8
 
-CONTROL: Final = 0x01
-SEGMENT_MASK: Final = 0x30
-SEGMENT_FIRST: Final = 0x10
-SEGMENT_LAST: Final = 0x20
-BIG_ENDIAN: Final = 0x80
+OUR_ID: Final = 1
+"""Of the channel, the subscription and the search: a connection has one of each at most."""
 
 SET_BYTE_ORDER: Final = 2  # a control message
 
@@ -27,11 +21,22 @@ MONITOR_INIT: Final = 0x08
 MONITOR_START: Final = 0x44
 MONITOR_FINISH: Final = 0x10
 
-RECEIVE_BUFFER: Final = 1 << 20
+QUEUE: Final = 8
+"""Updates that the server is asked to queue for us."""
+
+_RECEIVE_BUFFER: Final = 1 << 20
 """Size of our receive buffer as announced to the server; old servers size their segments by it."""
 
+_MAGIC: Final = 0xCA
+_VERSION: Final = 2
+
+_CONTROL: Final = 0x01
+_SEGMENT_MASK: Final = 0x30
+_SEGMENT_FIRST: Final = 0x10
+_SEGMENT_LAST: Final = 0x20
+_BIG_ENDIAN: Final = 0x80
+
 _UNICAST: Final = 0x80
-_ANY_ADDRESS: Final = bytes(16)
 _MAPPED: Final = b"\0" * 10 + b"\xff\xff"
 
 
@@ -50,82 +55,61 @@ class Command(IntEnum):
     MESSAGE = 18
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(NamedTuple):
     """The eight bytes before every message or segment."""
 
-    flags: int
     command: int
     size: int
     """Bytes that follow; of a control message, its data."""
-
-    @property
-    def big(self) -> bool:
-        """Whether the message is big-endian."""
-        return bool(self.flags & BIG_ENDIAN)
-
-    @property
-    def control(self) -> bool:
-        """Whether it is a control message: a header alone."""
-        return bool(self.flags & CONTROL)
-
-    @property
-    def last(self) -> bool:
-        """Whether the message ends with this segment."""
-        return self.flags & SEGMENT_MASK in (0, SEGMENT_LAST)
-
-    @property
-    def first(self) -> bool:
-        """Whether the message starts with this segment."""
-        return self.flags & SEGMENT_MASK in (0, SEGMENT_FIRST)
+    big: bool = False
+    control: bool = False
+    """Whether it is a control message: a header alone."""
+    first: bool = True
+    """Whether the message starts with this segment."""
+    last: bool = True
 
 
-def read_header(data: bytes | bytearray | memoryview) -> Header:
+def read_header(data: bytes | memoryview) -> Header:
     """Return the header in ``data``, HEADER_BYTES long. Raises PvaError when it is not one."""
-    magic, _version, flags, command = data[0], data[1], data[2], data[3]
-    if magic != MAGIC:
-        raise PvaError(f"pvAccess: found {magic:#04x} where a message starts, expected {MAGIC:#04x}")
-    size = int.from_bytes(data[4:8], "big" if flags & BIG_ENDIAN else "little")
-    return Header(flags, command, size)
+    magic, _version, flags, command = data[:4]
+    if magic != _MAGIC:
+        raise PvaError(f"pvAccess: found {magic:#04x} where a message starts, expected {_MAGIC:#04x}")
+    big, segment = bool(flags & _BIG_ENDIAN), flags & _SEGMENT_MASK
+    return Header(
+        command,
+        int.from_bytes(data[4:8], "big" if big else "little"),
+        big,
+        bool(flags & _CONTROL),
+        segment in (0, _SEGMENT_FIRST),
+        segment in (0, _SEGMENT_LAST),
+    )
 
 
-def message(command: int, body: bytes, *, big: bool, flags: int = 0) -> bytes:
-    """Return a whole message of ours."""
-    flags |= BIG_ENDIAN if big else 0
-    return struct.pack(">BBBBI" if big else "<BBBBI", MAGIC, VERSION, flags, command, len(body)) + body
+def message(command: int, codes: str, *values: int | bytes, tail: bytes = b"", big: bool) -> bytes:
+    """Return a whole message of ours: ``values`` by struct's ``codes``, then ``tail``."""
+    order = ">" if big else "<"
+    body = struct.pack(order + codes, *values) + tail
+    header = struct.pack(order + "BBBBI", _MAGIC, _VERSION, _BIG_ENDIAN if big else 0, command, len(body))
+    return header + body
 
 
 def validation(methods: list[str], user: str, host: str, *, big: bool) -> bytes:
     """Answer the server's greeting: as ``user`` at ``host`` if it offers the method "ca", else anonymously."""
-    body = Packer(big=big).pack("IHH", RECEIVE_BUFFER, 0x7FFF, 0)
+    identity = b"\x09anonymous\xff"
     if "ca" in methods and user:
-        body.string("ca").raw(b"\x80").string("").size(2)
-        body.string("user").raw(b"\x60").string("host").raw(b"\x60")
-        body.string(user).string(host)
-    else:
-        body.string("anonymous").raw(b"\xff")
-    return message(Command.VALIDATION, body.done(), big=big)
+        values = encode_string(user, big=big) + encode_string(host, big=big)
+        identity = b"\x02ca\x80\0\2\x04user\x60\x04host\x60" + values
+    return message(Command.VALIDATION, "IHH", _RECEIVE_BUFFER, 0x7FFF, 0, tail=identity, big=big)
 
 
-def read_validation(reader: Reader) -> list[str]:
-    """Return the methods of authentication that the server offers."""
-    reader.number("I")
-    reader.number("H")
-    return [reader.string() for _ in range(reader.count())]
-
-
-def monitor_init(server_id: int, request_id: int, queue: int, *, big: bool) -> bytes:
+def monitor_init(server_id: int, *, big: bool) -> bytes:
     """Ask for a subscription to all fields, with ``record[queueSize=...]``."""
-    body = Packer(big=big).pack("IIB", server_id, request_id, MONITOR_INIT)
-    body.raw(b"\x80").string("").size(2)
-    body.string("record").raw(b"\x80").string("").size(1)
-    body.string("_options").raw(b"\x80").string("").size(1).string("queueSize").raw(b"\x60")
-    body.string("field").raw(b"\x80").string("").size(0)
-    return message(Command.MONITOR, body.string(str(queue)).done(), big=big)
+    request = b"\x80\0\2\x06record\x80\0\1\x08_options\x80\0\1\x09queueSize\x60\x05field\x80\0\0"
+    queue = encode_string(str(QUEUE), big=big)
+    return message(Command.MONITOR, "IIB", server_id, OUR_ID, MONITOR_INIT, tail=request + queue, big=big)
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """A search's answer that names the server of our PV."""
 
     host: str
@@ -133,14 +117,14 @@ class Found:
     port: int
 
 
-def search_request(sequence: int, search_id: int, name: str, port: int, *, unicast: bool, big: bool = False) -> bytes:
-    """Ask who serves ``name``; over UDP, answers go to ``port`` of the sender's address."""
-    body = Packer(big=big).pack("IB", sequence, _UNICAST if unicast else 0).raw(bytes(3)).raw(_ANY_ADDRESS)
-    body.pack("H", port).size(1).string("tcp").pack("HI", 1, search_id).string(name)
-    return message(Command.SEARCH, body.done(), big=big)
+def search_request(sequence: int, name: str, port: int, *, unicast: bool, big: bool = False) -> bytes:
+    """Search for ``name``; over UDP, answers go to ``port`` of the sender's address."""
+    flags, protocols = _UNICAST if unicast else 0, b"\1\3tcp"
+    values = sequence, flags, port, protocols, 1, OUR_ID
+    return message(Command.SEARCH, "IB19xH5sHI", *values, tail=encode_string(name, big=big), big=big)
 
 
-def parse_search_datagram(data: bytes | memoryview, search_id: int) -> Found | None:
+def parse_search_datagram(data: bytes) -> Found | None:
     """Return the answer to our search in a datagram; None when it holds something else. Raises PvaError."""
     if len(data) < HEADER_BYTES:
         raise PvaError(f"pvAccess: found a datagram of {len(data)} bytes, expected a header of {HEADER_BYTES}")
@@ -149,23 +133,20 @@ def parse_search_datagram(data: bytes | memoryview, search_id: int) -> Found | N
         return None
     if header.size > len(data) - HEADER_BYTES:
         raise PvaError(f"pvAccess: found a datagram of {len(data)} bytes, expected {HEADER_BYTES + header.size}")
-    return read_search_response(Reader(data[HEADER_BYTES : HEADER_BYTES + header.size], big=header.big), search_id)
+    return read_search_response(Reader(data[HEADER_BYTES : HEADER_BYTES + header.size], big=header.big))
 
 
-def read_search_response(reader: Reader, search_id: int) -> Found | None:
+def read_search_response(reader: Reader) -> Found | None:
     """Return the server that a search response names; None when it is about another search, or found nothing."""
-    reader.take(12)  # the server's GUID
-    reader.number("I")
+    reader.take(16)  # the server's GUID, and a sequence number
     address, port = bytes(reader.take(16)), reader.number("H")
     protocol, found = reader.string(), reader.u8()
     ids = [reader.number("I") for _ in range(reader.number("H"))]
-    if not found or protocol != "tcp" or search_id not in ids:
-        return None
-    return Found(_host(address), port)
+    return Found(_host(address), port) if found and protocol == "tcp" and OUR_ID in ids else None
 
 
 def _host(address: bytes) -> str:
-    if address in (_ANY_ADDRESS, _MAPPED + bytes(4)):
+    if address in (bytes(16), _MAPPED + bytes(4)):
         return ""
     if address.startswith((_MAPPED, bytes(12))):  # pvAccessJava writes IPv4 addresses behind zeros
         return str(ipaddress.IPv4Address(address[12:]))

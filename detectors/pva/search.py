@@ -7,7 +7,7 @@ import threading
 import time
 from typing import Final
 
-from detectors.pva.connection import SEARCH_ID, SearchConnection
+from detectors.pva.connection import SearchConnection
 from detectors.pva.encoding import PvaError
 from detectors.pva.environment import Address, SearchAddresses, identity
 from detectors.pva.messages import Found, parse_search_datagram, search_request
@@ -69,7 +69,7 @@ class Searcher:
         self._sequence += 1
         port = self._udp.getsockname()[1]
         for unicast, addresses in ((True, self._addresses.unicast), (False, self._addresses.broadcast)):
-            request = search_request(self._sequence, SEARCH_ID, self._name, port, unicast=unicast)
+            request = search_request(self._sequence, self._name, port, unicast=unicast)
             for address in addresses:
                 try:
                     self._udp.sendto(request, address)
@@ -78,7 +78,7 @@ class Searcher:
 
     def _from_udp(self) -> Address | None:
         data, (host, _) = self._udp.recvfrom(65536)
-        found = parse_search_datagram(data, SEARCH_ID)
+        found = parse_search_datagram(data)
         return found and (found.host or host, found.port)
 
     def _ask_name_servers(self) -> None:

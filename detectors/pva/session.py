@@ -5,7 +5,6 @@ message, does not answer an echo, or sends what is not pvAccess.
 """
 
 import contextlib
-import logging
 import socket
 import struct
 import threading
@@ -13,22 +12,17 @@ import time
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from detectors.pva.connection import Denied, Introspected, MonitorConnection, ServerSays, Updated
+from detectors.pva.connection import Event, Introspected, MonitorConnection, Updated
 from detectors.pva.encoding import PvaError
 from detectors.pva.environment import Address, identity, search_addresses
 from detectors.pva.message_stream import ArrayBegins
 from detectors.pva.search import Searcher
-
-log = logging.getLogger(__name__)
 
 _TICK_S: Final = 0.2
 """Longest time in one receive call: the interval at which ``stop`` and the time-outs are checked."""
 
 _SILENCE_S: Final = 3.0
 """Time of searching without an answer after which the PV is reported as not found."""
-
-_QUEUE: Final = 8
-"""Updates that the server is asked to queue for us."""
 
 
 class Subscriber(Protocol):
@@ -124,7 +118,7 @@ class _Session:
         self._subscriber = subscriber
         self._timeouts = timeouts
         self._silence_s = timeouts.silence or search_addresses().connection_timeout_s
-        self._connection = MonitorConnection(pv, *identity(), queue=_QUEUE)
+        self._connection = MonitorConnection(pv, *identity())
         self._sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         self._heard = self._sent = 0.0
         self.updated = False
@@ -180,11 +174,7 @@ class _Session:
         wanted = self._connection.stream.want()
         flags = socket.MSG_WAITALL if self._connection.stream.mid_array else 0
         try:
-            received = (
-                self._sock.recv_into(wanted[0], 0, flags)
-                if len(wanted) == 1
-                else self._sock.recvmsg_into(wanted, 0, flags)[0]
-            )
+            received = self._sock.recvmsg_into(wanted, 0, flags)[0]
         except BlockingIOError:  # the tick is over
             self._check_silence()
             return
@@ -205,7 +195,7 @@ class _Session:
         if not self._connection.stream.mid_message:
             self.keep_alive()
 
-    def _handle(self, event: object) -> None:
+    def _handle(self, event: Event) -> None:
         if isinstance(event, ArrayBegins):
             self._connection.stream.supply(self._subscriber.memory(event))
         elif isinstance(event, Updated):
@@ -214,7 +204,3 @@ class _Session:
         elif isinstance(event, Introspected):
             self._subscriber.introspected(event)
             self._connection.start_monitor()
-        elif isinstance(event, Denied):
-            raise ConnectionError(event.reason)
-        elif isinstance(event, ServerSays):
-            log.info("%s: the server says: %s", self._pv, event.text)

@@ -21,6 +21,8 @@ from detectors.pva.introspection import (
     TypeCache,
 )
 
+MAX_NESTING: Final = 8
+
 
 def read_value(reader: Reader, desc: FieldDesc, cache: TypeCache) -> Any:
     """Return the whole value at the reader. Unselected unions and null elements are None. Raises PvaError."""
@@ -42,8 +44,12 @@ def read_value(reader: Reader, desc: FieldDesc, cache: TypeCache) -> Any:
         any_type = cache.read(reader)
         if any_type is None:
             return None
-        with reader.nested():  # each variant in a variant takes one byte only
-            return read_value(reader, any_type, cache)
+        reader.nesting += 1  # each variant in a variant takes one byte only
+        if reader.nesting > MAX_NESTING:
+            raise PvaError(f"pvAccess: found variants nested deeper than {MAX_NESTING}")
+        value = read_value(reader, any_type, cache)
+        reader.nesting -= 1
+        return value
     if code == BOUNDED_STRING:
         text = reader.string()
         if len(text.encode()) > desc.bound:
@@ -139,9 +145,7 @@ def array_length(reader: Reader, desc: FieldDesc) -> int:
     """Return how many elements of an array follow; a fixed array does not carry its length."""
     if desc.code < STRUCTURE and desc.code & ARRAY_MASK == FIXED:
         return desc.bound
-    length = reader.size()
-    if length < 0:
-        raise PvaError("pvAccess: found a null size, expected that of an array")
+    length = reader.length()
     if desc.code < STRUCTURE and desc.code & ARRAY_MASK == BOUNDED and length > desc.bound:
         raise PvaError(f"pvAccess: found {length} elements in an array bound to {desc.bound}")
     return length

@@ -29,7 +29,7 @@ def one_input(data: bytes) -> None:
         return
     how, said = data[0], data[1:]
     with contextlib.suppress(PvaError):
-        parse_search_datagram(said, 1)
+        parse_search_datagram(said)
     connection = MonitorConnection("PV", "me", "here")
     stream = (OPENINGS[how & 1] if how & 2 else b"") + said
     pieces, at = random.Random(how), 0

@@ -1,6 +1,7 @@
 """The connection as a whole, fed in pieces: a server's side of a conversation made by the tests' own encoder."""
 
 import contextlib
+import logging
 import random
 
 import numpy as np
@@ -10,11 +11,9 @@ from hypothesis import strategies as st
 
 from detectors.pva.connection import (
     ArrayBegins,
-    Denied,
     Introspected,
     MonitorConnection,
     SearchConnection,
-    ServerSays,
     Updated,
 )
 from detectors.pva.encoding import PvaError
@@ -132,17 +131,28 @@ def converse(*messages: bytes) -> list:
     return feed(MonitorConnection("PV", "me", "here"), b"".join(messages), random.Random(1))
 
 
-def test_refusals_tell_why() -> None:
+def test_refusals_say_why() -> None:
     talk = Talk()
     e = talk.e
     error = b"\2" + e.string("no beam") + e.string("")
-    assert converse(talk.greeting(), talk.message(7, e.pack("II", 1, 0) + error)) == [
-        Denied("the server did not create the channel: no beam")
-    ]
-    assert converse(talk.header(2, 0, 1), talk.message(9, error)) == [Denied("the server did not let me in: no beam")]
-    assert "subscription" in converse(talk.opening(), talk.message(13, e.pack("IB", 1, 0x10) + b"\xff"))[-1].reason
-    assert "closed" in converse(talk.opening(), talk.message(8, e.pack("II", 5, 1)))[-1].reason
-    assert converse(talk.greeting(), talk.message(18, e.pack("IB", 1, 1) + e.string("hello"))) == [ServerSays("hello")]
+    for said, reason in (
+        (
+            talk.greeting() + talk.message(7, e.pack("II", 1, 0) + error),
+            "^the server did not create the channel: no beam$",
+        ),
+        (talk.header(2, 0, 1) + talk.message(9, error), "^the server did not let me in: no beam$"),
+        (talk.opening() + talk.message(13, e.pack("IB", 1, 0x10) + b"\xff"), "subscription"),
+        (talk.opening() + talk.message(8, e.pack("II", 5, 1)), "closed"),
+    ):
+        with pytest.raises(PvaError, match=reason):
+            converse(said)
+
+
+def test_a_message_of_the_server_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    talk = Talk()
+    with caplog.at_level(logging.INFO):
+        assert converse(talk.greeting(), talk.message(18, talk.e.pack("IB", 1, 1) + talk.e.string("hello"))) == []
+    assert caplog.messages == ["PV: the server says: hello"]
 
 
 def test_what_we_say() -> None:
@@ -224,8 +234,8 @@ def test_search_answers(big: bool) -> None:
         answer(talk.e, ids=(2,)): None,
     }
     for body, expected in cases.items():
-        assert parse_search_datagram(talk.message(4, body), 1) == expected
-    assert parse_search_datagram(talk.message(0, b"beacon"), 1) is None
+        assert parse_search_datagram(talk.message(4, body)) == expected
+    assert parse_search_datagram(talk.message(0, b"beacon")) is None
     assert feed(
         SearchConnection("PV", "me", "here"), talk.greeting() + talk.message(4, answer(talk.e)), random.Random(2)
     ) == [Found("", 5075)]
@@ -234,11 +244,11 @@ def test_search_answers(big: bool) -> None:
 @given(st.binary(max_size=100) | st.binary(max_size=80).map(lambda b: b"\xca\x02\x40\x04" + b))
 def test_search_noise(noise: bytes) -> None:
     with contextlib.suppress(PvaError):
-        parse_search_datagram(noise, 1)
+        parse_search_datagram(noise)
 
 
 def test_a_search_request() -> None:
-    request = search_request(3, 1, "CAM:Image", 4000, unicast=True)
+    request = search_request(3, "CAM:Image", 4000, unicast=True)
     assert (
         request
         == bytes.fromhex("ca020003 2f000000 03000000 80 000000" + "00" * 16 + "a00f 01 03746370 0100 01000000 09")
