@@ -75,7 +75,7 @@ class BinFile:
 
     def torn(self, index: int) -> str:
         """Return what is wrong with the record in one place; empty for a sound one and for a hole."""
-        marker = self._marker(index)
+        marker = self.marker(index)
         if not marker:
             return ""
         if marker != FORMAT_MARKER:
@@ -90,7 +90,11 @@ class BinFile:
 
     def holds(self, index: int) -> bool:
         """Return whether a place holds a record: its marker is there."""
-        return self._marker(index) == FORMAT_MARKER
+        return self.marker(index) == FORMAT_MARKER
+
+    def marker(self, index: int) -> int:
+        """Return the first byte of a place; 0 behind the end of a file that was cut off."""
+        return int.from_bytes(os.pread(self._fd, 1, self.offset(index)))
 
     def offset(self, index: int) -> int:
         """Return where the record of a place starts, bytes."""
@@ -100,10 +104,6 @@ class BinFile:
     def closing_byte(self) -> int | None:
         """The byte behind the last record; None when the file is too short to have it."""
         return os.pread(self._fd, 1, self.size - 1)[0] if self.is_full_size else None
-
-    def _marker(self, index: int) -> int:
-        """Return the first byte of a place; 0 behind the end of a file that was cut off."""
-        return int.from_bytes(os.pread(self._fd, 1, self.offset(index)))
 
     def _in_data(self, offsets: np.ndarray) -> np.ndarray:
         """Return for each offset whether it lies in a part of the file that is not a hole."""

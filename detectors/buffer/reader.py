@@ -1,6 +1,5 @@
 """Reads the binary buffer, also while it is written. ``detectors.api`` has it for scripts."""
 
-import os
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import numpy as np
 from detectors.buffer.binfile import BinFile
 from detectors.buffer.fields import Field
 from detectors.buffer.layout import LAST_PULSE, LATEST, relative_path, sidecar_path
+from detectors.buffer.listing import numbers_in
 from detectors.buffer.registration import read_detector
 from detectors.buffer.sidecar import read_entry, read_sidecar
 from detectors.errors import BufferReadError
@@ -198,8 +198,8 @@ class BufferReader:
         """
         found: set[int] = set()
         for name in self.modules if module is None else (self._module(module),):
-            for folder in _numbers(self.folder / name, FOLDER_MOD, "", start, stop):
-                found.update(_numbers(self.folder / name / str(folder), FILE_MOD, ".bin", start, stop))
+            for folder in numbers_in(self.folder / name, FOLDER_MOD, "", start, stop):
+                found.update(numbers_in(self.folder / name / str(folder), FILE_MOD, ".bin", start, stop))
         return sorted(found)
 
     def files(self, module: str | None = None) -> list[Path]:
@@ -292,22 +292,6 @@ class BufferReader:
     def _extent_text(self, module: str) -> str:
         extent = self.extent(module)
         return f"{module} holds pulses {extent[0]} to {extent[1]}" if extent else f"{module} holds no pulse"
-
-
-def _numbers(folder: Path, step: int, suffix: str, start: int, stop: int) -> Iterator[int]:
-    """Yield the numbers of a folder's entries that begin ``step`` pulses, as far as the range has some of them."""
-    try:
-        names = os.listdir(folder)
-    except FileNotFoundError:
-        return  # a module that has written nothing yet, or a data folder that retention took
-    except OSError as error:
-        raise BufferReadError(f"{folder}: cannot be read: {error.strerror}") from None
-    for name in names:
-        number = name.removesuffix(suffix)
-        if number.isdecimal() and name == f"{int(number)}{suffix}":
-            first = int(number)
-            if first % step == 0 and first + step > start and first <= stop:
-                yield first
 
 
 def check_range(start: int, stop: int, step: int) -> None:

@@ -136,6 +136,12 @@ def read_detector(folder: Path) -> DetectorInfo:
     return _with_folder(folder, _read(folder / DETECTOR_JSON))
 
 
+def module_info(module_folder: Path) -> DetectorInfo:
+    """Return what one module's folder holds. Raises BufferReadError when that is not written down, or not usable."""
+    own = module_folder / MODULE_JSON
+    return _read(own if own.exists() else module_folder.parent / DETECTOR_JSON)
+
+
 def register_module(
     folder: Path, module: str, *, data_bytes: int, dtype: str, shape: tuple[int, ...], fields: Sequence[Field] = ()
 ) -> DetectorInfo:
