@@ -12,10 +12,7 @@ class PebbleDaqError(Exception):
 
 
 class ConfigError(PebbleDaqError):
-    """The configuration or a command's arguments are wrong.
-
-    ``problems`` holds every mistake found, one line each.
-    """
+    """The configuration or a command's arguments are wrong. ``problems`` holds every mistake found, one line each."""
 
     exit_code = 2
 

@@ -92,10 +92,7 @@ def parse_config(text: str, origin: str = "config") -> Config:
 
 
 def load_config(path: Path | str) -> Config:
-    """Return the configuration in a file.
-
-    Raises ConfigError with every mistake, one line each.
-    """
+    """Return the configuration in a file. Raises ConfigError with every mistake, one line each."""
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -81,10 +81,8 @@ class DetectorSection(Section):
 
     name: Name
     """Detector name: the folder on disk and the name in streams and HDF5 files."""
-
     prefix: Annotated[str, Field(min_length=1, max_length=30, pattern=r"^[A-Za-z0-9_:.\[\]<>;-]+:$")]
     """PV prefix of every record, with its closing colon."""
-
     pulse_id_step: Annotated[int, Field(ge=1)] = 1
     """Difference between the pulse ids of two consecutive frames."""
 
@@ -94,10 +92,8 @@ class RunSection(Section):
 
     autostart: bool = True
     """Configure and enable at start, as a buffer that always records does; false waits for the Acquire PV."""
-
     restart_workers: bool = True
     """Start a worker again, with growing delays, when it ends unasked."""
-
     drain_s: Annotated[float, Field(gt=0, le=3600)] = 5.0
     """How long a worker that is to stop may go on writing what is queued, s; the rest is dropped and counted."""
 
@@ -107,7 +103,6 @@ class DmaSection(Section):
 
     cfg_rx_count: Annotated[int, Field(ge=1, le=1 << 20, alias="cfgRxCount")] = 80
     """Buffers in the ring."""
-
     cfg_size: Annotated[Bytes, Field(alias="cfgSize")] = ByteSize(1 << 20)
     """Bytes of one buffer."""
 
@@ -117,19 +112,14 @@ class PoolsSection(Section):
 
     pebble_buf_count: Annotated[int | None, Field(alias="pebbleBufCount")] = None
     """Slots in the pebble: a power of two above cfgRxCount. Left out: the next such number."""
-
     pebble_buf_size: Annotated[Bytes | None, Field(alias="pebbleBufSize")] = None
     """Bytes of a pebble slot. Left out: one record and its alignment room, in whole pages."""
-
     transition_buf_count: Annotated[NotSettable | None, Field(alias="transitionBufCount")] = None
     """Refused when given: the transition pool is tied 1:1 to the pebble."""
-
     transition_buf_size: Annotated[NotSettable | None, Field(alias="transitionBufSize")] = None
     """Refused when given: the size is taken from the payload of the connected PV."""
-
     exhausted_wait_s: Annotated[float, Field(ge=0, le=10)] = 0.05
     """How long a new frame waits for its slot before it is dropped and counted as exhausted, s."""
-
     checked: bool = False
     """Checked mode: sentinels at the end of slots, verified at release."""
 
@@ -139,7 +129,6 @@ class WorkerTuning(Section):
 
     cpus: tuple[int, ...] = ()
     """Processors that the worker may run on; empty: all."""
-
     realtime_priority: Annotated[int, Field(ge=0, le=99)] | None = None
     """SCHED_FIFO priority of the threads that receive. Left out: 1 where the host allows it; 0: none."""
 
@@ -149,16 +138,12 @@ class SourceSection(Section):
 
     name: Name
     """Name of the source: its PVs and processes; for a UDP module also its folder."""
-
     enabled: bool = True
     """Whether the source is started with the IOC."""
-
     dma: DmaSection | None = None
     """DMA ring of this source; left out: the common one."""
-
     pools: PoolsSection | None = None
     """Pools of this source; left out: the common ones."""
-
     tuning: WorkerTuning = WorkerTuning()
     """Processors and priority of this source's process."""
 
@@ -168,31 +153,22 @@ class UdpSection(SourceSection):
 
     module_id: Annotated[int, Field(ge=0, le=0xFFFF)]
     """moduleID that the packets carry; others are counted as alien."""
-
     port: Port
     """UDP port to listen on."""
-
     address: str = "0.0.0.0"  # noqa: S104  a detector's link is chosen by the host's routing
     """Address to listen on."""
-
     source: SourceAddress = ""
     """Sender to accept, ``ip`` or ``ip:port``; empty: any. Others are counted as alien."""
-
     geometry: Geometry = GEOMETRIES["jungfrau"]
     """Name of a known geometry, or a table of header, rows, cols, dtype and packets_per_frame."""
-
     reorder_window: Annotated[int, Field(ge=0, le=16)] = 1
     """Frames over which late packets still find their place."""
-
     flush_timeout_s: Positive = 0.1
     """A frame is closed when no packet of the module came for this long, s."""
-
     max_latency_s: Annotated[float, Field(gt=0, le=0.2)] = 0.05
     """How long packets may wait in the socket buffer, s: the longer, the more are taken at a time, and the less each costs."""
-
     max_frame_gap: Annotated[int, Field(ge=1)] = 100
     """Largest forward step of frame_index taken for lost frames; beyond it the stream is resynchronised."""
-
     max_pulse_jump: Annotated[int, Field(ge=1)] = 100_000
     """Largest forward step of pulse_id between frames that is not flagged as a bad pulse."""
 
@@ -206,37 +182,26 @@ class PvaSection(SourceSection):
         BeforeValidator(lambda v: (v,) if isinstance(v, str) else v),
     ]
     """PV specification, or a list of them: ``[alias=][provider/]PV[.field][,firstDim]`` or ``...[shape](type)``."""
-
     dtype: Literal[PIXEL_TYPES] | None = None  # type: ignore[valid-type]
     """Pixel type expected; left out: as introspected. Must agree with the PV."""
-
     shape: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] | None = None
     """Array shape expected, slowest dimension first; left out: as introspected. Lets sizes be planned unconnected."""
-
     client: Literal["auto", "direct", "p4p"] = "auto"
     """PVA client: ours that receives into the slot, p4p's, or ours for arrays above direct_above."""
-
     direct_above: Bytes = ByteSize(256 << 10)
     """Array size from which ``auto`` takes the direct client, bytes."""
-
     match: Literal["exact", "fuzzy", "none"] = "exact"
     """How PV updates meet timing events: by equal timestamp, within 10 ms, or all. Without [timing] the PV runs free."""
-
     match_tmo_ms: Annotated[int, Field(ge=1, le=600_000)] = 1500
     """How long an event waits for its PV update, ms."""
-
     pulse_from: Literal["unique_id", "timestamp"] = "unique_id"
     """Where the pulse_id comes from when there is no timing: the unwrapped uniqueId, or the timestamp in pulse periods."""
-
     pulse_period_ns: Annotated[int, Field(ge=1)] = 10_000_000
     """Pulse period for ``pulse_from = "timestamp"``, ns."""
-
     connect_timeout_s: Positive = 3.0
     """How long Configure waits for the PV, s."""
-
     on_payload_change: Literal["replan", "pause"] = "replan"
     """When the camera returns with another shape or type: drain, re-plan and go on, or stay paused until Configure."""
-
     when_full: Literal["drop", "hold"] = "drop"
     """When no transition slot is free: drop the update and count it, or hold back the read."""
 
@@ -246,7 +211,6 @@ class TimingSection(Section):
 
     port: Port
     """UDP port to listen on."""
-
     address: str = "127.0.0.1"
     """Address to listen on, or a multicast group to join: needed where several [[pva]] sources share the stream."""
 
@@ -256,25 +220,18 @@ class DiskSection(Section):
 
     folder: AbsolutePath
     """Root folder; a detector's records lie in ``folder/detector/module``."""
-
     enabled: bool = True
     """Whether frames are written from the start."""
-
     direct: bool = True
     """Write with O_DIRECT where the file system takes it."""
-
     sidecar: bool = True
     """Write ``<file>.meta``: timestamp, damage, missing packets and CRC of each pulse."""
-
     min_free: Bytes = ByteSize(2 << 30)
     """Free space below which writing pauses with an alarm, bytes."""
-
     keep_size: Bytes | None = None
     """Retention: most bytes of data kept; left out: no limit."""
-
     keep_hours: Positive | None = None
     """Retention: longest time that data is kept, hours; left out: no limit."""
-
     keep_free: Bytes | None = None
     """Retention: oldest data folders are deleted until this much is free, bytes; left out: none."""
 
@@ -284,13 +241,10 @@ class ZmqSection(Section):
 
     enabled: bool = True
     """Whether frames are published from the start."""
-
     port_base: Port | None = None
     """Publish on ``tcp://host:(port_base + index)``, index counting all sources, modules first; left out: on ipc in the runtime folder."""
-
     host: str = "127.0.0.1"
     """Address that tcp streams are bound to."""
-
     high_water_mark: Annotated[int, Field(ge=1)] = 100
     """Frames queued for one subscriber before further ones are dropped for it."""
 
@@ -300,40 +254,28 @@ class StreamSection(Section):
 
     enabled: bool = True
     """Whether ``run`` starts the assembler."""
-
     full: str = ""
     """Address of the PUSH stream of every image; empty: none."""
-
     reduced: str = ""
     """Address of the PUB stream of every header and some images; empty: none."""
-
     pulse: str = ""
     """Address of the PUB stream of bare pulse ids; empty: none."""
-
     reduced_rate_hz: Positive = 10.0
     """Images a second in the reduced stream."""
-
     remote: tuple[str, ...] = ()
     """Module streams to subscribe to, in the order of the modules; empty: map the local pebbles."""
-
     pulse_offset_limit: Annotated[int, Field(ge=1)] = 100
     """Pulses that modules may be apart before the synchronisation starts afresh with an alarm."""
-
     sync_retry_limit: Annotated[int, Field(ge=1)] = 3
     """Attempts to put the modules in step before the same."""
-
     missing_module: Literal["fill", "wait"] = "fill"
     """With a dead module: send images without it, or wait for it."""
-
     missing_after_s: Positive = 1.0
     """Silence after which a module counts as dead, s."""
-
     high_water_mark: Annotated[int, Field(ge=1)] = 20
     """Images queued for one consumer."""
-
     pedestal_file: str = ""
     """Passed on in the image header."""
-
     gain_file: str = ""
     """Passed on in the image header."""
 
@@ -343,9 +285,7 @@ class Hdf5Section(Section):
 
     folder: AbsolutePath
     """Folder that FilePath starts with."""
-
     compression: Literal["none", "bslz4", "blosc"] = "none"
     """Filter of the image dataset."""
-
     missing: Literal["skip", "fill"] = "skip"
     """What becomes of missing pulses: left out, or zero images marked bad."""

@@ -2,15 +2,11 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final
 
 from detectors.errors import HostError
 
-_CGROUPS: Final = Path("/sys/fs/cgroup")
-_PROC: Final = Path("/proc")
 
-
-def mem_available(proc: Path = _PROC, cgroups: Path = _CGROUPS) -> int:
+def mem_available(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> int:
     """Return the bytes that can be allocated without swapping: MemAvailable, or the room in the own cgroup if less.
 
     Raises HostError when the kernel does not report it.

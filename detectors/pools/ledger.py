@@ -13,13 +13,24 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Self
 
 from detectors.errors import DoubleReleaseError, PoolError, SizingError, UseAfterReleaseError
-from detectors.pools.waiting import TaskWaiter, ThreadWaiter
 from detectors.stats import PoolStats
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(eq=False, slots=True)
+class _Waiter:
+    """A thread or task that waits for the slot ``want``, or for any with None."""
+
+    want: int | None
+    wake: Callable[[], object]
+    """Called under the lock. Raises RuntimeError when the task's event loop is closed."""
+    slot: int | None = None
+    """The slot that it was given."""
 
 
 class Hold:
@@ -140,7 +151,7 @@ class Ledger(_ReapingLock):
         """Slots loaned or leased."""
         self._free = None if by_slot else list(reversed(range(count)))
         self._claimed: OrderedDict[int, None] = OrderedDict()
-        self._waiters: OrderedDict[ThreadWaiter | TaskWaiter, None] = OrderedDict()
+        self._waiters: OrderedDict[_Waiter, None] = OrderedDict()
         self._high_water = self._acquires = self._returns = self._collected = 0
         self._misses = self._exhausted = self._overruns = self._out_of_order = 0
         self._wait_s = 0.0
@@ -158,10 +169,12 @@ class Ledger(_ReapingLock):
             if timeout_s is not None and timeout_s <= 0:
                 self._exhausted += 1
                 return None
-            waiter = ThreadWaiter(want)
+            gate = threading.Lock()  # threading.Event could deadlock when set by the garbage collector
+            gate.acquire()
+            waiter = _Waiter(want, gate.release)
             self._waiters[waiter] = None
         with self._waiting(waiter):
-            waiter.gate.acquire(timeout=-1 if timeout_s is None else min(timeout_s, threading.TIMEOUT_MAX))
+            gate.acquire(timeout=-1 if timeout_s is None else min(timeout_s, threading.TIMEOUT_MAX))
         return waiter.slot
 
     def take_free(self, want: int) -> bool:
@@ -176,10 +189,12 @@ class Ledger(_ReapingLock):
             if slot is not None:
                 return slot
             self._misses += 1
-            waiter = TaskWaiter()
+            loop = asyncio.get_running_loop()
+            given: asyncio.Future[None] = loop.create_future()
+            waiter = _Waiter(None, lambda: loop.call_soon_threadsafe(given.set_result, None))
             self._waiters[waiter] = None
         with self._waiting(waiter):
-            await asyncio.wait((waiter.future,), timeout=timeout_s)
+            await asyncio.wait((given,), timeout=timeout_s)
         return waiter.slot
 
     def share(self, hold: Hold) -> None:
@@ -244,7 +259,7 @@ class Ledger(_ReapingLock):
             )
 
     @contextlib.contextmanager
-    def _waiting(self, waiter: ThreadWaiter | TaskWaiter) -> Iterator[None]:
+    def _waiting(self, waiter: _Waiter) -> Iterator[None]:
         """Count the time in the block, and settle in the end what the waiter was given.
 
         The lock decides between a slot in the last moment and none in time. Interrupted, the waiter gives its slot back.
@@ -313,5 +328,6 @@ class Ledger(_ReapingLock):
             if waiter is None:
                 return
             del self._waiters[waiter]
-            if waiter.wake():
+            with contextlib.suppress(RuntimeError):
+                waiter.wake()
                 waiter.slot = self._grant(waiter.want)  # it sees this only when it gets the lock
