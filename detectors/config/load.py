@@ -6,39 +6,25 @@ from typing import Any, Literal, Self
 
 from pydantic import ValidationError, model_validator
 
+from detectors.config import sections
 from detectors.config.checks import disagreements
-from detectors.config.sections import (
-    DetectorSection,
-    DiskSection,
-    DmaSection,
-    Hdf5Section,
-    PoolsSection,
-    PvaSection,
-    RunSection,
-    Section,
-    SourceSection,
-    StreamSection,
-    TimingSection,
-    UdpSection,
-    ZmqSection,
-)
 from detectors.errors import ConfigError
 
 
-class Config(Section):
+class Config(sections.Section):
     """One detector server."""
 
-    detector: DetectorSection
-    run: RunSection = RunSection()
-    timing: TimingSection | None = None
-    dma: DmaSection = DmaSection()
-    pools: PoolsSection = PoolsSection()
-    udp: tuple[UdpSection, ...] = ()
-    pva: tuple[PvaSection, ...] = ()
-    disk: DiskSection | None = None
-    zmq: ZmqSection = ZmqSection()
-    stream: StreamSection | None = None
-    hdf5: Hdf5Section | None = None
+    detector: sections.DetectorSection
+    run: sections.RunSection = sections.RunSection()
+    timing: sections.TimingSection | None = None
+    dma: sections.DmaSection = sections.DmaSection()
+    pools: sections.PoolsSection = sections.PoolsSection()
+    udp: tuple[sections.UdpSection, ...] = ()
+    pva: tuple[sections.PvaSection, ...] = ()
+    disk: sections.DiskSection | None = None
+    zmq: sections.ZmqSection = sections.ZmqSection()
+    stream: sections.StreamSection | None = None
+    hdf5: sections.Hdf5Section | None = None
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
@@ -46,21 +32,21 @@ class Config(Section):
             raise ValueError("\n".join(found))
         return self
 
-    def dma_of(self, source: SourceSection) -> DmaSection:
+    def dma_of(self, source: sections.SourceSection) -> sections.DmaSection:
         """Return the DMA ring that holds for a source."""
         return source.dma or self.dma
 
-    def pools_of(self, source: SourceSection) -> PoolsSection:
+    def pools_of(self, source: sections.SourceSection) -> sections.PoolsSection:
         """Return the pools that hold for a source."""
         return source.pools or self.pools
 
-    def detector_of(self, source: SourceSection) -> str:
+    def detector_of(self, source: sections.SourceSection) -> str:
         """Return the detector that a source belongs to: modules make up the detector, a PVA source is one of its own."""
-        return self.detector.name if isinstance(source, UdpSection) else f"{self.detector.name}-{source.name}"
+        return self.detector.name if isinstance(source, sections.UdpSection) else f"{self.detector.name}-{source.name}"
 
-    def module_of(self, source: SourceSection) -> str:
+    def module_of(self, source: sections.SourceSection) -> str:
         """Return the module folder of a source: a PVA detector has the single module M00."""
-        return source.name if isinstance(source, UdpSection) else "M00"
+        return source.name if isinstance(source, sections.UdpSection) else "M00"
 
     def source(self, kind: Literal["udp", "pva"], name: str | None) -> Any:
         """Return a source by name; without a name the only one.

@@ -75,10 +75,15 @@ class Loaned(Hold, Generic[T]):
 
     def release(self) -> None:
         """Give the object back. Raises DoubleReleaseError, or the error of the pool's reset: the slot is free then, too."""
-        self._ledger.release(self, cleanup=self._reset if self._pool.resets else None)
+        self._ledger.release(self, cleanup=self._reset if self._pool.reset else None)
 
     def _reset(self) -> None:
-        self._pool._reset_item(self._item)  # noqa: SLF001
+        try:
+            if self._pool.reset is not None:
+                self._pool.reset(self._item)
+        except BaseException:
+            self._pool.reset_errors += 1
+            raise
 
     def _lost(self) -> None:
         # The reset runs in whatever thread the collector does: one that locks may meet its own lock.
@@ -101,8 +106,7 @@ class Pool(Lender[Loaned[T]], Generic[T]):
     ) -> None:
         self._ledger = Ledger(name, size)
         self._factory = factory
-        self._reset = reset
-        self.resets = reset is not None
+        self.reset = reset
         self._items = [factory() for _ in range(size)]
         self.reset_errors = 0
 
@@ -123,14 +127,6 @@ class Pool(Lender[Loaned[T]], Generic[T]):
 
     def _lend(self, slot: int) -> Loaned[T]:
         return Loaned(self, slot, self._items[slot])
-
-    def _reset_item(self, item: T) -> None:
-        try:
-            if self._reset is not None:
-                self._reset(item)
-        except BaseException:
-            self.reset_errors += 1
-            raise
 
 
 def _copy_into(target: object, source: object) -> bool:
