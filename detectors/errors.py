@@ -34,7 +34,7 @@ class WireError(PebbleDaqError):
 
 
 class PoolError(PebbleDaqError):
-    """A loan or lease was used against its rules: our own mistake, not the wire's."""
+    """A loan or lease was used against its rules: a mistake in this program, not in the data."""
 
 
 class DoubleReleaseError(PoolError):

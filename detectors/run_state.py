@@ -28,7 +28,7 @@ class Service(IntEnum):
 
 
 class RunState(IntEnum):
-    """Where a run is. The numbers are those of the RunState record's choices."""
+    """State of a run. The numbers are those of the RunState record's choices."""
 
     UNCONFIGURED = 0
     CONFIGURED = 1

@@ -1,4 +1,4 @@
-"""What one section of the configuration alone cannot know. Each mistake is one line that starts with its place."""
+"""Checks across the sections of the configuration. Each mistake is one line that starts with its place."""
 
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from ipaddress import IPv4Address

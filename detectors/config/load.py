@@ -33,11 +33,11 @@ class Config(sections.Section):
         return self
 
     def dma_of(self, source: sections.SourceSection) -> sections.DmaSection:
-        """Return the DMA ring that holds for a source."""
+        """Return the DMA ring of a source: its own, or the common one."""
         return source.dma or self.dma
 
     def pools_of(self, source: sections.SourceSection) -> sections.PoolsSection:
-        """Return the pools that hold for a source."""
+        """Return the pools of a source: its own, or the common ones."""
         return source.pools or self.pools
 
     def detector_of(self, source: sections.SourceSection) -> str:

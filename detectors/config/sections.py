@@ -1,4 +1,4 @@
-"""The sections of the configuration file, and what one value alone can be checked for."""
+"""The sections of the configuration file, with the checks of single values."""
 
 import re
 from ipaddress import IPv4Address
@@ -93,7 +93,7 @@ class RunSection(Section):
     autostart: bool = True
     """Configure and enable at start, as a buffer that always records does; false waits for the Acquire PV."""
     restart_workers: bool = True
-    """Start a worker again, with growing delays, when it ends unasked."""
+    """Start a worker again, with growing delays, when it ends without a command."""
     drain_s: Annotated[float, Field(gt=0, le=3600)] = 5.0
     """How long a worker that is to stop may go on writing what is queued, s; the rest is dropped and counted."""
 
@@ -125,7 +125,7 @@ class PoolsSection(Section):
 
 
 class WorkerTuning(Section):
-    """How a worker's process is scheduled. What waits while it does not receive is lost, or holds its source back."""
+    """How a worker's process is scheduled. A worker that does not run in time loses data, or blocks its source."""
 
     cpus: tuple[int, ...] = ()
     """Processors that the worker may run on; empty: all."""
@@ -162,7 +162,7 @@ class UdpSection(SourceSection):
     geometry: Geometry = GEOMETRIES["jungfrau"]
     """Name of a known geometry, or a table of header, rows, cols, dtype and packets_per_frame."""
     reorder_window: Annotated[int, Field(ge=0, le=16)] = 1
-    """Frames over which late packets still find their place."""
+    """Frames over which late packets are still placed."""
     flush_timeout_s: Positive = 0.1
     """A frame is closed when no packet of the module came for this long, s."""
     max_latency_s: Annotated[float, Field(gt=0, le=0.2)] = 0.05
@@ -191,7 +191,7 @@ class PvaSection(SourceSection):
     direct_above: Bytes = ByteSize(256 << 10)
     """Array size from which ``auto`` takes the direct client, bytes."""
     match: Literal["exact", "fuzzy", "none"] = "exact"
-    """How PV updates meet timing events: by equal timestamp, within 10 ms, or all. Without [timing] the PV runs free."""
+    """How PV updates are matched with timing events: by equal timestamp, within 10 ms, or all. Without [timing] the PV runs free."""
     match_tmo_ms: Annotated[int, Field(ge=1, le=600_000)] = 1500
     """How long an event waits for its PV update, ms."""
     pulse_from: Literal["unique_id", "timestamp"] = "unique_id"
@@ -265,9 +265,9 @@ class StreamSection(Section):
     remote: tuple[str, ...] = ()
     """Module streams to subscribe to, in the order of the modules; empty: map the local pebbles."""
     pulse_offset_limit: Annotated[int, Field(ge=1)] = 100
-    """Pulses that modules may be apart before the synchronisation starts afresh with an alarm."""
+    """Pulses that modules may be apart before the synchronisation is restarted with an alarm."""
     sync_retry_limit: Annotated[int, Field(ge=1)] = 3
-    """Attempts to put the modules in step before the same."""
+    """Attempts to align the modules before the same restart."""
     missing_module: Literal["fill", "wait"] = "fill"
     """With a dead module: send images without it, or wait for it."""
     missing_after_s: Positive = 1.0
@@ -288,4 +288,4 @@ class Hdf5Section(Section):
     compression: Literal["none", "bslz4", "blosc"] = "none"
     """Filter of the image dataset."""
     missing: Literal["skip", "fill"] = "skip"
-    """What becomes of missing pulses: left out, or zero images marked bad."""
+    """How missing pulses are written: left out, or as zero images marked bad."""

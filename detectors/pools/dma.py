@@ -11,7 +11,7 @@ from detectors.stats import DmaStats
 class DmaRing:
     """A ring between one producer and one consumer thread.
 
-    The next buffer is always the one behind the last; while it is not released the ring is full, and each push is lost
+    The next buffer is always the one after the last; while it is not released the ring is full, and each push is lost
     and counted. With ``checked`` a sentinel ends every buffer. Raises SizingError for a count or size below 1,
     HostError when there is too little memory.
     """

@@ -1,6 +1,6 @@
 """How the C heap of this process treats large blocks: libraries that we cannot give our own memory allocate there.
 
-As shipped, glibc maps each large block afresh and unmaps it when it is freed; its page faults cost more than its copy.
+By default, glibc maps every large block separately and unmaps it when it is freed; its page faults cost more than its copy.
 """
 
 import ctypes
@@ -20,7 +20,7 @@ _kept = 0
 def tune_heap(options: Mapping[int, int]) -> bool:
     """Set options of the heap for the whole process; False where there is no ``mallopt``, or it refuses.
 
-    When several callers set how much freed memory is kept (TRIM_THRESHOLD), the largest holds.
+    When several callers set how much freed memory is kept (TRIM_THRESHOLD), the largest value applies.
     """
     global _kept  # noqa: PLW0603  there is one heap
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)

@@ -1,4 +1,4 @@
-"""What memory the host has, and whether a plan fits: asked before anything is allocated."""
+"""The host's free memory, and whether a plan fits: checked before anything is allocated."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -14,7 +14,7 @@ from detectors.runtime import SHM_FOLDER
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What the host has to give, bytes."""
+    """Free memory of the host, bytes."""
 
     mem_available: int
     shm_free: int
@@ -30,7 +30,7 @@ class Machine:
         return cls(mem_available() + freed, shm.f_bavail * shm.f_frsize + freed)
 
     def room_for(self, plans: Sequence[BufferPlan], count: int | None = None) -> str:
-        """Return one line on what is too little for the sum of the plans; empty when they fit.
+        """Return one line on the memory that is short for the sum of the plans; empty when they fit.
 
         With ``count``, as if every pebble had at most that many slots.
         """
@@ -53,7 +53,7 @@ class Machine:
         return count if count >= 2 else None
 
     def verdict(self, plans: Sequence[BufferPlan]) -> str:
-        """Return one line on what is too little and what to do about it; empty when the plans fit."""
+        """Return one line on the memory that is short and what to do about it; empty when the plans fit."""
         problem = self.room_for(plans)
         if not problem:
             return ""

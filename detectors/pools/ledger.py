@@ -1,8 +1,7 @@
-"""Who holds which slot: the bookkeeping of every pool.
+"""The bookkeeping of every pool: which slots are free, loaned to one writer, or leased to ``n`` readers.
 
-A slot is free, loaned to one holder who may write, or leased to ``n`` holders who may read; each holder is a ``Hold``
-object. The ledger counts, keeps the order of claims, and lets threads and tasks wait for a slot: each slot returned
-goes to the longest waiter.
+Each loan and lease is a ``Hold``. The ledger counts, keeps the order of claims, and lets threads and tasks wait for a
+slot: each slot returned goes to the longest waiter.
 """
 
 import asyncio
@@ -80,52 +79,20 @@ class Hold:
         """Clean the slot of a hold that was collected unreleased. May run anywhere: must take no lock."""
 
 
-class _ReapingLock:
-    """Base of Ledger: ``with self`` holds its lock, and afterwards gives back the orphans, whatever was raised.
-
-    A Hold may be collected at any moment, also while its own thread holds the lock. So it leaves its slot in ``_orphans``
-    and either gets the lock at once, or leaves the work to the lock's holder, which calls ``_reap`` after releasing it.
-    """
-
-    # ``__enter__`` is the lock's own ``acquire``, stored in a slot: a Python method here would cost 0.1 us a call.
-    __slots__ = ("__enter__", "_lock", "_orphans", "_unlock")
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self.__enter__ = self._lock.acquire
-        self._unlock = self._lock.release
-        self._orphans: deque[int] = deque()
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        self._unlock()
-        if self._orphans:
-            self._reap()
-
-    def orphan(self, slot: int) -> None:
-        """End one hold whose Hold was collected. May be called anywhere, even under the lock."""
-        self._orphans.append(slot)
-        self._reap()
-
-    def _reap(self) -> None:
-        while self._orphans and self._lock.acquire(blocking=False):
-            try:
-                while self._orphans:
-                    self._drop_orphan(self._orphans.popleft())
-            finally:
-                self._unlock()
-
-    def _drop_orphan(self, slot: int) -> None:
-        """Count off one hold. Called under the lock."""
-        raise NotImplementedError
-
-
-class Ledger(_ReapingLock):
-    """``count`` slots of ``size_bytes`` each, and who holds them. Thread-safe; no foreign code runs under the lock.
+class Ledger:
+    """``count`` slots of ``size_bytes`` each, and their holds. Thread-safe; no foreign code runs under the lock.
 
     With ``by_slot`` every claim names its slot, at most ``limit`` slots are in use at once, and the order of claims is
     kept to notice releases out of it; without, any free slot is given, the last one returned first since its memory is
-    in the caches. ``intact`` is asked of a slot that becomes free; its False is counted as an overrun.
+    in the caches. ``intact`` is called with each slot that becomes free; its False is counted as an overrun.
+
+    ``with self`` holds the lock. A Hold may be collected at any moment, also while its own thread holds the lock. So it
+    leaves its slot in ``_orphans`` and either gets the lock at once, or leaves the work to the lock's holder, which calls
+    ``_reap`` after releasing it.
     """
+
+    # ``__enter__`` is the lock's own ``acquire``, stored in a slot: a Python method here would cost 0.1 us a call.
+    __slots__ = ("__dict__", "__enter__", "__weakref__")
 
     def __init__(
         self,
@@ -139,7 +106,9 @@ class Ledger(_ReapingLock):
     ) -> None:
         if count < 1:
             raise SizingError(f"{name}: found a count of {count}, expected at least 1")
-        super().__init__()
+        self._lock = threading.Lock()
+        self.__enter__ = self._lock.acquire
+        self._orphans: deque[int] = deque()
         self.name = name
         self._size_bytes = size_bytes
         self._limit = count if limit is None else limit
@@ -155,6 +124,11 @@ class Ledger(_ReapingLock):
         self._high_water = self._acquires = self._returns = self._collected = 0
         self._misses = self._exhausted = self._overruns = self._out_of_order = 0
         self._wait_s = 0.0
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        self._lock.release()
+        if self._orphans:
+            self._reap()
 
     def take(self, want: int | None = None, timeout_s: float | None = 0.0) -> int | None:
         """Return a slot (``want``, where the ledger is by slot) for one new Hold, waiting up to ``timeout_s``.
@@ -178,7 +152,7 @@ class Ledger(_ReapingLock):
         return waiter.slot
 
     def take_free(self, want: int) -> bool:
-        """Take ``want`` for one new Hold if it is free now. If not, that is not counted as a miss: the caller can do without."""
+        """Take ``want`` for one new Hold if it is free now; a slot in use is not counted as a miss."""
         with self:
             return self._grant(want) is not None
 
@@ -229,6 +203,11 @@ class Ledger(_ReapingLock):
             with self:
                 self._drop(hold.slot, event=event)
 
+    def orphan(self, slot: int) -> None:
+        """End one hold whose Hold was collected. May be called anywhere, even under the lock."""
+        self._orphans.append(slot)
+        self._reap()
+
     def grow(self, more: int) -> None:
         """Add ``more`` free slots and serve the waiters."""
         if self._free is None:
@@ -278,6 +257,16 @@ class Ledger(_ReapingLock):
                 elif not interrupted and waiter.slot is None:
                     self._exhausted += 1
 
+    def _reap(self) -> None:
+        while self._orphans and self._lock.acquire(blocking=False):
+            try:
+                while self._orphans:
+                    slot = self._orphans.popleft()
+                    self._collected += 1
+                    self._drop(slot, event=False)
+            finally:
+                self._lock.release()
+
     # All below are called under the lock.
 
     def _is_free(self, want: int | None) -> bool:
@@ -316,10 +305,6 @@ class Ledger(_ReapingLock):
             self._overruns += 1
         if self._waiters:
             self._serve()
-
-    def _drop_orphan(self, slot: int) -> None:
-        self._collected += 1
-        self._drop(slot, event=False)
 
     def _serve(self) -> None:
         # Without a free slot the waiters need not be asked one by one; a ledger by slot has few.

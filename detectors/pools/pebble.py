@@ -31,7 +31,7 @@ _NO_ATTRIBUTES: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 class _Slots:
-    """The memory of a pebble as its holds see it; they keep it alive, also past the pebble's own end."""
+    """The memory of a pebble as its holds see it; they keep it alive, also after the pebble is closed."""
 
     def __init__(self, region: Region, layout: SegmentLayout) -> None:
         starts = range(layout.slots_offset, layout.nbytes, layout.slot_bytes)
@@ -188,7 +188,7 @@ class PebbleLease(Hold):
     def span(self) -> tuple[memoryview, int, int]:
         """Return the aligned sectors around the record, the record's place in them, and their offset in the file.
 
-        Writable, for the one disk writer: the bytes before and behind the record are its to fill in.
+        Writable, for the one disk writer: it fills in the bytes before and after the record.
         """
         self.check()
         shape, place = self._memory.shape, self._place

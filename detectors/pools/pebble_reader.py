@@ -21,7 +21,7 @@ class PebbleReader:
         self._layout = layout
         self.shape, self.count, self.pulse_id_step = layout.shape, layout.count, layout.pulse_id_step
         self.info: dict[str, Any] = layout.info
-        """What the owner says about the detector: names, dtype, shape."""
+        """The owner's description of the detector: names, dtype, shape."""
         self._seq, self._entries = layout.table(self._region.view)
         self._header = self._region.array[: SEGMENT_HEADER.itemsize].view(SEGMENT_HEADER)
         self.overwritten = 0

@@ -66,7 +66,7 @@ def least_slot_bytes(shape: RecordShape) -> int:
 class SegmentLayout:
     """Where everything lies in a pebble's memory.
 
-    Raises SizingError for a count that is no power of two or below 2, a slot that does not hold the record's sectors and
+    Raises SizingError for a count that is not a power of two or is below 2, a slot that does not hold the record's sectors and
     the sentinel, or one that is not in whole pages, and for sectors larger than a page.
     """
 
@@ -83,7 +83,7 @@ class SegmentLayout:
             raise SizingError(f"pebble: found a pulse_id_step of {self.pulse_id_step}, expected at least 1")
         align = self.shape.align
         if not 1 <= align <= PAGE or align & (align - 1):
-            # Memory can be asked for on pages, not on larger sectors.
+            # Memory can be aligned to pages, not to larger sectors.
             raise SizingError(f"pebble: found an align of {align}, expected a power of two of at most {PAGE}")
         if self.slot_bytes < least_slot_bytes(self.shape) or self.slot_bytes % PAGE:
             raise SizingError(
@@ -141,7 +141,7 @@ class SegmentLayout:
     def read(cls, memory: np.ndarray, origin: str) -> tuple[Self, int]:
         """Return the layout of a segment and the pid of its owner.
 
-        Raises HostError for a segment that is no pebble, is of another version, or contradicts itself.
+        Raises HostError for a segment that is not a pebble, is of another version, or contradicts itself.
         """
         if memory.size < SEGMENT_HEADER.itemsize:
             raise HostError(f"{origin}: found {memory.size} bytes, too few for a pebble")

@@ -1,4 +1,4 @@
-"""How many buffers of which size a source gets, and why. Pure; the host is asked in ``detectors.pools.host_memory``.
+"""How many buffers of which size a source gets, and why. Pure; memory is checked in ``detectors.pools.host_memory``.
 
 The rules, after the buffer allocation of LCLS-II's PvDetector:
 
@@ -45,9 +45,9 @@ class BufferSize:
     memory_bytes: int
     """What it takes in memory: slots in whole pages, and for the pebble its slot table; 0 when it is not made."""
     component: str
-    """Who owns it."""
+    """Its owner."""
     set_by: str
-    """What decides on it."""
+    """The settings that determine it."""
     why: str
     """The reason for each number."""
     notes: str = ""

@@ -1,4 +1,4 @@
-"""The DMA ring of a UDP module: the kernel's receive buffer of its socket, asked for, measured and watched."""
+"""The DMA ring of a UDP module: the kernel's receive buffer of its socket, sized, measured and monitored."""
 
 import contextlib
 import socket
