@@ -12,6 +12,7 @@ from detectors.config import Hdf5Section
 from detectors.errors import CommandError
 from ioc.bindings import Handler
 from ioc.file_names import full_file_name
+from ioc.places import allowed_place
 from ioc.run_control import Ask
 from ioc.templates import HDF5
 
@@ -54,6 +55,7 @@ class CaptureControl:
         self._responding = responding
         labels = {name: label for label, name in COMPRESSIONS.items()}
         self.settings = CaptureSettings(compression=labels[section.compression])
+        self._roots = section.allowed
         self.folder = str(section.folder)
         """Folder of the next file."""
         self._turn = asyncio.Lock()
@@ -138,11 +140,10 @@ class CaptureControl:
         await self._idle.wait()
 
     async def _set_folder(self, value: str) -> None:
-        if not value.startswith("/"):
-            raise CommandError(f"found the folder {value!r}, expected an absolute path")
+        folder = await allowed_place(value, self._roots, "FilePath")
         if self._responding():
-            await self._ask(HDF5, "folder", timeout_s=_TIMEOUT_S, folder=value)
-        self.folder = value
+            await self._ask(HDF5, "folder", timeout_s=_TIMEOUT_S, folder=folder)
+        self.folder = folder
 
     async def _set(self, value: Any, name: str) -> None:
         match name:

@@ -2,12 +2,12 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
-from pathlib import Path
 from typing import Any, Final
 
 from detectors.errors import CommandError
 from ioc.bindings import Handler
 from ioc.capture import CaptureControl
+from ioc.places import allowed_place
 from ioc.roster import Roster
 from ioc.run_control import Ask, RunControl, service_by_label
 from ioc.settings import Settings
@@ -87,12 +87,11 @@ class Commands:
         await _each(self._named(worker), switch)
 
     async def _output_folder(self, value: str, worker: str) -> None:
-        if not Path(value).is_absolute():
-            raise CommandError(f"found the folder {value!r}, expected an absolute path")
+        folder = await allowed_place(value, self._settings.roots, "folder")
 
         async def move(name: str) -> None:
-            await self._ask_if_there(name, "folder", folder=value)
-            self._settings.folders[name] = value
+            await self._ask_if_there(name, "folder", folder=folder)
+            self._settings.folders[name] = folder
 
         await _each(self._named(worker), move)
 

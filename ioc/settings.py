@@ -30,6 +30,8 @@ class Settings:
         self._configured_folder = str(config.disk.folder) if config.disk else None
         self.folders = dict.fromkeys(roster.sources, self._configured_folder) if self._configured_folder else {}
         """The root folder of each source."""
+        self.roots = config.disk.allowed if config.disk else ()
+        """The folders that clients may move the records below."""
         self._configured_rate_hz = self.reduced_rate_hz = config.stream.reduced_rate_hz if config.stream else 0.0
 
     def detector_folders(self) -> list[Path]:

@@ -3,9 +3,18 @@
 import re
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, PlainSerializer
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ByteSize,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    model_validator,
+)
 
 from detectors.errors import ConfigError
 from detectors.geometry import GEOMETRIES, PIXEL_TYPES, ModuleGeometry
@@ -215,11 +224,31 @@ class TimingSection(Section):
     """Address to listen on, or a multicast group to join: needed where several [[pva]] sources share the stream."""
 
 
-class DiskSection(Section):
-    """The binary buffer on disk."""
+class RootedSection(Section):
+    """A folder that clients may move, as far as the roots allow."""
 
     folder: AbsolutePath
-    """Root folder; a detector's records lie in ``folder/detector/module``."""
+    """Folder that is used until a client moves it."""
+    roots: tuple[AbsolutePath, ...] = ()
+    """Folders that clients may move it below; none: ``folder`` alone. A root must exist: no client can make it."""
+
+    @property
+    def allowed(self) -> tuple[Path, ...]:
+        """The roots in force."""
+        return self.roots or (self.folder,)
+
+    @model_validator(mode="after")
+    def _folder_is_allowed(self) -> Self:
+        if not any(self.folder.is_relative_to(root) for root in self.allowed):
+            raise ValueError(
+                f"found the folder {self.folder}, expected one below the roots {', '.join(map(str, self.roots))}"
+            )
+        return self
+
+
+class DiskSection(RootedSection):
+    """The binary buffer on disk: a detector's records lie in ``folder/detector/module``."""
+
     enabled: bool = True
     """Whether frames are written from the start."""
     direct: bool = True
@@ -280,11 +309,9 @@ class StreamSection(Section):
     """Passed on in the image header."""
 
 
-class Hdf5Section(Section):
-    """The HDF5 output stage that PVs drive."""
+class Hdf5Section(RootedSection):
+    """The HDF5 output stage that PVs drive: FilePath starts with ``folder``."""
 
-    folder: AbsolutePath
-    """Folder that FilePath starts with."""
     compression: Literal["none", "bslz4", "blosc"] = "none"
     """Filter of the image dataset."""
     missing: Literal["skip", "fill"] = "skip"

@@ -15,6 +15,7 @@ from detectors.frame import RecordShape
 from detectors.outputs.stage import Stage
 from detectors.outputs.zmq_module import ModulePublisher
 from detectors.pools.pebble import PebbleLease
+from detectors.roots import confined
 from detectors.runtime import Runtime
 from detectors.stats import OutputStats
 
@@ -50,10 +51,14 @@ def stream_address(config: Config, source: SourceSection, runtime: Runtime) -> s
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """The disk and ZMQ stages of one source; ``disk`` is None when the configuration has no [disk]."""
+    """The disk and ZMQ stages of one source; ``disk`` is None when the configuration has no [disk].
+
+    ``roots`` are the folders that the disk may be moved below.
+    """
 
     disk: Stage | None
     zmq: Stage | None
+    roots: tuple[Path, ...] = ()
 
     @classmethod
     def build(
@@ -97,6 +102,7 @@ class Outputs:
         return cls(
             Stage(writer, enabled=config.disk.enabled, share=disk_share) if writer and config.disk else None,
             Stage(publisher, enabled=config.zmq.enabled, share=zmq_share),
+            config.disk.allowed if config.disk else (),
         )
 
     def offer(self, lease: PebbleLease) -> None:
@@ -122,17 +128,22 @@ class Outputs:
         """Switch one output, ``disk`` or ``zmq``. Raises CommandError for an unknown or unconfigured one."""
         self._stage(output).set_enabled(enabled)
 
-    def set_folder(self, folder: str) -> "Future[None]":
+    def set_folder(self, folder: str) -> "Future[str]":
         """Write to ``folder/detector/module`` from the next frame on; never waits.
 
-        Raises CommandError for a relative path; the Future raises HostError when it cannot be written.
+        The Future's result is the folder without symlinks. It raises CommandError for one outside the roots, HostError for
+        one that cannot be written.
         """
         stage = self._stage("disk")
-        if not Path(folder).is_absolute():
-            raise CommandError(f"folder: found {folder!r}, expected an absolute path")
         writer = stage.sink
         assert isinstance(writer, BufferWriter)
-        return stage.submit(lambda: writer.set_folder(Path(folder) / writer.folder.name))
+
+        def move() -> str:
+            found = confined(folder, self.roots)
+            writer.set_folder(confined(found / writer.folder.name / writer.module, self.roots).parent)
+            return str(found)
+
+        return stage.submit(move)
 
     def stats(self) -> dict[str, OutputStats]:
         """Return the snapshots of both, under the names that the worker snapshots use."""

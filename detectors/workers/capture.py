@@ -19,6 +19,7 @@ from detectors.outputs.hdf5.capture import Capture, CaptureRequest, Selector
 from detectors.outputs.hdf5.folder import free_bytes, make_folder, writable_folder
 from detectors.outputs.hdf5.schema import FileLayout
 from detectors.pools.buffer_pool import BufferPool
+from detectors.roots import confined
 from detectors.runtime import Runtime
 from detectors.stats import CaptureStatus, OutputStats, PoolStats
 from detectors.workers.file_thread import FileThread
@@ -163,7 +164,7 @@ class CapturePart:
 
         ``file`` is absolute or relative to the folder; ``{detector}`` and ``{number}`` (of the capture) in it are filled
         in. It ends after so many ``images``, past the pulse_id ``stop``, or by ``finish``. Without ``compression`` that
-        of the configuration holds. Raises CommandError while another one runs, ConfigError for a wrong request,
+        of the configuration holds. Raises CommandError while another one runs or outside the roots, ConfigError for a wrong request,
         HostError when the file cannot be made.
         """
         if self._beginning:
@@ -186,7 +187,12 @@ class CapturePart:
             layout.shape or (1,),
             np.dtype(layout.dtype).newbyteorder("<"),
         )
-        made = self._files.do(partial(Capture, request.path, file_layout, compression or self._section.compression))
+
+        def make() -> Capture:
+            path = confined(request.path, self._section.allowed, "capture")
+            return Capture(path, file_layout, compression or self._section.compression)
+
+        made = self._files.do(make)
         self._beginning = _Beginning(request, made, Future())
         made.add_done_callback(lambda _: self._wake.ring())
         return self._beginning.answer
@@ -214,7 +220,7 @@ class CapturePart:
 
     def _set_folder(self, folder: str) -> "Future[None]":
         """Make the files of captures to come in another folder. Raises CommandError when that cannot be."""
-        return self._files.do(lambda: self._look_at(writable_folder(folder)))
+        return self._files.do(lambda: self._look_at(writable_folder(folder, self._section.allowed)))
 
     def _look_at(self, folder: Path) -> None:
         self._place = _Place(folder, folder.is_dir(), free_bytes(folder))

@@ -228,8 +228,8 @@ class Receiver:
         """Switch an output. Raises CommandError for one that is not there."""
         self._outputs.set_enabled(output, enabled)
 
-    def _set_folder(self, folder: str) -> "Future[None]":
-        """Write to another folder from the next frame on. Raises CommandError or HostError."""
+    def _set_folder(self, folder: str) -> "Future[str]":
+        """Write to another folder from the next frame on."""
         return self._outputs.set_folder(folder)
 
     def _go_to(self, state: RunState) -> None:

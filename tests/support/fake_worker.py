@@ -81,7 +81,7 @@ class FakeWorker:
         self.set(**{f"{output}.enabled": enabled, f"{output}.state": "Idle" if enabled else "Disabled"})
 
     def folder(self, folder: str) -> None:
-        if folder.startswith("/proc"):
+        if folder == "/tmp/unwritable":
             raise CommandError(f"{folder}: cannot be written")
         self.set(**{"disk.folder": f"{folder}/DET"})
 

@@ -18,7 +18,7 @@ def write_config(folder: Path, more: str = "", *, ports: tuple[int, int] | None 
     path = folder / "detector.toml"
     path.write_text(
         f'[detector]\nname = "DET"\nprefix = "{prefix}"\n'
-        f'[disk]\nfolder = "{folder}/data"\n'
+        f'[disk]\nfolder = "{folder}/data"\nroots = ["{folder}", "/tmp"]\n'
         f'[[udp]]\nname = "M00"\nmodule_id = 0\nport = {first}\naddress = "127.0.0.1"\n'
         f'[[udp]]\nname = "M01"\nmodule_id = 1\nport = {second}\naddress = "127.0.0.1"\n'
         f'[[pva]]\nname = "CAM"\npv = "SIM:IMAGE"\n{more}'

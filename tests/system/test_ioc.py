@@ -81,7 +81,7 @@ def test_three_clients_read_the_same(ioc: IocProcess) -> None:
 
 
 def test_long_texts_are_read_and_written_over_ca(ioc: IocProcess) -> None:
-    first, long = ioc.value("M00:Disk:Folder"), "/tmp/" + "a-name-longer-than-forty-characters/" * 3
+    first, long = ioc.value("M00:Disk:Folder"), "/tmp/" + "/".join(["a-name-longer-than-forty-characters"] * 3)
     script = (
         "import epics\n"
         "print(epics.caput(P + 'M00:Disk:Folder', {long!r}, wait=True))\n"
@@ -226,7 +226,11 @@ def test_the_folder_moves_or_stays_with_a_reason(ioc: IocProcess) -> None:
     for name in SOURCES:
         ioc.until(f"{name}:Disk:Folder_RBV", "/tmp/elsewhere/DET")
         assert ioc.value(f"{name}:Disk:Folder") == "/tmp/elsewhere"
-    for refused, reason in (("/proc/no", "cannot be written"), ("here", "expected an absolute path")):
+    for refused, reason in (
+        ("/tmp/unwritable", "cannot be written"),
+        ("here", "expected an absolute path"),
+        ("/etc", "expected a place below the roots"),
+    ):
         ioc.put("M00:Disk:Folder", refused)
         assert reason in ioc.value("Message_RBV")
         assert ioc.value("M00:Disk:Folder") == "/tmp/elsewhere"

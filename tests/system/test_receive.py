@@ -67,6 +67,7 @@ geometry = {geometry or '{header = "jungfrau", rows = 64, cols = 128, dtype = "u
 {extra}
 [disk]
 folder = "{folder}/data"
+roots = ["{folder}"]
 min_free = "1 MiB"
 """
     path = folder / "config.toml"
@@ -242,8 +243,9 @@ def test_outputs_are_switched(tmp_path: Path):
         assert r.settled(6 * 32, complete=6)["disk"]["written"] == 3
         with pytest.raises(CommandError, match="expected one of disk, zmq"):
             r.ask("output", output="tape", enabled=True)
-        with pytest.raises(CommandError, match="absolute"):
-            r.ask("folder", folder="relative")
+        for outside, reason in (("relative", "absolute"), ("/etc", "expected a place below the roots")):
+            with pytest.raises(CommandError, match=reason):
+                r.ask("folder", folder=outside)
         r.ask("folder", folder=str(tmp_path / "other"))
         send(r.port, 1, first=7)
         r.settled(7 * 32, complete=7)

@@ -102,6 +102,10 @@ cfgSize = "many"
             '[pools]\ntransitionBufSize = "74 MiB"',
             "pools.transitionBufSize: found 77594624, but transition buffers cannot be set",
         ),
+        (
+            '[disk]\nfolder = "/a/b"\nroots = ["/c", "/a/bc"]',
+            "disk: found the folder /a/b, expected one below the roots /c, /a/bc",
+        ),
         ('[disk]\nfolder = "data"', "disk.folder: found the relative path 'data', expected an absolute one"),
     ],
 )

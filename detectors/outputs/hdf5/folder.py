@@ -2,9 +2,11 @@
 
 import shutil
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from detectors.errors import CommandError, HostError
+from detectors.roots import confined
 
 
 def make_folder(folder: Path) -> None:
@@ -17,11 +19,12 @@ def make_folder(folder: Path) -> None:
         ) from None
 
 
-def writable_folder(text: str) -> Path:
-    """Return the folder that a user asks for. Raises CommandError when files cannot be made there."""
-    folder = Path(text)
-    if not folder.is_absolute():
-        raise CommandError(f"folder: found {text!r}, expected an absolute path")
+def writable_folder(text: str, roots: Iterable[Path]) -> Path:
+    """Return the folder that a user asks for, without symlinks.
+
+    Raises CommandError when it is not below one of ``roots``, or files cannot be made there.
+    """
+    folder = confined(text, roots)
     if not folder.is_dir():
         raise CommandError(f"folder: {folder} is not a folder; make it first")
     try:  # permissions alone do not tell: root, read-only mounts

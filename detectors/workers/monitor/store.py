@@ -11,6 +11,7 @@ from detectors.assembly.datagram import DatagramLayout
 from detectors.config import Config, PvaSection
 from detectors.errors import CommandError
 from detectors.pools.sizing import BufferPlan
+from detectors.roots import confined
 from detectors.runtime import Runtime
 from detectors.stats import OutputStats, PoolStats
 from detectors.workers.monitor.buffers import MonitorBuffers
@@ -68,25 +69,24 @@ class BufferStore:
         if self.present:
             self.present.outputs.set_enabled(output, enabled)
 
-    def set_folder(self, folder: str) -> "Future[None] | None":
+    def set_folder(self, folder: str) -> "Future[str] | None":
         """Write below another folder from the next frame on, and in all buffers to come.
 
-        Raises CommandError; the Future raises HostError for one that cannot be written.
+        Raises CommandError for one outside the roots, as the Future does; that raises HostError for one that cannot be
+        written.
         """
         if self._config.disk is None:
             raise CommandError("folder: the configuration has no [disk]")
-        if not Path(folder).is_absolute():
-            raise CommandError(f"folder: found {folder!r}, expected an absolute path")
         if not self.present:
-            self._root = Path(folder)
+            self._root = confined(folder, self._config.disk.allowed)
             return None
         moved = self.present.outputs.set_folder(folder)
-        moved.add_done_callback(lambda _: self._keep_root(folder, moved))
+        moved.add_done_callback(self._keep_root)
         return moved
 
-    def _keep_root(self, folder: str, moved: "Future[None]") -> None:
+    def _keep_root(self, moved: "Future[str]") -> None:
         if not moved.cancelled() and moved.exception() is None:
-            self._root = Path(folder)
+            self._root = Path(moved.result())
 
     # --- buffers
 

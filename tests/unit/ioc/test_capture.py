@@ -1,5 +1,6 @@
 import asyncio
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,14 +15,14 @@ from ioc.templates import HDF5
 class Writer:
     """What the worker was asked, and what it answers."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path = Path("/data")) -> None:
         self.sent: list[tuple[str, dict[str, Any]]] = []
         self.refuses = False
         self.captures = 0
         self.capturing = False
         self.responding = True
         self.control = CaptureControl(
-            Hdf5Section.model_validate({"folder": "/data", "compression": "bslz4"}), self.ask, lambda: self.responding
+            Hdf5Section.model_validate({"folder": folder, "compression": "bslz4"}), self.ask, lambda: self.responding
         )
 
     async def ask(self, worker: str, command: str, timeout_s: float = 2.0, **args: Any) -> Any:
@@ -115,21 +116,21 @@ def test_a_refused_capture_keeps_its_number_and_does_not_hold_anybody_up() -> No
     assert writer.shown("capture_setting", "file_number") == 1
 
 
-def test_without_a_writer_nothing_is_asked() -> None:
-    writer = Writer()
+def test_without_a_writer_nothing_is_asked(tmp_path: Path) -> None:
+    writer = Writer(tmp_path)
     writer.responding = False
 
     async def main() -> None:
         await writer.give("capture", 0)
         with pytest.raises(CommandError, match="does not run"):
             await writer.give("capture", 1)
-        await writer.give("capture_folder", "/later")
+        await writer.give("capture_folder", f"{tmp_path}/later")
 
     asyncio.run(main())
     assert writer.sent == []
     writer.responding = True
     asyncio.run(writer.control.settle())
-    assert writer.sent == [("folder", {"folder": "/later"})]
+    assert writer.sent == [("folder", {"folder": f"{tmp_path}/later"})]
 
 
 def test_who_ran_before_is_taken_as_it_is() -> None:
@@ -152,3 +153,13 @@ def test_a_senseless_setting_is_refused(name: str, value: Any) -> None:
     with pytest.raises(CommandError, match="found"):
         asyncio.run(writer.give("capture_setting", value, name))
     assert writer.shown("capture_setting", name) == before
+
+
+def test_a_folder_outside_the_roots_is_refused(tmp_path: Path) -> None:
+    writer = Writer(tmp_path)
+    (tmp_path / "link").symlink_to("/etc")
+    for folder in ("/etc", f"{tmp_path}/link", f"{tmp_path}/../x"):
+        with pytest.raises(CommandError, match=f"^FilePath: .* expected a place below the roots {tmp_path}$"):
+            asyncio.run(writer.give("capture_folder", folder))
+    assert writer.sent == []
+    assert writer.shown("capture_folder") == str(tmp_path)

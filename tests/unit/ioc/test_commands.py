@@ -1,5 +1,6 @@
 import asyncio
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +22,11 @@ TEXT = (
     '[[udp]]\nname = "M00"\nmodule_id = 0\nport = 5000\n[[udp]]\nname = "M01"\nmodule_id = 1\nport = 5001\n'
 )
 DISK = '[disk]\nfolder = "/data"\n'
+
+
+def disk(root: Path) -> str:
+    """A [disk] that can be moved below ``root``."""
+    return f'{DISK}roots = ["/data", "{root}"]\n'
 
 
 class Server:
@@ -86,19 +92,19 @@ def test_all_means_every_source_and_not_the_assembler() -> None:
     assert server.shown("output_enable", "udp.M01", "zmq") == 0
 
 
-def test_one_that_refuses_keeps_what_it_has() -> None:
-    server = Server()
+def test_one_that_refuses_keeps_what_it_has(tmp_path: Path) -> None:
+    server = Server(TEXT + disk(tmp_path))
     server.refuse = {"udp.M01"}
     with pytest.raises(CommandError, match=r"^udp.M01: no$"):
-        server.give("output_folder", "/new", "all")
-    assert [server.shown("output_folder", w) for w in ("udp.M00", "udp.M01")] == ["/new", "/data"]
+        server.give("output_folder", f"{tmp_path}/new", "all")
+    assert [server.shown("output_folder", w) for w in ("udp.M00", "udp.M01")] == [f"{tmp_path}/new", "/data"]
 
 
-def test_a_worker_that_does_not_respond_gets_its_settings_when_it_does() -> None:
-    server = Server()
+def test_a_worker_that_does_not_respond_gets_its_settings_when_it_does(tmp_path: Path) -> None:
+    server = Server(TEXT + disk(tmp_path))
     server.roster.responding = frozenset()
     server.give("output_enable", 0, "udp.M00", "disk")
-    server.give("output_folder", "/new", "udp.M00")
+    server.give("output_folder", f"{tmp_path}/new", "udp.M00")
     server.give("reduced_rate", 2.0)
     assert server.sent == []
     assert not server.settings.are_configured("udp.M00")
@@ -108,7 +114,7 @@ def test_a_worker_that_does_not_respond_gets_its_settings_when_it_does() -> None
     asyncio.run(server.commands.settle("stream"))
     assert server.sent == [
         ("udp.M00", "output", "disk", False),
-        ("udp.M00", "folder", "/new"),
+        ("udp.M00", "folder", f"{tmp_path}/new"),
         ("udp.M00", "transition", "BeginRun"),
         ("udp.M00", "transition", "Enable"),
         ("stream", "reduced_rate", 2.0),
@@ -131,3 +137,19 @@ def test_a_worker_that_ran_before_keeps_its_settings() -> None:
 def test_a_relative_folder_is_refused(folder: str) -> None:
     with pytest.raises(CommandError, match="expected an absolute path"):
         Server().give("output_folder", folder, "all")
+
+
+@pytest.mark.parametrize("folder", ["/etc", "/dev/shm", "{root}/link/a"])
+def test_a_folder_outside_the_roots_is_refused(tmp_path: Path, folder: str) -> None:
+    (tmp_path / "link").symlink_to("/etc")
+    server = Server(TEXT + disk(tmp_path))
+    with pytest.raises(CommandError, match=f"expected a place below the roots /data, {tmp_path}$"):
+        server.give("output_folder", folder.replace("{root}", str(tmp_path)), "all")
+    assert server.sent == []
+
+
+def test_a_root_that_is_not_mounted_is_refused(tmp_path: Path) -> None:
+    server = Server(TEXT + disk(tmp_path / "disk"))
+    with pytest.raises(CommandError, match=r"the root .*/disk does not exist; mount its disk"):
+        server.give("output_folder", f"{tmp_path}/disk/a", "udp.M00")
+    assert not (tmp_path / "disk").exists()

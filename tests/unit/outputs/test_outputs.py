@@ -8,6 +8,7 @@ import pytest
 import zmq
 
 from detectors.buffer.writer import BufferWriter
+from detectors.errors import CommandError
 from detectors.frame import FrameHead, RecordShape
 from detectors.outputs.outputs import PUBLISH_SHARE, Outputs, shares
 from detectors.outputs.stage import Stage
@@ -41,7 +42,7 @@ class Rig:
         self.publisher = ModulePublisher("tcp://127.0.0.1:*", 1000)
         disk, live = shares(SLOTS)
         self.outputs = Outputs(
-            Stage(self.writer, enabled=True, share=disk), Stage(self.publisher, enabled=True, share=live)
+            Stage(self.writer, enabled=True, share=disk), Stage(self.publisher, enabled=True, share=live), (folder,)
         )
         self.context = zmq.Context()
         self.subscriber = self.context.socket(zmq.SUB)
@@ -166,3 +167,20 @@ def test_a_new_subscriber_gets_frames_soon_while_data_flows(rig: Rig) -> None:
         rig.take(1)
     assert time.monotonic() - begun < 0.3
     late.close(linger=0)
+
+
+def test_records_are_not_moved_out_of_the_roots(
+    rig: Rig, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    outside = tmp_path_factory.mktemp("outside")
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "a" / "D").symlink_to(outside)
+    (tmp_path / "b" / "D").mkdir()
+    (tmp_path / "b" / "D" / "M00").symlink_to(outside)
+    for folder in (outside, tmp_path / "a", tmp_path / "b"):
+        with pytest.raises(CommandError, match=f"expected a place below the roots {tmp_path}$"):
+            rig.outputs.set_folder(str(folder)).result(5)
+    assert rig.outputs.set_folder(f"{tmp_path}/c/../d").result(5) == f"{tmp_path}/d"
+    assert rig.writer.folder == tmp_path / "d" / "D"
+    assert list(outside.iterdir()) == []

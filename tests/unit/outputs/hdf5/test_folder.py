@@ -11,7 +11,7 @@ def test_a_folder_is_made_and_taken(tmp_path: Path) -> None:
     folder = tmp_path / "a" / "b"
     make_folder(folder)
     make_folder(folder)
-    assert writable_folder(str(folder)) == folder
+    assert writable_folder(str(folder), [tmp_path]) == folder
     assert os.listdir(folder) == []
     assert free_bytes(folder) > 0
 
@@ -33,7 +33,7 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
 )
 def test_a_folder_without_use_is_refused(folder: str, message: str) -> None:
     with pytest.raises(CommandError, match=message):
-        writable_folder(folder)
+        writable_folder(folder, [Path("/")])
 
 
 def test_no_folder_has_no_space(tmp_path: Path) -> None:

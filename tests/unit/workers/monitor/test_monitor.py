@@ -442,8 +442,16 @@ def test_outputs_are_switched_and_stay_so(rig: Callable[..., MonitorRig], tmp_pa
     assert (tmp_path / "other" / "DET-CAM" / "M00" / "0" / "0.bin").exists()
     with pytest.raises(CommandError, match="expected one of disk, zmq"):
         r.worker._store.set_output("tape", enabled=True)
-    with pytest.raises(CommandError, match="expected an absolute path"):
-        r.worker._store.set_folder("relative")
+    for outside in ("relative", "/etc"):
+        refused = r.worker._store.set_folder(outside)
+        assert refused is not None
+        with pytest.raises(CommandError, match=r"expected an absolute path|expected a place below the roots"):
+            refused.result(5)
+
+
+def test_a_folder_outside_the_roots_is_refused_without_buffers(rig: Callable[..., MonitorRig]) -> None:
+    with pytest.raises(CommandError, match="expected a place below the roots"):
+        rig().worker._store.set_folder("/etc")
 
 
 # --- payloads that change
