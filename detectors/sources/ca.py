@@ -23,42 +23,35 @@ log = logging.getLogger(__name__)
 _QUEUE: Final = 8
 """Updates that may wait; further ones are dropped and counted."""
 
-_SILENCE_S: Final = 3.0
-"""Time after which a PV that never connected is reported."""
-
 _ENUM: Final = 3  # DBF_ENUM; DBR_TIME_ENUM and the like are 7 apart
 _TYPES: Final = 7
 
 
 class _Inbox:
-    """Messages of caproto's thread for ours: changes of the connection's state, and at most _QUEUE updates."""
+    """Messages of caproto's threads for ours: changes of the connection's state, and updates while fewer than _QUEUE wait."""
 
     def __init__(self, wake: threading.Event) -> None:
         self._wake = wake
         self._lock = threading.Lock()
         self._waiting: deque[tuple[str, Any]] = deque()
-        self._updates = 0
         self._dropped = 0
 
     def put(self, kind: str, what: Any) -> None:
         """Take a "state" or an "update"; an update is only counted when too many wait."""
         with self._lock:
-            if kind == "update" and self._updates == _QUEUE:
+            if kind == "update" and len(self._waiting) >= _QUEUE:
                 self._dropped += 1
             else:
                 self._waiting.append((kind, what))
-                self._updates += kind == "update"
         self._wake.set()
 
     def take(self) -> tuple[str, Any] | None:
         """Return the oldest message, then the number "dropped"; None when there is neither."""
         with self._lock:
-            if not self._waiting:
-                dropped, self._dropped = self._dropped, 0
-                return ("dropped", dropped) if dropped else None
-            kind, what = self._waiting.popleft()
-            self._updates -= kind == "update"
-            return kind, what
+            if self._waiting:
+                return self._waiting.popleft()
+            dropped, self._dropped = self._dropped, 0
+        return ("dropped", dropped) if dropped else None
 
 
 class CaClient:
@@ -69,7 +62,6 @@ class CaClient:
     def __init__(self, spec: PvSpec, *, when_full: str) -> None:
         self._spec = spec
         self._when_full = when_full
-        self._pv_name = spec.pv if spec.field == "value" else f"{spec.pv}.{spec.field}"
         self._last: ImageHead | None = None
 
     def serve(self, sink: ImageSink, stop: threading.Event, wake: threading.Event) -> None:
@@ -89,27 +81,18 @@ class CaClient:
         broadcaster = SharedBroadcaster()
         context = Context(broadcaster=broadcaster)
         try:
-            (pv,) = context.get_pvs(self._pv_name, connection_state_callback=on_state)
+            (pv,) = context.get_pvs(self._spec.name, connection_state_callback=on_state)
             subscription = pv.subscribe(data_type="time", data_count=0)
             subscription.add_callback(on_update)
-            heard = False
-            while not stop.is_set():
-                news = inbox.take()
-                if news is not None:
-                    heard = True
-                    self._on_news(delivery, *news)
-                elif wake.wait(None if heard else _SILENCE_S):
-                    wake.clear()
-                elif not heard:
-                    delivery.disconnected(f"{self._pv_name}: no server answered for it in {_SILENCE_S:g} s")
+            delivery.serve(inbox.take, lambda message: self._on_message(delivery, *message), wake)
         finally:
             context.disconnect()
             broadcaster.disconnect()
 
-    def _on_news(self, delivery: Delivery, kind: str, what: Any) -> None:
+    def _on_message(self, delivery: Delivery, kind: str, what: Any) -> None:
         if kind == "state":
             if what != "connected":
-                delivery.disconnected(f"{self._pv_name}: {what}")
+                delivery.disconnected(f"{self._spec.name}: {what}")
         elif kind == "dropped":
             for _ in range(what):
                 if self._last is not None:
@@ -124,12 +107,12 @@ class CaClient:
             return None, None
         if isinstance(value[0], bytes):
             if not scalar:
-                raise WireError(f"{self._pv_name}: found an array of texts, expected numbers")
+                raise WireError(f"{self._spec.name}: found an array of texts, expected numbers")
             value = value[0].decode("utf-8", "replace")
         else:
             value = np.asarray(value, np.int32 if response.data_type % _TYPES == _ENUM else None)
             value = value.reshape(()) if scalar and value.size == 1 else value
-        data, head = plain_value(value, {}, self._pv_name)
+        data, head = plain_value(value, {}, self._spec.name)
         if data is None or head is None:
             return None, None
         stamp, severity = response.metadata.stamp, int(response.metadata.severity)

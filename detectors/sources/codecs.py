@@ -35,53 +35,40 @@ def decode(codec: str, data: np.ndarray, out: np.ndarray, head: ImageHead) -> No
     if decoder is None:
         raise WireError(f"codec: found {codec!r}, expected one of {', '.join(_DECODERS)}")
     try:
-        decoder(data, out, head)
+        decoded = decoder(data, out, head)
     except (RuntimeError, ValueError, TypeError, MemoryError) as error:  # imagecodecs' own are RuntimeErrors
         raise WireError(f"{codec}: found {data.nbytes} bytes that do not decode ({error})") from None
+    if decoded.nbytes != out.nbytes:  # with too little data a decoder returns a shorter view
+        raise WireError(f"{codec}: found {decoded.nbytes} bytes decoded, expected {out.nbytes}")
 
 
-def _blosc(data: np.ndarray, out: np.ndarray, _head: ImageHead) -> None:
+def _blosc(data: np.ndarray, out: np.ndarray, _head: ImageHead) -> np.ndarray:
     if data.nbytes < _BLOSC_HEADER.size:
         raise WireError(f"blosc: found {data.nbytes} bytes, expected a header of {_BLOSC_HEADER.size}")
     nbytes = _BLOSC_HEADER.unpack_from(data.data)[4]
     if nbytes != out.nbytes:
         raise WireError(f"blosc: found a chunk of {nbytes} bytes, expected {out.nbytes}")
-    imagecodecs.blosc2_decode(data, out=out)  # reads Blosc 1 as well, and faster than blosc_decode
+    return imagecodecs.blosc2_decode(data, out=out)  # reads Blosc 1 as well, and faster than blosc_decode
 
 
-def _lz4(data: np.ndarray, out: np.ndarray, _head: ImageHead) -> None:
+def _lz4(data: np.ndarray, out: np.ndarray, _head: ImageHead) -> np.ndarray:
     # No raw LZ4 block starts like the header: a first token without literals would repeat bytes that do not exist.
     if data.nbytes >= _HDF5_LZ4_HEADER.size and _HDF5_LZ4_HEADER.unpack_from(data.data)[0] == out.nbytes:
-        _expect("lz4", imagecodecs.lz4h5_decode(data, out=out), out)
-    else:
-        _expect("lz4", imagecodecs.lz4_decode(data, out=out, header=False), out)
+        return imagecodecs.lz4h5_decode(data, out=out)
+    return imagecodecs.lz4_decode(data, out=out, header=False)
 
 
-def _zlib(data: np.ndarray, out: np.ndarray, _head: ImageHead) -> None:
-    _expect("zlib", imagecodecs.zlib_decode(data, out=out), out)
-
-
-def _jpeg(data: np.ndarray, out: np.ndarray, head: ImageHead) -> None:
+def _jpeg(data: np.ndarray, out: np.ndarray, head: ImageHead) -> np.ndarray:
     """Decode into [y, x] or [y, x, 3]; libjpeg fills a truncated image with grey, so the end marker is checked first."""
     if data[-64:].tobytes().rstrip(b"\0")[-2:] != b"\xff\xd9":
         raise WireError(f"jpeg: found {data.nbytes} bytes without an end-of-image marker, expected a whole image")
-    imagecodecs.jpeg8_decode(data, out=out.view(head.dtype).reshape(head.shape))
+    return imagecodecs.jpeg8_decode(data, out=out.view(head.dtype).reshape(head.shape))
 
 
-def _bslz4(data: np.ndarray, out: np.ndarray, head: ImageHead) -> None:
-    decode_bslz4(data, out, head.dtype.itemsize)
-
-
-def _expect(codec: str, decoded: np.ndarray, out: np.ndarray) -> None:
-    """Check that the decoder filled ``out``; with too little data it returns a shorter view."""
-    if decoded.nbytes != out.nbytes:
-        raise WireError(f"{codec}: found {decoded.nbytes} bytes decoded, expected {out.nbytes}")
-
-
-_DECODERS: Final[dict[str, Callable[[np.ndarray, np.ndarray, ImageHead], None]]] = {
+_DECODERS: Final[dict[str, Callable[[np.ndarray, np.ndarray, ImageHead], np.ndarray]]] = {
     "blosc": _blosc,
     "lz4": _lz4,
-    "bslz4": _bslz4,
+    "bslz4": lambda data, out, head: decode_bslz4(data, out, head.dtype.itemsize),
     "jpeg": _jpeg,
-    "zlib": _zlib,
+    "zlib": lambda data, out, _head: imagecodecs.zlib_decode(data, out=out),
 }

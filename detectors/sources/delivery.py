@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +20,9 @@ log = logging.getLogger(__name__)
 
 _HOLD_S = 0.001
 """Interval at which a held source asks again for a slot."""
+
+_SILENCE_S = 3.0
+"""Time after which a PV that never connected is reported."""
 
 
 class Delivery:
@@ -40,8 +44,21 @@ class Delivery:
         self.accepted = False
         """Whether the sink took the description."""
 
+    def serve(self, take: Callable[[], Any], deliver: Callable[[Any], None], wake: threading.Event) -> None:
+        """Pass what ``take()`` returns to ``deliver`` until stopped; wait for ``wake`` when it is None."""
+        heard = False
+        while not self._stop.is_set():
+            item = take()
+            if item is not None:
+                heard = True
+                deliver(item)
+            elif wake.wait(None if heard else _SILENCE_S):
+                wake.clear()
+            elif not heard:
+                self.disconnected(f"{self._spec.name}: no server answered for it in {_SILENCE_S:g} s")
+
     def update(self, read: Callable[[], tuple[np.ndarray, ImageHead] | tuple[None, None]]) -> None:
-        """Deliver an update; ``read()`` returns its array as ``array()`` takes it, or raises WireError."""
+        """Deliver an update; ``read()`` returns its array as ``array()`` takes it, None twice when it has none."""
         try:
             data, head = read()
         except WireError as error:

@@ -1,13 +1,13 @@
-"""How long to sleep between two looks at the socket: long enough for full batches, too short for the buffer to fill. Pure.
+"""How long to sleep between two receive calls: long enough for full batches, too short for the buffer to fill. Pure.
 
-Waking for every packet is what makes receivers expensive: a look that brings hundreds of packets costs little more than
-one that brings a single one, since most of it is the caches that have gone cold meanwhile.
+Waking for every packet is what makes receivers expensive: a call that returns hundreds of packets costs little more than
+one that returns a single one, since most of the cost is cold caches.
 """
 
 from typing import Final
 
 TARGET_PACKETS: Final = 1280
-"""Packets that a look should find: well below a batch, so that it is seldom cut in two."""
+"""Packets that a receive call should return: well below a batch, so that it is seldom cut in two."""
 
 SHORTEST_S: Final = 0.3e-3
 """A sleep is not made shorter than this, s: it would cost more than it saves."""
@@ -22,7 +22,7 @@ CAUTIOUS_S: Final = 2e-3
 """Longest sleep while the rate is not known yet."""
 
 SILENCE_S: Final = 0.2
-"""After so long without a packet the rate is no longer known: a run may begin at any."""
+"""After so long without a packet the rate is not known any more: a run may begin at any."""
 
 _WINDOW_S: Final = 0.05
 """The rate is measured over this long, s: several frames, or one slow one."""
@@ -41,12 +41,8 @@ class Pace:
         share = buffer_packets * (0.25 if buffer_packets < 2 * packets_per_frame else 0.75)
         self._longest = min(longest_s, share * packet_bytes / LINE_BYTES_PER_S)
         self._shortest = min(SHORTEST_S, self._longest)
-        self._since = self._heard = 0.0
-        self._packets = 0
-        self.packets_hz = 0.0
-        """Measured rate; 0: not known."""
-        self.tick_s = self._usable(min(CAUTIOUS_S, self._longest))
-        """How long to sleep after a batch that was not full; 0: look again at once."""
+        self._heard = 0.0
+        self._begin(0.0)
 
     def add(self, packets: int, now: float) -> None:
         """Take how many packets a look found. ``now``: monotonic, s."""
@@ -66,10 +62,12 @@ class Pace:
             self.tick_s = self._usable(min(max(TARGET_PACKETS / self.packets_hz, self._shortest), most))
 
     def _begin(self, now: float) -> None:
-        """Measure anew: when the packets that are there now came is not known."""
+        """Measure anew: nothing is known of when the packets that are there now were sent."""
         self._since, self._packets = now, 0
         self.packets_hz = 0.0
+        """Measured rate; 0: not known."""
         self.tick_s = self._usable(min(CAUTIOUS_S, self._longest))
+        """How long to sleep after a batch that was not full; 0: receive again at once."""
 
     @staticmethod
     def _usable(tick_s: float) -> float:

@@ -25,9 +25,6 @@ _QUEUE: Final = 8
 # ``pipeline`` stays off: with pvxs servers the tail of a burst sticks, with pvDatabase servers images repeat.
 _REQUEST: Final = f"record[queueSize={_QUEUE}]field()"
 
-_SILENCE_S: Final = 3.0
-"""Time after which a PV that never connected is reported."""
-
 _HEAP: Final = {MMAP_MAX: 0, ARENA_MAX: 1, TRIM_THRESHOLD: 2**31 - 1, TOP_PAD: 400 << 20}
 """Arrays come from one heap that is never given back."""
 
@@ -55,24 +52,15 @@ class P4pClient:
         with Context("pva", nt=False, useenv=True) as context:
             subscription = context.monitor(self._spec.pv, wake.set, request=_REQUEST)
             try:
-                heard = False
-                while not stop.is_set():
-                    update = subscription.pop()
-                    if update is not None:
-                        heard = True
-                        self._update(delivery, update)
-                    elif wake.wait(None if heard else _SILENCE_S):
-                        wake.clear()
-                    elif not heard:
-                        delivery.disconnected(f"{self._spec.pv}: no server answered for it in {_SILENCE_S:g} s")
+                delivery.serve(subscription.pop, lambda update: self._update(delivery, update), wake)
             finally:
                 subscription.close()
 
     def _update(self, delivery: Delivery, update: Any) -> None:
         if isinstance(update, Exception):
             delivery.disconnected(f"{self._spec.pv}: {update or type(update).__name__}")
-            return
-        delivery.update(lambda: self._read(update))
+        else:
+            delivery.update(lambda: self._read(update))
 
     def _read(self, update: Any) -> tuple[np.ndarray, ImageHead] | tuple[None, None]:
         """Return the array's bytes and its head; None twice when the update has none. Raises WireError."""
@@ -111,9 +99,7 @@ def _typed(update: Any, path: str, value: Any) -> Any:
 
 def _marked(update: Any, path: str) -> bool:
     """Whether the update carries the field, a part of it, or a structure around it."""
-    return any(
-        name == path or name.startswith(f"{path}.") or path.startswith(f"{name}.") for name in update.changedSet()
-    )
+    return any(f"{name}.".startswith(f"{path}.") or path.startswith(f"{name}.") for name in update.changedSet())
 
 
 def _plain(value: Any) -> Any:

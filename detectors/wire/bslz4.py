@@ -43,8 +43,8 @@ def encode_bslz4(image: np.ndarray) -> memoryview:
     return out.data[: CHUNK_HEADER.size + count]
 
 
-def decode_bslz4(data: np.ndarray, out: np.ndarray, itemsize: int) -> None:
-    """Fill ``out`` (uint8) with the elements of ``itemsize`` bytes in ``data`` (uint8), a stream or an HDF5 chunk.
+def decode_bslz4(data: np.ndarray, out: np.ndarray, itemsize: int) -> np.ndarray:
+    """Fill ``out`` (uint8), and return it, with the elements of ``itemsize`` bytes in ``data`` (uint8), a stream or an HDF5 chunk.
 
     Raises WireError when ``data`` is corrupt or holds another number of bytes.
     """
@@ -63,6 +63,7 @@ def decode_bslz4(data: np.ndarray, out: np.ndarray, itemsize: int) -> None:
     done = library.bshuf_decompress_lz4(data.ctypes.data, out.ctypes.data, elements, itemsize, block)
     if done != data.nbytes:
         raise WireError(f"bslz4: found {data.nbytes} bytes that do not decode (bitshuffle returned {done})")
+    return out
 
 
 def _check_lengths(data: np.ndarray, elements: int, itemsize: int, block: int) -> None:

@@ -129,11 +129,15 @@ def plain_value(value: Any, meta: Mapping[str, Any], name: str) -> tuple[np.ndar
     if isinstance(value, Mapping) and "index" in value:
         value = np.int32(value["index"])
     if isinstance(value, str):
-        array = _text(value, name)
+        encoded = value.encode()
+        if len(encoded) > STRING_BYTES:
+            raise WireError(f"{name}: found text of {len(encoded)} bytes, expected at most {STRING_BYTES}")
+        array = np.frombuffer(encoded.ljust(STRING_BYTES, b"\0"), np.uint8)
     elif isinstance(value, (bool, int, float, np.number, np.bool_, np.ndarray)):
         array = np.ascontiguousarray(value) if np.ndim(value) else np.asarray(value)
     else:
-        raise WireError(f"{name}: found {_what(value)}, expected a number, an enum, text, or an array of numbers")
+        found = f"a structure of {', '.join(map(str, value))}" if isinstance(value, Mapping) else type(value).__name__
+        raise WireError(f"{name}: found {found}, expected a number, an enum, text, or an array of numbers")
     if array.dtype.kind == "b":
         array = array.view(np.uint8)
     if array.dtype.kind not in "iuf":
@@ -186,15 +190,11 @@ def alarm_severity(alarm: Mapping[str, Any] | None) -> int:
 
 def attributes(elements: Sequence[Mapping[str, Any] | None]) -> dict[str, Any]:
     """Return NDAttributes by name; an attribute whose value is itself a normative type gives that type's value."""
-    found: dict[str, Any] = {}
-    for element in elements:
-        if element is None:
-            continue
-        value = element.get("value")
-        found[str(element.get("name", ""))] = (
-            value["value"] if isinstance(value, Mapping) and "value" in value else value
-        )
-    return found
+    return {str(e.get("name", "")): _inner(e.get("value")) for e in elements if e is not None}
+
+
+def _inner(value: Any) -> Any:
+    return value["value"] if isinstance(value, Mapping) and "value" in value else value
 
 
 def _codec_dtype(codec: str, parameters: Any) -> np.dtype:
@@ -213,16 +213,3 @@ def _whole(value: Any, what: str) -> int:
     if not isinstance(value, (int, np.integer)):
         raise WireError(f"NTNDArray: found {what} {value!r}, expected a whole number")
     return int(value)
-
-
-def _text(value: str, name: str) -> np.ndarray:
-    encoded = value.encode()
-    if len(encoded) > STRING_BYTES:
-        raise WireError(f"{name}: found text of {len(encoded)} bytes, expected at most {STRING_BYTES}")
-    return np.frombuffer(encoded.ljust(STRING_BYTES, b"\0"), np.uint8)
-
-
-def _what(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return f"a structure of {', '.join(map(str, value)) or 'nothing'}"
-    return f"a {type(value).__name__}"
