@@ -4,19 +4,7 @@ Imports nothing of pebbledaq, and could be a distribution of its own: see README
 ``introspection``, ``values``, ``messages``, ``message_stream``, ``connection``); ``search`` and ``session`` have the sockets.
 """
 
-from detectors.pva.connection import Introspected, Updated
-from detectors.pva.encoding import PvaError
-from detectors.pva.introspection import FieldDesc
-from detectors.pva.message_stream import ArrayBegins
+from detectors.pva.connection import ArrayBegins, Introspected, Updated
 from detectors.pva.session import Subscriber, Subscription, Timeouts
 
-__all__ = [
-    "ArrayBegins",
-    "FieldDesc",
-    "Introspected",
-    "PvaError",
-    "Subscriber",
-    "Subscription",
-    "Timeouts",
-    "Updated",
-]
+__all__ = ["ArrayBegins", "Introspected", "Subscriber", "Subscription", "Timeouts", "Updated"]

@@ -18,7 +18,7 @@ from detectors.pva.messages import HEADER_BYTES, Header, read_header
 STAGING_BYTES: Final = 16 << 10
 """Holds the fields behind an image and the head of the next one."""
 
-SKIP_BYTES: Final = 256 << 10
+_SCRATCH_BYTES: Final = 256 << 10
 
 MAX_BODY_BYTES: Final = 16 << 20
 """Longest message without its array; tens of thousands of attributes would fit."""
@@ -77,7 +77,7 @@ class MessageStream:
         self._array_at = 0
         self._memory: memoryview | None = None
         self._unsupplied = False
-        self._skip: memoryview | None = None
+        self._scratch = memoryview(bytearray(_SCRATCH_BYTES))
         self._direct = 0
         """Bytes of the last ``want()`` that lie outside of the staging buffer."""
 
@@ -94,20 +94,16 @@ class MessageStream:
     def want(self) -> list[memoryview]:
         """Return the memory to receive into next, in order."""
         self._direct = 0
-        if self._start == self._end:
-            self._start = self._end = 0
-        elif self._start:  # part of a header: make room behind it
-            staged = self._staging[self._start : self._end].tobytes()
-            self._start, self._end = 0, len(staged)
-            self._staging[: self._end] = staged
+        staged = self._staging[self._start : self._end].tobytes()  # nothing, or part of a header: make room behind it
+        self._start, self._end = 0, len(staged)
+        self._staging[: self._end] = staged
         if self._array is None or not self.mid_array:
             return [self._staging[self._end :]]
         self._direct = min(self._left, self._array.nbytes - self._array_at)
         if self._memory is None:
-            if self._skip is None:
-                self._skip = memoryview(bytearray(SKIP_BYTES))
-            self._direct = min(self._direct, SKIP_BYTES)
-            return [self._skip[: self._direct]]
+            wanted = self._scratch[: self._direct]
+            self._direct = wanted.nbytes
+            return [wanted]
         wanted = [self._memory[self._array_at : self._array_at + self._direct]]
         if self._direct == self._left and not self._header.last:
             wanted.append(self._staging[:HEADER_BYTES])  # the next segment's header, in the same call
@@ -165,7 +161,7 @@ class MessageStream:
             while self._left or not self._header.last:
                 if len(self._body) + self._left > MAX_BODY_BYTES:
                     raise PvaError(
-                        f"pvAccess: found a message of {len(self._body) + self._left} bytes without an array"
+                        f"pvAccess: found {len(self._body) + self._left} bytes of a message without an array"
                     )
                 yield from self._fill_body(self._left)
             self._in_message = False

@@ -1,21 +1,13 @@
 """Sources of images, and the sink that they deliver to.
 
 A source owns the connection to one PV, and one thread that serves it. It reports everything to an ``ImageSink`` on that
-thread, in the order in which it happened. For each complete update of the PV it calls exactly one of these:
-
-* ``update()``: it filled the slot that ``slot()`` just returned;
-* ``dropped()``: ``slot()`` returned None (under the policy "hold" it is called again until there is room);
-* ``bad()``: the array cannot be decoded, or is not what was specified;
-* ``empty()``: the update holds no array.
-
-Every slot is followed by ``update()`` or ``abandon()``. ``abandon()`` counts no update: the image's fate is reported right
-after it (``bad()``, or ``connected()`` when it needs another slot), or the connection was lost midway and the image shows
-as a gap in uniqueId.
+thread, in the order in which it happened. For each complete update of the PV it calls exactly one of ``update()``,
+``dropped()``, ``bad()`` and ``empty()``. Every slot is followed by ``update()`` or ``abandon()``, which counts no update:
+the image is then reported in another way, or the connection was lost midway and the image shows as a gap in uniqueId.
 
 The size of a PV's arrays is known only with the first of them, since the type has no dimensions. So the source reads the
 first array, calls ``connected()`` with its description, and asks for slots only after that returned. The sink may take
-seconds in there to allocate memory; the source keeps just the one array meanwhile. When dtype, shape or bytes change, on
-the same connection or after another, ``connected()`` is called again first.
+seconds in there to allocate memory; the source keeps just the one array meanwhile.
 """
 
 import logging
@@ -48,7 +40,7 @@ class ImageSink(Protocol):
     """The receiver of a PV's images; called on the source's one thread, never after ``ImageSource.close()`` returned."""
 
     def connected(self, description: Description) -> None:
-        """Prepare for arrays like this one. Called again when they change; no slot is outstanding then.
+        """Prepare for arrays like this one. Called again when dtype, shape or bytes change; no slot is outstanding then.
 
         It may raise a PebbleDaqError to refuse: the source then drops that connection's arrays (``dropped()``) until
         the description changes again.
@@ -72,11 +64,11 @@ class ImageSink(Protocol):
         ...
 
     def dropped(self, update: ImageHead) -> None:
-        """Count an array for which ``slot()`` returned None."""
+        """Count an array for which ``slot()`` returned None; under the policy "hold" it is called again until there is room."""
         ...
 
     def bad(self, reason: str) -> None:
-        """Count an array that cannot be decoded."""
+        """Count an array that cannot be decoded, or is not what was specified."""
         ...
 
     def empty(self) -> None:
@@ -105,11 +97,11 @@ class Client(Protocol):
 
 
 class ImageSource:
-    """One PV: a client on a thread of its own, and the clients that it hands over to."""
+    """One PV: a client on a thread of its own, and the one that it may hand over to."""
 
-    def __init__(self, client: Client, *next_clients: Client) -> None:
+    def __init__(self, client: Client, fallback: Client | None = None) -> None:
         self._client = client
-        self._next_clients = next_clients
+        self._fallback = fallback
         self._stop = threading.Event()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
@@ -136,15 +128,14 @@ class ImageSource:
 
     def _run(self, sink: ImageSink) -> None:
         try:
-            for client in self._next_clients:
-                try:
-                    self._client.serve(sink, self._stop, self._wake)
-                except HandOverError as reason:
-                    log.info("served by %s: %s", client.name, reason)
-                    self._client = client
-                else:
-                    return
-            self._client.serve(sink, self._stop, self._wake)
+            try:
+                self._client.serve(sink, self._stop, self._wake)
+            except HandOverError as reason:
+                if self._fallback is None:
+                    raise
+                self._client = self._fallback
+                log.info("served by %s: %s", self.name, reason)
+                self._client.serve(sink, self._stop, self._wake)
         except Exception:
             # A fault of ours ends the thread; the sink must know that no more updates will follow.
             log.exception("source %s failed", self.name)

@@ -17,7 +17,7 @@ from detectors.wire.ntndarray import HEAD_FIELDS, ImageHead, image_head, plain_h
 
 
 class DirectClient:
-    """Serves one PV on the caller's thread.
+    """Serves one PV on the caller's thread: a Subscriber that places arrays in the sink's slots.
 
     A channel whose first array is below ``least_bytes`` is handed over.
     """
@@ -29,33 +29,24 @@ class DirectClient:
         self._when_full = when_full
         self._least_bytes = least_bytes
         self._timeouts = timeouts
-
-    def serve(self, sink: ImageSink, stop: threading.Event, wake: threading.Event) -> None:  # noqa: ARG002 - polls
-        """Deliver updates until ``stop`` is set.
-
-        Raises HandOverError, with nothing delivered of the present connection, when p4p is to serve the PV.
-        """
-        delivery = Delivery(sink, self._spec, self._when_full, stop)
-        placement = _Placement(self._spec, delivery, self._least_bytes)
-        subscription = Subscription(self._spec.pv, placement, self._timeouts)
-        delivery.idle = subscription.keep_alive
-        subscription.run(stop)
-        placement.abandon()
-
-
-class _Placement:
-    """A Subscriber that places arrays in the sink's slots."""
-
-    def __init__(self, spec: PvSpec, delivery: Delivery, least_bytes: int) -> None:
-        self._spec = spec
-        self._delivery = delivery
-        self._least_bytes = least_bytes
+        self._delivery: Delivery
         self._is_image = False
         self._slot: memoryview | None = None
         self._scratch: np.ndarray | None = None
         """Holds an array that could not be received into a slot; None when the array was skipped."""
         self._spare: np.ndarray | None = None
         """Memory of the last compressed array, to be used again."""
+
+    def serve(self, sink: ImageSink, stop: threading.Event, wake: threading.Event) -> None:  # noqa: ARG002 - polls
+        """Deliver updates until ``stop`` is set.
+
+        Raises HandOverError, with nothing delivered of the present connection, when p4p is to serve the PV.
+        """
+        self._delivery = Delivery(sink, self._spec, self._when_full, stop)
+        subscription = Subscription(self._spec.pv, self, self._timeouts)
+        self._delivery.idle = subscription.keep_alive
+        subscription.run(stop)
+        self._abandon()
 
     def introspected(self, event: Introspected) -> None:
         """Check that the first field is the array that the specification asks for. Raises HandOverError."""
@@ -92,7 +83,7 @@ class _Placement:
         try:
             head = self._delivery.conform(self._head(update, array))
         except WireError as error:
-            self.abandon()
+            self._abandon()
             self._delivery.sink.bad(str(error))
             return
         if self._delivery.description is None and head.nbytes < self._least_bytes:
@@ -110,11 +101,11 @@ class _Placement:
 
     def disconnected(self, reason: str) -> None:
         """Return the slot that will not be filled, and report the loss."""
-        self.abandon()
+        self._abandon()
         self._scratch = self._spare = None
         self._delivery.disconnected(reason)
 
-    def abandon(self) -> None:
+    def _abandon(self) -> None:
         """Return the slot that will not be filled, if there is one."""
         if self._slot is not None:
             self._slot = None
@@ -129,7 +120,7 @@ class _Placement:
             self._delivery.sink.update(head)
             return
         copy = pixels.copy()
-        self.abandon()
+        self._abandon()
         self._delivery.array(copy, head)
 
     def _head(self, update: Updated, array: ArrayBegins) -> ImageHead:

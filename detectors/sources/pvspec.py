@@ -6,10 +6,11 @@ slowest dimension first.
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from detectors.errors import ConfigError
+from detectors.geometry import PIXEL_TYPES
 
 PROVIDERS: Final = ("pva", "ca")
 
@@ -17,9 +18,7 @@ STRING_DTYPE: Final = "str"
 """``charstr`` of a specification: text, in memory uint8[STRING_BYTES]."""
 
 _TYPES: Final = {
-    **{name: name for name in ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")},
-    "float32": "float32",
-    "float64": "float64",
+    **{name: name for name in PIXEL_TYPES},
     "float": "float32",
     "double": "float64",
     "enumval": "int32",
@@ -67,10 +66,7 @@ class PvSpec:
 
 
 def parse_pv_spec(text: str, default_alias: str) -> PvSpec:
-    """Return the PV that ``text`` specifies.
-
-    Raises ConfigError, one line, when it does not follow the form.
-    """
+    """Return the PV that ``text`` specifies. Raises ConfigError, one line, when it does not follow the form."""
     found = _SPEC.fullmatch(text.strip())
     if found is None:
         raise ConfigError(f"pv: found {text!r}, expected {_FORM}")
@@ -81,17 +77,12 @@ def parse_pv_spec(text: str, default_alias: str) -> PvSpec:
         raise ConfigError(f"pv {text!r}: found provider {provider!r}, expected one of {', '.join(PROVIDERS)}")
     if field is not None and not all(field.split(".")):
         raise ConfigError(f"pv {text!r}: found field {field!r}, expected a name after the '.'")
-    firstdim = None if found["firstdim"] is None else _dimension(text, "firstdim", found["firstdim"])
-    shape = None if found["shape"] is None else _shape(text, found["shape"])
-    return PvSpec(
-        alias or default_alias,
-        provider or "pva",
-        found["pv"],
-        field or "value",
-        firstdim,
-        shape,
-        None if found["type"] is None else _dtype(text, found["type"]),
-    )
+    spec = PvSpec(alias or default_alias, provider or "pva", found["pv"], field or "value")
+    if found["firstdim"] is not None:
+        return replace(spec, firstdim=_dimension(text, "firstdim", found["firstdim"]))
+    if found["shape"] is not None:
+        return replace(spec, shape=_shape(text, found["shape"]), dtype=_dtype(text, found["type"]))
+    return spec
 
 
 def _dimension(text: str, what: str, digits: str) -> int:

@@ -81,7 +81,10 @@ class UdpSource:
         except BaseException:
             self._socket.close()
             raise
+        self.port: int = self._socket.getsockname()[1]
         self.block = PacketBlock(geometry, self.batch, self._region.array)
+        self.buffer_packets = self.ring.granted_bytes // self.block.packet_bytes
+        """Packets that the socket buffer holds, about: the kernel's own overhead per packet is in the grant."""
         self._mask, self._wanted = _sender_filter(source)
         self._stride = 1 if self._mask else _SENDERS_STRIDE
         self._messages = self._build_messages()
@@ -97,19 +100,9 @@ class UdpSource:
         return self._socket.fileno()
 
     @property
-    def port(self) -> int:
-        """The port listened on."""
-        return self._socket.getsockname()[1]
-
-    @property
     def senders(self) -> int:
         """Different senders seen, up to MOST_SENDERS."""
         return len(self._senders)
-
-    @property
-    def buffer_packets(self) -> int:
-        """Packets that the socket buffer holds, about: the kernel's own overhead per packet is in the grant."""
-        return self.ring.granted_bytes // self.block.packet_bytes
 
     def poll(self, landings: Sequence[Landing] = ()) -> int:
         """Receive what is there, up to a batch; return how many packets. Never waits.
