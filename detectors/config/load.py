@@ -1,13 +1,14 @@
 """The whole configuration, and reading it from a file. Every mistake is one line with its place."""
 
 import tomllib
+from collections.abc import Hashable, Iterable, Iterator
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import ValidationError, model_validator
 
 from detectors.config import sections
-from detectors.config.checks import disagreements
 from detectors.errors import ConfigError
 
 
@@ -28,9 +29,38 @@ class Config(sections.Section):
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
-        if found := list(disagreements(self.udp, self.pva, self.timing)):
+        if found := list(self._disagreements()):
             raise ValueError("\n".join(found))
         return self
+
+    def _disagreements(self) -> Iterator[str]:
+        """Yield what does not agree between sections, one line each that starts with its place."""
+        udp, pva, timing = self.udp, self.pva, self.timing
+        names = [source.name for source in (*udp, *pva)]
+        places = [*(f"udp[{i}]" for i in range(len(udp))), *(f"pva[{i}]" for i in range(len(pva)))]
+        if not names:
+            yield "udp, pva: found no source, expected at least one [[udp]] or [[pva]] table"
+        # Whatever their case: names that differ in nothing else are too easily confused.
+        for i, first in _repeated(name.upper() for name in names):
+            yield f"{places[i]}.name: {names[i]!r} is also the name of {places[first]}; give each source its own"
+        for i, first in _repeated(module.port for module in udp):
+            yield f"udp[{i}].port: {udp[i].port} is also the port of udp[{first}]; give each its own"
+        for i, first in _repeated(module.module_id for module in udp):
+            yield f"udp[{i}].module_id: {udp[i].module_id} is also that of udp[{first}]; give each its own"
+        for i, module in enumerate(udp):
+            one, other = module.geometry, udp[0].geometry
+            if (one.frame_bytes, one.dtype) != (other.frame_bytes, other.dtype):
+                yield f"udp[{i}].geometry: differs from udp[0].geometry, but the modules of one detector are alike"
+        if timing is None:
+            return
+        ports = [module.port for module in udp]
+        if timing.port in ports:
+            yield f"timing.port: {timing.port} is also the port of udp[{ports.index(timing.port)}]; give each its own"
+        if len(pva) > 1 and not _is_multicast(timing.address):
+            yield (
+                f"timing.address: found {timing.address}, expected a multicast group: each datagram to a plain address "
+                f"reaches one of the {len(pva)} [[pva]] sources only; give one, such as 239.255.50.1"
+            )
 
     def dma_of(self, source: sections.SourceSection) -> sections.DmaSection:
         """Return the DMA ring of a source: its own, or the common one."""
@@ -59,6 +89,22 @@ class Config(sections.Section):
             return found[0]
         names = ", ".join(s.name for s in table) or "none"
         raise ConfigError(f"[[{kind}]]: found {'no name' if name is None else repr(name)}, expected one of: {names}")
+
+
+def _repeated(values: Iterable[Hashable]) -> Iterator[tuple[int, int]]:
+    """Yield the index of each value that came before, and the index where it came first."""
+    seen: dict[Hashable, int] = {}
+    for i, value in enumerate(values):
+        first = seen.setdefault(value, i)
+        if first != i:
+            yield i, first
+
+
+def _is_multicast(address: str) -> bool:
+    try:
+        return IPv4Address(address).is_multicast
+    except ValueError:
+        return False
 
 
 def parse_config(text: str, origin: str = "config") -> Config:

@@ -19,6 +19,7 @@ class PebbleReader:
         self._region = Region.attach(region_path)
         layout, self.owner_pid = SegmentLayout.read(self._region.array, str(region_path))
         self._layout = layout
+        self._slots_offset = layout.slots_offset
         self.shape, self.count, self.pulse_id_step = layout.shape, layout.count, layout.pulse_id_step
         self.info: dict[str, Any] = layout.info
         """The owner's description of the detector: names, dtype, shape."""
@@ -60,7 +61,7 @@ class PebbleReader:
             else:
                 self.missing += 1
             return None
-        start = layout.slots_offset + slot * layout.slot_bytes + layout.shape.place(pulse_id) + RECORD_HEADER.itemsize
+        start = self._slots_offset + slot * layout.slot_bytes + layout.shape.place(pulse_id) + RECORD_HEADER.itemsize
         if out is not None and not before & 1:
             np.copyto(out, self._region.array[start : start + layout.shape.data_bytes])
         if FENCE is not None:
