@@ -96,7 +96,9 @@ def _measure(modules: int, rate_hz: float, seconds: float) -> dict[str, float]:
         os.environ["XDG_RUNTIME_DIR"] = folder
         runtime = Runtime("BENCH:")
         config = Path(folder) / "config.toml"
-        tables = "".join(f'[[udp]]\nname = "M{m:02}"\nmodule_id = {m}\nport = {50020 + m}\n' for m in range(modules))
+        tables = "".join(
+            f'[[udp]]\nname = "M{m:02}"\nexpect_module_id = {m}\nport = {50020 + m}\n' for m in range(modules)
+        )
         config.write_text(
             f'[detector]\nname = "JF"\nprefix = "BENCH:"\n{tables}[stream]\nfull = "ipc://{folder}/full"\n'
             f'reduced = "ipc://{folder}/reduced"\npulse = "ipc://{folder}/pulse"\n'

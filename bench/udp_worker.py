@@ -27,7 +27,7 @@ cfgRxCount = {RING_COUNT}
 cfgSize = "1 MiB"
 [[udp]]
 name = "M00"
-module_id = {module}
+expect_module_id = {module}
 port = {port}
 address = "127.0.0.1"
 max_frame_gap = {max_frame_gap}

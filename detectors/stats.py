@@ -48,7 +48,7 @@ class DmaStats:
     in_use: int = 0
     high_water: int = 0
     overruns: int = 0
-    """Buffers, or packets, lost because the ring was full; for a socket the kernel's count of drops."""
+    """Packets, or timing datagrams, lost because the ring was full; for a socket the kernel's count of drops."""
 
 
 @dataclass(frozen=True, slots=True)

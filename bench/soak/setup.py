@@ -75,7 +75,7 @@ class Place:
 def config_text(setup: Setup, place: Place) -> str:
     """Return the configuration file."""
     modules = "".join(
-        f'\n[[udp]]\nname = "{name}"\nmodule_id = {i}\nport = {port}\naddress = "127.0.0.1"\n'
+        f'\n[[udp]]\nname = "{name}"\nexpect_module_id = {i}\nport = {port}\naddress = "127.0.0.1"\n'
         f"flush_timeout_s = {_FLUSH_S}\n"
         for i, (name, port) in enumerate(zip(setup.module_names, place.module_ports, strict=True))
     )

@@ -6,7 +6,7 @@ import numpy as np
 
 from detectors.assembly.packet_run import PacketRun
 
-REMEMBERED: Final = 32
+REMEMBERED: Final = 128
 """Frames remembered: a network does not delay a packet by more, and a detector that restarts is soon beyond them."""
 
 _NONE: Final = -1

@@ -38,7 +38,7 @@ class FrameAssembler:
         self._flush_timeout_s = rules.flush_timeout_s
         self._fates = Fates()
         self._notes = Notes(f"module {rules.module_id}")
-        self._sorter = PacketSorter(geometry, rules.module_id, self._fates, self._notes, batch)
+        self._sorter = PacketSorter(geometry, rules, self._fates, self._notes, batch)
         self._stream = MainStream(
             geometry, rules, slots, batch=batch, ahead=ahead, fates=self._fates, notes=self._notes
         )
@@ -95,7 +95,10 @@ class FrameAssembler:
         stream.now = now
         stream.close_all()
         if stream.held.substantial and quiet > _QUIET_PERIODS * stream.period:
-            stream.promote()
+            if stream.held.is_rival:
+                stream.held.drop()
+            else:
+                stream.promote()
         elif quiet > FORGET_S:
             self._window.closed.forget()
         return self._window.take_finished()

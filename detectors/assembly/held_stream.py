@@ -51,6 +51,8 @@ class HeldStream:
         self._stragglers = packets // 8
         """Packets of the main stream that may still arrive, reordered, after it ended."""
         self.frames: list[HeldFrame] = []
+        self.is_rival = False
+        """Whether half a frame or more was held before and the main stream went on: there is a second sender."""
 
     @property
     def count(self) -> int:
@@ -102,6 +104,7 @@ class HeldStream:
 
     def drop(self) -> None:
         """Give the stream up: its packets become alien."""
+        self.is_rival |= self.substantial
         while self.frames:
             self._give_up_oldest()
         self._votes = 0
@@ -121,6 +124,7 @@ class HeldStream:
         taken, self.frames = self.frames, []
         self._spare += taken
         self._votes = 0
+        self.is_rival = False
         return taken
 
     def _frame_of(self, run: PacketRun) -> HeldFrame | None:

@@ -10,6 +10,8 @@ ones, are held (``held_stream.py``), so that none is lost while it is undecided:
   the frames in between are counted as empty; otherwise the open frames are closed and it counts as a resync.
 - A held frame that is half there or more fills its place when the main stream steps over it: one frame with a wild
   pulse_id is kept and flagged.
+- Neither silence nor a gap gives way to a second sender: once half a frame was dropped, what is held is another's, and
+  takes over only as the first rule says.
 - The rest is dropped, its packets alien, when the main stream goes on. So of two senders that alternate the first one
   stays, and a wild framenum moves nothing.
 """
@@ -79,6 +81,7 @@ class MainStream:
         self.close_all()
         self.window.newest = None
         self.window.closed.forget()
+        self.held.is_rival = False
         self._pulses.forget()
         self.period = 0.0
 
@@ -254,8 +257,9 @@ class MainStream:
         newest = self.window.newest
         if not self.held.frames or newest is None:
             return
-        for frame in self.held.take_out(newest, newest + self.window.size + 1 if before is None else before):
-            self._adopt(frame)
+        if not self.held.is_rival:
+            for frame in self.held.take_out(newest, newest + self.window.size + 1 if before is None else before):
+                self._adopt(frame)
         self.held.drop()
 
     def _adopt(self, held: HeldFrame) -> None:

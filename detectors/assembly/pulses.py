@@ -30,8 +30,8 @@ class PulseTracker:
         self.newest = 0
 
     def usable(self, value: float) -> int | None:
-        """Return a value from the wire as a pulse_id; None for NaN, infinities, anything below 1 or too large."""
-        return int(value) if 1 <= value < self._limit else None
+        """Return a value from the wire as a pulse_id; None for NaN, infinities, fractions, anything below 1 or too large."""
+        return int(value) if 1 <= value < self._limit and value == int(value) else None
 
     def expected(self, frame: int) -> int:
         """Return the pulse_id that ``frame`` has if every frame took one step; within the limits."""

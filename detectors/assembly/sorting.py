@@ -11,21 +11,26 @@ import numpy as np
 
 from detectors.assembly.fates import Fates
 from detectors.assembly.notes import Notes
+from detectors.assembly.rules import AssemblyRules
 from detectors.geometry import ModuleGeometry
 from detectors.wire.headers import HEADERS
-from detectors.wire.packet_block import PacketBlock
+from detectors.wire.packet_block import PacketBlock, origin_of
 
 _LENGTH_BYTES: Final = np.dtype(np.uint32).itemsize
+_SAID: Final = {"moduleID": "moduleID", "xCoord": "row", "yCoord": "column"}
+"""What slsDetectorPackage calls the fields today."""
 
 
 class PacketSorter:
     """Knows what a packet of one module looks like. ``batch``: most packets in one block."""
 
-    def __init__(self, geometry: ModuleGeometry, module_id: int, fates: Fates, notes: Notes, batch: int) -> None:
+    def __init__(self, geometry: ModuleGeometry, rules: AssemblyRules, fates: Fates, notes: Notes, batch: int) -> None:
         self._packets = geometry.packets_per_frame
         layout = HEADERS[geometry.header]
         self._packet_bytes = layout.itemsize + geometry.packet_data_bytes
-        self._module_id = module_id
+        expected = {"moduleID": rules.expect_module_id, "xCoord": rules.row, "yCoord": rules.column}
+        self._expected = {name: value for name, value in expected.items() if value is not None}
+        self._origin_mask, self._origin = _origin_words(layout, self._expected)
         self._fates = fates
         self._notes = notes
         number = layout["packetnum"]
@@ -38,10 +43,11 @@ class PacketSorter:
         self._test = np.zeros(batch, np.bool_)
         self._same = np.zeros(batch, np.bool_)
         self._next = np.zeros(batch, np.uint32)
+        self._masked = np.zeros(batch, np.uint64)
 
     def is_ours(self, block: PacketBlock, i: int) -> bool:
         """Whether one packet is of our module."""
-        return bool(block.lengths[i] == self._packet_bytes and block.module[i] == self._module_id)
+        return bool(block.lengths[i] == self._packet_bytes and block.origin.item(i) & self._origin_mask == self._origin)
 
     def runs(self, block: PacketBlock, n: int) -> list[tuple[int, int]]:
         """Return the runs among the first n packets as (first, one past last); count every packet that is in none.
@@ -76,7 +82,7 @@ class PacketSorter:
             identity = block.identity[i:j].tobytes()
             if (
                 block.framenum.item(i) != index
-                or block.module.item(i) != self._module_id
+                or block.origin.item(i) & self._origin_mask != self._origin
                 or identity != identity[: block.identity_bytes] * (j - i)
             ):
                 return None
@@ -88,8 +94,11 @@ class PacketSorter:
         """Fill ``_ok``: right length, sender, module and packet number. Return whether all are."""
         ok, test = self._ok[:n], self._test[:n]
         np.equal(block.lengths[:n], self._packet_bytes, out=ok)
-        np.equal(block.module[:n], self._module_id, out=test)
-        ok &= test
+        if self._origin_mask:
+            masked = self._masked[:n]
+            np.bitwise_and(block.origin[:n], self._origin_mask, out=masked)
+            np.equal(masked, self._origin, out=test)
+            ok &= test
         np.less(block.packetnum[:n], self._packets, out=test)
         ok &= test
         if block.foreign is not None:
@@ -126,10 +135,13 @@ class PacketSorter:
             self._fates.malformed += int(np.count_nonzero(wrong))
             length = int(block.lengths[:n][wrong][0])
             self._notes("length", f"found a packet of {length} bytes, expected {self._packet_bytes}: malformed")
-        if (other := self._split(rest, block.module[:n] != self._module_id)).any():
+        origin = block.origin[:n] & np.uint64(self._origin_mask)
+        if (other := self._split(rest, origin != self._origin)).any():
             self._fates.alien += int(np.count_nonzero(other))
-            module = int(block.module[:n][other][0])
-            self._notes("module", f"found a packet of module {module}, expected {self._module_id}: alien")
+            first = block.headers[:n][other][0]
+            found = ", ".join(f"{_SAID[name]} {first[name]}" for name in self._expected)
+            expected = ", ".join(f"{_SAID[name]} {value}" for name, value in self._expected.items())
+            self._notes("module", f"found a packet of {found}, expected {expected}: alien")
         if rest.any():
             self._fates.malformed += int(np.count_nonzero(rest))
             number = int(block.packetnum[:n][rest][0])
@@ -141,3 +153,12 @@ class PacketSorter:
         taken = rest & which
         rest &= ~taken
         return taken
+
+
+def _origin_words(layout: np.dtype, expected: dict[str, int]) -> tuple[int, int]:
+    """Return (mask, value) of the header's word of moduleID, row and column; a mask of 0 accepts all."""
+    pair = np.zeros(2, layout)
+    for name, value in expected.items():
+        pair[name] = 0xFFFF, value
+    mask, wanted = origin_of(pair).tolist()
+    return mask, wanted

@@ -53,12 +53,10 @@ class Synchroniser:
 
     def __init__(self, rules: Rules) -> None:
         self.rules = rules
-        self._all = (1 << rules.modules) - 1
         self._limit = rules.offset_limit * rules.pulse_id_step
         self._waiting: list[deque[int]] = [deque() for _ in range(rules.modules)]
         self._last_seen = [-math.inf] * rules.modules
         self._waiting_since = math.inf
-        self._seen = 0
         self._dead = 0
         self._last: int | None = None
         self._in_step = False
@@ -92,7 +90,6 @@ class Synchroniser:
         self.received[module] += 1
         self._last_seen[module] = now
         self._dead &= ~(1 << module)
-        self._seen |= 1 << module
         waiting = self._waiting[module]
         newest = waiting[-1] if waiting else self._last
         if newest is not None and pulse_id <= newest:
@@ -100,12 +97,10 @@ class Synchroniser:
                 self.skipped[module] += 1  # late, or a second time
                 return
             self._start_afresh(f"module {module} went back from pulse {newest} to {pulse_id}")
-            self._seen |= 1 << module
         if not self.queued:
             self._waiting_since = now
         waiting.append(pulse_id)
-        # Until all modules are there only the newest pulse of each matters, however long the others take.
-        if len(waiting) > (self.rules.depth if self._seen | self._dead == self._all else 1):
+        if len(waiting) > self.rules.depth:
             self._skip(module)
 
     def poll(self, now: float) -> list[Matched]:
@@ -114,12 +109,14 @@ class Synchroniser:
         while self._ready(now):
             heads = [waiting[0] for waiting in self._waiting if waiting]
             largest, smallest = max(heads), min(heads)
+            # Before the first match by the newest: what a module had before the others came is no loss of step.
+            behind = smallest if self._in_step else min(waiting[-1] for waiting in self._waiting if waiting)
             if smallest == largest:
                 found.append(self._match(largest, now))
-            elif largest - smallest > self._limit:
+            elif largest - behind > self._limit:
                 self._start_afresh(
-                    f"modules {self._modules_at(smallest)} and {self._modules_at(largest)} are "
-                    f"{(largest - smallest) // self.rules.pulse_id_step} pulses apart, at {smallest} and {largest}"
+                    f"modules {self._modules_at(behind)} and {self._modules_at(largest)} are "
+                    f"{(largest - behind) // self.rules.pulse_id_step} pulses apart, at {behind} and {largest}"
                 )
             elif largest > self._target and self._attempts >= self.rules.retry_limit:
                 self._start_afresh(f"no common pulse in {self._attempts} attempts, last at {smallest} to {largest}")
@@ -171,8 +168,9 @@ class Synchroniser:
                 self._skip(m)
         self._last = None
         self._in_step = False
-        self._seen = 0
         self._attempts, self._target = 0, -1
 
     def _modules_at(self, pulse_id: int) -> str:
-        return "+".join(str(m) for m, waiting in enumerate(self._waiting) if waiting and waiting[0] == pulse_id)
+        return "+".join(
+            str(m) for m, waiting in enumerate(self._waiting) if waiting and pulse_id in {waiting[0], waiting[-1]}
+        )

@@ -45,8 +45,11 @@ class Config(sections.Section):
             yield f"{places[i]}.name: {names[i]!r} is also the name of {places[first]}; give each source its own"
         for i, first in _repeated(module.port for module in udp):
             yield f"udp[{i}].port: {udp[i].port} is also the port of udp[{first}]; give each its own"
-        for i, first in _repeated(module.module_id for module in udp):
-            yield f"udp[{i}].module_id: {udp[i].module_id} is also that of udp[{first}]; give each its own"
+        for i, first in _repeated(_origin(i, module) for i, module in enumerate(udp)):
+            yield (
+                f"udp[{i}].expect_module_id: {udp[i].expect_module_id} is also that of udp[{first}], and row and column do "
+                "not tell them apart; give each its own, or leave it out"
+            )
         for i, module in enumerate(udp):
             one, other = module.geometry, udp[0].geometry
             if (one.frame_bytes, one.dtype) != (other.frame_bytes, other.dtype):
@@ -78,6 +81,10 @@ class Config(sections.Section):
         """Return the module folder of a source: a PVA detector has the single module M00."""
         return source.name if isinstance(source, sections.UdpSection) else "M00"
 
+    def index_of(self, source: sections.SourceSection) -> int:
+        """Return the number of a source's module in its detector, which its frames carry: its place among the modules."""
+        return self.udp.index(source) if isinstance(source, sections.UdpSection) else 0
+
     def source(self, kind: Literal["udp", "pva"], name: str | None) -> Any:
         """Return a source by name; without a name the only one.
 
@@ -89,6 +96,11 @@ class Config(sections.Section):
             return found[0]
         names = ", ".join(s.name for s in table) or "none"
         raise ConfigError(f"[[{kind}]]: found {'no name' if name is None else repr(name)}, expected one of: {names}")
+
+
+def _origin(index: int, module: sections.UdpSection) -> Hashable:
+    """Return what is expected of the packets of a module; the index of one that takes any."""
+    return index if module.expect_module_id is None else (module.expect_module_id, module.row, module.column)
 
 
 def _repeated(values: Iterable[Hashable]) -> Iterator[tuple[int, int]]:

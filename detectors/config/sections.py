@@ -67,7 +67,15 @@ def _not_settable(value: int) -> int:
     )
 
 
+def _not_a_key(value: int) -> int:
+    raise ValueError(
+        f"found {value}, but a module is numbered by its place in the file; remove it, or write expect_module_id = {value} "
+        "to take only packets with that moduleID"
+    )
+
+
 Name = Annotated[str, AfterValidator(_name)]
+HeaderField = Annotated[int, Field(ge=0, le=0xFFFF)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 SourceAddress = Annotated[str, AfterValidator(_source_address)]
@@ -160,8 +168,14 @@ class SourceSection(Section):
 class UdpSection(SourceSection):
     """One UDP detector module: one receiver process."""
 
-    module_id: Annotated[int, Field(ge=0, le=0xFFFF)]
-    """moduleID that the packets carry; others are counted as alien."""
+    module_id: Annotated[int | None, AfterValidator(_not_a_key)] = None
+    """Refused when given: a module's number is its place among the [[udp]] tables, from 0. See expect_module_id."""
+    expect_module_id: HeaderField | None = None
+    """moduleID that packets must carry; others are counted as alien. Left out: any."""
+    row: HeaderField | None = None
+    """Row that packets must carry (xCoord of the header), where ports of one module share a moduleID. Left out: any."""
+    column: HeaderField | None = None
+    """Column that packets must carry (yCoord of the header). Left out: any."""
     port: Port
     """UDP port to listen on."""
     address: str = "0.0.0.0"  # noqa: S104  a detector's link is chosen by the host's routing

@@ -44,10 +44,22 @@ class Landing:
         return self.memory.data.reshape(-1, self._row_bytes)[self._first : self._first + self.count]
 
 
+def origin_of(headers: np.ndarray) -> np.ndarray:
+    """Return the words that hold moduleID, row (xCoord) and column (yCoord) of a table of headers, as they lie on the wire.
+
+    A view, uint64[count].
+    """
+    fields = headers.dtype.fields
+    assert fields is not None
+    at = fields["moduleID"][1]
+    assert [fields[name][1] - at for name in ("xCoord", "yCoord", "zCoord")] == [2, 4, 6]
+    return np.ndarray(headers.shape, np.uint64, headers, at, headers.strides)  # type: ignore[arg-type]
+
+
 class PacketBlock:
     """Room for ``count`` packets of one geometry, and their headers.
 
-    The header views (``framenum``, ``packetnum``, ``module``, ...) are strided arrays in the byte order of the wire;
+    The header views (``framenum``, ``packetnum``, ``daq_rec``, ...) are strided arrays in the byte order of the wire;
     ``pulse_bits`` is the pulse_id as it lies on the wire, to be compared and not read: so that a NaN equals itself.
     ``lengths`` is the true length of each datagram, also of one longer than its place; ``foreign``, if not None, marks those
     from a sender that is not the configured one. ``lengths``, ``foreign``, ``landings`` and ``received_ns`` are
@@ -68,7 +80,7 @@ class PacketBlock:
         self.identity = self._identity_words()
         """uint64[count, words]: those words of the headers that are the same on all packets of a frame."""
         self.identity_bytes = self.identity.shape[1] * self.identity.itemsize
-        self.module = self.headers["moduleID"]
+        self.origin = origin_of(self.headers)
         self.daq_rec = self.headers["debug"]
         memory = np.zeros(count * self.row_bytes, np.uint8) if memory is None else memory[: count * self.row_bytes]
         self.pixels = memory.reshape(count, self.row_bytes)

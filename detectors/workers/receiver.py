@@ -187,7 +187,7 @@ class Receiver:
             info={
                 "detector": config.detector_of(module),
                 "module": module.name,
-                "module_id": module.module_id,
+                "module_id": config.index_of(module),
                 "dtype": module.geometry.dtype,
                 "shape": list(module.geometry.shape),
                 "packets_per_frame": module.geometry.packets_per_frame,
@@ -203,12 +203,15 @@ class Receiver:
             notify=self._notifier.send,
         )
         rules = AssemblyRules(
-            module_id=module.module_id,
+            module_id=config.index_of(module),
             reorder_window=module.reorder_window,
             flush_timeout_s=module.flush_timeout_s,
             max_frame_gap=module.max_frame_gap,
             max_pulse_jump=module.max_pulse_jump,
             pulse_id_step=config.detector.pulse_id_step,
+            expect_module_id=module.expect_module_id,
+            row=module.row,
+            column=module.column,
         )
         ahead = plan.pebble.count // _PEBBLE_PER_AHEAD
         return FrameAssembler(module.geometry, rules, self._slots, batch=self._source.batch, ahead=ahead)

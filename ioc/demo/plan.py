@@ -149,7 +149,7 @@ class Place:
 def config_text(plan: Plan, place: Place) -> str:
     """Return the text of the configuration file."""
     modules = "".join(
-        f'\n[[udp]]\nname = "{name}"\nmodule_id = {i}\nport = {port}\naddress = "127.0.0.1"\n'
+        f'\n[[udp]]\nname = "{name}"\nexpect_module_id = {i}\nport = {port}\naddress = "127.0.0.1"\n'
         "flush_timeout_s = 1.0  # a laptop may be busy with something else for a moment\n"
         for i, (name, port) in enumerate(zip(MODULES, place.module_ports, strict=True))
     )

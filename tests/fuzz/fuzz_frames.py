@@ -67,6 +67,7 @@ class Session:
             data.PickValueInList([1, 3, 50, 1 << 40]),
             20,
             data.ConsumeIntInRange(1, 3),
+            MODULE,
         )
         self.assembler = FrameAssembler(
             self.geometry, rules, self.slots, batch=BATCH, ahead=data.ConsumeIntInRange(1, 5)

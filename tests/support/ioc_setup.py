@@ -19,8 +19,8 @@ def write_config(folder: Path, more: str = "", *, ports: tuple[int, int] | None 
     path.write_text(
         f'[detector]\nname = "DET"\nprefix = "{prefix}"\n'
         f'[disk]\nfolder = "{folder}/data"\nroots = ["{folder}", "/tmp"]\n'
-        f'[[udp]]\nname = "M00"\nmodule_id = 0\nport = {first}\naddress = "127.0.0.1"\n'
-        f'[[udp]]\nname = "M01"\nmodule_id = 1\nport = {second}\naddress = "127.0.0.1"\n'
+        f'[[udp]]\nname = "M00"\nexpect_module_id = 0\nport = {first}\naddress = "127.0.0.1"\n'
+        f'[[udp]]\nname = "M01"\nexpect_module_id = 1\nport = {second}\naddress = "127.0.0.1"\n'
         f'[[pva]]\nname = "CAM"\npv = "SIM:IMAGE"\n{more}'
     )
     return path

@@ -100,7 +100,7 @@ def receivers_config(path: Path, ports: list[int], data: Path) -> Path:
         f"""
 [[udp]]
 name = "M{i:02}"
-module_id = {i}
+expect_module_id = {i}
 port = {port}
 address = "127.0.0.1"
 geometry = {{ header = "jungfrau", rows = {ROWS}, cols = {COLS}, dtype = "uint16", packets_per_frame = {PACKETS} }}

@@ -44,7 +44,7 @@ class Detector:
             f'[detector]\nname = "DET"\nprefix = "{PREFIX}"\n'
             f'[disk]\nfolder = "{folder}/data"\n'
             f"[timing]\nport = {self.timing_port}\n"
-            f'[[udp]]\nname = "M00"\nmodule_id = 0\nport = {self.module_port}\naddress = "127.0.0.1"\n'
+            f'[[udp]]\nname = "M00"\nexpect_module_id = 0\nport = {self.module_port}\naddress = "127.0.0.1"\n'
             '[[pva]]\nname = "CAM"\npv = "SIM:IMAGE"\ndtype = "uint16"\nshape = [64, 64]\n'
         )
 
@@ -94,7 +94,7 @@ def command(request: pytest.FixtureRequest) -> str:
 
 
 def test_every_mistake_in_a_configuration_is_one_line(detector: Detector, command: str):
-    detector.change("module_id = 0", "module_id = -1")
+    detector.change("expect_module_id = 0", "expect_module_id = -1")
     detector.change("[timing]", "[zqm]\nenabled = true\n[timing]")
     detector.change("shape = [64, 64]", 'shape = [64, 64]\nmatch = "nearly"')
     detector.write()
@@ -102,7 +102,7 @@ def test_every_mistake_in_a_configuration_is_one_line(detector: Detector, comman
     assert ended.code == 2
     assert len(ended.errors) == 3, ended.errors
     assert all(line.startswith(f"{detector.path}: ") for line in ended.errors)
-    for place in ("udp[0].module_id", "zqm", "pva[0].match"):
+    for place in ("udp[0].expect_module_id", "zqm", "pva[0].match"):
         assert sum(f" {place}: " in line for line in ended.errors) == 1, ended.errors
 
 

@@ -78,7 +78,7 @@ def start_sources(config: Config, environment: Mapping[str, str], search: int) -
         "timing": ["sim", "timing", str(config.timing.port), *images],
     }
     for module in config.udp:
-        words[module.name] = ["sim", "udp", str(module.port), *pulses, "--module-id", str(module.module_id)]
+        words[module.name] = ["sim", "udp", str(module.port), *pulses, "--module-id", str(config.index_of(module))]
     return {name: Child(name, arguments, environment) for name, arguments in words.items()}
 
 
@@ -225,7 +225,7 @@ def frames_on_disk(running: Running, name: str, shape: tuple[int, ...], whole: i
     reader = BufferReader(config.disk.folder / config.detector_of(source), config.module_of(source))
     extent = reader.extent()
     assert extent is not None
-    module_id = getattr(source, "module_id", 0)
+    module_id = config.index_of(source)
     pulses = reader.pulses(*extent)
     assert extent[0] >= FIRST_PULSE
     assert extent[1] > 1_100_000

@@ -60,7 +60,7 @@ cfgRxCount = 16
 cfgSize = "1 MiB"
 [[udp]]
 name = "M00"
-module_id = {MODULE}
+expect_module_id = {MODULE}
 port = {port}
 address = "127.0.0.1"
 geometry = {geometry or '{header = "jungfrau", rows = 64, cols = 128, dtype = "uint16", packets_per_frame = 32}'}
@@ -146,7 +146,7 @@ def test_frames_end_on_disk_as_documented(tmp_path: Path):
     for n in range(frames):
         pulse = FIRST_PULSE + n * STEP
         data = frame_pattern(pulse, MODULE, GEOMETRY.shape, "uint16").tobytes()
-        record = b"\xbe" + struct.pack("<5Q", pulse, n + 1, 7, 32, MODULE) + data
+        record = b"\xbe" + struct.pack("<5Q", pulse, n + 1, 7, 32, 0) + data
         path = tmp_path / "data/JFT/M00" / relative_path(pulse)
         assert path == tmp_path / f"data/JFT/M00/12300000/{pulse // 1000 * 1000}.bin"
         with path.open("rb") as file:
@@ -173,7 +173,7 @@ def test_other_geometry(tmp_path: Path):
         r.settled(6 * geometry.packets_per_frame, complete=6)
         reader = PebbleReader(r.runtime.shm(WORKER))
         assert reader.info["shape"] == [256, 512]
-        assert (reader.info["dtype"], reader.info["module_id"]) == ("uint32", MODULE)
+        assert (reader.info["dtype"], reader.info["module_id"]) == ("uint32", 0)
         out = np.empty(geometry.frame_bytes, np.uint8)
         copy = reader.read(FIRST_PULSE + 5 * STEP, out)
         assert copy is not None

@@ -31,12 +31,12 @@ prefix = "{prefix}"
 cfgRxCount = 8
 [[udp]]
 name = "M00"
-module_id = 0
+expect_module_id = 0
 port = 50020
 geometry = {{ header = "jungfrau", rows = 64, cols = 128, dtype = "uint16", packets_per_frame = 4 }}
 [[udp]]
 name = "M01"
-module_id = 1
+expect_module_id = 1
 port = 50021
 geometry = {{ header = "jungfrau", rows = 64, cols = 128, dtype = "uint16", packets_per_frame = 4 }}
 [stream]

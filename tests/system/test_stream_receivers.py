@@ -78,8 +78,8 @@ def test_two_receivers_and_their_images(tmp_path: Path, stack: ExitStack, worker
     path = tmp_path / "udp.toml"
     path.write_text(
         f'[detector]\nname = "JF"\nprefix = "{prefix}"\n[dma]\ncfgRxCount = 40\n'
-        f'[[udp]]\nname = "M00"\nmodule_id = 0\nport = {first}\naddress = "127.0.0.1"\n'
-        f'[[udp]]\nname = "M01"\nmodule_id = 1\nport = {second}\naddress = "127.0.0.1"\n'
+        f'[[udp]]\nname = "M00"\nexpect_module_id = 0\nport = {first}\naddress = "127.0.0.1"\n'
+        f'[[udp]]\nname = "M01"\nexpect_module_id = 1\nport = {second}\naddress = "127.0.0.1"\n'
         f'[stream]\nfull = "tcp://127.0.0.1:{out}"\n'
     )
     runtime = Runtime(prefix)

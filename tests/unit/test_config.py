@@ -16,7 +16,7 @@ prefix = "T:JF:"
 
 [[udp]]
 name = "M00"
-module_id = 0
+expect_module_id = 0
 port = 50000
 """
 
@@ -82,12 +82,19 @@ cfgSize = "many"
 @pytest.mark.parametrize(
     ("extra", "line"),
     [
-        ('[[udp]]\nname = "M00"\nmodule_id = 1\nport = 50001', "udp[1].name: 'M00' is also the name of udp[0]"),
-        ('[[udp]]\nname = "M01"\nmodule_id = 0\nport = 50001', "udp[1].module_id: 0 is also that of udp[0]"),
-        ('[[udp]]\nname = "M01"\nmodule_id = 1\nport = 50000', "udp[1].port: 50000 is also the port of udp[0]"),
+        ('[[udp]]\nname = "M00"\nexpect_module_id = 1\nport = 50001', "udp[1].name: 'M00' is also the name of udp[0]"),
         (
-            '[[udp]]\nname = "M01"\nmodule_id = 1\nport = 50001\ngeometry = "eiger-16"',
+            '[[udp]]\nname = "M01"\nexpect_module_id = 0\nport = 50001',
+            "udp[1].expect_module_id: 0 is also that of udp[0]",
+        ),
+        ('[[udp]]\nname = "M01"\nexpect_module_id = 1\nport = 50000', "udp[1].port: 50000 is also the port of udp[0]"),
+        (
+            '[[udp]]\nname = "M01"\nexpect_module_id = 1\nport = 50001\ngeometry = "eiger-16"',
             "udp[1].geometry: differs from udp[0].geometry",
+        ),
+        (
+            '[[udp]]\nname = "M01"\nmodule_id = 7\nport = 50001',
+            "udp[1].module_id: found 7, but a module is numbered by its place in the file; remove it, or write expect_",
         ),
         ("[timing]\nport = 50000", "timing.port: 50000 is also the port of udp[0]"),
         (
@@ -113,6 +120,12 @@ def test_what_one_section_cannot_know_is_checked(extra: str, line: str) -> None:
     found = problems(GOOD + extra)
     assert len(found) == 1
     assert found[0].startswith(f"x.toml: {line}")
+
+
+def test_a_module_is_numbered_by_its_place_and_ports_may_share_an_id() -> None:
+    ports = '[[udp]]\nname = "B"\nexpect_module_id = 0\ncolumn = 1\nport = 50001\n[[udp]]\nname = "C"\nport = 50002'
+    config = parse_config(GOOD + ports + '\n[[pva]]\nname = "CAM"\npv = "X"')
+    assert [config.index_of(source) for source in (*config.udp, *config.pva)] == [0, 1, 2, 0]
 
 
 @pytest.mark.parametrize("good", ["", "10.1.2.3", "10.1.2.3:1", "10.1.2.3:65535"])

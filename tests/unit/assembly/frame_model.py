@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 
 from tests.unit.assembly.packets import MODULE, Packet
 
-REMEMBERED = 32
+REMEMBERED = 128
 
 
 def usable(value: float) -> int | None:
-    return int(value) if not math.isnan(value) and 1 <= value < 2**53 else None
+    return int(value) if not math.isnan(value) and 1 <= value < 2**53 and value == int(value) else None
 
 
 def agree(a: Packet, b: Packet) -> bool:
@@ -39,6 +39,7 @@ class Model:
         self.closed: dict[int, ModelFrame | None] = {}
         self.held: list[ModelFrame] = []
         self.votes = self.main_since = 0
+        self.rival = False
         self.done: list[tuple[int, int, bool, dict[int, int]]] = []
         self.gate = False
         self.exhausted = False
@@ -258,6 +259,7 @@ class Model:
         self.fate["alien"] += len(frame.got)
 
     def drop(self) -> None:
+        self.rival |= self.substantial
         while self.held:
             self.give_up(self.held[0])
         self.votes = 0
@@ -268,6 +270,8 @@ class Model:
         assert self.newest is not None
         bound = self.newest + self.w + 2 if before is None else before
         fitting = [h for h in self.held if self.newest < h.head.frame < bound and 2 * len(h.got) >= self.P]
+        if self.rival:
+            fitting = []
         for h in fitting:
             self.held.remove(h)
         for h in fitting:
@@ -283,7 +287,7 @@ class Model:
 
     def promote(self) -> None:
         assert self.newest is not None
-        held, self.held, self.votes = self.held, [], 0
+        held, self.held, self.votes, self.rival = self.held, [], 0, False
         first = held[0].head.frame
         if not 0 < first - self.newest <= self.gap:
             self.close_all()
@@ -304,7 +308,7 @@ class Model:
         self.now = now
         self.close_all()
         if self.held and self.substantial and quiet > 3 * self.period:
-            self.promote()
+            self.drop() if self.rival else self.promote()
         elif quiet > 1.0:
             self.closed.clear()
 
@@ -320,6 +324,7 @@ class Model:
             self.skip = self.newest
         self.flush()
         self.newest = self.reference = None
+        self.rival = False
         self.closed.clear()
         self.period = 0.0
         self.gate = True

@@ -31,6 +31,8 @@ class Packet:
     number: int
     pulse: float
     module: int = MODULE
+    row: int = 0
+    column: int = 0
     length: int | None = None
     foreign: bool = False
     fill: int = 0
@@ -42,6 +44,7 @@ class Packet:
     def datagram(self, geometry: ModuleGeometry) -> bytes:
         header = np.zeros((), HEADERS[geometry.header])
         header["framenum"], header["packetnum"], header["bunchid"] = self.frame, self.number, self.pulse
+        header["xCoord"], header["yCoord"] = self.row, self.column
         header["moduleID"], header["debug"] = self.module, self.daq_rec
         whole = header.tobytes() + bytes([self.fill]) * geometry.packet_data_bytes
         length = len(whole) if self.length is None else self.length
@@ -172,7 +175,11 @@ class Bench:
         self.geometry = small(packets, header, dtype)
         self.slots = Slots(self.geometry)
         self.assembler = FrameAssembler(
-            self.geometry, AssemblyRules(module_id=MODULE, **rules), self.slots, batch=batch, ahead=ahead
+            self.geometry,
+            AssemblyRules(**{"module_id": MODULE, "expect_module_id": MODULE, **rules}),
+            self.slots,
+            batch=batch,
+            ahead=ahead,
         )
         self.block = PacketBlock(self.geometry, batch)
         self.now = 10.0

@@ -74,6 +74,12 @@ def test_duplicate_of_a_frame_that_landed_whole():
     assert (b.packets.duplicate, b.packets.held, b.packets.late) == (5, 0, 0)
 
 
+def test_duplicate_of_a_frame_long_ago():
+    b = Bench(batch=64, ahead=4)
+    b.feed(*(b.frame(i) for i in range(1, 61)), b.frame(60 - 40)[:2])
+    assert (b.packets.duplicate, b.packets.held, b.packets.alien) == (2, 0, 0)
+
+
 def test_late_packet_of_a_closed_frame():
     b = Bench()
     one = b.frame(1)
@@ -96,6 +102,41 @@ def test_alien_by_source_and_by_module():
     assert b.frames.complete == 1
 
 
+@pytest.mark.parametrize("header", ["jungfrau", "sls", "sls-big-endian"])
+@pytest.mark.parametrize(
+    ("expected", "stranger"),
+    [
+        ({"column": 258}, {"column": 1}),
+        ({"row": 0x0102}, {"row": 0x0201}),
+        ({"expect_module_id": 9}, {"module": MODULE}),
+    ],
+)
+def test_two_ports_of_one_module_differ_in_place(expected: dict[str, int], stranger: dict[str, int], header: str):
+    b = Bench(header=header, **{"expect_module_id": None, **expected})
+    ours = {
+        "module": expected.get("expect_module_id", 77),
+        **{k: v for k, v in expected.items() if k in {"row", "column"}},
+    }
+    one = [p.but(**ours) for p in b.frame(1)]
+    b.feed([p for pair in zip(one, [p.but(**stranger) for p in one], strict=True) for p in pair])
+    b.feed([p.but(**ours) for p in b.frame(2)])
+    assert b.order == [1, 2]
+    assert (b.packets.alien, b.packets.placed) == (8, 16)
+
+
+def test_what_was_found_and_what_was_expected_is_said(caplog: pytest.LogCaptureFixture):
+    b = Bench(expect_module_id=3, column=1)
+    b.feed([p.but(module=3, row=2, column=0) for p in b.frame(1)])
+    assert "found a packet of moduleID 3, column 0, expected moduleID 3, column 1: alien" in caplog.text
+
+
+def test_without_expectations_any_module_is_taken():
+    b = Bench(expect_module_id=None)
+    b.feed([p.but(module=9, row=1) for p in b.frame(1)])
+    assert b.order == [1]
+    assert b.packets.alien == 0
+
+
 @pytest.mark.parametrize("length", [0, 1, 47, 48, 55, 57, 60, 9000])
 def test_malformed_by_length(length: int):
     b = Bench()
@@ -113,7 +154,7 @@ def test_malformed_by_packet_number(number: int):
     assert b.order == [1, 2]
 
 
-@pytest.mark.parametrize("pulse", [math.nan, math.inf, -math.inf, -5.0, 0.0, 0.5, 2.0**53, 1e300, 5e-324])
+@pytest.mark.parametrize("pulse", [math.nan, math.inf, -math.inf, -5.0, 0.0, 0.5, 1002.5, 2.0**53, 1e300, 5e-324])
 def test_unusable_pulse_keeps_the_frame_under_the_pulse_it_must_have(pulse: float):
     b = Bench(pulse_id_step=3)
     b.feed(b.frame(1, pulse=1000), b.frame(2, pulse=pulse), b.frame(3, pulse=1006))
@@ -400,6 +441,18 @@ def test_two_senders_on_one_port(burst: int):
     assert b.order == list(range(100, 120))
     assert b.frames.complete == 20
     assert b.packets.alien == len(other)
+
+
+@pytest.mark.parametrize("ended_by", ["silence", "gate", "flush"])
+@pytest.mark.parametrize("first", [5000, 102])
+def test_the_last_frame_of_a_second_sender_is_never_kept(first: int, ended_by: str):
+    b = Bench(packets=8, flush_timeout_s=0.1)
+    for n in range(20):
+        b.now += 0.01
+        b.feed(b.frame(100 + n), b.frame(first + n, pulse=700_000 + n))
+    {"silence": lambda: b.pause(5), "gate": b.close_gate, "flush": b.flush}[ended_by]()
+    assert b.order == list(range(100, 120))
+    assert (b.packets.alien, b.packets.held) == (160, 0)
 
 
 def test_two_senders_with_the_same_frame_numbers_are_not_mixed():

@@ -37,9 +37,11 @@ class Stream:
 
     def __init__(self, packets: int) -> None:
         geometry = ModuleGeometry("g", "jungfrau", packets, 8, "uint16", packets)
-        self.assembler = FrameAssembler(geometry, AssemblyRules(MODULE), OneSlot(geometry.frame_bytes), batch=packets)
+        self.assembler = FrameAssembler(
+            geometry, AssemblyRules(MODULE, expect_module_id=MODULE), OneSlot(geometry.frame_bytes), batch=packets
+        )
         self.block = PacketBlock(geometry, packets)
-        self.block.module[:] = MODULE
+        self.block.headers["moduleID"][:] = MODULE
         self.block.lengths[:] = self.block.packet_bytes
         self.numbers = np.arange(packets) + packets // 2
         self.block.packetnum[:] = self.numbers % packets
@@ -95,7 +97,7 @@ def test_memory_stays_flat():
     stream.run(200)
     tracemalloc.start()
     try:
-        stream.run(100)
+        stream.run(200)
         gc.collect()
         before, _ = tracemalloc.get_traced_memory()
         stream.run(2000)
@@ -108,7 +110,7 @@ def test_memory_stays_flat():
 
 def test_nothing_is_left_for_the_garbage_collector():
     stream = Stream(64)
-    stream.run(100)
+    stream.run(200)
     gc.collect()
     gc.disable()
     try:

@@ -21,7 +21,7 @@ from tests.unit.assembly.packets import MODULE, Done, Packet, Slots, fill_block,
 BATCH = 12
 AHEAD = 5
 PULSES = st.sampled_from(
-    [math.nan, math.inf, -math.inf, -1.0, 0.0, 0.3, 1.0, 7.0, 2.0**53 - 1, 2.0**53, 1e9, 1e200, 5e-324]
+    [math.nan, math.inf, -math.inf, -1.0, 0.0, 0.3, 1.0, 7.0, 7.5, 2.0**53 - 1, 2.0**53, 1e9, 1e200, 5e-324]
 )
 FRAMENUMS = st.one_of(
     st.integers(0, 40), st.integers(0, 2**64 - 1), st.sampled_from([2**32, 2**63, 2**64 - 1, 2**64 - 40])
@@ -77,7 +77,7 @@ class Machine(RuleBasedStateMachine):
         land=st.booleans(),
     )
     def set_up(self, *, packets: int, window: int, gap: int, step: int, begin: int, land: bool) -> None:
-        rules = AssemblyRules(MODULE, window, 0.1, gap, 20, step)
+        rules = AssemblyRules(MODULE, window, 0.1, gap, 20, step, MODULE)
         self.subject = Subject(small(packets), rules, land=land)
         self.assembler = self.subject.assembler
         self.make_reference(packets, rules)

@@ -42,6 +42,21 @@ def test_a_frame_lost_by_one_module_costs_one_image():
     assert sync.skipped == [1, 0]
 
 
+def test_first_images_are_complete_as_soon_as_the_modules_are():
+    sync = Synchroniser(Rules(modules=2, depth=64))
+    ahead = [(0, p) for p in range(1, 6)]
+    together = [frame for p in range(1, 11) for frame in ((1, p), (0, p + 5)) if frame[1] <= 10]
+    assert feed(sync, *ahead, *together) == [Matched(p, 0b11) for p in range(1, 11)]
+    assert sync.skipped == [0, 0]
+
+
+def test_whoever_starts_first_is_no_loss_however_far_ahead():
+    sync = Synchroniser(Rules(modules=2, depth=256, offset_limit=100))
+    assert feed(sync, *((0, p) for p in range(1000))) == []
+    assert pulses(feed(sync, (1, 1005), (0, 1005))) == [1005]
+    assert (sync.losses, sync.skipped) == (0, [1000, 0])
+
+
 def test_whoever_starts_first_waits_with_its_newest():
     sync = Synchroniser(Rules(modules=2, depth=8))
     assert feed(sync, *((0, p) for p in range(5000))) == []

@@ -88,7 +88,7 @@ def test_a_specification_may_tell_the_payload(tmp_path: Path):
 
 
 def test_a_module_has_no_transition_buffers(tmp_path: Path):
-    module = CONFIG.partition("[pools]")[0] + '[[udp]]\nname = "M00"\nmodule_id = 0\nport = 50000\n'
+    module = CONFIG.partition("[pools]")[0] + '[[udp]]\nname = "M00"\nexpect_module_id = 0\nport = 50000\n'
     plan = json.loads(sizes(tmp_path, module, "--json"))["M00"]
     assert set(plan) == {"dma", "pebble", "fits"}
     assert "Transition" not in sizes(tmp_path, module)

@@ -27,11 +27,11 @@ prefix = "{prefix}"
 cfgRxCount = 8
 [[udp]]
 name = "M00"
-module_id = 0
+expect_module_id = 0
 port = 50020
 [[udp]]
 name = "M01"
-module_id = 1
+expect_module_id = 1
 port = 50021
 """
 

@@ -19,7 +19,7 @@ from ioc.templates import workers
 
 TEXT = (
     '[detector]\nname = "D"\nprefix = "D:"\n[stream]\nreduced = "tcp://127.0.0.1:9001"\n'
-    '[[udp]]\nname = "M00"\nmodule_id = 0\nport = 5000\n[[udp]]\nname = "M01"\nmodule_id = 1\nport = 5001\n'
+    '[[udp]]\nname = "M00"\nexpect_module_id = 0\nport = 5000\n[[udp]]\nname = "M01"\nexpect_module_id = 1\nport = 5001\n'
 )
 DISK = '[disk]\nfolder = "/data"\n'
 

@@ -34,5 +34,7 @@ def test_what_breaks_the_rules_is_refused_at_once() -> None:
 
 
 def test_a_module_waits_for_no_pv() -> None:
-    config = parse_config('[detector]\nname = "D"\nprefix = "D:"\n[[udp]]\nname = "M0"\nmodule_id = 0\nport = 50000')
+    config = parse_config(
+        '[detector]\nname = "D"\nprefix = "D:"\n[[udp]]\nname = "M0"\nexpect_module_id = 0\nport = 50000'
+    )
     assert 5 < patience_s(config, config.udp[0]) < 20

@@ -9,7 +9,7 @@ CAMERA = '[detector]\nname = "D"\nprefix = "D:"\n[[pva]]\nname = "CAM"\npv = "X"
 
 def test_every_number_has_its_reason() -> None:
     config = parse_config(
-        CAMERA + '[dma]\ncfgRxCount = 80\ncfgSize = "1 MiB"\n[[udp]]\nname="M00"\nmodule_id=0\nport=50000\n'
+        CAMERA + '[dma]\ncfgRxCount = 80\ncfgSize = "1 MiB"\n[[udp]]\nname="M00"\nexpect_module_id = 0\nport=50000\n'
     )
     lines = Plan(config).text.splitlines()
     assert lines[0] == "M00: payload 1,048,576 bytes"

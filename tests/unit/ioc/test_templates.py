@@ -53,7 +53,7 @@ print(len(bound.status), len(bound.commands))
 def config(prefix: str = "DET:", name: str = "M00", more: str = "") -> Config:
     return parse_config(
         f'[detector]\nname = "D"\nprefix = "{prefix}"\n[disk]\nfolder = "/tmp/d"\n'
-        f'[[udp]]\nname = "{name}"\nmodule_id = 0\nport = 5000\n{more}'
+        f'[[udp]]\nname = "{name}"\nexpect_module_id = 0\nport = 5000\n{more}'
     )
 
 

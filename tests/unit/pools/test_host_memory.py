@@ -15,7 +15,7 @@ from tests.support.plans import plan_source
 
 MIB = 1 << 20
 GIB = 1 << 30
-MODULE = UdpSection(name="M00", module_id=0, port=50000)
+MODULE = UdpSection(name="M00", port=50000)
 CAMERA = PvaSection(name="CAM", pv=("CAM:Image",))
 POOLS = PoolsSection()
 

@@ -27,13 +27,13 @@ name = "D"
 prefix = "T:D:"
 [[udp]]
 name = "M00"
-module_id = 0
+expect_module_id = 0
 port = 50000
 [[pva]]
 name = "CAM"
 pv = "CAM:Image"
 """
-MODULE = UdpSection(name="M00", module_id=0, port=50000)
+MODULE = UdpSection(name="M00", port=50000)
 CAMERA = PvaSection(name="CAM", pv=("CAM:Image",))
 
 

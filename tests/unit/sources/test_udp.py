@@ -46,7 +46,7 @@ def test_packets_land_in_the_block(sender: socket.socket):
     assert block.framenum[:n].tolist() == [7] * 16
     assert block.packetnum[:n].tolist() == list(range(16))
     assert block.pulse[:n].tolist() == [1234.0] * 16
-    assert block.module[:n].tolist() == [MODULE] * 16
+    assert block.headers["moduleID"][:n].tolist() == [MODULE] * 16
     assert block.daq_rec[:n].tolist() == [9] * 16
     assert block.lengths[:n].tolist() == [48 + GEOMETRY.packet_data_bytes] * 16
     assert (block.pixels[:n] == np.arange(1, 17)[:, None]).all()

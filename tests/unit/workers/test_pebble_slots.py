@@ -48,7 +48,7 @@ class Rig:
             outputs=self.outputs,  # type: ignore[arg-type]
             notify=self.told.append,
         )
-        self.assembler = FrameAssembler(GEOMETRY, AssemblyRules(MODULE), slots, batch=16)
+        self.assembler = FrameAssembler(GEOMETRY, AssemblyRules(MODULE, expect_module_id=MODULE), slots, batch=16)
         self.assembler.open_gate()
         self.block = PacketBlock(GEOMETRY, 16)
 

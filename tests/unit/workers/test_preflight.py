@@ -29,7 +29,7 @@ def config(folder: Path, extra: str = "", port: int = 0) -> Config:
         min_free = "1 MiB"
         [[udp]]
         name = "M00"
-        module_id = 0
+        expect_module_id = 0
         address = "127.0.0.1"
         port = {port}
         {extra}
@@ -132,7 +132,7 @@ def test_the_command_prints_json_and_tells_by_its_exit_code(tmp_path: Path) -> N
         port = taken.getsockname()[1]
         path = tmp_path / "c.toml"
         path.write_text(
-            f'[detector]\nname = "J"\nprefix = "T:"\n[dma]\ncfgRxCount = 4\n[[udp]]\nname = "M00"\nmodule_id = 0\naddress = "127.0.0.1"\nport = {port}\n'
+            f'[detector]\nname = "J"\nprefix = "T:"\n[dma]\ncfgRxCount = 4\n[[udp]]\nname = "M00"\nexpect_module_id = 0\naddress = "127.0.0.1"\nport = {port}\n'
         )
         done = subprocess.run(
             [sys.executable, "-m", "ioc", "preflight", str(path), "--json"], capture_output=True, text=True, check=False

@@ -9,7 +9,7 @@ name = "D"
 prefix = "T:"
 [[udp]]
 name = "M00"
-module_id = 0
+expect_module_id = 0
 port = 50001
 [[pva]]
 name = "CAM"
