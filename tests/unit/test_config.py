@@ -116,7 +116,7 @@ cfgSize = "many"
         ('[disk]\nfolder = "data"', "disk.folder: found the relative path 'data', expected an absolute one"),
     ],
 )
-def test_what_one_section_cannot_know_is_checked(extra: str, line: str) -> None:
+def test_sections_are_checked_against_each_other(extra: str, line: str) -> None:
     found = problems(GOOD + extra)
     assert len(found) == 1
     assert found[0].startswith(f"x.toml: {line}")

@@ -83,7 +83,7 @@ def test_the_consumer_waits_for_the_producer():
     assert ring.read(0.01) is None
 
 
-def test_a_checked_ring_tells_of_an_overwritten_end():
+def test_a_checked_ring_counts_an_overwritten_end():
     ring = DmaRing(1, PAGE - 4, checked=True)
     address = np.frombuffer(ring._slots[0], np.uint8).ctypes.data
     word = (ctypes.c_uint8 * 4).from_address(address + PAGE - 4)

@@ -130,7 +130,7 @@ def test_hosts_without_limits(tmp_path: Path, cgroup: str):
     assert mem_available(proc, cgroups) == GIB
 
 
-def test_a_kernel_that_does_not_tell(tmp_path: Path):
+def test_a_kernel_without_mem_available(tmp_path: Path):
     proc, cgroups = host(tmp_path, 1, "")
     (proc / "meminfo").write_text("MemTotal: 1 kB\n")
     with pytest.raises(HostError, match="MemAvailable"):

@@ -333,7 +333,7 @@ def test_an_overwritten_slot_is_an_overrun():
     assert (stats.overruns, stats.returns) == (1, 3)
 
 
-def test_growth_serves_those_who_wait():
+def test_growth_serves_the_waiters():
     ledger = Ledger("test", 1)
     hold = Hold(ledger, ledger.take() or 0)
     got: list[int | None] = []

@@ -100,7 +100,7 @@ def test_every_task_gets_its_turn():
     asyncio.run(main())
 
 
-def test_a_loan_that_ended_is_no_good():
+def test_a_loan_that_ended_is_refused():
     loan = Pool(1, dict).acquire()
     loan.release()
     with pytest.raises(DoubleReleaseError, match="slot 0 was released twice"):

@@ -67,7 +67,7 @@ def test_shared_memory_is_allocated_private_to_the_user_and_seen_by_others(shm_p
     region.close()
 
 
-def test_a_stale_segment_is_replaced_and_its_reader_can_tell(shm_path: Path):
+def test_a_stale_segment_is_replaced_and_its_reader_sees_it(shm_path: Path):
     old = Region.shared(shm_path, PAGE)
     reader = Region.attach(shm_path)
     assert not reader.replaced()

@@ -172,11 +172,11 @@ def test_the_plan_is_what_the_pebble_takes():
         (1 << 60, "1048576 TiB"),
     ],
 )
-def test_rule_7_sizes_are_told_in_binary_units(nbytes: int, text: str):
+def test_rule_7_sizes_are_shown_in_binary_units(nbytes: int, text: str):
     assert size_text(nbytes) == text
 
 
-def test_every_broken_rule_is_told_at_once():
+def test_every_broken_rule_is_reported_at_once():
     found = problems(CAMERA, dma(3), pools(pebbleBufCount=3, pebbleBufSize=4096), 74 * MIB)
     assert [line.split()[1] for line in found] == ["dma:", "pebbleBufCount:", "pebbleBufSize:"]
     config = parse_config(CONFIG + "[dma]\ncfgRxCount = 1\ncfgSize = 4096\n[pools]\npebbleBufCount = 3")
@@ -185,7 +185,7 @@ def test_every_broken_rule_is_told_at_once():
     assert [line.split()[0] for line in caught.value.problems] == ["M00:", "M00:", "CAM:"]
 
 
-def test_an_unknown_payload_is_said_and_the_rest_planned():
+def test_an_unknown_payload_is_reported_and_the_rest_planned():
     plan = plan_source(CAMERA, dma(), pools(), None)
     assert plan.payload_bytes is None
     assert plan.record_shape == RecordShape(0)
@@ -199,7 +199,7 @@ def test_an_unknown_payload_is_said_and_the_rest_planned():
     assert problems(CAMERA, dma(), pools(), 0) == ["CAM: payload: found 0 bytes, expected an image of at least 1"]
 
 
-def test_what_the_configuration_tells_of_the_payload():
+def test_the_payload_that_the_configuration_declares():
     assert declared_payload(CAMERA) is None
     camera = CAMERA.model_copy(update={"dtype": "uint16", "shape": (4736, 8192)})
     assert declared_payload(camera) == 74 * MIB
