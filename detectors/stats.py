@@ -6,7 +6,7 @@ to them by their dotted names (``packets.lost``).
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import orjson
 
@@ -403,7 +403,7 @@ def to_json(status: Any) -> bytes:
 
 def flat(status: Any, prefix: str = "") -> dict[str, Any]:
     """Return a snapshot, or its JSON form as a dict, as a dict by dotted names: ``packets.lost``."""
-    tree: dict[str, Any] = status if isinstance(status, dict) else dataclasses.asdict(status)
+    tree = cast("dict[str, Any]", status) if isinstance(status, dict) else dataclasses.asdict(status)
     out: dict[str, Any] = {}
     for name, value in tree.items():
         if isinstance(value, dict):

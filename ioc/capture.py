@@ -148,7 +148,7 @@ class CaptureControl:
     async def _set(self, value: Any, name: str) -> None:
         match name:
             case "compression":
-                value = list(COMPRESSIONS)[value]
+                value = list(COMPRESSIONS)[int(value)]
             case "auto_increment":
                 value = bool(value)
             case "file_name":

@@ -44,15 +44,13 @@ class Commands:
             "transition": Handler(self._transition),
             "acquire": Handler(self._run.acquire, lambda: int(self._run.acquiring)),
             "acquire_end": Handler(self._run.acquire_end),
-            "worker_enable": Handler(self._worker_enable, lambda worker: int(self._settings.enabled[worker])),
+            "worker_enable": Handler(self._worker_enable, self._worker_enabled),
             "output_enable": Handler(self._output_enable, self._output_enabled),
         }
         if (STREAM, "reduced") in self._settings.outputs:
             found["reduced_rate"] = Handler(self._reduced_rate, lambda: self._settings.reduced_rate_hz)
         if self._settings.folders:
-            found["output_folder"] = Handler(
-                self._output_folder, lambda worker: self._settings.folders[self._named(worker)[0]]
-            )
+            found["output_folder"] = Handler(self._output_folder, self._output_folder_shown)
         return found | (self._capture.handlers() if self._capture else {})
 
     async def settle(self, worker: str) -> None:
@@ -68,6 +66,9 @@ class Commands:
 
     async def _transition(self, label: str) -> None:
         await self._run.transition(service_by_label(label))
+
+    def _worker_enabled(self, worker: str) -> int:
+        return int(self._settings.enabled[worker])
 
     async def _worker_enable(self, value: Any, worker: str) -> None:
         self._settings.enabled[worker] = bool(value)
@@ -85,6 +86,9 @@ class Commands:
             self._settings.outputs[name, output] = bool(value)
 
         await _each(self._named(worker), switch)
+
+    def _output_folder_shown(self, worker: str) -> str:
+        return self._settings.folders[self._named(worker)[0]]
 
     async def _output_folder(self, value: str, worker: str) -> None:
         folder = await allowed_place(value, self._settings.roots, "folder")

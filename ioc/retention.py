@@ -47,7 +47,7 @@ class Retention:
 
     def handlers(self) -> dict[str, Handler]:
         """Return the handlers of the limits: their word is a field of LimitsShown."""
-        return {"retention_limit": Handler(self._set_limit, lambda name: getattr(self.status().keep, name))}
+        return {"retention_limit": Handler(self._set_limit, self._limit)}
 
     def start(self, folders: Iterable[Path]) -> None:
         """Begin to keep the detector folders ``folders`` within the limits. Raises HostError for an impossible limit."""
@@ -76,6 +76,9 @@ class Retention:
             free_gib=(limits.keep_free or 0) / _GIB,
         )
         return RetentionStatus(shown, self._keeper.stats())
+
+    def _limit(self, name: str) -> float:
+        return getattr(self.status().keep, name)
 
     async def _set_limit(self, value: Any, name: str) -> None:
         amount = float(value)

@@ -8,7 +8,7 @@ frame, different for every pulse and module. Floats keep the exponent of [1, 2):
 from collections.abc import Sequence
 from functools import lru_cache
 from math import prod
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -134,7 +134,7 @@ def check_frame(
 
 def _bytes_of(data: ArrayLike) -> np.ndarray:
     if isinstance(data, np.ndarray):
-        return np.ascontiguousarray(data).reshape(-1).view(np.uint8)
+        return np.ascontiguousarray(cast("np.ndarray", data)).reshape(-1).view(np.uint8)
     return np.frombuffer(data, np.uint8)  # type: ignore[arg-type]
 
 

@@ -41,14 +41,15 @@ class OpenFrame:
         self._rows: np.ndarray | None = None
         self.count = 0
         """Packets that came."""
-        self.top = 0
+        self.top: int = 0
         """One above the highest packet that came. While it equals ``count`` they came in order, and need no mask."""
         self._mask = np.zeros(packets, np.bool_)
 
     def begin(self, index: int, bits: int, pulse: int | None, daq_rec: int, received_ns: int) -> None:
         """Become another frame, of which no packet is placed yet. The caller sets ``pulse_id`` and ``memory``."""
         self.index, self.bits, self.pulse, self.daq_rec, self.received_ns = index, bits, pulse, daq_rec, received_ns
-        self.count = self.top = 0
+        self.count = 0
+        self.top = 0
         self.bad_pulse = self.flagged = False
 
     def end(self) -> None:

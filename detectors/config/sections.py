@@ -3,7 +3,7 @@
 import re
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -36,7 +36,8 @@ def _one_of_geometries(value: object) -> object:
         return GEOMETRIES[value]
     if isinstance(value, dict):
         try:
-            return ModuleGeometry(**{"name": "custom", **value})
+            settings: dict[str, Any] = {"name": "custom", **value}
+            return ModuleGeometry(**settings)
         except (TypeError, ConfigError) as error:
             raise ValueError(str(error)) from None
     return value
@@ -83,6 +84,12 @@ Bytes = Annotated[ByteSize, Field(gt=0), PlainSerializer(int)]
 NotSettable = Annotated[ByteSize, AfterValidator(_not_settable)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Geometry = Annotated[ModuleGeometry, BeforeValidator(_one_of_geometries)]
+
+
+if TYPE_CHECKING:
+    PixelType = str
+else:
+    PixelType = Literal[PIXEL_TYPES]
 
 
 class Section(BaseModel):
@@ -205,7 +212,7 @@ class PvaSection(SourceSection):
         BeforeValidator(lambda v: (v,) if isinstance(v, str) else v),
     ]
     """PV specification, or a list of them: ``[alias=][provider/]PV[.field][,firstDim]`` or ``...[shape](type)``."""
-    dtype: Literal[PIXEL_TYPES] | None = None  # type: ignore[valid-type]
+    dtype: PixelType | None = None
     """Pixel type expected; left out: as introspected. Must agree with the PV."""
     shape: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] | None = None
     """Array shape expected, slowest dimension first; left out: as introspected. Lets sizes be planned unconnected."""

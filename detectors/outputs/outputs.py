@@ -45,7 +45,8 @@ def stream_address(config: Config, source: SourceSection, runtime: Runtime) -> s
     """Return the ZMQ address of a source's module stream."""
     if config.zmq.port_base is None:
         return runtime.frames(worker_name(source))
-    index = [*config.udp, *config.pva].index(source)
+    sources: list[SourceSection] = [*config.udp, *config.pva]
+    index = sources.index(source)
     return f"tcp://{config.zmq.host}:{config.zmq.port_base + index}"
 
 

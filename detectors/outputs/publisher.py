@@ -77,7 +77,7 @@ class Publisher:
 
     def look(self) -> None:
         """Count the consumers that came or went."""
-        subscribed = self._read_subscriptions() if self._subscribes else set()
+        subscribed = self._read_subscriptions() if self._subscribes else set[int]()
         # Read after the subscriptions and applied before them: the events of a connection, and of an earlier one with
         # the same descriptor, are all here when its subscription is.
         while _readable(self._monitor):

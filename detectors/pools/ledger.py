@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Self
 
@@ -238,7 +238,7 @@ class Ledger:
             )
 
     @contextlib.contextmanager
-    def _waiting(self, waiter: _Waiter) -> Iterator[None]:
+    def _waiting(self, waiter: _Waiter) -> Generator[None]:
         """Count the time in the block, and settle in the end what the waiter was given.
 
         The lock decides between a slot in the last moment and none in time. Interrupted, the waiter gives its slot back.

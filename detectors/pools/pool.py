@@ -6,7 +6,7 @@ Source of the interface: the object pool of rust-daq, ``daq-pool``.
 import copy
 import logging
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 import numpy as np
 
@@ -132,8 +132,9 @@ class Pool(Lender[Loaned[T]], Generic[T]):
 def _copy_into(target: object, source: object) -> bool:
     """Copy contents in place where that is possible; return whether it was."""
     if isinstance(target, np.ndarray) and isinstance(source, np.ndarray):
-        if target.shape == source.shape and target.dtype == source.dtype and not source.dtype.hasobject:
-            np.copyto(target, source)
+        to, origin = cast("np.ndarray", target), cast("np.ndarray", source)
+        if to.shape == origin.shape and to.dtype == origin.dtype and not origin.dtype.hasobject:
+            np.copyto(to, origin)
             return True
     elif isinstance(target, bytearray) and isinstance(source, bytearray):
         target[:] = source

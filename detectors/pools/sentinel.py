@@ -26,7 +26,7 @@ class Sentinels:
     def intact(self, slot: int) -> bool:
         """Return whether the slot's word is still there, and put it back if not."""
         place = self._places[slot]
-        if place == self._word:
+        if place == self._word:  # pyright: ignore[reportUnnecessaryComparison]  memoryview compares with bytes
             return True
         place[:] = self._word
         return False

@@ -67,7 +67,7 @@ class MessageStream:
         self._start = self._end = 0
         self._items = self._parse()
         self._in_message = False
-        self._header = Header(0, 0)
+        self._header: Header = Header(0, 0)
         """Of the message's present segment."""
         self._left = 0
         """Bytes of this segment that are still to be received or staged."""

@@ -76,7 +76,7 @@ class Repeats:
         # An encoding shows its own end: a field that starts with the same bytes has the same value.
         start = reader.pos
         data, value = self._last.get(name, _NOTHING)
-        if data and reader.data[start : start + len(data)] == data:
+        if data and reader.data[start : start + len(data)] == data:  # pyright: ignore[reportUnnecessaryComparison]
             reader.pos += len(data)
             return value
         ids = cache.id_uses

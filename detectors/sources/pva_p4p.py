@@ -6,7 +6,7 @@ losses happen where they are counted, or show as gaps in uniqueId.
 
 import logging
 import threading
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 
@@ -70,9 +70,10 @@ class P4pClient:
             return None, None
         if isinstance(value, np.ndarray) and "dimension" in update and path == "value":
             meta = {name: _plain(update[name]) for name in HEAD_FIELDS if name in update}
-            value = value.view(np.uint8) if value.dtype == np.bool_ else value
-            head = image_head(meta, value.dtype, value.size)
-            return value.reshape(-1).view(np.uint8), head
+            array = cast("np.ndarray", value)
+            array = array.view(np.uint8) if array.dtype == np.bool_ else array
+            head = image_head(meta, array.dtype, array.size)
+            return array.reshape(-1).view(np.uint8), head
         meta = {name: _plain(update[name]) for name in ("timeStamp", "alarm") if name in update}
         return plain_value(_typed(update, path, _plain(value)), meta, self._spec.name)
 
@@ -109,5 +110,5 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Value):
         return {name: _plain(value[name]) for name in value}
     if isinstance(value, list):
-        return [_plain(item) for item in value]
+        return [_plain(item) for item in cast("list[Any]", value)]
     return value

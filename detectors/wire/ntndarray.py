@@ -9,7 +9,7 @@ On PVA every timeStamp counts seconds past the POSIX epoch (1970). Channel Acces
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 
@@ -76,7 +76,7 @@ class ImageHead:
     timestamp_ns: int = 0
     """POSIX, ns; 0 when never set."""
     data_timestamp_ns: int = 0
-    attributes: Mapping[str, Any] = field(default_factory=dict)
+    attributes: Mapping[str, Any] = field(default_factory=dict[str, Any])
     alarm_severity: int = 0
 
 
@@ -85,7 +85,7 @@ def image_head(meta: Mapping[str, Any], wire_dtype: np.dtype, count: int) -> Ima
 
     ``wire_dtype`` is that of the union's selected member. Raises WireError when the fields contradict one another.
     """
-    codec = meta.get("codec") or {}
+    codec: Mapping[str, Any] = meta.get("codec") or {}
     name = str(codec.get("name") or "")
     if name:
         dtype = _codec_dtype(name, codec.get("parameters"))
@@ -127,16 +127,22 @@ def plain_value(value: Any, meta: Mapping[str, Any], name: str) -> tuple[np.ndar
     if value is None:
         return None, None
     if isinstance(value, Mapping) and "index" in value:
-        value = np.int32(value["index"])
+        value = np.int32(cast("Mapping[str, Any]", value)["index"])
     if isinstance(value, str):
         encoded = value.encode()
         if len(encoded) > STRING_BYTES:
             raise WireError(f"{name}: found text of {len(encoded)} bytes, expected at most {STRING_BYTES}")
         array = np.frombuffer(encoded.ljust(STRING_BYTES, b"\0"), np.uint8)
     elif isinstance(value, (bool, int, float, np.number, np.bool_, np.ndarray)):
-        array = np.ascontiguousarray(value) if np.ndim(value) else np.asarray(value)
+        array: np.ndarray = (
+            np.ascontiguousarray(cast("Any", value)) if np.ndim(cast("Any", value)) else np.asarray(value)
+        )
     else:
-        found = f"a structure of {', '.join(map(str, value))}" if isinstance(value, Mapping) else type(value).__name__
+        found = (
+            f"a structure of {', '.join(map(str, cast('Mapping[Any, Any]', value)))}"
+            if isinstance(value, Mapping)
+            else type(value).__name__
+        )
         raise WireError(f"{name}: found {found}, expected a number, an enum, text, or an array of numbers")
     if array.dtype.kind == "b":
         array = array.view(np.uint8)
@@ -149,16 +155,17 @@ def plain_value(value: Any, meta: Mapping[str, Any], name: str) -> tuple[np.ndar
     return array.reshape(-1).view(np.uint8), plain_head(meta, array.dtype, array.shape)
 
 
-def array_shape(dimensions: Sequence[Mapping[str, Any]], nbytes: int, dtype: np.dtype) -> tuple[int, ...]:
+def array_shape(dimensions: Sequence[Mapping[str, Any] | None], nbytes: int, dtype: np.dtype) -> tuple[int, ...]:
     """Return the shape in memory, slowest first: ``dimension`` names the fastest first.
 
     Without dimensions the array is flat. Raises WireError when they do not give ``nbytes``.
     """
     if len(dimensions) > MAX_DIMENSIONS:
         raise WireError(f"NTNDArray: found {len(dimensions)} dimensions, expected at most {MAX_DIMENSIONS}")
-    if any(d is None for d in dimensions):
+    known = [d for d in dimensions if d is not None]
+    if len(known) < len(dimensions):
         raise WireError("NTNDArray: found a null dimension, expected its size")
-    sizes = tuple(_whole(d.get("size"), "dimension.size") for d in reversed(dimensions))
+    sizes = tuple(_whole(d.get("size"), "dimension.size") for d in reversed(known))
     if not sizes and nbytes % dtype.itemsize == 0:
         return (nbytes // dtype.itemsize,)
     if not sizes or min(sizes) < 0 or math.prod(sizes) * dtype.itemsize != nbytes:
@@ -194,15 +201,16 @@ def attributes(elements: Sequence[Mapping[str, Any] | None]) -> dict[str, Any]:
 
 
 def _inner(value: Any) -> Any:
-    return value["value"] if isinstance(value, Mapping) and "value" in value else value
+    fields: Mapping[str, Any] = cast("Mapping[str, Any]", value) if isinstance(value, Mapping) else {}
+    return fields.get("value", value)
 
 
 def _codec_dtype(codec: str, parameters: Any) -> np.dtype:
     """Return the dtype that was compressed; JPEG has only bytes, and its sources often leave the parameter out."""
     if parameters is None and codec == "jpeg":
         return np.dtype(np.uint8)
-    if isinstance(parameters, (int, np.integer)) and 0 <= parameters < len(CODEC_DTYPES):
-        return CODEC_DTYPES[int(parameters)]
+    if isinstance(parameters, (int, np.integer)) and 0 <= (number := int(cast("int", parameters))) < len(CODEC_DTYPES):
+        return CODEC_DTYPES[number]
     raise WireError(
         f"NTNDArray: found codec.parameters {parameters!r} with codec {codec!r}, "
         f"expected a scalar type from 0 (boolean) to {len(CODEC_DTYPES) - 1} (double)"
@@ -212,4 +220,4 @@ def _codec_dtype(codec: str, parameters: Any) -> np.dtype:
 def _whole(value: Any, what: str) -> int:
     if not isinstance(value, (int, np.integer)):
         raise WireError(f"NTNDArray: found {what} {value!r}, expected a whole number")
-    return int(value)
+    return int(cast("int", value))

@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import orjson
 import zmq
@@ -56,8 +56,8 @@ class Command:
             self._answer.set_exception(error)
             return
         if isinstance(result, Future):
-            self._later = result
-            result.add_done_callback(self._take_over)
+            later = self._later = cast("Future[Any]", result)
+            later.add_done_callback(self._take_over)
         else:
             self._answer.set_result(result)
 
@@ -94,14 +94,14 @@ def failure(message: str) -> bytes:
 def parse(message: bytes) -> tuple[str, dict[str, Any], float]:
     """Return name, arguments and time-out of a request. Raises CommandError when it is none."""
     try:
-        request = orjson.loads(message)
+        request: dict[str, Any] = orjson.loads(message)
         name, arguments = request["command"], request.get("args", {})
         timeout_s = float(request.get("timeout_s", TIMEOUT_S))
     except (ValueError, KeyError, TypeError, AttributeError):
         name = arguments = timeout_s = None
     if not (isinstance(name, str) and isinstance(arguments, dict) and timeout_s is not None and timeout_s > 0):
         raise CommandError(f'found {message[:80]!r}, expected {{"command": name, "args": {{...}}}}')
-    return name, arguments, timeout_s
+    return name, cast("dict[str, Any]", arguments), timeout_s
 
 
 def encode(command: str, timeout_s: float, args: dict[str, Any]) -> bytes:

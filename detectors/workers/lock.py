@@ -3,7 +3,7 @@
 import fcntl
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -46,7 +46,7 @@ def remove_leftovers(runtime: Runtime, worker: str) -> list[Path]:
 
 
 @contextmanager
-def hold_lock(runtime: Runtime, worker: str) -> Iterator[None]:
+def hold_lock(runtime: Runtime, worker: str) -> Generator[None]:
     """Hold the worker's lock, with our pid in the file, and remove the pebble of an earlier, killed one.
 
     Raises HostError when the worker is running already.

@@ -10,7 +10,7 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from types import FrameType
@@ -174,7 +174,7 @@ class _Worker:
 
 
 @contextmanager
-def _on_signal(stop: Callable[[], None]) -> Iterator[None]:
+def _on_signal(stop: Callable[[], None]) -> Generator[None]:
     """Call ``stop`` on SIGTERM and SIGINT. It runs on the main thread, between any two operations: it must take no lock."""
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -4,7 +4,7 @@ import contextlib
 import gc
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Final
 
 from detectors.config import WorkerTuning
@@ -42,7 +42,7 @@ def become_receiver(tuning: WorkerTuning) -> None:
 
 
 @contextlib.contextmanager
-def starting_receivers(tuning: WorkerTuning) -> Iterator[None]:
+def starting_receivers(tuning: WorkerTuning) -> Generator[None]:
     """Let the threads that are started meanwhile go before others: they receive. This thread is the same afterwards.
 
     Raises HostError when a real-time priority is configured and refused.

@@ -20,7 +20,7 @@ from sim.clock import Schedule, Stop
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-class Address(click.ParamType):
+class Address(click.ParamType[Any]):
     """``host:port``, or a port of the local host."""
 
     name = "host:port"
@@ -33,7 +33,7 @@ class Address(click.ParamType):
         return host or "127.0.0.1", int(port)
 
 
-class Shape(click.ParamType):
+class Shape(click.ParamType[Any]):
     """``2048x1024``: slowest dimension first."""
 
     name = "shape"
@@ -46,7 +46,7 @@ class Shape(click.ParamType):
         return tuple(int(p) for p in parts)
 
 
-class Epoch(click.ParamType):
+class Epoch(click.ParamType[Any]):
     """A POSIX time in ns, or ``-``."""
 
     name = "ns|-"

@@ -6,7 +6,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -301,7 +301,7 @@ def _free_prefix() -> str:
 
 
 @contextmanager
-def _nothing_left(config: Config) -> Iterator[None]:
+def _nothing_left(config: Config) -> Generator[None]:
     """See to it that no worker outlives the demo, even if its IOC was killed."""
     try:
         yield

@@ -87,7 +87,7 @@ def make_plan(machine: Machine, seconds: float | None) -> Plan:
 
     Raises HostError when the machine has too little for any demo.
     """
-    rate, notes = MODULE_RATE_HZ, []
+    rate, notes = MODULE_RATE_HZ, list[str]()
     kept_s = ROLLING_S if seconds is None else seconds
     needed = kept_s * rate * _bytes_per_pulse()
     free = machine.disk - DISK_RESERVE

@@ -53,7 +53,7 @@ def _table(title: str, snapshots: Mapping[str, Any]) -> Table:
     table.add_column("")
     for worker in facts:
         table.add_column(worker.split(".", 1)[1], justify="right", ratio=1)
-    for name in next(iter(facts.values()), {}):
+    for name in next(iter(facts.values()), dict[str, str]()):
         table.add_row(name, *(cells[name] for cells in facts.values()))
     return table
 

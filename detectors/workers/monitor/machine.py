@@ -64,7 +64,8 @@ class MonitorMachine:
         """The Configure whose turn has come and that waits for the PVs, and until when."""
         self._aim, self._aim_at_ns, self._started_ns, self._now_ns = aim, now_ns, now_ns, now_ns
         self._stopping = self._making = self._more = False
-        self._failed = self._refused = ""
+        self._failed: str = ""
+        self._refused: str = ""
 
     # --- what it shows
 
