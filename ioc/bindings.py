@@ -140,6 +140,11 @@ def bind(
     return Bindings(tuple(status), tuple(commands))
 
 
+def is_setpoint(record: StaticRecord) -> bool:
+    """Return whether a record takes commands."""
+    return not {_COMMAND, _TRIGGER}.isdisjoint(record.tags)
+
+
 def _tags(record: StaticRecord) -> list[str]:
     return [tag for tag in (_STATUS, _COMMAND, _TRIGGER) if tag in record.tags]
 

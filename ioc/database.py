@@ -11,14 +11,47 @@ from typing import Any
 from epicscorelibs.ioc import dbCore, pdbbase
 from softioc import softioc
 
+from ioc.access import LIMITED_KINDS, LIMITS, role
 from ioc.bindings import DatabaseError, StaticRecord, device_fields
 
 _ENTRY, _TEXT = ctypes.c_void_p, ctypes.c_char_p
+
+
+class _FieldDescription(ctypes.Structure):
+    """The beginning of ``dbFldDes`` in dbBase.h."""
+
+    _fields_ = (
+        ("prompt", _TEXT),
+        ("name", _TEXT),
+        ("extra", _TEXT),
+        ("record_type", ctypes.c_void_p),
+        ("index", ctypes.c_short),
+        ("special", ctypes.c_short),
+        ("field_type", ctypes.c_int),
+        ("bits", ctypes.c_uint),
+        ("base", ctypes.c_int),
+        ("prompt_group", ctypes.c_short),
+        ("interest", ctypes.c_short),
+        ("access_level", ctypes.c_int),
+    )
+
+
+class _Entry(ctypes.Structure):
+    """The beginning of ``dbEntry`` in dbStaticLib.h."""
+
+    _fields_ = (
+        ("base", ctypes.c_void_p),
+        ("record_type", ctypes.c_void_p),
+        ("field", ctypes.POINTER(_FieldDescription)),
+    )
+
+
 for _name, _result, _arguments in (
     ("dbAllocEntry", _ENTRY, [ctypes.c_void_p]),
     ("dbFreeEntry", None, [_ENTRY]),
     ("dbFirstRecordType", ctypes.c_long, [_ENTRY]),
     ("dbNextRecordType", ctypes.c_long, [_ENTRY]),
+    ("dbFindRecordType", ctypes.c_long, [_ENTRY, _TEXT]),
     ("dbGetRecordTypeName", _TEXT, [_ENTRY]),
     ("dbFirstRecord", ctypes.c_long, [_ENTRY]),
     ("dbNextRecord", ctypes.c_long, [_ENTRY]),
@@ -54,14 +87,37 @@ def connect() -> list[StaticRecord]:
     found: list[StaticRecord] = []
     for entry in _entries():
         record = _read(entry)
-        added = device_fields(record)
+        added = {**device_fields(record), "ASG": role(record)}
         for name, value in added.items():
             if dbCore.dbFindField(entry, name.encode()) or dbCore.dbPutString(entry, value.encode()):
                 raise DatabaseError(f"{record.name}: EPICS refused {value!r} in the field {name}")
         if added.get("FTVL"):
             dbCore.dbPutInfo(entry, b"Q:form", b"String")  # PV Access shows it as a string
-        found.append(_read(entry) if added else record)
+        found.append(_read(entry))
+    _protect_values()
     return found
+
+
+def _protect_values() -> None:
+    """Exchange the access levels of a reading's value (0 in EPICS) and of its alarm limits (1).
+
+    A rule of level 1 is for fields of level 0 too: as they are, nobody could be given the limits without the value.
+    """
+    entry = dbCore.dbAllocEntry(pdbbase)
+    try:
+        for kind in LIMITED_KINDS:
+            dbCore.dbFindRecordType(entry, kind.encode())
+            for _ in _walk(lambda: dbCore.dbFirstField(entry, 0), lambda: dbCore.dbNextField(entry, 0)):
+                described = ctypes.cast(entry, ctypes.POINTER(_Entry)).contents.field.contents
+                name = described.name.decode()
+                if name == "VAL" or name in LIMITS:
+                    if described.access_level != (name != "VAL"):
+                        raise DatabaseError(
+                            f"EPICS has another layout: found the level {described.access_level} of {name}"
+                        )
+                    described.access_level = name == "VAL"
+    finally:
+        dbCore.dbFreeEntry(entry)
 
 
 def _entries() -> Iterator[int]:

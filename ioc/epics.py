@@ -6,10 +6,11 @@ A record's *device* is softioc's object for it.
 import asyncio
 import ctypes
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from epicscorelibs.ioc import dbCore
+from epicscorelibs.ioc import Com, dbCore
 from softioc import asyncio_dispatcher, device, fields, imports, softioc
 
 from ioc.bindings import DatabaseError, StaticRecord
@@ -49,13 +50,17 @@ def set_up() -> None:
     # As root EPICS locks all memory, present and future: mapping a pebble would take seconds.
     ctypes.c_int.in_dll(dbCore, "dbThreadRealtimeLock").value = 0
     imports.callbackSetQueueSize(CALLBACK_QUEUE)
+    # Clients are known by their address, not by the name that they give themselves.
+    ctypes.c_int.in_dll(Com, "asCheckClientIP").value = 1
 
 
-def start(stopping: Callable[[], bool]) -> None:
+def start(stopping: Callable[[], bool], access_file: Path, macros: str) -> None:
     """Start EPICS's servers; writes are handled on the running event loop, and dropped once ``stopping()``.
 
-    Raises DatabaseError when EPICS does not start.
+    ``macros`` are those of the access file. Raises DatabaseError when EPICS does not start.
     """
+    dbCore.asSetFilename(str(access_file).encode())
+    dbCore.asSetSubstitutions(macros.encode())
     to_loop = asyncio_dispatcher.AsyncioDispatcher(asyncio.get_running_loop())
 
     def dispatch(*args: Any, **kwargs: Any) -> None:
@@ -66,3 +71,5 @@ def start(stopping: Callable[[], bool]) -> None:
         softioc.iocInit(dispatch)
     except AssertionError as error:
         raise DatabaseError(f"EPICS did not start: {error}; its reason stands above") from None
+    if not ctypes.c_int.in_dll(Com, "asActive").value:
+        raise DatabaseError(f"ioc.access_file: EPICS refused {access_file}; its reason stands above")

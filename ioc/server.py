@@ -16,6 +16,7 @@ from detectors.run_state import RunState
 from detectors.runtime import Runtime
 from detectors.workers.commands import check_address
 from detectors.workers.lock import hold_lock, is_running
+from ioc.access import ACCESS_FILE, substitutions
 from ioc.capture import CaptureControl
 from ioc.commands import Commands
 from ioc.following import Follower
@@ -159,7 +160,7 @@ class Server:
             retention=self._retention,
             warnings=warnings,
         )
-        epics.start(self._stop.is_set)
+        epics.start(self._stop.is_set, self._config.ioc.access_file or ACCESS_FILE, substitutions())
         return display
 
     async def _adopt(self) -> bool:

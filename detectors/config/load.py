@@ -17,6 +17,7 @@ class Config(sections.Section):
 
     detector: sections.DetectorSection
     run: sections.RunSection = sections.RunSection()
+    ioc: sections.IocSection = sections.IocSection()
     timing: sections.TimingSection | None = None
     dma: sections.DmaSection = sections.DmaSection()
     pools: sections.PoolsSection = sections.PoolsSection()

@@ -122,6 +122,13 @@ class RunSection(Section):
     """How long a worker that is to stop may go on writing what is queued, s; the rest is dropped and counted."""
 
 
+class IocSection(Section):
+    """How the IOC serves its records."""
+
+    access_file: AbsolutePath | None = None
+    """EPICS access security file, which says who may write; left out: the one that is shipped (db/pebbledaq.acf)."""
+
+
 class DmaSection(Section):
     """The DMA ring: cfgRxCount buffers of cfgSize bytes, which must hold at least one whole image."""
 

@@ -16,6 +16,7 @@ SCRIPT = """
 import asyncio, ctypes, json, os, sys
 from pathlib import Path
 from ioc import epics, database
+from ioc.access import ACCESS_FILE, substitutions
 from epicscorelibs.ioc import dbCore
 
 template = Path(sys.argv[1])
@@ -42,7 +43,7 @@ async def main():
     text = epics.make_device(records["T:Text"])
     setpoint = epics.make_device(records["T:Out"], on_update=on_update, blocking=True, always_update=True, initial_value=0)
     stopping = []
-    epics.start(lambda: bool(stopping))
+    epics.start(lambda: bool(stopping), ACCESS_FILE, substitutions())
 
     async def until(good):
         for _ in range(500):

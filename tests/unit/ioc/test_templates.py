@@ -1,7 +1,10 @@
 import json
+import os
+import pwd
 import re
 import subprocess
 import sys
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +12,7 @@ import pytest
 
 from detectors.config import Config, load_config, parse_config
 from detectors.errors import ConfigError
+from ioc.access import ACCESS_FILE, EXPERT, LIMITED, OPERATOR, READING, substitutions
 from ioc.bindings import RECENT, field_types
 from ioc.templates import DESC_NAME_LIMIT, STREAM, TEMPLATES, defaults, image_streams, loads, workers
 
@@ -112,6 +116,30 @@ def test_readings_are_told_from_setpoints(records: list[dict[str, Any]]) -> None
     for record in records:
         reads = "pebbledaq:status" in record["tags"] or record["kind"] == "calc"
         assert record["name"].endswith("_RBV") == reads, record["name"]
+
+
+def test_every_record_has_the_role_of_what_it_is_for(records: list[dict[str, Any]]) -> None:
+    experts = re.compile(r".*(Disk:Folder|Retention:Keep(Size|Hours|Free))")
+    for record in records:
+        reading = record["name"].endswith(("_RBV", "PVI_"))
+        roles = (
+            ("READING", "LIMITED") if reading else ("EXPERT",) if experts.fullmatch(record["name"]) else ("OPERATOR",)
+        )
+        assert record["fields"]["ASG"] in roles, record["name"]
+        # EPICS protects the value of a text no better than that of a setpoint: it must not have a rule for writing.
+        assert record["fields"]["ASG"] != "LIMITED" or record["kind"] not in ("waveform", "stringin"), record["name"]
+
+
+def test_the_access_file_has_a_group_for_every_role() -> None:
+    groups = set(re.findall(r"^ASG\((\w+)\)", ACCESS_FILE.read_text(), re.MULTILINE))
+    assert groups == {"DEFAULT", READING, LIMITED, OPERATOR, EXPERT}
+
+
+def test_experts_are_this_account_on_this_host() -> None:
+    user, host = re.fullmatch(r'USER="([^"]+)",HOST="([^"]+)"', substitutions()).groups()  # type: ignore[union-attr]
+    assert user == pwd.getpwuid(os.geteuid()).pw_name
+    assert host.split(",")[0] == "127.0.0.1"
+    assert all(IPv4Address(address) for address in host.split(","))
 
 
 def test_every_loss_can_alarm(records: list[dict[str, Any]]) -> None:
