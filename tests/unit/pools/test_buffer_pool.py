@@ -75,7 +75,7 @@ def test_a_slot_never_grows():
     buffer.release()
 
 
-def test_what_ended_is_no_good():
+def test_a_hold_that_ended_is_refused():
     pool = BufferPool(1, 10)
     buffer = take(pool)
     lease = buffer.freeze()
@@ -195,7 +195,7 @@ def test_an_empty_lease_has_empty_views():
         assert (bytes(lease), lease.array.size, lease.array.dtype) == (b"", 0, np.uint8)
 
 
-def test_checked_transition_buffers_tell_of_an_overrun():
+def test_checked_transition_buffers_count_an_overrun():
     pool = TransitionPool(2, PAGE - 4, checked=True)
     buffer = take(pool)
     word = (ctypes.c_uint8 * 4).from_address(buffer.array.ctypes.data + PAGE - 4)
@@ -208,7 +208,7 @@ def test_checked_transition_buffers_tell_of_an_overrun():
     assert pool.stats().overruns == 1
 
 
-def test_stats_tell_count_times_size():
+def test_stats_have_count_times_size():
     stats = TransitionPool(4, 1000).stats()
     assert (stats.count, stats.size_bytes, stats.total_bytes) == (4, 1000, 4000)
 

@@ -44,7 +44,7 @@ def test_any_text_is_taken(text: str):
     parse_datadev("--- Read Buffers ---\n" + text, "x")
 
 
-def test_the_first_card_that_tells(tmp_path: Path):
+def test_the_first_card_with_a_ring(tmp_path: Path):
     assert read_datadev(tmp_path) is None
     (tmp_path / "datadev_0").write_text("resetting\n")
     (tmp_path / "datadev_1").mkdir()

@@ -43,7 +43,7 @@ def test_a_publisher_makes_zmq_use_memory_again() -> None:
     assert faults(publisher) < 50
 
 
-def test_who_wants_most_kept_gets_it() -> None:
+def test_the_largest_trim_threshold_applies() -> None:
     if not tune_heap({}):
         pytest.skip("this C library has no mallopt")
     wants = "from detectors.pools.heap import *; tune_heap({MMAP_MAX: 0, TRIM_THRESHOLD: 1 << 30})"
@@ -52,6 +52,6 @@ def test_who_wants_most_kept_gets_it() -> None:
 
 
 @pytest.mark.parametrize("library", [SimpleNamespace(), SimpleNamespace(mallopt=lambda option, _: option != TOP_PAD)])
-def test_what_cannot_be_had_is_told(library: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refused_option_returns_false(library: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heap.ctypes, "CDLL", lambda _: library)
     assert not tune_heap({MMAP_MAX: 0, TOP_PAD: 1})

@@ -172,7 +172,7 @@ def test_releases_out_of_order_are_counted():
     pebble.close()
 
 
-def test_what_ended_is_no_good():
+def test_a_hold_that_ended_is_refused():
     pebble = make()
     loan = pebble.claim(0)
     lease = freeze(loan)
@@ -236,7 +236,7 @@ def test_forgotten_loans_and_leases_come_back(shm_path: Path):
     pebble.close()
 
 
-def test_checked_mode_tells_of_writes_past_the_end():
+def test_checked_mode_counts_writes_past_the_end():
     pebble = make(checked=True)
     size = least_slot_bytes(SHAPE)
     slots = pebble.region.address + pebble.layout.slots_offset
@@ -288,7 +288,7 @@ def test_a_reader_gets_what_was_published(shm_path: Path):
     pebble.close()
 
 
-def test_a_reader_tells_too_early_from_too_late(shm_path: Path):
+def test_a_reader_counts_too_early_apart_from_too_late(shm_path: Path):
     pebble = make(shm_path)
     reader = PebbleReader(shm_path)
     assert read(reader, 0) is None  # never filled: pulse 0 is not "empty"

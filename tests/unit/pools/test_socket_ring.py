@@ -37,7 +37,7 @@ def drain(receiver: socket.socket) -> int:
         count += 1
 
 
-def test_the_kernel_is_asked_and_its_answer_told(receiver: socket.socket):
+def test_the_size_granted_by_the_kernel_is_reported(receiver: socket.socket):
     ring = SocketRing(receiver, 2, 1 << 16)
     stats = ring.stats()
     assert (stats.count, stats.size_bytes, stats.total_bytes) == (2, 1 << 16, 1 << 17)
@@ -60,13 +60,13 @@ def test_without_the_capability_the_ordinary_option_is_used(receiver: socket.soc
         assert "sysctl -w net.core.rmem_max=83886080" in ring.shortfall()
 
 
-def test_more_than_the_kernel_counts_is_said(receiver: socket.socket):
+def test_a_size_above_the_limit_of_the_kernel_is_reported(receiver: socket.socket):
     ring = SocketRing(receiver, 1 << 16, 1 << 20)
     assert ring.granted_bytes < 1 << 30
     assert "the kernel allows 1,073,741,823" in ring.shortfall()
 
 
-def test_queued_bytes_are_told_in_buffers(receiver: socket.socket):
+def test_queued_bytes_are_counted_in_buffers(receiver: socket.socket):
     ring = SocketRing(receiver, 4, 1 << 16)
     assert ring.sample() == 0
     send(receiver, 6)
@@ -77,7 +77,7 @@ def test_queued_bytes_are_told_in_buffers(receiver: socket.socket):
     assert ring.stats().high_water >= 1
 
 
-def test_packets_that_found_no_room_are_counted_without_being_told(receiver: socket.socket):
+def test_packets_that_found_no_room_are_counted_without_a_report(receiver: socket.socket):
     ring = SocketRing(receiver, 1, 1 << 16)
     send(receiver, 100)
     until(lambda: ring.stats().overruns)
