@@ -10,12 +10,16 @@ from detectors.errors import TransitionRefusedError
 
 
 class Service(IntEnum):
-    """What a timing header announces."""
+    """What a timing header announces. RESET is known, and refused in every state: a run is led down step by step."""
 
+    CLEAR_READOUT = 0
+    RESET = 1
     CONFIGURE = 2
     UNCONFIGURE = 3
     BEGIN_RUN = 4
     END_RUN = 5
+    BEGIN_STEP = 6
+    END_STEP = 7
     ENABLE = 8
     DISABLE = 9
     SLOW_UPDATE = 10
@@ -41,6 +45,16 @@ class RunState(IntEnum):
         return self.name.title()
 
 
+COMMANDS: Final = (
+    Service.CONFIGURE,
+    Service.UNCONFIGURE,
+    Service.BEGIN_RUN,
+    Service.END_RUN,
+    Service.ENABLE,
+    Service.DISABLE,
+)
+"""The transitions that a client can ask for; all others are the timing system's alone."""
+
 _LEGAL: Final = {
     (RunState.UNCONFIGURED, Service.CONFIGURE): RunState.CONFIGURED,
     # Configure and BeginRun can be repeated: a retry after a time-out must not be an error.
@@ -54,6 +68,10 @@ _LEGAL: Final = {
     (RunState.ENABLED, Service.DISABLE): RunState.RUNNING,
     (RunState.ENABLED, Service.SLOW_UPDATE): RunState.ENABLED,
     (RunState.ENABLED, Service.L1_ACCEPT): RunState.ENABLED,
+    # The steps of a scan lie between BeginRun and EndRun, and the data of each between Enable and Disable.
+    (RunState.RUNNING, Service.BEGIN_STEP): RunState.RUNNING,
+    (RunState.RUNNING, Service.END_STEP): RunState.RUNNING,
+    **{(state, Service.CLEAR_READOUT): state for state in RunState},
 }
 
 
@@ -65,12 +83,12 @@ def is_legal(state: RunState, service: Service) -> bool:
 def next_state(state: RunState, service: Service) -> RunState:
     """Return the state that ``service`` leads to.
 
-    Raises TransitionRefusedError, with what is legal now, when it is not legal in ``state``.
+    Raises TransitionRefusedError, with the commands that are legal now, when it is not legal in ``state``.
     """
     try:
         return _LEGAL[state, service]
     except KeyError:
-        legal = ", ".join(s.label for (at, s) in _LEGAL if at is state)
+        legal = ", ".join(s.label for (at, s) in _LEGAL if at is state and s in COMMANDS)
         raise TransitionRefusedError(f"{service.label} refused: the run is {state.label}; legal now: {legal}") from None
 
 

@@ -1,15 +1,13 @@
 """The buffer plan of a configuration, and as a text for its record, which follows the payload that a camera shows."""
 
-import math
 from collections.abc import Mapping
-
-import numpy as np
 
 from detectors.config import Config, PvaSection
 from detectors.errors import ConfigError
 from detectors.pools.datadev import read_datadev
-from detectors.pools.sizing import BufferPlan, BufferSize, declared_payload, plan_all, size_text
-from detectors.sources.pvspec import STRING_DTYPE, parse_pv_spec
+from detectors.pools.sizing import BufferPlan, BufferSize, plan_all, size_text
+from detectors.sources.pvspec import parse_pv_spec
+from detectors.workers.monitor.pvs import declared
 
 
 class Plan:
@@ -44,16 +42,8 @@ def plan_source_by_source(config: Config) -> dict[str, BufferPlan]:
 
 def _payload(source: PvaSection) -> int | None:
     """Return the bytes of one frame, where the keys or the PV specifications give shape and type."""
-    declared = declared_payload(source)
-    if declared is not None:
-        return declared
-    total = 0
-    for text in source.pv:
-        spec = parse_pv_spec(text, source.name)
-        if spec.shape is None or spec.dtype in (None, STRING_DTYPE):
-            return None
-        total += math.prod(spec.shape) * np.dtype(spec.dtype).itemsize
-    return total
+    arrays = [declared(parse_pv_spec(text, source.name), source) for text in source.pv]
+    return None if None in arrays else sum(array.payload_bytes for array in arrays if array)
 
 
 def plan_text(plans: Mapping[str, BufferPlan]) -> str:

@@ -184,6 +184,7 @@ class Matcher(Generic[T]):
                 continue
             yield from self._meet(head)
             if head.undecided:
+                yield from self._drop_older(head)
                 if now_ns - head.arrived_ns < self.timeout_ns:
                     break
                 head.damage |= Damage.TIMED_OUT
@@ -232,6 +233,12 @@ class Matcher(Generic[T]):
                     head.damage |= Damage.MISSING_DATA
                 head.undecided.discard(source)
                 break
+
+    def _drop_older(self, head: _Waiting[T]) -> Iterator[Discarded[T]]:
+        """Yield the updates that are too old for an event that waits for other PVs: no later event can want them."""
+        for source, updates in enumerate(self._updates):
+            while updates and self.compare(head.event.timestamp_ns, updates[0].timestamp_ns) > 0:
+                yield Discarded(source, updates.popleft().token, Fate.TOO_OLD)
 
     def _expire(self, now_ns: int) -> Iterator[Discarded[T]]:
         """Yield the updates that waited for too long, unless their event waits for another PV."""

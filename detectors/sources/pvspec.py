@@ -1,4 +1,4 @@
-"""PV specifications: ``[alias=][provider/]PV[.field][,firstdim]`` or ``[alias=][provider/]PV[.field][shape](type)``.
+"""PV specifications: ``[alias=][provider/]PV[.field][,firstdim]``, or ``[shape]``, ``(type)`` or both instead of the firstdim.
 
 Source: LCLS-II's PvDetector. The PV's name ends at its first ``.``; ``[1]`` is a scalar, ``[n]`` rank 1, ``[a,b]`` rank 2,
 slowest dimension first.
@@ -6,7 +6,7 @@ slowest dimension first.
 
 import math
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from detectors.errors import ConfigError
@@ -15,19 +15,29 @@ from detectors.geometry import PIXEL_TYPES
 PROVIDERS: Final = ("pva", "ca")
 
 STRING_DTYPE: Final = "str"
-"""``charstr`` of a specification: text, in memory uint8[STRING_BYTES]."""
+"""``string`` of a specification: text, in memory uint8[STRING_BYTES]."""
 
 _TYPES: Final = {
-    **{name: name for name in PIXEL_TYPES},
+    "bool": "uint8",
+    "byte": "int8",
+    "short": "int16",
+    "int": "int32",
+    "long": "int64",
+    "ubyte": "uint8",
+    "ushort": "uint16",
+    "uint": "uint32",
+    "ulong": "uint64",
     "float": "float32",
     "double": "float64",
-    "enumval": "int32",
-    "enum": "int32",
-    "charstr": STRING_DTYPE,
     "string": STRING_DTYPE,
+    "charstr": STRING_DTYPE,
+    "enum": "int32",
+    "enumval": "int32",
+    **{name: name for name in PIXEL_TYPES},
 }
+"""The types of a specification: pvData's, those of LCLS-II's data files, numpy's."""
 
-_FORM: Final = "[alias=][provider/]PV[.field][,firstdim] or [alias=][provider/]PV[.field][shape](type)"
+_FORM: Final = "[alias=][provider/]PV[.field][,firstdim] or [alias=][provider/]PV[.field][[shape]][(type)]"
 
 _SPEC: Final = re.compile(
     r"""
@@ -35,7 +45,7 @@ _SPEC: Final = re.compile(
     (?: (?P<provider> [^=/.,\[\]()]* ) / )?
     (?P<pv> [^=/.,\[\]()\s]+ )
     (?: \. (?P<field> [^=/,\[\]()\s]* ) )?
-    (?: , \s* (?P<firstdim> [^\[\]()]* ) | \[ (?P<shape> [^\[\]()]* ) \] \( (?P<type> [^()]* ) \) )?
+    (?: , \s* (?P<firstdim> [^\[\]()]* ) | (?: \[ (?P<shape> [^\[\]()]* ) \] )? (?: \( (?P<type> [^()]* ) \) )? )
     """,
     re.VERBOSE,
 )
@@ -77,12 +87,15 @@ def parse_pv_spec(text: str, default_alias: str) -> PvSpec:
         raise ConfigError(f"pv {text!r}: found provider {provider!r}, expected one of {', '.join(PROVIDERS)}")
     if field is not None and not all(field.split(".")):
         raise ConfigError(f"pv {text!r}: found field {field!r}, expected a name after the '.'")
-    spec = PvSpec(alias or default_alias, provider or "pva", found["pv"], field or "value")
-    if found["firstdim"] is not None:
-        return replace(spec, firstdim=_dimension(text, "firstdim", found["firstdim"]))
-    if found["shape"] is not None:
-        return replace(spec, shape=_shape(text, found["shape"]), dtype=_dtype(text, found["type"]))
-    return spec
+    return PvSpec(
+        alias or default_alias,
+        provider or "pva",
+        found["pv"],
+        field or "value",
+        firstdim=None if found["firstdim"] is None else _dimension(text, "firstdim", found["firstdim"]),
+        shape=None if found["shape"] is None else _shape(text, found["shape"]),
+        dtype=None if found["type"] is None else _dtype(text, found["type"]),
+    )
 
 
 def _dimension(text: str, what: str, digits: str) -> int:

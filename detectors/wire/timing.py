@@ -17,6 +17,14 @@ TIMING_HEADER: Final = struct.Struct("<IBBHQQQII")
 assert TIMING_HEADER.size == 40
 
 
+class UnknownServiceError(WireError):
+    """A timing header that is good but for its service; it has its place in the count of events."""
+
+    def __init__(self, service: int, event_counter: int) -> None:
+        super().__init__(f"timing header: found service {service}, expected one of LCLS-II's")
+        self.event_counter = event_counter
+
+
 class TimingEvent(NamedTuple):
     """One L1Accept or transition."""
 
@@ -47,4 +55,4 @@ def parse_timing(data: bytes | memoryview) -> TimingEvent:
     try:
         return TimingEvent(Service(service), *numbers)
     except ValueError:
-        raise WireError(f"timing header: found service {service}, expected one of LCLS-II's") from None
+        raise UnknownServiceError(service, numbers[2]) from None

@@ -8,7 +8,7 @@ from detectors.assembly.datagram import DatagramLayout
 from detectors.config import PvaSection
 from detectors.errors import ConfigError, HostError
 from detectors.sources.image_source import Description
-from detectors.sources.pvspec import PvSpec
+from detectors.sources.pvspec import STRING_DTYPE, PvSpec
 from detectors.wire.ntndarray import STRING_BYTES
 from detectors.workers.monitor.messages import PvChanged, PvState
 
@@ -20,11 +20,11 @@ class NotConnectedError(HostError):
 def declared(spec: PvSpec, source: PvaSection) -> Description | None:
     """Return what specification and configuration say of a PV's arrays; None when they leave shape or type open."""
     dtype = spec.dtype or source.dtype
+    if dtype == STRING_DTYPE:
+        return Description(STRING_BYTES, (STRING_BYTES,), "uint8", "")
     shape = source.shape if spec.shape is None else spec.shape
     if dtype is None or shape is None:
         return None
-    if dtype == "str":
-        return Description(STRING_BYTES, (STRING_BYTES,), "uint8", "")
     return Description(int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize, shape, dtype, "")
 
 

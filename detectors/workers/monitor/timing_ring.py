@@ -7,7 +7,7 @@ from typing import Final
 from detectors.errors import WireError
 from detectors.pools.dma import DmaRing
 from detectors.run_state import Service
-from detectors.wire.timing import parse_timing
+from detectors.wire.timing import UnknownServiceError, parse_timing
 from detectors.workers.monitor.messages import Timed
 from detectors.workers.monitor.tally import Tally
 
@@ -36,6 +36,8 @@ class TimingRing:
                 try:
                     event = parse_timing(buffer.data)
                 except WireError as error:
+                    if isinstance(error, UnknownServiceError):
+                        self._count_gap(error.event_counter)
                     if not self._tally["timing_errors"]:
                         log.warning("%s; further ones are only counted", error)
                     self._tally.add(timing_errors=1)

@@ -19,7 +19,7 @@ from detectors.pools.datadev import read_datadev
 from detectors.pools.dma import DmaRing
 from detectors.pools.host_memory import Machine, check_memory
 from detectors.pools.sizing import plan_buffers
-from detectors.run_state import RunState, Service
+from detectors.run_state import COMMANDS, RunState, Service
 from detectors.runtime import Runtime
 from detectors.sources.choice import open_source
 from detectors.sources.image_source import ImageSource
@@ -166,7 +166,8 @@ class MonitorWorker:
         """
         known = {s.label: s for s in Service if s is not Service.L1_ACCEPT}
         if service not in known:
-            raise CommandError(f"transition: found {service!r}, expected one of {', '.join(known)}")
+            expected = ", ".join(s.label for s in COMMANDS)
+            raise CommandError(f"transition: found {service!r}, expected one of {expected}")
         answer: Future[str] = Future()
         self._post(Command(known[service], answer))
         return answer

@@ -269,6 +269,18 @@ def test_a_pv_that_lacks_damages_the_event_and_not_the_others() -> None:
     assert told(m.settle(0)) == [(200, "a2", "b", Damage.NONE)]
 
 
+def test_an_older_update_behind_a_waiting_event_is_too_old_and_does_not_expire() -> None:
+    m = matcher(sources=2)
+    m.update(0, 100, "a", 0)
+    m.update(0, 90, "older", 0)
+    m.event(l1(100), TIMEOUT - 1)  # waits for the second PV
+    assert told(m.settle(TIMEOUT - 1)) == [("older", Fate.TOO_OLD)]
+    m.update(0, 80, "later and older", TIMEOUT)
+    assert told(m.settle(2 * TIMEOUT - 2)) == [("later and older", Fate.TOO_OLD)]
+    m.update(1, 100, "b", 2 * TIMEOUT - 2)
+    assert told(m.settle(2 * TIMEOUT - 2)) == [(100, "a", "b", Damage.NONE)]
+
+
 def test_an_update_that_waits_behind_another_pv_does_not_expire() -> None:
     m = matcher(sources=2)
     m.event(l1(100), 0)

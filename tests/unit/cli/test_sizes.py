@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -6,6 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from detectors.errors import ConfigError
 from ioc.cli.sizes import command
 
 EXAMPLES = sorted((Path(__file__).parents[3] / "examples").glob("*.toml"))
@@ -114,3 +116,19 @@ def test_a_wrong_configuration_is_one_line_a_mistake(tmp_path: Path):
     assert len(lines) == 2
     assert lines[0].startswith("pebbledaq: AXIS: dma: 8 x 1 MiB = 8 MiB does not hold one image")
     assert lines[1].startswith("pebbledaq: AXIS: pebbleBufCount: found 7, expected a power of two")
+
+
+@pytest.mark.parametrize("bad", ["X:I[10](nonsense)", "B[2((", "http/X"])
+@pytest.mark.parametrize("keys", ["", 'dtype = "uint16"\nshape = [4]\n'], ids=["open", "declared"])
+def test_a_malformed_pv_is_refused_wherever_it_stands(tmp_path: Path, bad: str, keys: str):
+    path = tmp_path / "config.toml"
+    for pvs in ([bad], ["X:A", bad]):
+        path.write_text(f'[detector]\nname = "D"\nprefix = "T:D:"\n[[pva]]\nname = "C"\npv = {pvs}\n{keys}')
+        with pytest.raises(ConfigError, match=re.escape(repr(bad))):
+            CliRunner().invoke(command, [str(path)], catch_exceptions=False)
+
+
+def test_the_payload_follows_from_the_specifications(tmp_path: Path):
+    text = CONFIG.partition("pv =")[0] + 'pv = ["A[4,5](ushort)", "B[1](double)", "M(string)"]'
+    plan = json.loads(sizes(tmp_path, text, "--json"))["AXIS"]
+    assert plan["transition"]["size_bytes"] == 40 + 8 + 256

@@ -19,11 +19,26 @@ from detectors.sources.pvspec import STRING_DTYPE, PvSpec, parse_pv_spec
         ("CAM:T.value[1](DOUBLE)", PvSpec("det", "pva", "CAM:T", "value", shape=(), dtype="float64")),
         ("CAM:W[9](float)", PvSpec("det", "pva", "CAM:W", shape=(9,), dtype="float32")),
         ("CAM:S[256](CHARSTR)", PvSpec("det", "pva", "CAM:S", shape=(256,), dtype=STRING_DTYPE)),
+        ("CAM:Image[4,5]", PvSpec("det", "pva", "CAM:Image", shape=(4, 5))),
+        ("CAM:T(double)", PvSpec("det", "pva", "CAM:T", dtype="float64")),
+        ("CAM:T.f[10]", PvSpec("det", "pva", "CAM:T", "f", shape=(10,))),
+        ("m=ca/CAM:Mode(string)", PvSpec("m", "ca", "CAM:Mode", dtype=STRING_DTYPE)),
         ("  CAM:Image ", PvSpec("det", "pva", "CAM:Image")),
     ],
 )
 def test_specifications(text: str, expected: PvSpec) -> None:
     assert parse_pv_spec(text, "det") == expected
+
+
+def test_types_by_the_names_of_pvdata_and_of_numpy() -> None:
+    pvdata = {
+        "bool": "uint8", "byte": "int8", "short": "int16", "int": "int32", "long": "int64", "ubyte": "uint8",
+        "ushort": "uint16", "uint": "uint32", "ulong": "uint64", "float": "float32", "double": "float64",
+        "string": STRING_DTYPE,
+    }  # fmt: skip
+    numpy = {name: name for name in pvdata.values() if name != STRING_DTYPE}
+    for name, dtype in (pvdata | numpy).items():
+        assert parse_pv_spec(f"CAM:X[10]({name})", "det").dtype == dtype
 
 
 @pytest.mark.parametrize(
@@ -37,7 +52,9 @@ def test_specifications(text: str, expected: PvSpec) -> None:
         ("CAM,0", "firstdim '0'"),
         ("CAM,x", "firstdim 'x'"),
         ("CAM,", "firstdim ''"),
-        ("CAM[512]", "expected [alias=]"),
+        ("CAM,4(uint16)", "expected [alias=]"),
+        ("CAM(uint16)[4]", "expected [alias=]"),
+        ("CAM()", "type ''"),
         ("CAM[512](pixel)", "type 'pixel'"),
         ("CAM[a](uint16)", "size 'a'"),
         ("CAM[](uint16)", "size ''"),

@@ -39,7 +39,7 @@ def test_garbage_is_a_wire_error_or_an_event(data: bytes) -> None:
     [
         (0, 0, "found magic"),
         (4, 2, "found version 2, expected 1"),
-        (5, 0, "found service 0"),
+        (5, 11, "found service 11"),
         (5, 200, "found service 200"),
     ],
 )
