@@ -1,29 +1,24 @@
 """Module geometry as data: what a frame is made of, for any regular module."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
-
 from detectors.errors import ConfigError
 from detectors.frame import MISSING_MASK_BYTES
+from detectors.pixels import STORED_TYPES, FrameLayout
 
 MAX_PACKETS: Final = MISSING_MASK_BYTES * 8
 
 HEADER_NAMES: Final = ("jungfrau", "sls", "sls-big-endian")
 """Names of the packet headers in ``detectors.wire.headers``."""
 
-PIXEL_TYPES: Final = (
-    "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64",
-)  # fmt: skip
-"""Pixel types, by their numpy names."""
-
 
 @dataclass(frozen=True, slots=True)
 class ModuleGeometry:
-    """One regular detector module: every packet carries the same number of whole rows, in order.
+    """What one port of a detector sends: a module or a part of one, in packets that carry equal parts of it, in order.
 
-    Raises ConfigError when the packets do not divide the module into whole rows.
+    Raises ConfigError when the packets do not divide the frame, or the chips the module.
     """
 
     name: str
@@ -32,46 +27,56 @@ class ModuleGeometry:
     rows: int
     cols: int
     dtype: str
-    """numpy name of the pixel type, little-endian: ``uint16``."""
+    """Pixel type as it is sent, little-endian: one of ``detectors.pixels.STORED_TYPES``."""
     packets_per_frame: int
+    chip_rows: int = 0
+    """Rows of a chip; 0: all. Between chips lie ``gap`` pixels that are not sent."""
+    chip_cols: int = 0
+    """Columns of a chip; 0: all."""
+    gap: int = 0
 
     def __post_init__(self) -> None:
-        for name, value, known in (("header", self.header, HEADER_NAMES), ("dtype", self.dtype, PIXEL_TYPES)):
+        for name, value, known in (("header", self.header, HEADER_NAMES), ("dtype", self.dtype, STORED_TYPES)):
             if value not in known:
                 raise ConfigError(f"{name}: found {value!r}, expected one of {', '.join(known)}")
-        for name, number in (("rows", self.rows), ("cols", self.cols), ("packets_per_frame", self.packets_per_frame)):
-            if type(number) is not int or number < 1:
-                raise ConfigError(f"{name}: found {number!r}, expected a whole number of at least 1")
+        for name, least in (
+            ("rows", 1), ("cols", 1), ("packets_per_frame", 1), ("chip_rows", 0), ("chip_cols", 0), ("gap", 0)
+        ):  # fmt: skip
+            number = getattr(self, name)
+            if type(number) is not int or number < least:
+                raise ConfigError(f"{name}: found {number!r}, expected a whole number of at least {least}")
         if self.packets_per_frame > MAX_PACKETS:
             raise ConfigError(
                 f"packets_per_frame: found {self.packets_per_frame}, expected 1 to {MAX_PACKETS}; "
                 "a frame's missing-packet mask holds no more"
             )
-        if self.rows % self.packets_per_frame:
+        if self.layout.is_packed and self.rows * self.cols % 2:
             raise ConfigError(
-                f"packets_per_frame: {self.rows} rows do not divide into {self.packets_per_frame} packets of whole rows; "
-                "give a divisor of the rows"
+                f"dtype: found {self.dtype} for {self.rows} x {self.cols} pixels, expected an even number"
             )
+        if self.frame_bytes % self.packets_per_frame:
+            raise ConfigError(
+                f"packets_per_frame: {self.frame_bytes} bytes of {self.rows} x {self.cols} {self.dtype} do not divide into "
+                f"{self.packets_per_frame} equal packets"
+            )
+        for name, size, chip in (("chip_rows", self.rows, self.chip_rows), ("chip_cols", self.cols, self.chip_cols)):
+            if chip and size % chip:
+                raise ConfigError(f"{name}: found {chip}, expected a divisor of {size}")
 
     @property
-    def numpy_dtype(self) -> np.dtype:
-        """Pixel type, little-endian."""
-        return np.dtype(self.dtype).newbyteorder("<")
-
-    @property
-    def rows_per_packet(self) -> int:
-        """Whole rows in one packet."""
-        return self.rows // self.packets_per_frame
+    def layout(self) -> FrameLayout:
+        """What a frame is made of."""
+        return FrameLayout(self.shape, self.dtype)
 
     @property
     def packet_data_bytes(self) -> int:
         """Pixels in one packet, bytes."""
-        return self.rows_per_packet * self.cols * self.numpy_dtype.itemsize
+        return self.frame_bytes // self.packets_per_frame
 
     @property
     def frame_bytes(self) -> int:
-        """Pixels in one frame, bytes."""
-        return self.packet_data_bytes * self.packets_per_frame
+        """Pixels in one frame, as they are sent, bytes."""
+        return self.layout.data_bytes
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -79,12 +84,16 @@ class ModuleGeometry:
         return self.rows, self.cols
 
 
-GEOMETRIES: Final = {
-    g.name: g
-    for g in (
-        ModuleGeometry("jungfrau", "jungfrau", 512, 1024, "uint16", 128),
-        ModuleGeometry("eiger-16", "sls", 256, 512, "uint16", 64),
-        ModuleGeometry("eiger-32", "sls", 256, 512, "uint32", 128),
-    )
-}
-"""Modules known by name. EIGER: one 256 x 512 quadrant, 4096 bytes a packet."""
+def _jungfrau(name: str, rows: int) -> ModuleGeometry:
+    return ModuleGeometry(name, "jungfrau", rows, 1024, "uint16", rows // 4, chip_rows=256, chip_cols=256, gap=2)
+
+
+def _eiger() -> Iterator[ModuleGeometry]:
+    """Yield what one port sends, a quarter of a module: 4096 bytes a packet, or, over 1 GbE, 1024."""
+    for bits, dtype in ((4, "uint4"), (8, "uint8"), (12, "uint12p"), (16, "uint16"), (32, "uint32")):
+        for suffix, packets in (("", 4 * bits), ("-1g", 16 * bits)):
+            yield ModuleGeometry(f"eiger-{bits}{suffix}", "sls", 256, 512, dtype, packets, 256, 256, 2)
+
+
+GEOMETRIES: Final = {g.name: g for g in (_jungfrau("jungfrau", 512), _jungfrau("jungfrau-half", 256), *_eiger())}
+"""Modules known by name. Source: slsDetectorPackage. A jungfrau-half is what each port sends of a module with two interfaces."""

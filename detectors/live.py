@@ -17,6 +17,7 @@ from detectors.errors import CapacityError, ConfigError, WireError
 from detectors.frame import FrameHead
 from detectors.image_head import ImageHead
 from detectors.outputs.outputs import worker_name
+from detectors.pixels import FrameLayout
 from detectors.runtime import Runtime
 from detectors.sources.module_stream import LocalModule, Modules, Subscriptions
 from detectors.wire.array10 import ImageHeader, decode_image
@@ -111,9 +112,13 @@ class LiveFrames(Live[tuple[FrameHead, np.ndarray]]):
             pulse_id = self._pulses.popleft()
             info = self._module.info()
             if info:
-                data = _room(self._out, tuple(info["shape"]), info["dtype"])
-                head = self._module.read(pulse_id, data.reshape(-1).view(np.uint8))
+                layout = FrameLayout(tuple(info["shape"]), info["dtype"])
+                data = _room(self._out, layout.shape, layout.pixel_type)
+                stored = np.empty(layout.data_bytes, np.uint8) if layout.is_packed else data.reshape(-1).view(np.uint8)
+                head = self._module.read(pulse_id, stored)
                 if head:
+                    if layout.is_packed:
+                        layout.unpack(stored, data)
                     return head, data
             self.missed += 1
         return None
@@ -160,7 +165,7 @@ class LiveImages(Live[tuple[ImageHead, np.ndarray]]):
             return None
         assembler = self._gatherer.assembler
         if assembler is not None:
-            data = _room(self._out, assembler.shape, assembler.layout.dtype)
+            data = _room(self._out, assembler.shape, assembler.pixel_type)
             header = self._gatherer.assemble(matched, data.reshape(-1).view(np.uint8))
             if header:
                 return header.head, data
@@ -189,7 +194,7 @@ class ModuleStream(Live[tuple[FrameHead, np.ndarray]]):
         stop: threading.Event | None = None,
     ) -> None:
         super().__init__(timeout_s, stop)
-        self._shape, self._dtype = shape, np.dtype(dtype).newbyteorder("<")
+        self._layout = FrameLayout(shape, dtype)
         self._sockets = Subscriptions([address], _QUEUE)
 
     def _take(self, timeout_s: float) -> tuple[FrameHead, np.ndarray] | None:
@@ -197,11 +202,11 @@ class ModuleStream(Live[tuple[FrameHead, np.ndarray]]):
         if parts is None:
             return None
         try:
-            head, data = parse_module_message(parts, int(np.prod(self._shape)) * self._dtype.itemsize)
+            head, data = parse_module_message(parts, self._layout.data_bytes)
         except WireError:
             self.missed += 1
             return None
-        return head, data.view(self._dtype).reshape(self._shape)
+        return head, self._layout.read(data)
 
     def close(self) -> None:
         """Close the socket. Idempotent."""
@@ -245,9 +250,8 @@ def _loaded(config: Config | Path | str) -> Config:
     return config if isinstance(config, Config) else load_config(Path(config))
 
 
-def _room(out: np.ndarray | None, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+def _room(out: np.ndarray | None, shape: tuple[int, ...], wanted: np.dtype) -> np.ndarray:
     """Return memory for a frame or an image: ``out``, or an array of its own. Raises CapacityError when ``out`` does not fit."""
-    wanted = np.dtype(dtype).newbyteorder("<")
     if out is None:
         return np.empty(shape, wanted)
     if out.shape != shape or out.dtype != wanted or not out.flags.c_contiguous or not out.flags.writeable:

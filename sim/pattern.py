@@ -13,6 +13,8 @@ from typing import Any, Final, cast
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
+from detectors.pixels import PACKINGS, FrameLayout
+
 _WORD: Final = np.dtype("<u8")
 _U64: Final = (1 << 64) - 1
 
@@ -73,11 +75,17 @@ def fill_pattern(out: np.ndarray, pulse_id: int, module_id: int) -> None:
         flat[whole * 8 :] = (words[whole:] ^ key).view(np.uint8)[: flat.size % 8]
 
 
-def frame_pattern(pulse_id: int, module_id: int, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
-    """Return a new frame, little-endian, of any pixel type that the configuration knows."""
-    out = np.empty(shape, _pixel_type(dtype))
-    fill_pattern(out, pulse_id, module_id)
+def stored_pattern(pulse_id: int, module_id: int, layout: FrameLayout) -> np.ndarray:
+    """Return a new frame as it is stored, uint8[data_bytes]; of packed pixels the bytes are the pattern's."""
+    out = np.empty(layout.data_bytes, np.uint8)
+    fill_pattern(out if layout.is_packed else layout.read(out), pulse_id, module_id)
     return out
+
+
+def frame_pattern(pulse_id: int, module_id: int, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
+    """Return a new frame, little-endian, of any pixel type that the configuration knows; packed ones are unpacked."""
+    layout = FrameLayout(shape, dtype if isinstance(dtype, str) else np.dtype(dtype).name)
+    return layout.read(stored_pattern(pulse_id, module_id, layout))
 
 
 def missing_flags(mask: bytes, packets: int) -> np.ndarray:
@@ -100,9 +108,12 @@ def first_mismatch(
     """Return the index, in C order, of the first wrong pixel, or None when all are right.
 
     ``data`` is any contiguous buffer or array of the frame's bytes, aligned or not. ``missing`` has one flag a packet;
-    the packets divide the frame evenly, and a missing one must be all zero.
+    the packets divide the frame evenly, and a missing one must be all zero. Packed pixels are compared as they are stored,
+    byte by byte.
     Raises ValueError when ``data`` has not the frame's size.
     """
+    if dtype in PACKINGS:
+        shape, dtype = (FrameLayout(shape, str(dtype)).data_bytes,), "uint8"
     kind = _pixel_type(dtype)
     pixels = prod(shape)
     flat = _bytes_of(data)

@@ -110,7 +110,8 @@ class UdpModuleSender:
         self._headers["debug"] = daq_rec
         self._headers["exptime"] = 1000
         self._headers["headerVersion"] = 2
-        self._pixels = np.zeros(geometry.shape, geometry.numpy_dtype)
+        self._pixels = np.zeros(geometry.frame_bytes, np.uint8)
+        self._pattern = self._pixels if geometry.layout.is_packed else geometry.layout.read(self._pixels)
         self._messages = self._build_messages(address)
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         try:
@@ -125,7 +126,7 @@ class UdpModuleSender:
         self._headers["framenum"] = frame
         self._headers["bunchid"] = pulse_id
         self._headers["timestamp"] = (self.schedule.time_ns(n) - self.schedule.epoch_ns) * _TICKS_PER_S // 10**9
-        fill_pattern(self._pixels, pulse_id, self.module_id)
+        fill_pattern(self._pattern, pulse_id, self.module_id)
         packets = self.geometry.packets_per_frame
         plan = plan_frame(self.faults, packets, seed=self.seed, stream=self.module_id, frame=frame)
         messages = self._messages[plan.order]

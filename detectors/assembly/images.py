@@ -10,6 +10,7 @@ import numpy as np
 from detectors.assembly.sync import Matched
 from detectors.frame import FrameHead
 from detectors.image_head import image_head
+from detectors.pixels import FrameLayout
 from detectors.wire.array10 import ImageHeader
 
 
@@ -19,26 +20,6 @@ class FrameReader(Protocol):
     def read(self, pulse_id: int, out: np.ndarray | None) -> FrameHead | None:
         """Copy the pixels of a pulse into ``out`` (uint8[data_bytes]), if given; None when they are not there any more."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class FrameLayout:
-    """What every module's frame is made of."""
-
-    shape: tuple[int, ...]
-    """Slowest dimension first."""
-    dtype: str
-    """numpy name of the pixel type, little-endian."""
-
-    @property
-    def data_bytes(self) -> int:
-        """Pixels of one frame, bytes."""
-        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
-
-    def image_shape(self, modules: int) -> tuple[int, ...]:
-        """Return the shape of an image: the modules joined along the slowest dimension."""
-        rows, *rest = self.shape or (1,)
-        return (modules * rows, *rest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,23 +37,24 @@ class ImageAssembler:
     def __init__(self, layout: FrameLayout, readers: Sequence[FrameReader], names: ImageNames) -> None:
         self.layout = layout
         self.shape = layout.image_shape(len(readers))
-        self.image_bytes = layout.data_bytes * len(readers)
+        self.pixel_type = layout.pixel_type
+        self.image_bytes = math.prod(self.shape) * self.pixel_type.itemsize
         self._readers = readers
         self._names = names
+        self._packed = np.empty(layout.data_bytes, np.uint8) if layout.is_packed else None
 
     def assemble(self, matched: Matched, out: np.ndarray | None) -> ImageHeader | None:
-        """Copy each frame once to its place in ``out`` (uint8[image_bytes]); with None only look at what is known of it.
+        """Put each frame in its place in ``out`` (uint8[image_bytes]); with None only look at what is known of it.
 
         The place of a module that is missing is zeroed. None when a frame was overwritten before or while it was read:
         ``out`` is then undefined.
         """
         heads: list[FrameHead | None] = []
-        size = self.layout.data_bytes
-        for m, reader in enumerate(self._readers):
-            place = None if out is None else out[m * size : (m + 1) * size]
+        places = [None] * len(self._readers) if out is None else np.split(out, len(self._readers))
+        for m, (reader, place) in enumerate(zip(self._readers, places, strict=True)):
             head = None
             if matched.present >> m & 1:
-                head = reader.read(matched.pulse_id, place)
+                head = self._read(reader, matched.pulse_id, place)
                 if head is None:
                     return None
             elif place is not None:
@@ -81,8 +63,16 @@ class ImageAssembler:
         return ImageHeader(
             image_head(matched.pulse_id, heads),
             detector_name=self._names.detector_name,
-            dtype=self.layout.dtype,
+            dtype=self.pixel_type.name,
             shape=self.shape,
             pedestal_file=self._names.pedestal_file,
             gain_file=self._names.gain_file,
         )
+
+    def _read(self, reader: FrameReader, pulse_id: int, place: np.ndarray | None) -> FrameHead | None:
+        if self._packed is None or place is None:
+            return reader.read(pulse_id, place)
+        head = reader.read(pulse_id, self._packed)
+        if head:
+            self.layout.unpack(self._packed, place.view(self.pixel_type))
+        return head

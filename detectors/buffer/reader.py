@@ -24,7 +24,7 @@ MAPPED_PER_MODULE: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One module's record. ``data`` is a read-only view of the file, in the frame's shape and type."""
+    """One module's record. ``data`` is read-only, in the frame's shape and type: a view of the file, unless its pixels are packed there."""
 
     module: str
     head: FrameHead
@@ -271,17 +271,18 @@ class BufferReader:
                 "missing": entry["missing"].tobytes() if entry["missing"].any() else b"",
             }
         head = FrameHead(*file.header(index)["frame"].item(), **known)
-        pixels = file.data(index)[: self.info.pixel_bytes].view(self.info.numpy_dtype).reshape(self.info.shape)
+        pixels = self.info.layout.read(file.data(index)[: self.info.pixel_bytes])
+        pixels.flags.writeable = False
         return Frame(module, head, pixels, self.info.fields)
 
     def _joined(self, frames: list[Frame | None]) -> np.ndarray:
         if len(frames) == 1 and frames[0]:
             return frames[0].data
-        rows, *rest = self.info.shape or (1,)
-        joined = np.zeros((len(frames) * rows, *rest), self.info.numpy_dtype)
-        for i, frame in enumerate(frames):
+        shape = self.info.layout.image_shape(len(frames))
+        joined = np.zeros(shape, self.info.numpy_dtype)
+        for place, frame in zip(np.split(joined, len(frames)), frames, strict=True):
             if frame:
-                joined[i * rows : (i + 1) * rows] = frame.data
+                place.reshape(self.info.shape)[...] = frame.data
         return joined
 
     def _held(self, path: Path) -> tuple[int, int] | None:

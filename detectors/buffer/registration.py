@@ -22,6 +22,7 @@ from detectors.buffer.fields import Field
 from detectors.buffer.layout import DETECTOR_JSON, MODULE_JSON
 from detectors.errors import BufferReadError, ConfigError
 from detectors.frame import FILE_MOD, FOLDER_MOD, RecordShape
+from detectors.pixels import PACKINGS, FrameLayout
 
 _LARGEST_FRAME: Final = 1 << 40
 """Bytes: what a description claims beyond is a mistake."""
@@ -32,7 +33,7 @@ class DetectorInfo:
     """The records of a detector folder, or of one module of it."""
 
     dtype: str
-    """numpy name of the pixel type, little-endian."""
+    """Pixel type as stored, little-endian: one of ``detectors.pixels.STORED_TYPES``."""
     shape: tuple[int, ...]
     """Shape of one module's frame, slowest dimension first."""
     data_bytes: int
@@ -50,9 +51,14 @@ class DetectorInfo:
         return RecordShape(self.data_bytes)
 
     @property
+    def layout(self) -> FrameLayout:
+        """What a frame is made of."""
+        return FrameLayout(self.shape, self.dtype)
+
+    @property
     def numpy_dtype(self) -> np.dtype:
-        """Pixel type, little-endian."""
-        return np.dtype(self.dtype).newbyteorder("<")
+        """Type of the pixels as they are read, little-endian."""
+        return self.layout.pixel_type
 
     @property
     def frames(self) -> str:
@@ -63,7 +69,7 @@ class DetectorInfo:
     @property
     def pixel_bytes(self) -> int:
         """Bytes of the frame that are pixels."""
-        return math.prod(self.shape) * self.numpy_dtype.itemsize
+        return self.layout.data_bytes
 
     def to_json(self) -> bytes:
         """Return the text of the file."""
@@ -88,7 +94,7 @@ class DetectorInfo:
         try:
             tree: dict[str, Any] = json.loads(text)
             info = cls(
-                dtype=np.dtype(tree["dtype"]).name,
+                dtype=_type_name(tree["dtype"]),
                 shape=tuple(int(n) for n in tree["shape"]),
                 data_bytes=int(tree["data_bytes"]),
                 modules=tuple(sorted({str(m) for m in tree["modules"]})),
@@ -108,6 +114,10 @@ class DetectorInfo:
             )
         if info.numpy_dtype.kind not in "biuf" or info.data_bytes > _LARGEST_FRAME:
             raise BufferReadError(f"{origin}: found frames of {info.frames}, expected numbers; restore the file")
+        if info.layout.is_packed and math.prod(info.shape) % 2:
+            raise BufferReadError(
+                f"{origin}: found {list(info.shape)} {info.dtype}, expected an even number; restore the file"
+            )
         if info.data_bytes < 1 or any(n < 1 for n in info.shape) or info.pixel_bytes > info.data_bytes:
             raise BufferReadError(
                 f"{origin}: found {info.data_bytes} data_bytes, expected at least the {info.pixel_bytes} of "
@@ -150,7 +160,7 @@ def register_module(
     Raises ConfigError when the folder already holds frames of another shape or type, OSError when it cannot be written.
     """
     path, own = folder / DETECTOR_JSON, folder / module / MODULE_JSON
-    wanted = DetectorInfo(np.dtype(dtype).name, tuple(shape), data_bytes, (module,), software_version(), tuple(fields))
+    wanted = DetectorInfo(_type_name(dtype), tuple(shape), data_bytes, (module,), software_version(), tuple(fields))
     try:
         info = _with_folder(folder, wanted)
         if own.exists() and path.exists() and _read(path).modules == info.modules:
@@ -167,6 +177,10 @@ def register_module(
         raise ConfigError(str(error)) from None
     write_atomically(path, info.to_json(), sync=True)
     return info
+
+
+def _type_name(dtype: str) -> str:
+    return dtype if dtype in PACKINGS else np.dtype(dtype).name
 
 
 def _with_folder(folder: Path, wanted: DetectorInfo) -> DetectorInfo:

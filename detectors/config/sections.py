@@ -17,7 +17,8 @@ from pydantic import (
 )
 
 from detectors.errors import ConfigError
-from detectors.geometry import GEOMETRIES, PIXEL_TYPES, ModuleGeometry
+from detectors.geometry import GEOMETRIES, ModuleGeometry
+from detectors.pixels import PIXEL_TYPES
 
 MAX_PVS = 64
 """Most PVs of one detector, as on LCLS-II."""

@@ -67,13 +67,14 @@ class ModuleStreamTarget(_StreamTarget):
             raise ConfigError(
                 f"zmq: found {len(addresses)} addresses, expected one for each of {', '.join(reader.modules)}"
             )
+        self._layout = reader.info.layout
         super().__init__(addresses, zmq.XPUB, wait_s)
 
     def send(self, image: Image, period_s: float) -> int:  # noqa: ARG002
         """Send one message a frame."""
         frames = [(p, frame) for p, frame in zip(self._publishers, image.frames, strict=True) if frame]
         for publisher, frame in frames:
-            _send(publisher, frame.head.module_frame, frame.data)
+            _send(publisher, frame.head.module_frame, self._layout.store(frame.data))
         return len(frames)
 
 
@@ -102,7 +103,7 @@ class ImageStreamTarget(_StreamTarget):
         header = ImageHeader(
             self._reader.image_head(image),
             detector_name=self._reader.folder.name,
-            dtype=self._reader.info.dtype,
+            dtype=self._reader.info.numpy_dtype.name,
             shape=image.data.shape,
             pedestal_file=self._files[0],
             gain_file=self._files[1],

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from detectors.errors import ConfigError
-from detectors.geometry import PIXEL_TYPES
+from detectors.pixels import PIXEL_TYPES
 
 PROVIDERS: Final = ("pva", "ca")
 

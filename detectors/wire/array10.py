@@ -12,8 +12,8 @@ from typing import Any, Final, cast
 import numpy as np
 
 from detectors.errors import WireError
-from detectors.geometry import PIXEL_TYPES
 from detectors.image_head import ImageHead
+from detectors.pixels import PIXEL_TYPES
 
 HTYPE: Final = "array-1.0"
 

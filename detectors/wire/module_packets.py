@@ -13,24 +13,25 @@ class ModulePackets:
     """The packets of one frame, whole, in memory of their own: each a row of ``packets``, uint8[count, packet_bytes]."""
 
     def __init__(self, geometry: ModuleGeometry) -> None:
-        layout = HEADERS[geometry.header]
+        header = HEADERS[geometry.header]
+        self._layout = geometry.layout
         count, data_bytes = geometry.packets_per_frame, geometry.packet_data_bytes
-        self.packets = np.zeros((count, layout.itemsize + data_bytes), np.uint8)
-        self._headers = np.ndarray((count,), layout, self.packets, 0, (self.packets.shape[1],))
-        self._pixels = self.packets[:, layout.itemsize :]
+        self.packets = np.zeros((count, header.itemsize + data_bytes), np.uint8)
+        self._headers = np.ndarray((count,), header, self.packets, 0, (self.packets.shape[1],))
+        self._pixels = self.packets[:, header.itemsize :]
         self._headers["packetnum"] = np.arange(count)
         self._headers["headerVersion"] = 2
 
     def fill(
         self, data: np.ndarray, *, pulse_id: int, frame_index: int, daq_rec: int, module_id: int, timestamp_ns: int = 0
     ) -> None:
-        """Fill in a frame; ``data`` holds its pixels in any shape, contiguous."""
+        """Fill in a frame; ``data`` holds its pixels, unpacked, in any shape, contiguous."""
         self._headers["framenum"] = frame_index
         self._headers["bunchid"] = pulse_id
         self._headers["debug"] = daq_rec & 0xFFFF_FFFF
         self._headers["moduleID"] = module_id
         self._headers["timestamp"] = timestamp_ns // _TICK_NS
-        self._pixels[:] = data.reshape(-1).view(np.uint8).reshape(self._pixels.shape)
+        self._pixels[:] = self._layout.store(data).reshape(self._pixels.shape)
 
     def blank(self) -> np.ndarray:
         """Return bool[count]: the packets whose pixels are all 0."""

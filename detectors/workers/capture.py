@@ -9,8 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
 from detectors.assembly.images import ImageAssembler
 from detectors.assembly.sync import Matched
 from detectors.config import Config, Hdf5Section, StreamSection
@@ -143,7 +141,7 @@ class CapturePart:
             write_message=complaint,
             pulse_id=self._pulse_id,
             shape=" x ".join(map(str, gatherer.assembler.shape)) if gatherer.assembler else "",
-            dtype=gatherer.layout.dtype if gatherer.layout else "",
+            dtype=gatherer.assembler.pixel_type.name if gatherer.assembler else "",
             sync=gatherer.sync_stats(),
             images=gatherer.image_stats(self._gathered),
             output=self._output_stats(state, message),
@@ -185,7 +183,7 @@ class CapturePart:
             self._gatherer.detector,
             self._gatherer.modules,
             layout.shape or (1,),
-            np.dtype(layout.dtype).newbyteorder("<"),
+            layout.pixel_type,
         )
 
         def make() -> Capture:

@@ -7,12 +7,13 @@ from typing import Final
 
 import numpy as np
 
-from detectors.assembly.images import FrameLayout, ImageAssembler, ImageNames
+from detectors.assembly.images import ImageAssembler, ImageNames
 from detectors.assembly.sync import MAX_MODULES, Matched, Rules, Synchroniser
 from detectors.config import Config, PvaSection, SourceSection, StreamSection, UdpSection
 from detectors.errors import ConfigError
 from detectors.frame import RecordShape
 from detectors.outputs.outputs import worker_name
+from detectors.pixels import FrameLayout
 from detectors.pools.sizing import plan_buffers
 from detectors.runtime import Runtime
 from detectors.sources.module_stream import LocalModule, Modules, RemoteModule
@@ -235,7 +236,7 @@ def _sources(config: Config, rules: StreamSection) -> tuple[SourceSection, ...]:
 def _configured_layout(source: SourceSection) -> FrameLayout | None:
     """Return what the configuration says of a frame; None for a camera that is only known by its PV."""
     if isinstance(source, UdpSection):
-        return FrameLayout(source.geometry.shape, source.geometry.dtype)
+        return source.geometry.layout
     if isinstance(source, PvaSection) and source.dtype and source.shape:
         return FrameLayout(source.shape, source.dtype)
     return None

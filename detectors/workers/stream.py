@@ -113,7 +113,7 @@ class Streamer:
             frame_index=self._frame_index,
             modules=len(gatherer.sources),
             shape=" x ".join(map(str, shape)),
-            dtype=gatherer.layout.dtype if gatherer.layout else "",
+            dtype=gatherer.assembler.pixel_type.name if gatherer.assembler else "",
             sync=gatherer.sync_stats(),
             images=gatherer.image_stats(self._gathered),
             rates=self._rates.add(

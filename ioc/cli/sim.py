@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 import click
 
 from detectors.errors import HostError
-from detectors.geometry import GEOMETRIES, PIXEL_TYPES
+from detectors.geometry import GEOMETRIES
+from detectors.pixels import PIXEL_TYPES
 from sim.clock import Schedule, Stop
 
 Function = TypeVar("Function", bound=Callable[..., Any])

@@ -4,10 +4,11 @@ import numpy as np
 import zmq
 
 from detectors.frame import FrameHead, RecordShape
+from detectors.pixels import FrameLayout
 from detectors.pools.pebble import Pebble
 from detectors.pools.segment import least_slot_bytes
 from detectors.runtime import Runtime
-from sim.pattern import frame_pattern
+from sim.pattern import frame_pattern, stored_pattern
 
 SLOTS = 16
 
@@ -16,20 +17,27 @@ class FakeModule:
     """Module ``number``, ``udp.M<number>`` of a configuration, with frames of the pattern."""
 
     def __init__(
-        self, runtime: Runtime, number: int, context: zmq.Context, shape: tuple[int, int] = (64, 128), packets: int = 4
+        self,
+        runtime: Runtime,
+        number: int,
+        context: zmq.Context,
+        shape: tuple[int, int] = (64, 128),
+        packets: int = 4,
+        *,
+        dtype: str = "uint16",
     ) -> None:
         self.number = number
-        self.shape = shape
+        self.layout = FrameLayout(shape, dtype)
         self.packets = packets
         name = f"udp.M{number:02}"
-        record = RecordShape(shape[0] * shape[1] * 2)
+        record = RecordShape(self.layout.data_bytes)
         runtime.make_folder()
         self.pebble = Pebble(
             runtime.shm(name),
             record,
             count=SLOTS,
             slot_bytes=least_slot_bytes(record),
-            info={"dtype": "uint16", "shape": list(shape)},
+            info={"dtype": dtype, "shape": list(shape)},
         )
         self.notify = context.socket(zmq.XPUB)
         self.notify.bind(runtime.notify(name))
@@ -40,7 +48,7 @@ class FakeModule:
         return FrameHead(pulse_id, pulse_id + 5, 1, self.packets, self.number, expected_packets=self.packets)
 
     def pixels(self, pulse_id: int) -> np.ndarray:
-        return frame_pattern(pulse_id, self.number, self.shape, "uint16")
+        return frame_pattern(pulse_id, self.number, self.layout.shape, self.layout.dtype)
 
     def wait_for_subscriber(self, socket: zmq.Socket) -> None:
         assert socket.poll(5000)
@@ -48,13 +56,15 @@ class FakeModule:
 
     def send(self, pulse_id: int, *, notify: bool = True) -> None:
         loan = self.pebble.claim(pulse_id)
-        loan.data[:] = self.pixels(pulse_id).reshape(-1).view(np.uint8)
+        loan.data[:] = stored_pattern(pulse_id, self.number, self.layout)
         loan.freeze(self.head(pulse_id)).close()
         if notify:
             self.notify.send(pulse_id.to_bytes(8, "little"))
 
     def publish(self, pulse_id: int) -> None:
-        self.frames.send_multipart([self.head(pulse_id).module_frame, self.pixels(pulse_id)])
+        self.frames.send_multipart(
+            [self.head(pulse_id).module_frame, stored_pattern(pulse_id, self.number, self.layout)]
+        )
 
     def close(self) -> None:
         self.pebble.close()

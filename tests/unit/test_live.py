@@ -154,6 +154,25 @@ def test_a_module_stream(modules):
         assert frames.missed == 1
 
 
+def test_packed_pixels_are_unpacked(config):
+    with zmq.Context() as context:
+        module = FakeModule(Runtime(f"L{os.getpid()}:"), 0, context, dtype="uint12p")
+        address = Runtime(f"L{os.getpid()}:").frames("udp.M00")
+        with (
+            LiveFrames(config, "M00", timeout_s=5) as frames,
+            ModuleStream(address, SHAPE, "uint12p", timeout_s=5) as stream,
+        ):
+            module.wait_for_subscriber(module.notify)
+            module.wait_for_subscriber(module.frames)
+            module.send(9)
+            module.publish(9)
+            for found in (frames, stream):
+                data = next(found)[1]
+                assert data.dtype == np.uint16
+                np.testing.assert_array_equal(data, module.pixels(9))
+        module.close()
+
+
 @pytest.mark.parametrize(("kind", "socket"), [("full", zmq.PUSH), ("reduced", zmq.XPUB)])
 def test_an_image_stream(kind, socket, tmp_path):
     header = ImageHeader(ImageHead(5, 6, 7, True), "JF", "uint16", (2, 3))

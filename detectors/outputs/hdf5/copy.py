@@ -103,10 +103,19 @@ class _Images:
         for m, module in enumerate(layout.modules):
             part = flat[m * size : (m + 1) * size]
             if self._selection.present[row, m]:
-                read_frame_into(*frame_file(self._reader, pulse_id, module), part)
+                self._read_frame(*frame_file(self._reader, pulse_id, module), part)
             else:
                 part[:] = 0
         return image
+
+    def _read_frame(self, path: Path, offset: int, out: np.ndarray) -> None:
+        stored = self._reader.info.layout
+        if not stored.is_packed:
+            read_frame_into(path, offset, out)
+            return
+        packed = np.empty(stored.data_bytes, np.uint8)
+        read_frame_into(path, offset, packed)
+        stored.unpack(packed, out.view(stored.pixel_type))
 
 
 def read_frame_into(path: Path, offset: int, out: np.ndarray) -> None:

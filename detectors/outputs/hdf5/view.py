@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 
 from detectors.buffer.reader import BufferReader
+from detectors.errors import ConfigError
 from detectors.outputs.hdf5.schema import DATA, FileLayout, atomic_file, link_images, write_metadata
 from detectors.outputs.hdf5.selection import Missing, PulseRange, Selection, frame_file, select
 
@@ -35,6 +36,10 @@ def write_view(reader: BufferReader, pulses: PulseRange, path: Path, *, missing:
 
     Raises ConfigError, BufferReadError and HostError as ``write_file`` does.
     """
+    if reader.info.layout.is_packed:
+        raise ConfigError(
+            f"view: {reader.folder} holds packed pixels, {reader.info.dtype}; write a copy, which unpacks them"
+        )
     layout = FileLayout.of(reader.folder.absolute().name, reader.modules, reader.info)
     selection = select(reader, pulses, missing)
     frames = _Frames(reader, layout, selection)

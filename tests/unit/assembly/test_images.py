@@ -1,14 +1,15 @@
 import numpy as np
 import pytest
 
-from detectors.assembly.images import FrameLayout, ImageAssembler, ImageNames
+from detectors.assembly.images import ImageAssembler, ImageNames
 from detectors.assembly.sync import Matched
 from detectors.frame import FrameHead, RecordShape
 from detectors.image_head import ImageHead
+from detectors.pixels import FrameLayout
 from detectors.pools.pebble import Pebble
 from detectors.pools.pebble_reader import PebbleReader
 from detectors.pools.segment import least_slot_bytes
-from sim.pattern import frame_pattern
+from sim.pattern import frame_pattern, stored_pattern
 
 SHAPE = (6, 8)
 LAYOUT = FrameLayout(SHAPE, "uint16")
@@ -90,6 +91,22 @@ def test_without_memory_only_the_header_is_made(modules):
     assert not header.head.is_good_frame
 
 
-@pytest.mark.parametrize(("shape", "image"), [((512, 1024), (2048, 1024)), ((3, 4, 5), (12, 4, 5)), ((), (4,))])
-def test_modules_are_joined_along_the_slowest_dimension(shape, image):
-    assert FrameLayout(shape, "uint16").image_shape(4) == image
+@pytest.mark.parametrize("dtype", ["uint12p", "uint4"])
+def test_packed_pixels_are_unpacked(tmp_path, dtype):
+    layout = FrameLayout(SHAPE, dtype)
+    shape = RecordShape(layout.data_bytes)
+    pebbles = [Pebble(tmp_path / f"m{m}", shape, count=4, slot_bytes=least_slot_bytes(shape)) for m in range(2)]
+    readers = [PebbleReader(tmp_path / f"m{m}") for m in range(2)]
+    loan = pebbles[1].claim(7)
+    loan.data[:] = stored_pattern(7, 1, layout)
+    loan.freeze(FrameHead(7, 70, 3, 1, 1)).close()
+    assembler = ImageAssembler(layout, readers, NAMES)
+    out = np.full(assembler.image_bytes, 0xEE, np.uint8)
+    header = assembler.assemble(Matched(7, 0b10), out)
+    assert header is not None
+    assert (header.shape, header.dtype, header.data_bytes) == ((12, 8), layout.pixel_type.name, out.nbytes)
+    image = out.view(layout.pixel_type).reshape(header.shape)
+    assert not image[:6].any()
+    np.testing.assert_array_equal(image[6:], frame_pattern(7, 1, SHAPE, dtype))
+    for item in (*readers, *pebbles):
+        item.close()

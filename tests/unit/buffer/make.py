@@ -10,6 +10,7 @@ import numpy as np
 from crc32c import crc32c
 
 from detectors.frame import FrameHead, RecordShape
+from detectors.pixels import FrameLayout
 from detectors.pools.pebble import Pebble, PebbleLease
 from detectors.pools.segment import least_slot_bytes
 
@@ -58,8 +59,8 @@ class RawBuffer:
         self.folder = folder
         self.modules = tuple(modules)
         self.shape = shape
-        self.dtype = np.dtype(dtype).newbyteorder("<")
-        self.nbytes = int(np.prod(shape)) * self.dtype.itemsize
+        self.layout = FrameLayout(shape, dtype)
+        self.nbytes = self.layout.data_bytes
         self.record_bytes = 41 + self.nbytes
         folder.mkdir(parents=True)
         text = {"dtype": dtype, "shape": list(shape), "data_bytes": self.nbytes, "modules": list(self.modules)}
@@ -110,4 +111,4 @@ class RawBuffer:
     def frame(self, module: str, pulse_id: int) -> np.ndarray:
         """The pixels that ``put`` writes by default."""
         data = pixels(pulse_id, self.modules.index(module), self.nbytes)
-        return np.frombuffer(data, self.dtype).reshape(self.shape)
+        return self.layout.read(np.frombuffer(data, np.uint8))

@@ -309,3 +309,24 @@ def test_reading_while_writing(tmp_path, direct):
             assert reader.read_frame(earlier).data.tobytes() == pixels(earlier, 3, 5000)
     sink.close()
     frames.close()
+
+
+@pytest.mark.parametrize("dtype", ["uint4", "uint4h", "uint12p"])
+def test_packed_pixels_are_unpacked(tmp_path, dtype):
+    raw = RawBuffer(tmp_path / "P", shape=(8, 16), dtype=dtype)
+    for module in raw.modules:
+        raw.put(module, BASE)
+    with BufferReader(raw.folder) as reader:
+        frame = reader.read_frame(BASE, "M01")
+        np.testing.assert_array_equal(frame.data, raw.frame("M01", BASE))
+        assert (frame.data.dtype, frame.data.flags.writeable) == (raw.layout.pixel_type, False)
+        image = reader.read_image(BASE).data
+        np.testing.assert_array_equal(image, np.concatenate([raw.frame(module, BASE) for module in raw.modules]))
+
+
+def test_an_odd_number_of_packed_pixels_is_refused(tmp_path):
+    raw = RawBuffer(tmp_path / "P", shape=(8, 16), dtype="uint12p")
+    path = raw.folder / "detector.json"
+    path.write_text(path.read_text().replace("[8, 16]", "[7, 15]"))
+    with pytest.raises(BufferReadError, match="expected an even number"):
+        BufferReader(raw.folder)

@@ -74,7 +74,13 @@ def test_a_frame_of_zeros_lacks_as_many_packets_as_it_lacked(raw, sockets):
 
 
 @pytest.mark.parametrize(
-    ("shape", "dtype", "name"), [((512, 1024), "uint16", "jungfrau"), ((256, 512), "uint32", "eiger-32")]
+    ("shape", "dtype", "name"),
+    [
+        ((512, 1024), "uint16", "jungfrau"),
+        ((256, 1024), "uint16", "jungfrau-half"),
+        ((256, 512), "uint32", "eiger-32"),
+        ((256, 512), "uint12p", "eiger-12"),
+    ],
 )
 def test_a_known_geometry_is_recognised(tmp_path, shape, dtype, name):
     reader = BufferReader(RawBuffer(tmp_path / "d", shape=shape, dtype=dtype).folder)
@@ -115,3 +121,13 @@ def test_pixels_of_any_type_pass_unchanged(tmp_path, sockets):
     target.close()
     data = b"".join(sockets[0].recv(9000)[48:] for _ in range(2))
     assert data == np.ascontiguousarray(raw.frame("M00", 1)).tobytes()
+
+
+def test_packed_pixels_are_sent_as_they_came(tmp_path, sockets):
+    raw = RawBuffer(tmp_path / "p", ["M00"], shape=(16, 64), dtype="uint12p")
+    data = raw.put("M00", 3, packets=8)[41:]
+    reader = BufferReader(raw.folder)
+    target = UdpTarget(reader, find_geometry(reader, "sls:8"), [sockets[0].getsockname()])
+    assert target.send(reader.read_image(3), 0.001) == 8
+    target.close()
+    assert b"".join(sockets[0].recv(9000)[48:] for _ in range(8)) == data

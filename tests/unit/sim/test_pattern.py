@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detectors.geometry import PIXEL_TYPES
+from detectors.pixels import PIXEL_TYPES
 from sim.pattern import check_frame, fill_pattern, first_mismatch, frame_pattern, missing_flags
 
 SHAPES = st.lists(st.integers(1, 9), min_size=1, max_size=3).map(tuple)

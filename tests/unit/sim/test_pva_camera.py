@@ -6,7 +6,7 @@ import time
 import pytest
 from p4p.client.thread import Context, Disconnected
 
-from detectors.geometry import PIXEL_TYPES
+from detectors.pixels import PIXEL_TYPES
 from sim.clock import Schedule, Stop
 from sim.pattern import check_frame
 from sim.pva_camera import PvaCamera

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detectors.errors import WireError
-from detectors.geometry import PIXEL_TYPES
 from detectors.image_head import ImageHead
+from detectors.pixels import PIXEL_TYPES
 from detectors.wire.array10 import NO_DATA, ImageHeader, decode_header, decode_image, encode_header
 
 HEADER = ImageHeader(

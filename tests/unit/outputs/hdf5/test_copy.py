@@ -99,3 +99,23 @@ def test_wrong_requests_are_refused_before_anything_is_made(  # noqa: PLR0917
     with pytest.raises(error, match=message):
         write_file(reader, pulses, tmp_path / folder / "run.h5", **options)
     assert set(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("compress", ["none", "bslz4"])
+@pytest.mark.parametrize("dtype", ["uint4", "uint12p"])
+def test_packed_pixels_are_unpacked(tmp_path, dtype, compress):
+    raw = RawBuffer(tmp_path / "P", shape=(8, 16), dtype=dtype)
+    for pulse_id in range(3):
+        for module in raw.modules[: 1 + (pulse_id != 1)]:
+            raw.put(module, pulse_id)
+    reader = BufferReader(raw.folder)
+    assert write_file(reader, PulseRange(0, 2), tmp_path / "p.h5", compress=compress) == 3
+    with h5py.File(tmp_path / "p.h5") as file:
+        data = dataset(file, "data/P/data")
+        assert (data.shape, data.dtype) == ((3, 16, 16), raw.layout.pixel_type)
+        for pulse_id in range(3):
+            image = reader.read_image(pulse_id, allow_missing=True).data
+            np.testing.assert_array_equal(data[pulse_id], image)
+            np.testing.assert_array_equal(image[:8], raw.frame("M00", pulse_id))
+        assert not data[1, 8:].any()
+    assert not [f for f in verify(reader, tmp_path / "p.h5") if f.check.startswith("hdf5")]

@@ -5,8 +5,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from detectors.errors import ConfigError
-from detectors.geometry import PIXEL_TYPES
 from detectors.outputs.hdf5.filters import compression
+from detectors.pixels import PIXEL_TYPES
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)

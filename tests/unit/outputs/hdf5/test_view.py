@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from detectors.buffer.reader import BufferReader
+from detectors.errors import ConfigError
 from detectors.outputs.hdf5.copy import write_file
 from detectors.outputs.hdf5.selection import Missing, PulseRange
 from detectors.outputs.hdf5.view import SEGMENTS, write_view
@@ -108,3 +109,11 @@ def test_no_pixel_is_copied(tmp_path):
             raw.put(module, pulse_id)
     write_view(BufferReader(raw.folder), PulseRange(0, 19), tmp_path / "view.h5")
     assert (tmp_path / "view.h5").stat().st_size < 20 * raw.nbytes / 10
+
+
+def test_packed_pixels_cannot_be_viewed(tmp_path):
+    raw = RawBuffer(tmp_path / "P", shape=(8, 16), dtype="uint12p")
+    raw.put("M00", 1)
+    with pytest.raises(ConfigError, match="packed pixels, uint12p; write a copy"):
+        write_view(BufferReader(raw.folder), PulseRange(0, 2), tmp_path / "p.h5")
+    assert not (tmp_path / "p.h5").exists()
