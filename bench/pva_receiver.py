@@ -14,7 +14,8 @@ import sys
 import threading
 import time
 
-from detectors.sources.image_source import Description, ImageSource
+from detectors.sources.image_sink import Description
+from detectors.sources.image_source import ImageSource
 from detectors.sources.pva_direct import DirectClient
 from detectors.sources.pva_p4p import P4pClient
 from detectors.sources.pvspec import parse_pv_spec
@@ -115,12 +116,8 @@ def main(client: str, pv: str, nbytes: int, count: int) -> None:
         raw(meter, nbytes, count)
     else:
         spec = parse_pv_spec(pv, "bench")
-        served = (
-            DirectClient(spec, when_full="drop")
-            if client == "direct"
-            else P4pClient(spec, when_full="drop", tune=client == "p4p")
-        )
-        source = ImageSource(served)
+        served = DirectClient() if client == "direct" else P4pClient(tune=client == "p4p")
+        source = ImageSource(spec, "drop", served)
         source.start(Sink(meter, nbytes))
         meter.done.wait(60)
         source.close()

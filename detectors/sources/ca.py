@@ -14,8 +14,6 @@ import numpy as np
 
 from detectors.errors import WireError
 from detectors.sources.delivery import Delivery
-from detectors.sources.image_source import ImageSink
-from detectors.sources.pvspec import PvSpec
 from detectors.wire.ntndarray import ImageHead, ca_timestamp_ns, plain_value
 
 log = logging.getLogger(__name__)
@@ -59,16 +57,13 @@ class CaClient:
 
     name = "ca"
 
-    def __init__(self, spec: PvSpec, *, when_full: str) -> None:
-        self._spec = spec
-        self._when_full = when_full
-        self._last: ImageHead | None = None
+    _last: ImageHead | None = None
 
-    def serve(self, sink: ImageSink, stop: threading.Event, wake: threading.Event) -> None:
-        """Deliver updates until ``stop`` is set."""
+    def serve(self, delivery: Delivery) -> None:
+        """Deliver updates until ``delivery.stop`` is set."""
         from caproto.threading.client import Context, SharedBroadcaster
 
-        delivery, inbox = Delivery(sink, self._spec, self._when_full, stop), _Inbox(wake)
+        inbox = _Inbox(delivery.wake)
 
         # caproto holds callbacks weakly: these two local functions live as long as this call
         def on_state(_pv: Any, state: str) -> None:
@@ -81,10 +76,10 @@ class CaClient:
         broadcaster = SharedBroadcaster()
         context = Context(broadcaster=broadcaster)
         try:
-            (pv,) = context.get_pvs(self._spec.name, connection_state_callback=on_state)
+            (pv,) = context.get_pvs(delivery.spec.name, connection_state_callback=on_state)
             subscription = pv.subscribe(data_type="time", data_count=0)
             subscription.add_callback(on_update)
-            delivery.serve(inbox.take, lambda message: self._on_message(delivery, *message), wake)
+            delivery.serve(inbox.take, lambda message: self._on_message(delivery, *message))
         finally:
             context.disconnect()
             broadcaster.disconnect()
@@ -92,27 +87,32 @@ class CaClient:
     def _on_message(self, delivery: Delivery, kind: str, what: Any) -> None:
         if kind == "state":
             if what != "connected":
-                delivery.disconnected(f"{self._spec.name}: {what}")
+                delivery.disconnected(f"{delivery.spec.name}: {what}")
         elif kind == "dropped":
             for _ in range(what):
                 if self._last is not None:
                     delivery.sink.dropped(self._last)
         else:
-            delivery.update(lambda: self._read(*what))
+            delivery.update(lambda: self._read(delivery.spec.name, *what))
 
-    def _read(self, response: Any, scalar: bool) -> tuple[np.ndarray, ImageHead] | tuple[None, None]:  # noqa: FBT001
+    def _read(
+        self,
+        name: str,
+        response: Any,
+        scalar: bool,  # noqa: FBT001
+    ) -> tuple[np.ndarray, ImageHead] | tuple[None, None]:
         """Return the value's bytes and its head; None twice when it is empty. Raises WireError."""
         value: Any = response.data
         if len(value) == 0:
             return None, None
         if isinstance(value[0], bytes):
             if not scalar:
-                raise WireError(f"{self._spec.name}: found an array of texts, expected numbers")
+                raise WireError(f"{name}: found an array of texts, expected numbers")
             value = value[0].decode("utf-8", "replace")
         else:
             value = np.asarray(value, np.int32 if response.data_type % _TYPES == _ENUM else None)
             value = value.reshape(()) if scalar and value.size == 1 else value
-        data, head = plain_value(value, {}, self._spec.name)
+        data, head = plain_value(value, {}, name)
         if data is None or head is None:
             return None, None
         stamp, severity = response.metadata.stamp, int(response.metadata.severity)

@@ -12,7 +12,7 @@ import numpy as np
 
 from detectors.errors import PebbleDaqError, WireError
 from detectors.sources.codecs import decode
-from detectors.sources.image_source import Description, ImageSink
+from detectors.sources.image_sink import Description, ImageSink
 from detectors.sources.pvspec import STRING_DTYPE, PvSpec
 from detectors.wire.ntndarray import STRING_BYTES, ImageHead
 
@@ -25,17 +25,25 @@ _SILENCE_S = 3.0
 """Time after which a PV that never connected is reported."""
 
 
+class HandOverError(Exception):
+    """A client cannot serve its PV well; another takes over."""
+
+
 class Delivery:
     """Delivers arrays to one sink by its rules: announces them, asks for slots, fills them.
 
     ``when_full`` is "drop" or "hold".
     """
 
-    def __init__(self, sink: ImageSink, spec: PvSpec, when_full: str, stop: threading.Event) -> None:
+    def __init__(
+        self, sink: ImageSink, spec: PvSpec, when_full: str, stop: threading.Event, wake: threading.Event
+    ) -> None:
         self.sink = sink
-        self._spec = spec
+        self.spec = spec
         self._hold = when_full == "hold"
-        self._stop = stop
+        self.stop = stop
+        self.wake = wake
+        """Ends the wait in ``serve()``."""
         self.idle: Callable[[], None] = lambda: None
         """Called while a held source waits for a slot: keeps its connection alive."""
         self._lost = False
@@ -44,18 +52,18 @@ class Delivery:
         self.accepted = False
         """Whether the sink took the description."""
 
-    def serve(self, take: Callable[[], Any], deliver: Callable[[Any], None], wake: threading.Event) -> None:
+    def serve(self, take: Callable[[], Any], deliver: Callable[[Any], None]) -> None:
         """Pass what ``take()`` returns to ``deliver`` until stopped; wait for ``wake`` when it is None."""
         heard = False
-        while not self._stop.is_set():
+        while not self.stop.is_set():
             item = take()
             if item is not None:
                 heard = True
                 deliver(item)
-            elif wake.wait(None if heard else _SILENCE_S):
-                wake.clear()
+            elif self.wake.wait(None if heard else _SILENCE_S):
+                self.wake.clear()
             elif not heard:
-                self.disconnected(f"{self._spec.name}: no server answered for it in {_SILENCE_S:g} s")
+                self.disconnected(f"{self.spec.name}: no server answered for it in {_SILENCE_S:g} s")
 
     def update(self, read: Callable[[], tuple[np.ndarray, ImageHead] | tuple[None, None]]) -> None:
         """Deliver an update; ``read()`` returns its array as ``array()`` takes it, None twice when it has none."""
@@ -97,7 +105,7 @@ class Delivery:
 
         Raises WireError when the PV disagrees with it.
         """
-        spec, shape = self._spec, head.shape
+        spec, shape = self.spec, head.shape
         if spec.firstdim is not None and len(shape) == 1:
             if shape[0] % spec.firstdim:
                 raise WireError(f"{spec.name}: found {shape[0]} elements, expected a multiple of {spec.firstdim}")
@@ -119,7 +127,7 @@ class Delivery:
         try:
             self.sink.connected(description)
         except PebbleDaqError as error:
-            log.error("%s: refused, its images are dropped: %s", self._spec.name, error)  # noqa: TRY400 - a user's error
+            log.error("%s: refused, its images are dropped: %s", self.spec.name, error)  # noqa: TRY400 - a user's error
         else:
             self.accepted = True
 
@@ -132,7 +140,7 @@ class Delivery:
         if not self.accepted:
             return None
         while (slot := self.sink.slot(nbytes)) is None and self._hold:
-            if self._stop.wait(_HOLD_S):
+            if self.stop.wait(_HOLD_S):
                 return None
             self.idle()
         return slot

@@ -1,21 +1,17 @@
-"""Sources of images, and the sink that they deliver to.
+"""A source of images: one PV, and the client that serves it.
 
-A source owns the connection to one PV, and one thread that serves it. It reports everything to an ``ImageSink`` on that
-thread, in the order in which it happened. For each complete update of the PV it calls exactly one of ``update()``,
-``dropped()``, ``bad()`` and ``empty()``. Every slot is followed by ``update()`` or ``abandon()``, which counts no update:
-the image is then reported in another way, or the connection was lost midway and the image shows as a gap in uniqueId.
-
-The size of a PV's arrays is known only with the first of them, since the type has no dimensions. So the source reads the
-first array, calls ``connected()`` with its description, and asks for slots only after that returned. The sink may take
-seconds in there to allocate memory; the source keeps just the one array meanwhile.
+Our client serves large arrays, p4p everything else on PVA, caproto Channel Access.
 """
 
 import logging
 import threading
-from dataclasses import dataclass
 from typing import Final, Protocol
 
-from detectors.wire.ntndarray import ImageHead
+from detectors.sources.delivery import Delivery, HandOverError
+from detectors.sources.image_sink import ImageSink
+from detectors.sources.pva_direct import DirectClient
+from detectors.sources.pva_p4p import P4pClient
+from detectors.sources.pvspec import PvSpec
 
 log = logging.getLogger(__name__)
 
@@ -23,75 +19,16 @@ _JOIN_S: Final = 10.0
 """Longest wait for a source's thread: its longest step is one blocking read or decode."""
 
 
-@dataclass(frozen=True, slots=True)
-class Description:
-    """An array as it lies in a slot: decompressed, C order."""
-
-    payload_bytes: int
-    shape: tuple[int, ...]
-    """Slowest dimension first; () for a scalar."""
-    dtype: str
-    """Name of the numpy dtype, native byte order: "uint16"."""
-    codec: str
-    """On the wire: "" uncompressed, or "blosc", "lz4", "bslz4", "jpeg", "zlib"."""
-
-
-class ImageSink(Protocol):
-    """The receiver of a PV's images; called on the source's one thread, never after ``ImageSource.close()`` returned."""
-
-    def connected(self, description: Description) -> None:
-        """Prepare for arrays like this one. Called again when dtype, shape or bytes change; no slot is outstanding then.
-
-        It may raise a PebbleDaqError to refuse: the source then drops that connection's arrays (``dropped()``) until
-        the description changes again.
-        """
-        ...
-
-    def disconnected(self, reason: str) -> None:
-        """Note that the PV disconnected, was not found, or is stuck; the source retries by itself."""
-        ...
-
-    def slot(self, nbytes: int) -> memoryview | None:
-        """Return ``nbytes`` of writable memory for the next array, or None when there is no room now."""
-        ...
-
-    def update(self, update: ImageHead) -> None:
-        """Take the slot just returned: it is filled."""
-        ...
-
-    def abandon(self) -> None:
-        """Take back the slot just returned: it will not be filled."""
-        ...
-
-    def dropped(self, update: ImageHead) -> None:
-        """Count an array for which ``slot()`` returned None; under the policy "hold" it is called again until there is room."""
-        ...
-
-    def bad(self, reason: str) -> None:
-        """Count an array that cannot be decoded, or is not what was specified."""
-        ...
-
-    def empty(self) -> None:
-        """Count an update that holds no array."""
-        ...
-
-
-class HandOverError(Exception):
-    """A client cannot serve its PV well; the next one takes over."""
-
-
 class Client(Protocol):
     """Serves one PV on the caller's thread."""
 
-    @property
-    def name(self) -> str:
-        """The client: "p4p", "direct" or "ca"."""
-        ...
+    name: str
+    """"p4p", "direct" or "ca"."""
 
-    def serve(self, sink: ImageSink, stop: threading.Event, wake: threading.Event) -> None:
-        """Deliver updates until ``stop`` is set; ``wake`` is set along with it.
+    def serve(self, delivery: Delivery) -> None:
+        """Deliver updates until ``delivery.stop`` is set; ``delivery.wake`` is set along with it.
 
-        Raises HandOverError, with no slot outstanding, to leave the PV to the next client.
+        Raises HandOverError, with no slot outstanding, to leave the PV to another client.
         """
         ...
 
@@ -99,7 +36,9 @@ class Client(Protocol):
 class ImageSource:
     """One PV: a client on a thread of its own, and the one that it may hand over to."""
 
-    def __init__(self, client: Client, fallback: Client | None = None) -> None:
+    def __init__(self, spec: PvSpec, when_full: str, client: Client, fallback: Client | None = None) -> None:
+        self._spec = spec
+        self._when_full = when_full
         self._client = client
         self._fallback = fallback
         self._stop = threading.Event()
@@ -129,14 +68,34 @@ class ImageSource:
     def _run(self, sink: ImageSink) -> None:
         try:
             try:
-                self._client.serve(sink, self._stop, self._wake)
+                self._client.serve(self._delivery(sink))
             except HandOverError as reason:
                 if self._fallback is None:
                     raise
                 self._client = self._fallback
                 log.info("served by %s: %s", self.name, reason)
-                self._client.serve(sink, self._stop, self._wake)
+                self._client.serve(self._delivery(sink))
         except Exception:
             # A fault of ours ends the thread; the sink must know that no more updates will follow.
             log.exception("source %s failed", self.name)
             sink.disconnected(f"source {self.name} failed; see its log")
+
+    def _delivery(self, sink: ImageSink) -> Delivery:
+        return Delivery(sink, self._spec, self._when_full, self._stop, self._wake)
+
+
+def open_source(spec: PvSpec, *, client: str, direct_above: int, when_full: str) -> ImageSource:
+    """Return a source for ``spec``, not yet started.
+
+    ``client`` is "p4p", "direct", or "auto": direct for arrays of at least ``direct_above`` bytes. A value that is not an
+    array of numbers goes through p4p in any case. ``when_full`` is "drop" or "hold"; p4p cannot hold the server back: it
+    loses what its queue cannot take, which shows as gaps in uniqueId.
+    """
+    if spec.provider == "ca":
+        from detectors.sources.ca import CaClient  # caproto is needed for nothing else
+
+        return ImageSource(spec, when_full, CaClient())
+    if client == "p4p":
+        return ImageSource(spec, when_full, P4pClient())
+    direct = DirectClient(least_bytes=direct_above if client == "auto" else 0)
+    return ImageSource(spec, when_full, direct, P4pClient(tune=False))  # arrays left to p4p are small

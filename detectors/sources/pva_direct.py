@@ -4,14 +4,11 @@ For channels whose first field is an array of numbers, or NTNDArray's union of s
 and p4p serves it.
 """
 
-import threading
-
 import numpy as np
 
 from detectors.errors import WireError
 from detectors.pva import ArrayBegins, Introspected, Subscription, Timeouts, Updated
-from detectors.sources.delivery import Delivery
-from detectors.sources.image_source import HandOverError, ImageSink
+from detectors.sources.delivery import Delivery, HandOverError
 from detectors.sources.pvspec import PvSpec
 from detectors.wire.ntndarray import HEAD_FIELDS, ImageHead, image_head, plain_head
 
@@ -24,12 +21,11 @@ class DirectClient:
 
     name = "direct"
 
-    def __init__(self, spec: PvSpec, *, when_full: str, least_bytes: int = 0, timeouts: Timeouts | None = None) -> None:
-        self._spec = spec
-        self._when_full = when_full
+    def __init__(self, *, least_bytes: int = 0, timeouts: Timeouts | None = None) -> None:
         self._least_bytes = least_bytes
         self._timeouts = timeouts
         self._delivery: Delivery
+        self._spec: PvSpec
         self._is_image = False
         self._slot: memoryview | None = None
         self._scratch: np.ndarray | None = None
@@ -37,15 +33,15 @@ class DirectClient:
         self._spare: np.ndarray | None = None
         """Memory of the last compressed array, to be used again."""
 
-    def serve(self, sink: ImageSink, stop: threading.Event, wake: threading.Event) -> None:  # noqa: ARG002 - polls
-        """Deliver updates until ``stop`` is set.
+    def serve(self, delivery: Delivery) -> None:
+        """Deliver updates until ``delivery.stop`` is set.
 
         Raises HandOverError, with nothing delivered of the present connection, when p4p is to serve the PV.
         """
-        self._delivery = Delivery(sink, self._spec, self._when_full, stop)
-        subscription = Subscription(self._spec.pv, self, self._timeouts)
-        self._delivery.idle = subscription.keep_alive
-        subscription.run(stop)
+        self._delivery, self._spec = delivery, delivery.spec
+        subscription = Subscription(delivery.spec.pv, self, self._timeouts)
+        delivery.idle = subscription.keep_alive
+        subscription.run(delivery.stop)
         self._abandon()
 
     def introspected(self, event: Introspected) -> None:

@@ -5,7 +5,6 @@ losses happen where they are counted, or show as gaps in uniqueId.
 """
 
 import logging
-import threading
 from typing import Any, Final, cast
 
 import numpy as np
@@ -13,7 +12,6 @@ import numpy as np
 from detectors.errors import WireError
 from detectors.pools.heap import ARENA_MAX, MMAP_MAX, TOP_PAD, TRIM_THRESHOLD, tune_heap
 from detectors.sources.delivery import Delivery
-from detectors.sources.image_source import ImageSink
 from detectors.sources.pvspec import PvSpec
 from detectors.wire.ntndarray import HEAD_FIELDS, ImageHead, image_head, plain_value
 
@@ -37,45 +35,43 @@ class P4pClient:
 
     name = "p4p"
 
-    def __init__(self, spec: PvSpec, *, when_full: str, tune: bool = True) -> None:
-        self._spec = spec
-        self._when_full = when_full
+    def __init__(self, *, tune: bool = True) -> None:
         if tune and not tune_heap(_HEAP):
             log.warning("this host has no mallopt: p4p will be slower with large images")
 
-    def serve(self, sink: ImageSink, stop: threading.Event, wake: threading.Event) -> None:
-        """Deliver updates until ``stop`` is set; ``wake`` is set along with it, and by us when updates came."""
+    def serve(self, delivery: Delivery) -> None:
+        """Deliver updates until ``delivery.stop`` is set."""
         from p4p.client.raw import Context
 
-        delivery = Delivery(sink, self._spec, self._when_full, stop)
         # nt=False: an unwrapping Context misbehaves once it has seen a value of unknown type
         with Context("pva", nt=False, useenv=True) as context:
-            subscription = context.monitor(self._spec.pv, wake.set, request=_REQUEST)
+            subscription = context.monitor(delivery.spec.pv, delivery.wake.set, request=_REQUEST)
             try:
-                delivery.serve(subscription.pop, lambda update: self._update(delivery, update), wake)
+                delivery.serve(subscription.pop, lambda update: _deliver(delivery, update))
             finally:
                 subscription.close()
 
-    def _update(self, delivery: Delivery, update: Any) -> None:
-        if isinstance(update, Exception):
-            delivery.disconnected(f"{self._spec.pv}: {update or type(update).__name__}")
-        else:
-            delivery.update(lambda: self._read(update))
 
-    def _read(self, update: Any) -> tuple[np.ndarray, ImageHead] | tuple[None, None]:
-        """Return the array's bytes and its head; None twice when the update has none. Raises WireError."""
-        path = self._spec.field
-        value = _field(update, path)
-        if not _marked(update, path):
-            return None, None
-        if isinstance(value, np.ndarray) and "dimension" in update and path == "value":
-            meta = {name: _plain(update[name]) for name in HEAD_FIELDS if name in update}
-            array = cast("np.ndarray", value)
-            array = array.view(np.uint8) if array.dtype == np.bool_ else array
-            head = image_head(meta, array.dtype, array.size)
-            return array.reshape(-1).view(np.uint8), head
-        meta = {name: _plain(update[name]) for name in ("timeStamp", "alarm") if name in update}
-        return plain_value(_typed(update, path, _plain(value)), meta, self._spec.name)
+def _deliver(delivery: Delivery, update: Any) -> None:
+    if isinstance(update, Exception):
+        delivery.disconnected(f"{delivery.spec.pv}: {update or type(update).__name__}")
+    else:
+        delivery.update(lambda: _read(update, delivery.spec))
+
+
+def _read(update: Any, spec: PvSpec) -> tuple[np.ndarray, ImageHead] | tuple[None, None]:
+    """Return the array's bytes and its head; None twice when the update has none. Raises WireError."""
+    path = spec.field
+    value = _field(update, path)
+    if not _marked(update, path):
+        return None, None
+    if isinstance(value, np.ndarray) and "dimension" in update and path == "value":
+        meta = {name: _plain(update[name]) for name in HEAD_FIELDS if name in update}
+        array = cast("np.ndarray", value)
+        array = array.view(np.uint8) if array.dtype == np.bool_ else array
+        return array.reshape(-1).view(np.uint8), image_head(meta, array.dtype, array.size)
+    meta = {name: _plain(update[name]) for name in ("timeStamp", "alarm") if name in update}
+    return plain_value(_typed(update, path, _plain(value)), meta, spec.name)
 
 
 def _field(update: Any, path: str) -> Any:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from detectors.errors import PebbleDaqError
-from detectors.sources.image_source import Description, ImageSink
+from detectors.sources.image_sink import Description, ImageSink
 from detectors.wire.ntndarray import ImageHead
 
 

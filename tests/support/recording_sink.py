@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from detectors.sources.image_source import Description
+from detectors.sources.image_sink import Description
 from detectors.wire.ntndarray import ImageHead
 
 

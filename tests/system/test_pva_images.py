@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from detectors.sources.choice import open_source
+from detectors.sources.image_source import open_source
 from detectors.sources.pvspec import parse_pv_spec
 from tests.support.child import Child
 from tests.support.epics_env import isolate

@@ -12,8 +12,7 @@ import pytest
 from detectors.config import parse_config
 from detectors.run_state import RunState
 from detectors.runtime import Runtime
-from detectors.sources.choice import open_source
-from detectors.sources.image_source import ImageSource
+from detectors.sources.image_source import ImageSource, open_source
 from detectors.sources.pvspec import PvSpec
 from detectors.workers.monitor.worker import MonitorWorker
 from detectors.workers.wake import Wake

@@ -11,8 +11,7 @@ import hdf5plugin
 import numpy as np
 import pytest
 
-from detectors.sources.choice import open_source
-from detectors.sources.image_source import ImageSource
+from detectors.sources.image_source import ImageSource, open_source
 from detectors.sources.pvspec import parse_pv_spec
 from tests.support.epics_env import isolate
 from tests.support.images import image

@@ -35,12 +35,8 @@ def own_epics(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 @contextmanager
 def watching(client: str = "direct", *, room: int | None = None, when_full: str = "drop") -> Iterator[RecordingSink]:
     sink, spec = RecordingSink(room), parse_pv_spec(PV, "cam")
-    served = (
-        DirectClient(spec, when_full=when_full, timeouts=QUICK)
-        if client == "direct"
-        else P4pClient(spec, when_full=when_full)
-    )
-    source = ImageSource(served)
+    served = DirectClient(timeouts=QUICK) if client == "direct" else P4pClient()
+    source = ImageSource(spec, when_full, served)
     source.start(sink)
     try:
         yield sink

@@ -10,7 +10,7 @@ from dataclasses import replace
 from detectors.errors import ConfigError
 from detectors.pools.buffer_pool import PooledBuffer
 from detectors.pools.transition import TransitionPool
-from detectors.sources.image_source import Description
+from detectors.sources.image_sink import Description
 from detectors.wire.ntndarray import MAX_TIMESTAMP_NS, ImageHead
 from detectors.wire.unique_id import UniqueIds
 from detectors.workers.monitor.messages import Input, PvChanged, PvState, Staged

@@ -8,7 +8,7 @@ from detectors.config import Config, PvaSection
 from detectors.errors import PebbleDaqError, SizingError
 from detectors.pools.datadev import DriverRing
 from detectors.pools.sizing import BufferPlan, plan_buffers
-from detectors.sources.image_source import Description
+from detectors.sources.image_sink import Description
 from detectors.workers.monitor.messages import Build, Count, Free, Restage, Steps
 from detectors.workers.monitor.pvs import Pvs
 

@@ -11,7 +11,7 @@ from detectors.errors import ConfigError, PebbleDaqError
 from detectors.pools.buffer_pool import PooledBuffer
 from detectors.pools.sizing import BufferPlan
 from detectors.run_state import Service
-from detectors.sources.image_source import Description
+from detectors.sources.image_sink import Description
 from detectors.wire.timing import TimingEvent
 
 

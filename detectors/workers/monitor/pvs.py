@@ -7,7 +7,7 @@ import numpy as np
 from detectors.assembly.datagram import DatagramLayout
 from detectors.config import PvaSection
 from detectors.errors import ConfigError, HostError
-from detectors.sources.image_source import Description
+from detectors.sources.image_sink import Description
 from detectors.sources.pvspec import STRING_DTYPE, PvSpec
 from detectors.wire.ntndarray import STRING_BYTES
 from detectors.workers.monitor.messages import PvChanged, PvState

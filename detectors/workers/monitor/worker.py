@@ -21,8 +21,7 @@ from detectors.pools.host_memory import Machine, check_memory
 from detectors.pools.sizing import plan_buffers
 from detectors.run_state import COMMANDS, RunState, Service
 from detectors.runtime import Runtime
-from detectors.sources.choice import open_source
-from detectors.sources.image_source import ImageSource
+from detectors.sources.image_source import ImageSource, open_source
 from detectors.sources.pvspec import PvSpec, parse_pv_spec
 from detectors.sources.timing_receiver import TimingReceiver
 from detectors.stats import MonitorStatus

@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 
 from detectors.errors import HostError, WireError
 from detectors.sources.delivery import Delivery
-from detectors.sources.image_source import Description
+from detectors.sources.image_sink import Description
 from detectors.sources.pvspec import parse_pv_spec
 from detectors.wire.ntndarray import ImageHead, plain_value
 from tests.support.recording_sink import RecordingSink
 
 
 def delivery(sink: RecordingSink, spec: str = "CAM", when_full: str = "drop") -> Delivery:
-    return Delivery(sink, parse_pv_spec(spec, "det"), when_full, threading.Event())
+    return Delivery(sink, parse_pv_spec(spec, "det"), when_full, threading.Event(), threading.Event())
 
 
 def head_of(pixels: np.ndarray, codec: str = "") -> ImageHead:

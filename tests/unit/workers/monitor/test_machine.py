@@ -20,7 +20,7 @@ from detectors.assembly.match import Discarded, Settled
 from detectors.config import parse_config
 from detectors.errors import ConfigError, HostError, PebbleDaqError
 from detectors.run_state import RunState, Service
-from detectors.sources.image_source import Description
+from detectors.sources.image_sink import Description
 from detectors.stats import MonitorStatus, balance
 from detectors.wire.timing import TimingEvent
 from detectors.workers.monitor.machine import MonitorMachine, drive
