@@ -38,7 +38,7 @@ class Subscriber(Protocol):
     def memory(self, array: ArrayBegins) -> memoryview | None:
         """Return ``array.nbytes`` writable bytes to receive the array into, or None to skip it.
 
-        One that waits in here calls ``Subscription.keep_alive()`` now and then.
+        While it waits, it must call ``Subscription.keep_alive()`` now and then.
         """
         ...
 
@@ -72,29 +72,37 @@ class Subscription:
         self._pv = pv
         self._subscriber = subscriber
         self._timeouts = timeouts or Timeouts()
-        self._session: _Session | None = None
+        self._silence_s = self._timeouts.silence or search_addresses().connection_timeout_s
+        self._connection: MonitorConnection
+        self._sock: socket.socket
+        self._heard = self._sent = 0.0
+        self._updated = False
+        """Whether an update came over this connection."""
 
     def run(self, stop: threading.Event) -> None:
         """Deliver updates until ``stop`` is set."""
         retry_s = self._timeouts.first_retry
-        while not stop.is_set():
-            address = self._find(stop)
-            if address is None:
-                return
-            session = self._session = _Session(self._pv, self._subscriber, self._timeouts)
+        while (address := self._find(stop)) is not None:
+            self._updated = False
             try:
-                session.run(address, stop)
+                self._serve(address, stop)
             except (PvaError, OSError) as error:
                 self._subscriber.disconnected(f"{self._pv} at {address[0]}:{address[1]}: {error}")
-            if session.updated:
+            if self._updated:
                 retry_s = self._timeouts.first_retry
             stop.wait(retry_s)
             retry_s = min(2 * retry_s, self._timeouts.last_retry)
 
     def keep_alive(self) -> None:
-        """Keep the connection alive while the subscriber waits. Raises OSError when it is lost."""
-        if self._session is not None:
-            self._session.keep_alive()
+        """Send an echo after half the silence allowed: servers drop silent clients, and the answer shows that they live.
+
+        Raises OSError when the connection is lost.
+        """
+        now = time.monotonic()
+        if now - self._sent > self._silence_s / 2:
+            self._sent = now
+            self._connection.send_echo()
+            self._send()
 
     def _find(self, stop: threading.Event) -> Address | None:
         """Search until a server has the PV; None when stopped."""
@@ -109,25 +117,11 @@ class Subscription:
                 wait_s = min(2 * wait_s, self._timeouts.last_retry)
         return None
 
-
-class _Session:
-    """One connection, from its beginning to its end."""
-
-    def __init__(self, pv: str, subscriber: Subscriber, timeouts: Timeouts) -> None:
-        self._pv = pv
-        self._subscriber = subscriber
-        self._timeouts = timeouts
-        self._silence_s = timeouts.silence or search_addresses().connection_timeout_s
-        self._connection = MonitorConnection(pv, *identity())
-        self._sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        self._heard = self._sent = 0.0
-        self.updated = False
-
-    def run(self, address: Address, stop: threading.Event) -> None:
-        """Serve until ``stop`` is set. Raises PvaError or OSError when the connection ends before that."""
-        with self._sock as sock:
-            sock.settimeout(self._timeouts.connect)
-            sock.connect(address)
+    def _serve(self, address: Address, stop: threading.Event) -> None:
+        """Serve one connection until ``stop`` is set. Raises PvaError or OSError when it ends before that."""
+        self._connection = MonitorConnection(self._pv, *identity())
+        with socket.create_connection(address, self._timeouts.connect) as sock:
+            self._sock = sock
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.settimeout(None)  # from here on the kernel's own time-out ends each call
             tick = struct.pack("ll", 0, int(_TICK_S * 1e6))
@@ -146,14 +140,6 @@ class _Session:
                     self._close_cleanly()
             finally:
                 self._connection.stream.close()
-
-    def keep_alive(self) -> None:
-        """Send an echo after half the silence allowed: servers drop silent clients, and the answer shows that they live."""
-        now = time.monotonic()
-        if now - self._sent > self._silence_s / 2:
-            self._sent = now
-            self._connection.send_echo()
-            self._send()
 
     def _close_cleanly(self) -> None:
         """End the subscription, then read what is on its way: closing with bytes unread would reset the connection."""
@@ -200,7 +186,7 @@ class _Session:
             self._connection.stream.supply(self._subscriber.memory(event))
         elif isinstance(event, Updated):
             self._subscriber.updated(event)
-            self.updated = True
+            self._updated = True
         elif isinstance(event, Introspected):
             self._subscriber.introspected(event)
             self._connection.start_monitor()

@@ -115,7 +115,7 @@ class CaClient:
         data, head = plain_value(value, {}, name)
         if data is None or head is None:
             return None, None
-        stamp, severity = response.metadata.stamp, int(response.metadata.severity)
+        stamp = response.metadata.stamp
         timestamp_ns = ca_timestamp_ns(int(stamp.secondsSinceEpoch), int(stamp.nanoSeconds))
-        self._last = replace(head, timestamp_ns=timestamp_ns, alarm_severity=severity)
+        self._last = replace(head, timestamp_ns=timestamp_ns)
         return data, self._last

@@ -70,7 +70,7 @@ def _read(update: Any, spec: PvSpec) -> tuple[np.ndarray, ImageHead] | tuple[Non
         array = cast("np.ndarray", value)
         array = array.view(np.uint8) if array.dtype == np.bool_ else array
         return array.reshape(-1).view(np.uint8), image_head(meta, array.dtype, array.size)
-    meta = {name: _plain(update[name]) for name in ("timeStamp", "alarm") if name in update}
+    meta = {"timeStamp": _plain(update["timeStamp"])} if "timeStamp" in update else {}
     return plain_value(_typed(update, path, _plain(value)), meta, spec.name)
 
 

@@ -100,12 +100,12 @@ def _listen(section: TimingSection) -> socket.socket:
 
 def _join(sock: socket.socket, group: ipaddress.IPv4Address) -> None:
     """Join on the routed interface, and on the loopback for a sender of this host. Raises OSError when neither works."""
-    refusals: list[OSError] = []
+    refused = False
     for interface in ("0.0.0.0", "127.0.0.1"):  # noqa: S104  the routing table chooses the interface
         try:
             member = group.packed + socket.inet_aton(interface)
             sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, member)
-        except OSError as error:
-            refusals.append(error)
-    if len(refusals) == 2:
-        raise refusals[0]
+        except OSError:
+            if refused:
+                raise
+            refused = True

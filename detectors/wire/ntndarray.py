@@ -48,16 +48,7 @@ PIXEL_DTYPES: Final = {
 CODEC_DTYPES: Final = tuple(PIXEL_DTYPES.values())
 """dtype of what was compressed, by ``codec.parameters``: pvData's ScalarType, 0 boolean to 10 double."""
 
-HEAD_FIELDS: Final = (
-    "codec",
-    "uncompressedSize",
-    "uniqueId",
-    "dataTimeStamp",
-    "alarm",
-    "timeStamp",
-    "dimension",
-    "attribute",
-)
+HEAD_FIELDS: Final = ("codec", "uncompressedSize", "uniqueId", "timeStamp", "dimension", "attribute")
 """Fields that ``image_head`` reads."""
 
 
@@ -75,9 +66,7 @@ class ImageHead:
     unique_id: int | None = None
     timestamp_ns: int = 0
     """POSIX, ns; 0 when never set."""
-    data_timestamp_ns: int = 0
     attributes: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    alarm_severity: int = 0
 
 
 def image_head(meta: Mapping[str, Any], wire_dtype: np.dtype, count: int) -> ImageHead:
@@ -101,20 +90,17 @@ def image_head(meta: Mapping[str, Any], wire_dtype: np.dtype, count: int) -> Ima
         codec=name,
         unique_id=_whole(meta["uniqueId"], "uniqueId") if meta.get("uniqueId") is not None else None,
         timestamp_ns=timestamp_ns(meta.get("timeStamp")),
-        data_timestamp_ns=timestamp_ns(meta.get("dataTimeStamp")),
         attributes=attributes(meta.get("attribute") or ()),
-        alarm_severity=alarm_severity(meta.get("alarm")),
     )
 
 
 def plain_head(meta: Mapping[str, Any], dtype: np.dtype, shape: tuple[int, ...]) -> ImageHead:
-    """Return the head of a value without NTNDArray's fields: only its time and alarm are known."""
+    """Return the head of a value without NTNDArray's fields: only its time is known."""
     return ImageHead(
         shape=shape,
         dtype=dtype,
         nbytes=math.prod(shape) * dtype.itemsize,
         timestamp_ns=timestamp_ns(meta.get("timeStamp")),
-        alarm_severity=alarm_severity(meta.get("alarm")),
     )
 
 
@@ -187,12 +173,6 @@ def ca_timestamp_ns(seconds: int, nanoseconds: int) -> int:
     if seconds == 0 and nanoseconds == 0:
         return 0
     return (seconds + EPICS_EPOCH_S) * 1_000_000_000 + nanoseconds
-
-
-def alarm_severity(alarm: Mapping[str, Any] | None) -> int:
-    """Return 0 none, 1 minor, 2 major or 3 invalid; anything else a server sends counts as invalid."""
-    severity = (alarm or {}).get("severity", 0)
-    return severity if isinstance(severity, int) and 0 <= severity <= 3 else 3
 
 
 def attributes(elements: Sequence[Mapping[str, Any] | None]) -> dict[str, Any]:

@@ -53,7 +53,6 @@ class FakeSource:
             image.nbytes,
             unique_id=fields.get("unique_id", n),
             timestamp_ns=stamp,
-            data_timestamp_ns=stamp,
             attributes=fields.get("attributes", {}),
         )
         slot = self.sink.slot(image.nbytes)

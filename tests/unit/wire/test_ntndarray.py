@@ -9,7 +9,6 @@ from detectors.errors import WireError
 from detectors.wire.ntndarray import (
     CODEC_DTYPES,
     MAX_TIMESTAMP_NS,
-    alarm_severity,
     array_shape,
     attributes,
     ca_timestamp_ns,
@@ -85,13 +84,6 @@ def test_pva_time_is_posix_and_ca_time_is_not() -> None:
 @pytest.mark.parametrize("seconds", [9_223_372_037, 19_880_899_200, 2**63 - 1])
 def test_time_stamps_beyond_the_year_2262_are_the_latest_possible(seconds: int) -> None:
     assert timestamp_ns({"secondsPastEpoch": seconds, "nanoseconds": 7}) == MAX_TIMESTAMP_NS == 2**63 - 1
-
-
-@pytest.mark.parametrize(
-    ("alarm", "severity"), [(None, 0), ({"severity": 2}, 2), ({"severity": 9}, 3), ({"severity": "x"}, 3)]
-)
-def test_alarms(alarm: dict | None, severity: int) -> None:
-    assert alarm_severity(alarm) == severity
 
 
 def test_attributes_by_name() -> None:
