@@ -1,7 +1,7 @@
 """A PVA client for large arrays: the kernel writes the pixels into the subscriber's memory, nothing copies them.
 
 Imports nothing of pebbledaq, and could be a distribution of its own: see README.md. The protocol is without I/O (``encoding``,
-``introspection``, ``values``, ``messages``, ``message_stream``, ``connection``); ``search`` and ``session`` have the sockets.
+``pvdata``, ``messages``, ``message_stream``, ``connection``); ``search`` and ``session`` have the sockets.
 """
 
 from detectors.pva.connection import ArrayBegins, Introspected, Updated

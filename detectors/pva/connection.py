@@ -17,7 +17,6 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 
 from detectors.pva.encoding import PvaError, Reader, encode_string
-from detectors.pva.introspection import NUMBERS, STRUCTURE, UNION, FieldDesc, TypeCache
 from detectors.pva.message_stream import ArrayBegins, Message, MessageStream
 from detectors.pva.messages import (
     MONITOR_FINISH,
@@ -34,7 +33,18 @@ from detectors.pva.messages import (
     search_request,
     validation,
 )
-from detectors.pva.values import Repeats, array_length, default_value, read_changed, selected
+from detectors.pva.pvdata import (
+    NUMBERS,
+    STRUCTURE,
+    UNION,
+    FieldDesc,
+    Repeats,
+    TypeCache,
+    array_length,
+    default_value,
+    read_changed,
+    selected,
+)
 
 log = logging.getLogger(__name__)
 

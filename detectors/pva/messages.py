@@ -30,13 +30,7 @@ _RECEIVE_BUFFER: Final = 1 << 20
 _MAGIC: Final = 0xCA
 _VERSION: Final = 2
 
-_CONTROL: Final = 0x01
-_SEGMENT_MASK: Final = 0x30
-_SEGMENT_FIRST: Final = 0x10
-_SEGMENT_LAST: Final = 0x20
 _BIG_ENDIAN: Final = 0x80
-
-_UNICAST: Final = 0x80
 _MAPPED: Final = b"\0" * 10 + b"\xff\xff"
 
 
@@ -74,15 +68,9 @@ def read_header(data: bytes | memoryview) -> Header:
     magic, _version, flags, command = data[:4]
     if magic != _MAGIC:
         raise PvaError(f"pvAccess: found {magic:#04x} where a message starts, expected {_MAGIC:#04x}")
-    big, segment = bool(flags & _BIG_ENDIAN), flags & _SEGMENT_MASK
-    return Header(
-        command,
-        int.from_bytes(data[4:8], "big" if big else "little"),
-        big,
-        bool(flags & _CONTROL),
-        segment in (0, _SEGMENT_FIRST),
-        segment in (0, _SEGMENT_LAST),
-    )
+    big, segment = bool(flags & _BIG_ENDIAN), flags & 0x30  # 0x10: the first of several, 0x20: the last, 0x30: between
+    size = int.from_bytes(data[4:8], "big" if big else "little")
+    return Header(command, size, big, bool(flags & 1), first=segment in (0, 0x10), last=segment in (0, 0x20))
 
 
 def message(command: int, codes: str, *values: int | bytes, tail: bytes = b"", big: bool) -> bytes:
@@ -119,8 +107,7 @@ class Found(NamedTuple):
 
 def search_request(sequence: int, name: str, port: int, *, unicast: bool, big: bool = False) -> bytes:
     """Search for ``name``; over UDP, answers go to ``port`` of the sender's address."""
-    flags, protocols = _UNICAST if unicast else 0, b"\1\3tcp"
-    values = sequence, flags, port, protocols, 1, OUR_ID
+    values = sequence, 0x80 if unicast else 0, port, b"\1\3tcp", 1, OUR_ID
     return message(Command.SEARCH, "IB19xH5sHI", *values, tail=encode_string(name, big=big), big=big)
 
 

@@ -20,7 +20,7 @@ from detectors.pools.dma import DmaRing
 log = logging.getLogger(__name__)
 
 DATAGRAM_BYTES: Final = 2048
-"""Larger datagrams are cut to this; they are no timing headers anyway, and are counted as such."""
+"""Larger datagrams are cut to this; they are not timing headers, and are counted as such."""
 
 _SOCKET_BYTES: Final = 4 << 20
 """Receive buffer asked for, bytes: each queued header takes some 768 of them in the kernel."""

@@ -43,8 +43,8 @@ _MMSGHDR: Final = np.dtype(
 )
 """Linux's ``struct mmsghdr`` on a 64-bit machine."""
 _IOVEC: Final = np.dtype([("base", "u8"), ("len", "u8")])
-_SOCKADDR_IN: Final = np.dtype([("who", "u8"), ("zero", "u8")])
-"""Linux's ``struct sockaddr_in``; ``who`` is family, port and address in one word."""
+_SOCKADDR_IN: Final = np.dtype([("sender", "u8"), ("zero", "u8")])
+"""Linux's ``struct sockaddr_in``; ``sender`` is family, port and address in one word."""
 assert _SOCKADDR_IN.itemsize == 16
 _NO_DATA: Final = frozenset({errno.EAGAIN, errno.EINTR})
 
@@ -62,14 +62,7 @@ class UdpSource:
     """
 
     def __init__(
-        self,
-        geometry: ModuleGeometry,
-        address: str,
-        port: int,
-        *,
-        ring_count: int,
-        ring_size: int,
-        source: str = "",
+        self, geometry: ModuleGeometry, address: str, port: int, *, ring_count: int, ring_size: int, source: str = ""
     ) -> None:
         self.batch = max(LEAST_BATCH, geometry.packets_per_frame)
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -89,6 +82,8 @@ class UdpSource:
         self._stride = 1 if self._mask else _SENDERS_STRIDE
         self._messages = self._build_messages()
         self._arguments = (self._socket.fileno(), self._messages.ctypes.data, self.batch, _MSG_DONTWAIT | _MSG_TRUNC)
+        self.senders = 0
+        """Different senders seen, up to MOST_SENDERS."""
         self._senders: set[int] = set()
         self._latest_sender = bytes(8)
         if self._mask:
@@ -98,11 +93,6 @@ class UdpSource:
     def fileno(self) -> int:
         """Return the socket's descriptor: readable when a packet is there."""
         return self._socket.fileno()
-
-    @property
-    def senders(self) -> int:
-        """Different senders seen, up to MOST_SENDERS."""
-        return len(self._senders)
 
     def poll(self, landings: Sequence[Landing] = ()) -> int:
         """Receive what is there, up to a batch; return how many packets. Never waits.
@@ -118,14 +108,14 @@ class UdpSource:
                 raise HostError(f"port {self.port}: receiving failed: {os.strerror(number)}; look at the interface")
             return 0
         self.block.received_ns = time.time_ns()
-        who = self._who[: -(-n // self._stride)]
-        if who.tobytes() != self._latest_sender * len(who):
-            self._note_senders(who)
+        words = self._sender_words[: -(-n // self._stride)]
+        if words.tobytes() != self._latest_sender * len(words):
+            self._note_senders(words)
         if self._mask:
             foreign = self.block.foreign
             assert foreign is not None
             masked = self._masked[:n]
-            np.bitwise_and(who, self._mask, out=masked)
+            np.bitwise_and(words, self._mask, out=masked)
             np.not_equal(masked, self._wanted, out=foreign[:n])
         return n
 
@@ -160,7 +150,7 @@ class UdpSource:
         self._aimed = 0
         stride = self._stride
         self._names = np.zeros(-(-count // stride), _SOCKADDR_IN)
-        self._who = self._names["who"]
+        self._sender_words = self._names["sender"]
         messages = np.zeros(count, _MMSGHDR)
         # The kernel writes the length of the name back: the same 16 for IPv4, so it never has to be set again.
         messages["name"][::stride] = self._names.ctypes.data + numbers[: len(self._names)] * _SOCKADDR_IN.itemsize
@@ -182,10 +172,11 @@ class UdpSource:
         self._aimed = i
         self.block.landings = landings
 
-    def _note_senders(self, who: np.ndarray) -> None:
-        self._latest_sender = who[-1].tobytes()
+    def _note_senders(self, words: np.ndarray) -> None:
+        self._latest_sender = words[-1].tobytes()
         if len(self._senders) < MOST_SENDERS:
-            self._senders.update(np.unique(who).tolist())
+            self._senders.update(np.unique(words).tolist())
+            self.senders = len(self._senders)
 
 
 def _sender_filter(source: str) -> tuple[np.uint64, np.uint64]:

@@ -7,10 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detectors.pva import introspection
+from detectors.pva import pvdata
 from detectors.pva.encoding import PvaError, Reader
-from detectors.pva.introspection import TypeCache
-from detectors.pva.values import Repeats, default_value, read_changed, read_value
+from detectors.pva.pvdata import Repeats, TypeCache, default_value, read_changed, read_value
 from tests.support.pva_encode import CODES, NTNDARRAY, Encoder, ntndarray
 
 LIMITS = {name: np.iinfo(code) for name, (_, code) in CODES.items() if code not in "?fd"}
@@ -273,7 +272,7 @@ def test_types_are_remembered_by_their_ids() -> None:
 def test_nesting_is_bounded_however_it_is_written() -> None:
     e = Encoder()
     deep: Any = "int"
-    for _ in range(introspection.MAX_DEPTH + 2):
+    for _ in range(pvdata.MAX_DEPTH + 2):
         deep = ("struct", "", {"a": deep})
     with pytest.raises(PvaError, match="nested"):
         TypeCache().read(Reader(e.type(deep), big=False))
@@ -286,7 +285,7 @@ def test_nesting_is_bounded_however_it_is_written() -> None:
         [cache.read(reader) for _ in range(200)]
     variants = Reader(b"\x82" * 100_000, big=False)
     with pytest.raises(PvaError, match="nested"):
-        read_value(variants, introspection.FieldDesc(introspection.ANY), TypeCache())
+        read_value(variants, pvdata.FieldDesc(pvdata.ANY), TypeCache())
 
 
 def test_doubling_types_are_refused() -> None:
@@ -300,7 +299,7 @@ def test_doubling_types_are_refused() -> None:
 
 
 def test_types_that_variants_bring_along_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(introspection, "MAX_FIELDS", 3)
+    monkeypatch.setattr(pvdata, "MAX_FIELDS", 3)
     e, cache = Encoder(), TypeCache()
     variant = ("struct", "", {"a": "int", "b": "int"})
     for _ in range(10):
@@ -310,7 +309,7 @@ def test_types_that_variants_bring_along_are_not_kept(monkeypatch: pytest.Monkey
 
 
 def test_types_with_ids_are_kept_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(introspection, "MAX_FIELDS", 3)
+    monkeypatch.setattr(pvdata, "MAX_FIELDS", 3)
     e, cache = Encoder(), TypeCache()
     for _ in range(10):  # the same id again replaces what it stood for
         cache.read(Reader(e.type(("as", 1, ("struct", "", {"a": "int"}))), big=False))
