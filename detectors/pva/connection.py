@@ -235,8 +235,10 @@ class MonitorConnection(Connection):
         if desc is None:
             raise PvaError("pvAccess: found an update before its type")
         changed = reader.bit_set()
-        if self._streamed is not None and changed & 0b11:
-            _array_at(reader, self._streamed)  # its head; the array itself was cut out behind it
+        if item.array is not None:
+            reader.pos = item.array.offset  # where the array was cut out
+        elif self._streamed is not None and changed & 0b11:
+            _array_at(reader, self._streamed)  # null or empty
         skip = int(self._streamed is not None)
         self._fields = read_changed(reader, desc, changed, self._fields, self._cache, skip=skip, repeats=self._repeats)
         return Updated(self._fields, item.array)  # the bit set of overrun fields that follows is not needed
@@ -248,18 +250,11 @@ class MonitorConnection(Connection):
         reader.take(4)
         if reader.u8() & (MONITOR_INIT | MONITOR_FINISH) or not reader.bit_set() & 0b11:
             return None
-        found = _array_at(reader, self._streamed)
-        if found is None:
-            return None
-        name, desc, count = found
-        dtype = np.dtype(NUMBERS[desc.element]).newbyteorder(">" if header.big else "<")
-        if count * dtype.itemsize > MAX_STREAMED_BYTES:
-            raise PvaError(f"pvAccess: found an array of {count} {dtype}, expected at most {MAX_STREAMED_BYTES} bytes")
-        return ArrayBegins(name, dtype, count, reader.pos)
+        return _array_at(reader, self._streamed)
 
 
-def _array_at(reader: Reader, field: FieldDesc) -> tuple[str, FieldDesc, int] | None:
-    """Return the union's member, the type and the length of the array at the reader; None when it is null or empty."""
+def _array_at(reader: Reader, field: FieldDesc) -> ArrayBegins | None:
+    """Return the array at the reader, in a union or not; None when it is null or empty."""
     name = ""
     if field.code == UNION:
         member = selected(reader, field)
@@ -267,7 +262,12 @@ def _array_at(reader: Reader, field: FieldDesc) -> tuple[str, FieldDesc, int] | 
             return None
         name, field = member
     count = array_length(reader, field)
-    return (name, field, count) if count else None
+    if not count:
+        return None
+    dtype = np.dtype(NUMBERS[field.element]).newbyteorder(">" if reader.big else "<")
+    if count * dtype.itemsize > MAX_STREAMED_BYTES:
+        raise PvaError(f"pvAccess: found an array of {count} {dtype}, expected at most {MAX_STREAMED_BYTES} bytes")
+    return ArrayBegins(name, dtype, count, reader.pos)
 
 
 def _streamable(field: FieldDesc) -> bool:

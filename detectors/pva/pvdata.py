@@ -145,26 +145,16 @@ class TypeCache:
 
     def _composite(self, reader: Reader, code: int, depth: int) -> FieldDesc:
         type_id = reader.string()
-        names: list[str] = []
-        fields: list[FieldDesc] = []
-        for _ in range(reader.count()):
-            names.append(reader.string())
-            fields.append(self._needed(reader, depth))
+        members = [(reader.string(), self._needed(reader, depth)) for _ in range(reader.count())]
+        names, fields = tuple(name for name, _ in members), tuple(field for _, field in members)
         if len(set(names)) != len(names):
             raise PvaError(f"pvAccess: found fields of the same name in {type_id!r}: {', '.join(sorted(names))[:200]}")
         bits = 1 + sum(f.bits for f in fields) if code == STRUCTURE else 1
         if bits > MAX_FIELDS:  # with ids, a few bytes describe a type of any size
             raise PvaError(f"pvAccess: found a structure of {bits} fields, expected at most {MAX_FIELDS}")
-        packed = "".join(NUMBERS.get(f.code, " ") for f in fields) if code == STRUCTURE else " "
-        return FieldDesc(
-            code,
-            type_id,
-            tuple(names),
-            tuple(fields),
-            bits=bits,
-            depth=_depth(*fields),
-            packed="" if " " in packed else packed,
-        )
+        codes = "".join(NUMBERS.get(f.code, " ") for f in fields)
+        packed = codes if code == STRUCTURE and " " not in codes else ""
+        return FieldDesc(code, type_id, names, fields, bits=bits, depth=_depth(*fields), packed=packed)
 
     def _needed(self, reader: Reader, depth: int) -> FieldDesc:
         described = self.read(reader, depth + 1)

@@ -17,11 +17,9 @@ from detectors.wire.ntndarray import HEAD_FIELDS, ImageHead, image_head, plain_v
 
 log = logging.getLogger(__name__)
 
-_QUEUE: Final = 8
-"""Updates that p4p queues while one is delivered."""
-
 # ``pipeline`` stays off: with pvxs servers the tail of a burst sticks, with pvDatabase servers images repeat.
-_REQUEST: Final = f"record[queueSize={_QUEUE}]field()"
+_REQUEST: Final = "record[queueSize=8]field()"
+"""For all fields; p4p queues 8 updates while one is delivered."""
 
 _HEAP: Final = {MMAP_MAX: 0, ARENA_MAX: 1, TRIM_THRESHOLD: 2**31 - 1, TOP_PAD: 400 << 20}
 """Arrays come from one heap that is never given back."""
