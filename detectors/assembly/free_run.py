@@ -14,8 +14,9 @@ class FreeRunPulses:
     """Gives each update a pulse_id above all before, whatever the source's counter or clock does.
 
     From the uniqueId, or from the time stamp in pulse periods. When the one they come from starts afresh, they go on
-    from where they were: two frames never share a place on disk for that. An update that is not newer than the last one
-    gets none: the image that a server sends again after a reconnection, or a second one in the same period.
+    from where they were, and above what is on disk already: two frames never share a place there. An update that is not
+    newer than the last one gets none: the image that a server sends again after a reconnection, or a second one in the same
+    period.
     """
 
     pulse_from: Literal["unique_id", "timestamp"]
@@ -25,8 +26,10 @@ class FreeRunPulses:
     """Difference between the pulse ids of consecutive frames, for ``unique_id``."""
     last: int | None = None
     """The pulse_id given last."""
+    above: int = -1
+    """The highest pulse_id that is taken already: on disk, from an earlier life."""
     rebased: int = 0
-    """Times that counter or clock started afresh."""
+    """Times that counter or clock started afresh, or began below what is taken."""
     _base: int = 0
     _raw: int = 0
     _timestamp_ns: int = 0
@@ -44,12 +47,12 @@ class FreeRunPulses:
             order = self._order_by_id(raw, timestamp_ns)
         if order == 0:
             return None
-        if self._base + raw * factor > _LAST_PULSE and order > 0:  # absurd time stamps again and again
+        # Below it: another life, or another folder. Beyond it: absurd time stamps again and again.
+        if order > 0 and not self.above < self._base + raw * factor <= _LAST_PULSE:
             self.rebased += 1
             order = -1
         if order < 0:
-            assert self.last is not None
-            self._base = self.last + self.step - raw * factor
+            self._base = max(self.above, -1 if self.last is None else self.last) + self.step - raw * factor
         self.last = self._base + raw * factor
         self._raw, self._timestamp_ns = raw, timestamp_ns
         return self.last

@@ -1,7 +1,7 @@
 """The outputs of one source: built from the configuration, fed by one producer thread, switched by commands."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,9 +129,10 @@ class Outputs:
         """Switch one output, ``disk`` or ``zmq``. Raises CommandError for an unknown or unconfigured one."""
         self._stage(output).set_enabled(enabled)
 
-    def set_folder(self, folder: str) -> "Future[str]":
+    def set_folder(self, folder: str, prepare: Callable[[Path], object] = lambda _: None) -> "Future[str]":
         """Write to ``folder/detector/module`` from the next frame on; never waits.
 
+        ``prepare`` is called with that folder before anything is written there; what it raises refuses the folder.
         The Future's result is the folder without symlinks. It raises CommandError for one outside the roots, HostError for
         one that cannot be written.
         """
@@ -141,7 +142,9 @@ class Outputs:
 
         def move() -> str:
             found = confined(folder, self.roots)
-            writer.set_folder(confined(found / writer.folder.name / writer.module, self.roots).parent)
+            module_folder = confined(found / writer.folder.name / writer.module, self.roots)
+            prepare(module_folder)
+            writer.set_folder(module_folder.parent)
             return str(found)
 
         return stage.submit(move)

@@ -93,10 +93,13 @@ class MonitorBuffers:
             undo.callback(self.pebble.close)
             self.transitions = self._make_transitions(layout)
             folder = None
+            self.module_folder: Path | None = None
+            """Where records are written at first."""
             if config.disk:
                 folder = detector_folder(root or config.disk.folder, config.detector_of(source), layout)
                 if folder.name != config.detector_of(source):
                     log.warning("%s: the detector's own folder holds other frames, writing here", folder)
+                self.module_folder = folder / config.module_of(source)
             self.outputs = Outputs.build(
                 config,
                 source,

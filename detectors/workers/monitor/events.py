@@ -50,6 +50,10 @@ class Events:
             yield Count({"l1_accepts": 1, "l1_pending": 1})
         self.matcher.event(timed.event, timed.arrived_ns)
 
+    def go_on_above(self, pulse_id: int) -> None:
+        """Make no pulse_id up to this one."""
+        self._pulses.above = max(self._pulses.above, pulse_id)
+
     def update(self, update: Staged) -> Iterator[Action]:
         """Queue an update; running free, one of the first PV is an event too, if it is newer than the last one."""
         if self._free_running and update.pv == 0:

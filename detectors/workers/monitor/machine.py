@@ -22,6 +22,7 @@ from detectors.workers.monitor.messages import (
     Count,
     Gate,
     Input,
+    OnDisk,
     PvChanged,
     Resume,
     Staged,
@@ -136,6 +137,8 @@ class MonitorMachine:
                 yield from self._events.event(one)
             elif isinstance(one, PvChanged):
                 self._pvs.change(one)
+            elif isinstance(one, OnDisk):
+                self._events.go_on_above(one.pulse_id)
             else:
                 self._events.ask(one)
                 self._aim_at_ns = self._now_ns + RETRY_NS

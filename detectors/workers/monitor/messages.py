@@ -82,7 +82,14 @@ class Command:
     """Gets the run state that it led to, or why it was refused or failed."""
 
 
-Input = Staged | PvChanged | Timed | Command
+@dataclass(frozen=True, slots=True)
+class OnDisk:
+    """The highest pulse_id in the folder that is written to from now on: those made here go on above it."""
+
+    pulse_id: int
+
+
+Input = Staged | PvChanged | Timed | Command | OnDisk
 
 
 # --- actions

@@ -1,20 +1,23 @@
 """The buffers that a PvMonitor has at present, what commands have set for them, and the counts of those it had before."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from detectors.assembly.datagram import DatagramLayout
+from detectors.buffer.layout import LAST_PULSE
+from detectors.buffer.listing import highest_pulse
 from detectors.config import Config, PvaSection
-from detectors.errors import CommandError
+from detectors.errors import CommandError, HostError, PebbleDaqError
 from detectors.pools.sizing import BufferPlan
 from detectors.roots import confined
 from detectors.runtime import Runtime
 from detectors.stats import OutputStats, PoolStats
 from detectors.workers.monitor.buffers import MonitorBuffers
+from detectors.workers.monitor.messages import OnDisk
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +28,9 @@ _COUNTS: Final[dict[type, tuple[str, ...]]] = {
     OutputStats: ("offered", "written", "dropped", "disabled", "overwritten", "bytes", "errors"),
     PoolStats: ("acquires", "returns", "collected", "misses", "exhausted", "overruns", "out_of_order", "wait_s"),
 }
+
+_HIGHEST_PULSE: Final = LAST_PULSE >> 1
+"""Above a higher one no pulse ids are made: the next ones might not fit into 64 bits."""
 
 T = TypeVar("T", OutputStats, PoolStats)
 
@@ -45,11 +51,14 @@ def side_by_side(pools: Sequence[PoolStats]) -> PoolStats:
 
 
 class BufferStore:
-    """Builds and frees MonitorBuffers. For the data thread."""
+    """Builds and frees MonitorBuffers. For the data thread.
 
-    def __init__(self, config: Config, source: PvaSection, runtime: Runtime) -> None:
+    ``post`` is given the highest pulse_id of each folder before anything is written there.
+    """
+
+    def __init__(self, config: Config, source: PvaSection, runtime: Runtime, post: Callable[[OnDisk], object]) -> None:
         self.present: MonitorBuffers | None = None
-        self._config, self._source, self._runtime = config, source, runtime
+        self._config, self._source, self._runtime, self._post = config, source, runtime, post
         self._root: Path | None = None
         self._enabled: dict[str, bool] = {}
         self._past: dict[str, Any] = {
@@ -80,7 +89,7 @@ class BufferStore:
         if not self.present:
             self._root = confined(folder, self._config.disk.allowed)
             return None
-        moved = self.present.outputs.set_folder(folder)
+        moved = self.present.outputs.set_folder(folder, self._go_on_above)
         moved.add_done_callback(self._keep_root)
         return moved
 
@@ -88,15 +97,33 @@ class BufferStore:
         if not moved.cancelled() and moved.exception() is None:
             self._root = Path(moved.result())
 
+    def _go_on_above(self, module_folder: Path) -> None:
+        """Have pulse ids that are made here go on above those in a folder. Raises HostError when there is no room."""
+        highest = highest_pulse(module_folder) if self._config.timing is None else None
+        if highest is None:
+            return
+        if highest > _HIGHEST_PULSE:
+            raise HostError(
+                f"{module_folder}: holds pulse {highest}, no pulse ids are left above it; choose another folder"
+            )
+        self._post(OnDisk(highest))
+
     # --- buffers
 
     def build(self, plan: BufferPlan, layout: DatagramLayout) -> MonitorBuffers:
-        """Make buffers and outputs. Raises HostError when memory, folder or address are refused."""
+        """Make buffers and outputs. Raises PebbleDaqError when memory, folder or address are refused."""
         assert self.present is None
-        self.present = MonitorBuffers(
+        buffers = MonitorBuffers(
             self._config, self._source, self._runtime, plan, layout, root=self._root, enabled=self._enabled
         )
-        return self.present
+        if buffers.module_folder:
+            try:
+                self._go_on_above(buffers.module_folder)
+            except PebbleDaqError:
+                buffers.close(0)
+                raise
+        self.present = buffers
+        return buffers
 
     def free(self, drain_s: float) -> None:
         """Let the outputs write what is queued, and free all."""

@@ -93,7 +93,7 @@ class MonitorWorker:
             for number, name in enumerate(names)
         ]
         self._sources = [open_pv(spec) for spec in specs]
-        self._store = BufferStore(config, source, self._runtime)
+        self._store = BufferStore(config, source, self._runtime, self._post)
         ring = DmaRing(plan.dma.count, plan.dma.size_bytes) if config.timing else None
         self._timing = TimingRing(ring, tally) if ring else None
         self._receiver: TimingReceiver | None = None

@@ -42,6 +42,16 @@ def test_time_stamps_are_counted_in_periods() -> None:
     assert [pulses.pulse_id(None, t * MS) for t in (1005, 1016, 1019, 1040)] == [100, 101, None, 104]
 
 
+def test_pulses_go_on_above_what_is_taken() -> None:
+    pulses = FreeRunPulses("unique_id", step=2, above=16)
+    assert [pulses.pulse_id(n, n) for n in (4, 5, 8)] == [18, 20, 26]
+    pulses.above = 100  # another folder
+    assert [pulses.pulse_id(n, n) for n in (9, 10)] == [102, 104]
+    assert FreeRunPulses("unique_id", above=16).pulse_id(17, 0) == 17
+    by_time = FreeRunPulses("timestamp", period_ns=MS, above=16)
+    assert [by_time.pulse_id(None, t * MS) for t in (16, 17, 19)] == [17, 18, 20]
+
+
 @pytest.mark.parametrize(("back_ns", "pulse"), [(STEP_BACK_NS, None), (STEP_BACK_NS + 1, 1001)])
 def test_a_clock_set_back_goes_on_where_it_was(back_ns: int, pulse: int | None) -> None:
     pulses = FreeRunPulses("timestamp", period_ns=10 * MS)

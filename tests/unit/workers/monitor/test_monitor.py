@@ -434,6 +434,57 @@ def test_the_aim_follows_a_command_down(rig: Callable[..., MonitorRig]) -> None:
     assert r.step(3).run_state == "Running"
 
 
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_pulses_made_here_go_on_above_those_on_disk(
+    rig: Callable[..., MonitorRig], tmp_path: Path, elsewhere: bool
+) -> None:
+    r = rig()
+    r.up()
+    for count, n in enumerate((1, 2, 3, 4, 5, 1, 2, 3), 1):
+        r.source.send(n)
+        r.step()
+        r.written(count)
+    assert r.status.pulse_id == 8
+    r.worker.finish(time.monotonic() + 5)
+    (tmp_path / "DET-CAM").rename(tmp_path / "elsewhere" if elsewhere else tmp_path / "DET-CAM")
+    again = rig()
+    again.up()
+    if elsewhere:  # the folder that is moved to during the run holds them
+        (tmp_path / "full").mkdir()
+        (tmp_path / "elsewhere").rename(tmp_path / "full" / "DET-CAM")
+        moved = again.worker._store.set_folder(str(tmp_path / "full"))
+        assert moved is not None
+        moved.result(5)
+    for count, n in enumerate((4, 5, 6, 7, 8), 1):
+        again.source.send(n)
+        again.step()
+        again.written(count)
+    assert again.status.pulse_id == 13
+    folder = "full/DET-CAM" if elsewhere else "DET-CAM"
+    assert [again.frame(pulse, folder).head.frame_index for pulse in range(1, 14)] == [
+        *range(1, 6),
+        *range(1, 4),
+        *range(4, 9),
+    ]
+
+
+def test_a_folder_without_room_for_pulses_is_refused(rig: Callable[..., MonitorRig], tmp_path: Path) -> None:
+    r = rig()
+    r.up()
+    r.source.send(1)
+    r.step()
+    r.written(1)
+    r.worker.finish(time.monotonic() + 5)
+    data = tmp_path / "DET-CAM" / "M00" / "0"
+    far = 5 * 10**18
+    (data.parent / str(far)).mkdir()
+    (data / "0.bin").rename(data.parent / str(far) / f"{far}.bin")
+    again = rig()
+    again.source.connect()
+    assert "no pulse ids are left above it" in again.step(3).message
+    assert again.status.run_state == "Unconfigured"
+
+
 # --- outputs
 
 
