@@ -96,7 +96,7 @@ class FrameStats:
 
 @dataclass(frozen=True, slots=True)
 class OutputStats:
-    """One output. ``offered = written + dropped + disabled + queued``."""
+    """One output. ``offered = written + dropped + disabled + queued``; of the disk ``written = durable + lost_on_disk + unsynced``."""
 
     name: str = ""
     enabled: bool = False
@@ -112,6 +112,12 @@ class OutputStats:
     queued: int = 0
     overwritten: int = 0
     """Records written where one with the same pulse_id already lay."""
+    durable: int = 0
+    """Of the disk: records written that a loss of power cannot take any more."""
+    lost_on_disk: int = 0
+    """Of the disk: records written that were lost before they were durable: a late error, or their file was removed."""
+    unsynced: int = 0
+    """Of the disk: records written that are neither yet."""
     bytes: int = 0
     errors: int = 0
     folder: str = ""
@@ -127,6 +133,10 @@ class SinkFigures:
     """Or address."""
     bytes: int = 0
     overwritten: int = 0
+    syncs: bool = False
+    """Whether what is written becomes durable later: then it is counted below."""
+    durable: int = 0
+    lost_on_disk: int = 0
     free_bytes: int = 0
     subscribers: int = 0
 
@@ -436,6 +446,9 @@ def balance(status: ReceiverStatus | MonitorStatus | StreamStatus | CaptureStatu
         if output.name:
             lines[output.name] = output.offered - output.written - output.dropped - output.disabled - output.queued
             lines[f"{output.name}.offered"] = delivered - output.offered
+    disk = status.disk
+    if disk.name:
+        lines["disk.durable"] = disk.written - disk.durable - disk.lost_on_disk - disk.unsynced
     lines["pebble"] = status.pebble.acquires - status.pebble.returns - status.pebble.in_use
     return lines
 

@@ -143,12 +143,23 @@ class DataFile:
             return False
         return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
 
+    def sync(self) -> None:
+        """Wait until everything written is on the disk. Raises OSError, also for what failed since the last time."""
+        try:
+            os.fdatasync(self._fd)
+        except OSError as error:
+            error.filename = str(self.path)
+            raise
+
     def close(self) -> None:
-        """Close the descriptors. Idempotent."""
-        for fd in (self._direct_fd, self._fd):
+        """Close the descriptors. Idempotent. Raises OSError, with both closed."""
+        direct_fd, fd, self._direct_fd, self._fd = self._direct_fd, self._fd, -1, -1
+        try:
+            if direct_fd >= 0:
+                os.close(direct_fd)
+        finally:
             if fd >= 0:
                 os.close(fd)
-        self._direct_fd = self._fd = -1
 
     def _write_direct(self, span: memoryview, place: int, offset: int) -> bool:
         """Write whole sectors, and by an ordinary write what lies behind the last; False where that is refused."""

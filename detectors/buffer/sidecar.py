@@ -125,15 +125,25 @@ class SidecarFile:
             start += os.pwrite(self._fd, self._bytes[start:stop], start)
         self._clear_dirty()
 
+    def sync(self) -> None:
+        """Flush, and wait until everything written is on the disk."""
+        self.flush()
+        os.fdatasync(self._fd)
+
+    def discard(self) -> None:
+        """Drop the entries held back."""
+        self._clear_dirty()
+
     def close(self) -> None:
         """Flush and close. Idempotent."""
         if self._fd < 0:
             return
+        fd = self._fd
         try:
             self.flush()
         finally:
-            os.close(self._fd)
             self._fd = -1
+            os.close(fd)
 
     def _touch(self, index: int) -> None:
         self._first, self._last = min(self._first, index), max(self._last, index)

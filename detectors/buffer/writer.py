@@ -4,58 +4,35 @@ Source of the layout: sf-buffer.
 """
 
 import errno
-import logging
 import os
 import shutil
 import time
-from collections import OrderedDict
 from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from detectors.buffer.atomic import write_atomically
 from detectors.buffer.datafile import DataFile
 from detectors.buffer.fields import Field
-from detectors.buffer.layout import LATEST, data_file, relative_path, sidecar_path
+from detectors.buffer.folder_lease import FolderLease
+from detectors.buffer.module_files import ModuleFiles, sync_newest
 from detectors.buffer.registration import register_module
-from detectors.buffer.sidecar import SidecarFile
 from detectors.errors import ConfigError, HostError
 from detectors.frame import FILE_MOD, RecordShape
 from detectors.pools.pebble import PebbleLease
 from detectors.stats import SinkFigures
 
-log = logging.getLogger(__name__)
-
-OPEN_FILES: Final = 3
-"""Files kept open, so that frames that come out of order around the edge of a file do not open and close it each time."""
-
 CHECK_PERIOD_S: Final = 1.0
-"""How often free space, and that the open files are still in place, is looked at, s."""
+"""How often free space, the lease, and that the open files are still in place, is looked at, s."""
 
-
-@dataclass(slots=True)
-class _Open:
-    """One pulse range on disk: the data file and, when they are wanted, its sidecar."""
-
-    name: Path
-    data: DataFile
-    sidecar: SidecarFile | None
-
-    def close(self) -> None:
-        try:
-            if self.sidecar:
-                self.sidecar.close()
-        finally:
-            self.data.close()
+SYNC_S: Final = 10.0
+"""How long a record may be written before it is durable, s, unless the owner says otherwise."""
 
 
 class BufferWriter:
     """Sink that writes one module's records to ``folder/module``; ``folder`` is the detector's.
 
-    For one thread. Raises HostError when the folder cannot be made or written, ConfigError when it already holds frames
-    of another shape or type.
+    For one thread. Raises HostError when the folder cannot be made or written, or is another writer's, ConfigError when it
+    already holds frames of another shape or type.
     """
 
     name = "disk"
@@ -75,6 +52,7 @@ class BufferWriter:
         direct: bool = True,
         sidecar: bool = True,
         min_free: int = 0,
+        sync_s: float = SYNC_S,
     ) -> None:
         self.module = module
         self._shape = shape
@@ -84,10 +62,10 @@ class BufferWriter:
         self._want_direct = direct
         self._sidecar = sidecar
         self._min_free = min_free
-        self.figures = SinkFigures()
-        self._sidecar_fails = False
-        self._files: OrderedDict[int, _Open] = OrderedDict()
-        self._use(folder)
+        self._sync_s = sync_s
+        self.figures = SinkFigures(syncs=True)
+        self._lease: FolderLease | None = None
+        self._files = self._use(folder)
 
     @property
     def folder(self) -> Path:
@@ -99,80 +77,91 @@ class BufferWriter:
 
         Raises like the constructor; the present folder then stays in use.
         """
-        self._use(folder)
+        self._files = self._use(folder)
 
     def write(self, leases: Sequence[PebbleLease]) -> int:
         """Write the first record, with those that follow it in the file, and hold their sidecar entries; return how many.
 
         Raises OSError: ENOSPC, before anything is written, when less than ``min_free`` would be left.
         """
-        self._check()
+        self._check(write=True)
+        files = self._files
         lease = leases[0]
         if self._free < self._min_free + self._shape.record_bytes:
             raise OSError(
                 errno.ENOSPC, f"{self._free} bytes free, {self._min_free} are to stay free", str(self._folder)
             )
-        file = self._file_of(lease.pulse_id)
+        file = files.file_of(lease.pulse_id)
         index = lease.pulse_id % FILE_MOD
         run = self._new_run(file.data, index, leases)
         if len(run) > 1 and file.data.write_run([one.span() for one in run]):
-            self._written(file, run)
-            return len(run)
-        replaces = file.data.present(index)
-        if file.sidecar and replaces:
-            file.sidecar.forget(index)
-        file.data.write(*lease.span())
-        self._direct = self._direct and file.data.direct
-        self.figures.overwritten += replaces
-        self._written(file, leases[:1])
-        return 1
+            written = run
+        else:
+            written = leases[:1]
+            replaces = file.data.present(index)
+            if file.sidecar and replaces:
+                file.sidecar.forget(index)
+            file.data.write(*lease.span())
+            self.figures.overwritten += replaces
+        nbytes = len(written) * self._shape.record_bytes
+        self.figures.bytes += nbytes
+        self._free -= nbytes
+        files.written(file, written)
+        return len(written)
 
     def idle(self) -> None:
-        """Write the sidecar entries held back, and look at the free space."""
-        self._flush()
-        if time.monotonic() - self._measured_at >= CHECK_PERIOD_S:
-            with suppress(OSError):  # a folder that is gone shows at the next write
-                self._measure(self._folder)
+        """Do what is due for the files, the lease and the free space."""
+        self._check(write=False)
+        self._files.upkeep()
 
     def reset(self) -> None:
         """Close the files: the next record opens its own again."""
-        self.close()
+        self._files.close()
 
     def close(self) -> None:
-        """Write what is held back, close the files and name the last one in LATEST. Idempotent."""
-        while self._files:
-            _, file = self._files.popitem(last=False)
-            try:
-                file.close()
-            except OSError as error:
-                log.error("%s: cannot write its last entries: %s", sidecar_path(file.data.path), error.strerror)  # noqa: TRY400
-        if self._newest:
-            try:
-                self._name_latest(self._newest)
-            except OSError as error:
-                log.error("%s: cannot be written: %s", self._module_folder / LATEST, error.strerror)  # noqa: TRY400
-        self._newest = None
+        """Make durable what is written, close the files and give the folder back. Idempotent."""
+        self._files.close()
+        if self._lease:
+            self._lease.release()
+        self._lease = None
 
-    def _use(self, folder: Path) -> None:
+    def _use(self, folder: Path) -> ModuleFiles:
+        """Take the lease of another detector folder, and return its files. Raises HostError or ConfigError."""
         module_folder = folder / self.module
+        lease = self._lease
         try:
-            self._make(folder)
+            module_folder.mkdir(parents=True, exist_ok=True)
+            self._register(folder)
             _check_writable(module_folder)
+            if not (lease and lease.is_of(module_folder)):
+                lease = FolderLease(module_folder)
+                sync_newest(module_folder)
             self._measure(module_folder)
         except OSError as error:
+            if lease and lease is not self._lease:
+                lease.release()
             raise HostError(
                 f"{module_folder}: cannot be written: {error.strerror}; choose another folder or change its permissions"
             ) from None
-        if self._files:
-            self.close()
-        self._folder, self._module_folder = folder, module_folder
+        if self._lease:
+            self._files.close()
+            if self._lease is not lease:
+                self._lease.release()
+        self._lease = lease
+        self._mount = _mount_point(folder)
+        self._folder = folder
         self.figures.folder = str(folder)
         self._checked_at = time.monotonic()
-        self._direct = self._want_direct
-        self._newest: Path | None = None
+        return ModuleFiles(
+            module_folder,
+            self._shape,
+            self.figures,
+            direct=self._want_direct,
+            sidecar=self._sidecar,
+            sync_s=self._sync_s,
+        )
 
-    def _make(self, folder: Path) -> None:
-        (folder / self.module).mkdir(parents=True, exist_ok=True)
+    def _register(self, folder: Path) -> None:
         register_module(
             folder,
             self.module,
@@ -182,71 +171,49 @@ class BufferWriter:
             fields=self._fields,
         )
 
-    def _check(self) -> None:
-        """Look, at most once a second, at the free space and whether someone removed the files we write."""
+    def _check(self, *, write: bool) -> None:
+        """Look, once a second, at the lease, the free space, and whether the files are still in place.
+
+        To ``write``, a folder that was removed is made anew. Raises OSError, or HostError when another writer has the folder.
+        """
         now = time.monotonic()
         # What was written since is taken off, so that a fast stream cannot overshoot within the second.
         if now - self._checked_at < CHECK_PERIOD_S and self._free >= self._min_free + self._shape.record_bytes:
             return
         self._checked_at = now
-        if not self._module_folder.exists():
+        folder = self._files.folder
+        self._files.check()
+        if self._lease and self._lease.is_of(folder):
             try:
-                self._make(self._folder)
-            except ConfigError as error:
-                raise OSError(errno.EINVAL, str(error)) from None
-        self._measure(self._module_folder)
-        for number, file in list(self._files.items()):
-            if not file.data.is_in_place():
-                log.error("%s: removed or replaced while it was written; it is made anew", file.data.path)
-                del self._files[number]
-                file.close()
+                self._lease.renew()
+            except HostError:
+                self._files.abandon()
+                self._lease.release()
+                self._lease = None
+                raise
+        elif write:
+            self._make_anew(folder)
+        else:
+            return  # until there is something to write
+        self._measure(folder)
+
+    def _make_anew(self, folder: Path) -> None:
+        """Make the module's folder, which was removed, and take its lease; never the root, which a mount makes."""
+        if self._lease:
+            self._lease.release()
+        self._lease = None
+        if _mount_point(self._folder) != self._mount:
+            raise OSError(errno.ENOENT, f"found no disk mounted on {self._mount}", str(self._folder))
+        for each in (self._folder, folder):
+            each.mkdir(exist_ok=True)
+        try:
+            self._register(self._folder)
+        except ConfigError as error:
+            raise OSError(errno.EINVAL, str(error)) from None
+        self._lease = FolderLease(folder)
 
     def _measure(self, folder: Path) -> None:
-        self._measured_at = time.monotonic()
         self._free = self.figures.free_bytes = shutil.disk_usage(folder).free
-
-    def _flush(self) -> None:
-        for file in self._files.values():
-            if file.sidecar:
-                file.sidecar.flush()
-
-    def _file_of(self, pulse_id: int) -> _Open:
-        number = data_file(pulse_id)
-        file = self._files.get(number)
-        if file:
-            self._files.move_to_end(number)
-            return file
-        file = self._open(relative_path(pulse_id))
-        finished, self._newest = self._newest, file.name
-        self._files[number] = file
-        if finished:
-            # Its descriptors stay open for stragglers; what a reader of LATEST needs is complete.
-            self._flush()
-            self._name_latest(finished)
-        if len(self._files) > OPEN_FILES:
-            _, oldest = self._files.popitem(last=False)
-            oldest.close()
-        return file
-
-    def _open(self, name: Path) -> _Open:
-        path = self._module_folder / name
-        data = DataFile(path, self._shape, direct=self._direct)
-        try:
-            return _Open(name, data, SidecarFile(sidecar_path(path)) if self._sidecar else None)
-        except OSError:
-            data.close()
-            raise
-
-    def _note(self, sidecar: SidecarFile, lease: PebbleLease) -> None:
-        """Hold the sidecar entry of a record just written: the record counts as written whatever becomes of it."""
-        try:
-            sidecar.put(lease.head, lease.data)
-            self._sidecar_fails = False
-        except OSError as error:
-            # The entries stay in memory, the next flush tries again; one line per failure, not per frame.
-            if not self._sidecar_fails:
-                log.error("%s: cannot be written: %s", sidecar.path, error.strerror)  # noqa: TRY400
-            self._sidecar_fails = True
 
     def _new_run(self, data: DataFile, index: int, leases: Sequence[PebbleLease]) -> Sequence[PebbleLease]:
         """Return the first leases as far as their records follow each other in the file, are new there, and fit the disk."""
@@ -258,18 +225,6 @@ class BufferWriter:
                 return leases[:n]
         return leases[: n + 1]
 
-    def _written(self, file: _Open, leases: Sequence[PebbleLease]) -> None:
-        """Count records, and hold their sidecar entries."""
-        nbytes = len(leases) * self._shape.record_bytes
-        self.figures.bytes += nbytes
-        self._free -= nbytes
-        if file.sidecar:
-            for lease in leases:
-                self._note(file.sidecar, lease)
-
-    def _name_latest(self, name: Path) -> None:
-        write_atomically(self._module_folder / LATEST, f"{name}\n".encode())
-
 
 def _check_writable(folder: Path) -> None:
     """Raise OSError when no file can be made in ``folder``; permissions alone do not say it (root, read-only mounts)."""
@@ -278,3 +233,9 @@ def _check_writable(folder: Path) -> None:
         probe.touch()
     finally:
         probe.unlink(missing_ok=True)
+
+
+def _mount_point(path: Path) -> Path:
+    """Return where the file system is mounted that a path lies on, or would."""
+    path = path.absolute()
+    return next(each for each in (path, *path.parents) if each.is_mount())

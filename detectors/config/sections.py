@@ -284,6 +284,9 @@ class DiskSection(RootedSection):
     """Write with O_DIRECT where the file system takes it."""
     sidecar: bool = True
     """Write ``<file>.meta``: timestamp, damage, missing packets and CRC of each pulse."""
+    sync_s: Positive = 10.0
+    """Records are durable, safe from a loss of power, after this time at the latest, s; files that are full at once."""
+
     min_free: Bytes = ByteSize(2 << 30)
     """Free space below which writing pauses with an alarm, bytes."""
     keep_size: Bytes | None = None

@@ -93,6 +93,7 @@ class Outputs:
                 direct=config.disk.direct,
                 sidecar=config.disk.sidecar,
                 min_free=int(config.disk.min_free),
+                sync_s=config.disk.sync_s,
             )
         try:
             publisher = ModulePublisher(stream_address(config, source, runtime), config.zmq.high_water_mark)

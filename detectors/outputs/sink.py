@@ -28,7 +28,10 @@ class Sink(Protocol):
         ...
 
     def idle(self) -> None:
-        """Flush what is held back and bring the figures up to date: called when no frame comes. Raises OSError."""
+        """Flush what is held back and bring the figures up to date: called when no frame comes, and now and then while they do.
+
+        Raises OSError for what was written before, which no longer concerns the frames that are queued.
+        """
         ...
 
     def reset(self) -> None:

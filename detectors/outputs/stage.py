@@ -24,7 +24,7 @@ FLUSH_S: Final = 0.1
 """The sink is called once when no frame came for this long after one, s."""
 
 IDLE_S: Final = 1.0
-"""And then at this interval, s, for what may change by itself: free space, subscribers."""
+"""And then, or while frames come, at this interval, s, for what changes by itself: free space, subscribers, what is durable."""
 
 _SHARE_PER_BATCH: Final = 12
 """Of so many frames of its share at most one is in the sink's hands, where it cannot be dropped and gets old."""
@@ -75,6 +75,7 @@ class Stage:
         """Counted by ``close``."""
         self._health = Health(sink.name)
         self._last_write = 0.0
+        self._idle_at = time.monotonic() + IDLE_S
         self._wait_s = FLUSH_S
         self._ended = self._abandoned = False
         self._thread = threading.Thread(target=self._run, name=f"output-{sink.name}", daemon=True)
@@ -128,12 +129,13 @@ class Stage:
 
     def stats(self) -> OutputStats:
         """Return a snapshot; its balance holds in itself whatever the threads do meanwhile. Makes no system call."""
-        # Settled before admitted: what is settled in between still counts as queued.
+        figures = self.sink.figures
+        durable, lost = figures.durable, figures.lost_on_disk
+        # Durable before settled, settled before admitted: what is settled in between counts as unsynced, or queued.
         written, unwanted, failed, given_up = self._written, self._unwanted, self._failed, self._given_up
         dropped, disabled = self._dropped, self._disabled
         settled = written + unwanted + failed + given_up + dropped
         queued = max(0, self._admitted - settled)
-        figures = self.sink.figures
         return OutputStats(
             name=self.sink.name,
             enabled=self._enabled,
@@ -145,6 +147,9 @@ class Stage:
             disabled=disabled + unwanted,
             queued=queued,
             overwritten=figures.overwritten,
+            durable=durable,
+            lost_on_disk=lost,
+            unsynced=written - durable - lost if figures.syncs else 0,
             bytes=figures.bytes,
             errors=self._health.errors,
             folder=figures.folder,
@@ -258,6 +263,8 @@ class Stage:
             item = None if len(batch) == self._most or self._queue.empty() else self._next()
         while batch:
             self._write(batch)
+        if self._last_write >= self._idle_at:
+            self._idle()
         if request:
             request.run()
         else:
@@ -288,6 +295,7 @@ class Stage:
             self._written += self._settle(written)
 
     def _idle(self) -> None:
+        self._idle_at = time.monotonic() + IDLE_S
         if self._health.is_paused(time.monotonic()):
             return
         try:

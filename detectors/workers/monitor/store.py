@@ -25,7 +25,18 @@ DRAIN_S: Final = 5.0
 """How long outputs may take to write what is queued before their memory is freed, s."""
 
 _COUNTS: Final[dict[type, tuple[str, ...]]] = {
-    OutputStats: ("offered", "written", "dropped", "disabled", "overwritten", "bytes", "errors"),
+    OutputStats: (
+        "offered",
+        "written",
+        "dropped",
+        "disabled",
+        "overwritten",
+        "durable",
+        "lost_on_disk",
+        "unsynced",
+        "bytes",
+        "errors",
+    ),
     PoolStats: ("acquires", "returns", "collected", "misses", "exhausted", "overruns", "out_of_order", "wait_s"),
 }
 

@@ -175,6 +175,7 @@ def test_precision_is_written_where_it_counts() -> None:
 
 NOT_SHOWN = re.compile(
     r"kind|pid|time_ns|worker|.*\.name|disk\.subscribers|(zmq|full|reduced|pulse)\.(free_bytes|overwritten)|sync\.skipped_of"
+    r"|(zmq|full|reduced|pulse|output)\.(durable|lost_on_disk|unsynced)"
     r"|output\.(enabled|state|message|overwritten|subscribers)"
 )
 """Fields that are for the IOC alone, or that an output of this kind does not have."""

@@ -95,7 +95,7 @@ def receiver():
     return ReceiverStatus(
         packets=PacketStats(received=78, placed=76, duplicate=2, kernel_dropped=4, expected=80, lost=4),
         frames=FrameStats(complete=8, incomplete=2, delivered=10),
-        disk=OutputStats(name="disk", offered=10, written=10),
+        disk=OutputStats(name="disk", offered=10, written=10, durable=10),
     )
 
 
@@ -122,7 +122,9 @@ def test_a_loss_that_was_not_counted_shows(change, what):
 
 def test_camera_timing_and_disk_are_compared():
     updates = UpdateStats(updates=11, match=9, discarded_disabled=1, exhausted=1, l1_accepts=10, placed=9, timed_out=1)
-    status = MonitorStatus(updates=updates, disk=OutputStats(name="disk", offered=9, written=8, dropped=1))
+    status = MonitorStatus(
+        updates=updates, disk=OutputStats(name="disk", offered=9, written=8, dropped=1, durable=7, unsynced=1)
+    )
     lines = compare_camera("CAM", {"images": 10}, {"l1_accepts": 10}, 1, status)
     assert all(line.agrees for line in lines)
     assert not all(line.agrees for line in compare_camera("CAM", {"images": 10}, {"l1_accepts": 11}, 1, status))
@@ -151,7 +153,7 @@ def test_what_a_user_switched_off_still_agrees():
         status,
         packets=PacketStats(received=80, placed=50, disabled=30, expected=56, lost=6),
         frames=FrameStats(complete=6, incomplete=1, delivered=7),
-        disk=OutputStats(name="disk", offered=7, written=4, disabled=3),
+        disk=OutputStats(name="disk", offered=7, written=4, disabled=3, durable=4),
     )
     assert not switched_off(status, 0)
     assert switched_off(cut, 0)
