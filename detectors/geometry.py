@@ -6,6 +6,7 @@ from typing import Final
 
 from detectors.errors import ConfigError
 from detectors.frame import MISSING_MASK_BYTES
+from detectors.mosaic import Chips
 from detectors.pixels import STORED_TYPES, FrameLayout
 
 MAX_PACKETS: Final = MISSING_MASK_BYTES * 8
@@ -67,6 +68,11 @@ class ModuleGeometry:
     def layout(self) -> FrameLayout:
         """What a frame is made of."""
         return FrameLayout(self.shape, self.dtype)
+
+    @property
+    def chips(self) -> Chips:
+        """Where the gaps between its chips are."""
+        return Chips(self.chip_rows, self.chip_cols, self.gap)
 
     @property
     def packet_data_bytes(self) -> int:

@@ -10,6 +10,7 @@ from pydantic import ValidationError, model_validator
 
 from detectors.config import sections
 from detectors.errors import ConfigError
+from detectors.mosaic import Mosaic
 
 
 class Config(sections.Section):
@@ -53,8 +54,10 @@ class Config(sections.Section):
             )
         for i, module in enumerate(udp):
             one, other = module.geometry, udp[0].geometry
-            if (one.frame_bytes, one.dtype) != (other.frame_bytes, other.dtype):
+            if (one.layout, one.chips) != (other.layout, other.chips):
                 yield f"udp[{i}].geometry: differs from udp[0].geometry, but the modules of one detector are alike"
+                return
+        yield from self._misplaced()
         if timing is None:
             return
         ports = [module.port for module in udp]
@@ -65,6 +68,28 @@ class Config(sections.Section):
                 f"timing.address: found {timing.address}, expected a multicast group: each datagram to a plain address "
                 f"reaches one of the {len(pva)} [[pva]] sources only; give one, such as 239.255.50.1"
             )
+
+    def _misplaced(self) -> Iterator[str]:
+        """Yield what is wrong with the places of the modules."""
+        lacking = [i for i, module in enumerate(self.udp) if module.place is None]
+        asked = self.stream is not None and self.stream.layout == "geometry"
+        if asked and not self.udp:
+            yield 'stream.layout: found "geometry", but only [[udp]] modules have a place; remove it'
+        elif lacking and (asked or len(lacking) < len(self.udp)):
+            yield from (f"udp[{i}].place: missing; give the row and the column of each module" for i in lacking)
+        else:
+            try:
+                self.mosaic()
+            except ConfigError as error:
+                yield from map(str, error.args)
+
+    def mosaic(self) -> Mosaic | None:
+        """Return where the modules lie in images with gaps; None when the configuration does not say it."""
+        places = [module.place for module in self.udp if module.place]
+        if not places or len(places) < len(self.udp):
+            return None
+        geometry = self.udp[0].geometry
+        return Mosaic(geometry.layout, places, geometry.chips, self.stream.gap_value if self.stream else 0)
 
     def dma_of(self, source: sections.SourceSection) -> sections.DmaSection:
         """Return the DMA ring of a source: its own, or the common one."""

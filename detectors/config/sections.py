@@ -1,6 +1,7 @@
 """The sections of the configuration file, with the checks of single values."""
 
 import re
+from dataclasses import MISSING, fields
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
@@ -18,6 +19,7 @@ from pydantic import (
 
 from detectors.errors import ConfigError
 from detectors.geometry import GEOMETRIES, ModuleGeometry
+from detectors.mosaic import ModulePlace
 from detectors.pixels import PIXEL_TYPES
 
 MAX_PVS = 64
@@ -35,13 +37,24 @@ def _one_of_geometries(value: object) -> object:
         if value not in GEOMETRIES:
             raise ValueError(f"found {value!r}, expected one of {', '.join(GEOMETRIES)} or a table")
         return GEOMETRIES[value]
-    if isinstance(value, dict):
-        try:
-            settings: dict[str, Any] = {"name": "custom", **value}
-            return ModuleGeometry(**settings)
-        except (TypeError, ConfigError) as error:
-            raise ValueError(str(error)) from None
-    return value
+    return _from_table(ModuleGeometry, {"name": "custom", **value}) if isinstance(value, dict) else value
+
+
+def _place(value: object) -> object:
+    return _from_table(ModulePlace, {**value}) if isinstance(value, dict) else value
+
+
+def _from_table(kind: Any, table: dict[str, Any]) -> Any:
+    """Return the dataclass that a table describes. Raises ValueError with every mistake."""
+    known = fields(kind)
+    wrong = [f"{key}: unknown key; remove it or correct its spelling" for key in table.keys() - {f.name for f in known}]
+    wrong += [f"{f.name}: missing; it is required" for f in known if f.default is MISSING and f.name not in table]
+    try:
+        if not wrong:
+            return kind(**table)
+    except ConfigError as error:
+        wrong = list(error.problems)
+    raise ValueError("\n".join(wrong))
 
 
 def _source_address(value: str) -> str:
@@ -198,7 +211,10 @@ class UdpSection(SourceSection):
     source: SourceAddress = ""
     """Sender to accept, ``ip`` or ``ip:port``; empty: any. Others are counted as alien."""
     geometry: Geometry = GEOMETRIES["jungfrau"]
-    """Name of a known geometry, or a table of header, rows, cols, dtype and packets_per_frame."""
+    """Name of a known geometry, or a table of header, rows, cols, dtype and packets_per_frame; where images have gaps, also
+    of chip_rows, chip_cols and gap."""
+    place: Annotated[ModulePlace, BeforeValidator(_place)] | None = None
+    """Place in images with gaps: a table of row and column of its first pixel, flip ("rows", "columns") and rotate (degrees)."""
     reorder_window: Annotated[int, Field(ge=0, le=16)] = 1
     """Frames over which late packets are still placed."""
     flush_timeout_s: Positive = 0.1
@@ -335,6 +351,10 @@ class StreamSection(Section):
     """Silence after which a module counts as dead, s."""
     high_water_mark: Annotated[int, Field(ge=1)] = 20
     """Images queued for one consumer."""
+    layout: Literal["stack", "geometry"] = "stack"
+    """Images are the modules one below the other, or with every module at its place, with the gaps between and in them."""
+    gap_value: float = 0
+    """Value of pixels that no chip covers, with the layout "geometry"."""
     pedestal_file: str = ""
     """Passed on in the image header."""
     gain_file: str = ""

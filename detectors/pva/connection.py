@@ -92,7 +92,7 @@ class Connection:
         return out
 
     def send_echo(self) -> None:
-        """Send an echo, which the server answers."""
+        """Ask the server for a sign of life."""
         if self.validated:
             self._send(Command.ECHO, "6s", b"pebble")
 

@@ -77,7 +77,9 @@ class CapturePart:
         self._section: Hdf5Section = config.hdf5
         self._place = _Place(config.hdf5.folder)
         self._pulse_id_step = config.detector.pulse_id_step
-        self._gatherer = Gatherer(config, runtime, config.stream or StreamSection())
+        # The documented files hold the modules one below the other.
+        rules = (config.stream or StreamSection()).model_copy(update={"layout": "stack"})
+        self._gatherer = Gatherer(config, runtime, rules)
         self._pool: BufferPool | None = None
         self._pool_of: ImageAssembler | None = None
         self._beginning: _Beginning | None = None

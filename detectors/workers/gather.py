@@ -43,6 +43,7 @@ class Gatherer:
         self._runtime = runtime
         self._rules = rules
         self._names = ImageNames(config.detector_of(self.sources[0]), rules.pedestal_file, rules.gain_file)
+        self._mosaic = config.mosaic() if rules.layout == "geometry" else None
         self.layout = _configured_layout(self.sources[0])
         """What a frame is made of; None while a camera has not told."""
         self.assembler: ImageAssembler | None = None
@@ -193,7 +194,7 @@ class Gatherer:
     def _use(self, layout: FrameLayout) -> None:
         assert self._modules
         self.layout = layout
-        self.assembler = ImageAssembler(layout, self._modules.readers, self._names)
+        self.assembler = ImageAssembler(layout, self._modules.readers, self._names, self._mosaic)
 
     def _follow_layout(self) -> None:
         """Take over the frames of a camera that came back with another shape or type: its pebble tells."""

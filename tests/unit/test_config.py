@@ -249,3 +249,58 @@ def test_no_tree_of_values_makes_anything_but_a_list_of_mistakes(tree: object) -
 
     with pytest.raises(ValidationError):
         Config.model_validate(tree)
+
+
+TWO_HALVES = """[detector]
+name = "JF"
+prefix = "JF:"
+[[udp]]
+name = "M00"
+port = 50000
+geometry = "jungfrau-half"
+place = { row = 258, column = 0, flip = "rows" }
+[[udp]]
+name = "M01"
+port = 50001
+geometry = "jungfrau-half"
+"""
+
+
+def test_places_make_an_image_with_gaps() -> None:
+    config = parse_config(TWO_HALVES + 'place = { row = 0, column = 0 }\n[stream]\nlayout = "geometry"\ngap_value = 7')
+    mosaic = config.mosaic()
+    assert mosaic is not None
+    assert (mosaic.shape, mosaic.gap_value) == ((514, 1030), 7)
+    assert parse_config(GOOD).mosaic() is None
+
+
+@pytest.mark.parametrize(
+    ("more", "line"),
+    [
+        ("", "udp[1].place: missing; give the row and the column of each module"),
+        ("place = { row = 200, column = 0 }", "place: modules 0 and 1 overlap, with 256 x 1030 pixels each"),
+        ("place = { row = 0, column = -1 }", "udp[1].place: column: found -1, expected a whole number from 0 to 65535"),
+        (
+            "place = { row = 0, column = 0, turn = 90 }",
+            "udp[1].place: turn: unknown key; remove it or correct its spelling",
+        ),
+        (
+            "place = { row = 0 }",
+            "udp[1].place: column: missing; it is required",
+        ),
+        (
+            "place = { row = 0, column = 0 }\n[stream]\ngap_value = -1",
+            "gap_value: found -1.0, expected a value of uint16",
+        ),
+    ],
+)
+def test_a_place_that_does_not_fit_is_one_line(more: str, line: str) -> None:
+    assert problems(TWO_HALVES + more) == [f"x.toml: {line}"]
+
+
+def test_images_with_gaps_need_places() -> None:
+    assert "udp[0].place: missing" in problems(GOOD + '[stream]\nlayout = "geometry"')[0]
+    (line,) = problems(
+        '[detector]\nname = "A"\nprefix = "A:"\n[[pva]]\nname = "B"\npv = "B"\n[stream]\nlayout = "geometry"'
+    )
+    assert "only [[udp]] modules have a place" in line

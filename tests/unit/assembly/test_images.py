@@ -5,6 +5,7 @@ from detectors.assembly.images import ImageAssembler, ImageNames
 from detectors.assembly.sync import Matched
 from detectors.frame import FrameHead, RecordShape
 from detectors.image_head import ImageHead
+from detectors.mosaic import Chips, ModulePlace, Mosaic
 from detectors.pixels import FrameLayout
 from detectors.pools.pebble import Pebble
 from detectors.pools.pebble_reader import PebbleReader
@@ -110,3 +111,21 @@ def test_packed_pixels_are_unpacked(tmp_path, dtype):
     np.testing.assert_array_equal(image[6:], frame_pattern(7, 1, SHAPE, dtype))
     for item in (*readers, *pebbles):
         item.close()
+
+
+@pytest.mark.parametrize("present", [0b111, 0b101])
+def test_frames_lie_at_their_places(modules, present):
+    pebbles, readers = modules
+    for m, pebble in enumerate(pebbles):
+        put(pebble, 7, m)
+    mosaic = Mosaic(LAYOUT, [ModulePlace(10, 0, "rows"), ModulePlace(0, 0), ModulePlace(0, 10)], Chips(3, 4, 1), 9)
+    assembler = ImageAssembler(LAYOUT, readers, NAMES, mosaic)
+    out = np.full(assembler.image_bytes, 0xEE, np.uint8)
+    header = assembler.assemble(Matched(7, present), out)
+    assert header is not None
+    assert (header.shape, header.dtype, header.head.present) == ((17, 19), "uint16", present)
+    expected = np.full((17, 19), 9, np.uint16)
+    for m in range(3):
+        mosaic.put(expected, m, frame_pattern(7, m, SHAPE, "uint16") if present >> m & 1 else None)
+    np.testing.assert_array_equal(out.view("<u2").reshape(header.shape), expected)
+    np.testing.assert_array_equal(expected[10:13, :4], frame_pattern(7, 0, SHAPE, "uint16")[:2:-1, :4])

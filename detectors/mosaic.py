@@ -1,0 +1,127 @@
+"""Images with gaps: each module at its place, turned as it has to be. Pure."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Final, TypeAlias
+
+import numpy as np
+
+from detectors.errors import ConfigError
+from detectors.pixels import FrameLayout
+
+_Part: TypeAlias = tuple[slice, slice]
+
+_BACK: Final = slice(None, None, -1)
+_FLIP: Final[dict[str, _Part]] = {
+    "none": (slice(None), slice(None)),
+    "rows": (_BACK, slice(None)),
+    "columns": (slice(None), _BACK),
+}
+
+ROTATIONS: Final = (0, 90, 180, 270)
+FARTHEST: Final = 0xFFFF
+"""Largest row and column of a place."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModulePlace:
+    """Where a module's frame lies in an image. Raises ConfigError for what is no place."""
+
+    row: int
+    """First row of the image that it takes."""
+    column: int
+    """First column of the image that it takes."""
+    flip: str = "none"
+    """``rows``: its last row comes first, as a half module that is built in upside down sends it; ``columns``: its last column."""
+    rotate: int = 0
+    """Degrees that it is turned clockwise, after the flip."""
+
+    def __post_init__(self) -> None:
+        for name in ("row", "column"):
+            number = getattr(self, name)
+            if type(number) is not int or not 0 <= number <= FARTHEST:
+                raise ConfigError(f"{name}: found {number!r}, expected a whole number from 0 to {FARTHEST}")
+        for name, known in (("flip", _FLIP), ("rotate", ROTATIONS)):
+            if getattr(self, name) not in known:
+                raise ConfigError(
+                    f"{name}: found {getattr(self, name)!r}, expected one of {', '.join(map(str, known))}"
+                )
+
+
+@dataclass(frozen=True, slots=True)
+class Chips:
+    """The chips of a module: between them lie ``gap`` pixels that it does not send. 0 rows or columns: all are of one chip."""
+
+    rows: int = 0
+    cols: int = 0
+    gap: int = 0
+
+    def spread(self, shape: tuple[int, ...]) -> tuple[int, int]:
+        """Return the shape of a frame with the gaps between its chips."""
+        rows, cols = shape
+        return rows + self.gap * (self._count(rows, self.rows) - 1), cols + self.gap * (
+            self._count(cols, self.cols) - 1
+        )
+
+    def parts(self, shape: tuple[int, ...]) -> Iterator[tuple[_Part, _Part]]:
+        """Yield where each chip lies in a frame of the shape, and where in the frame with gaps."""
+        rows, cols = shape
+        across = list(self._runs(cols, self.cols))
+        for row, spread_row in self._runs(rows, self.rows):
+            for col, spread_col in across:
+                yield (row, col), (spread_row, spread_col)
+
+    @staticmethod
+    def _count(pixels: int, chip: int) -> int:
+        return pixels // chip if chip else 1
+
+    def _runs(self, pixels: int, chip: int) -> Iterator[tuple[slice, slice]]:
+        size = chip or pixels
+        for n in range(self._count(pixels, chip)):
+            yield slice(n * size, (n + 1) * size), slice(n * (size + self.gap), n * (size + self.gap) + size)
+
+
+class Mosaic:
+    """An image of frames that lie at their places, the first of ``places`` for the first module and so on.
+
+    What no chip covers has ``gap_value``. Raises ConfigError when modules overlap, for frames that have no rows and columns,
+    and for a gap value that is no pixel.
+    """
+
+    def __init__(self, frame: FrameLayout, places: Sequence[ModulePlace], chips: Chips, gap_value: float = 0) -> None:
+        if len(frame.shape) != 2:
+            raise ConfigError(f"layout: found frames of {list(frame.shape)}, expected rows and columns")
+        self.pixel_type = frame.pixel_type
+        self.places = tuple(places)
+        try:
+            self.gap_value = self.pixel_type.type(gap_value)
+        except (OverflowError, ValueError):
+            self.gap_value = None
+        if self.gap_value != gap_value:
+            raise ConfigError(f"gap_value: found {gap_value}, expected a value of {self.pixel_type.name}")
+        self._parts = tuple(chips.parts(frame.shape))
+        high, wide = chips.spread(frame.shape)
+        sizes = [(wide, high) if place.rotate % 180 else (high, wide) for place in places]
+        self._boxes = [
+            (slice(p.row, p.row + h), slice(p.column, p.column + w)) for p, (h, w) in zip(places, sizes, strict=True)
+        ]
+        for (m, one), (n, other) in combinations(enumerate(self._boxes), 2):
+            if all(a.start < b.stop and b.start < a.stop for a, b in zip(one, other, strict=True)):
+                raise ConfigError(f"place: modules {m} and {n} overlap, with {high} x {wide} pixels each")
+        self.shape = (max(rows.stop for rows, _ in self._boxes), max(cols.stop for _, cols in self._boxes))
+        self._has_gaps = len(self.places) * math.prod(frame.shape) < math.prod(self.shape)
+
+    def fill_gaps(self, image: np.ndarray) -> None:
+        """Begin an image: set what no chip covers, and leave the rest undefined."""
+        if self._has_gaps:
+            image[:] = self.gap_value
+
+    def put(self, image: np.ndarray, module: int, pixels: np.ndarray | None) -> None:
+        """Put a module's frame in its place; None: zeros."""
+        place = self.places[module]
+        target = np.rot90(image[self._boxes[module]], place.rotate // 90)
+        target = target[_FLIP[place.flip]]
+        for part, spread in self._parts:
+            target[spread] = 0 if pixels is None else pixels[part]
