@@ -6,7 +6,7 @@ Source: LCLS-II's transition services; numbers as in ``XtcData::TransitionId``.
 from enum import IntEnum
 from typing import Final
 
-from detectors.errors import TransitionRefusedError
+from detectors.errors import CommandError, TransitionRefusedError
 
 
 class Service(IntEnum):
@@ -54,6 +54,16 @@ COMMANDS: Final = (
     Service.DISABLE,
 )
 """The transitions that a client can ask for; all others are the timing system's alone."""
+
+
+def service_by_label(label: str) -> Service:
+    """Return the transition with this label, ``BeginRun``. Raises CommandError when there is none."""
+    for service in Service:
+        if service.label == label and service is not Service.L1_ACCEPT:
+            return service
+    expected = ", ".join(service.label for service in COMMANDS)
+    raise CommandError(f"transition: found {label!r}, expected one of {expected}")
+
 
 _LEGAL: Final = {
     (RunState.UNCONFIGURED, Service.CONFIGURE): RunState.CONFIGURED,

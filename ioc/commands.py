@@ -5,11 +5,12 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
 
 from detectors.errors import CommandError
+from detectors.run_state import service_by_label
 from ioc.bindings import Handler
 from ioc.capture import CaptureControl
 from ioc.places import allowed_place
 from ioc.roster import Roster
-from ioc.run_control import Ask, RunControl, service_by_label
+from ioc.run_control import Ask, RunControl
 from ioc.settings import Settings
 from ioc.supervisor import Supervisor
 from ioc.templates import HDF5, STREAM

@@ -23,11 +23,6 @@ Ask = Callable[..., Awaitable[Any]]
 """``ask(worker, command, timeout_s=..., **args)``; raises CommandError."""
 
 
-def service_by_label(label: str) -> Service:
-    """Return the transition called ``label``: ``BeginRun``."""
-    return next(service for service in Service if service.label == label)
-
-
 def state_by_label(label: str) -> RunState:
     """Return the run state called ``label``: ``Enabled``."""
     return RunState[label.upper()]

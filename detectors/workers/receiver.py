@@ -10,13 +10,12 @@ from typing import Any, Final
 from detectors.assembly.frames import FrameAssembler
 from detectors.assembly.rules import AssemblyRules
 from detectors.config import Config, UdpSection
-from detectors.errors import CommandError
 from detectors.outputs.notifier import Notifier
 from detectors.outputs.outputs import Outputs, worker_name
 from detectors.pools.host_memory import Machine, check_memory
 from detectors.pools.pebble import Pebble
 from detectors.pools.sizing import BufferPlan, plan_buffers
-from detectors.run_state import RunState, Service, next_state
+from detectors.run_state import RunState, next_state, service_by_label
 from detectors.runtime import Runtime
 from detectors.sources.pace import Pace
 from detectors.sources.udp import UdpSource
@@ -221,10 +220,7 @@ class Receiver:
 
         Raises TransitionRefusedError when it is not legal now, CommandError when it is unknown.
         """
-        known = {s.label: s for s in Service}
-        if service not in known:
-            raise CommandError(f"transition: found {service!r}, expected one of {', '.join(known)}")
-        self._go_to(next_state(self._state, known[service]))
+        self._go_to(next_state(self._state, service_by_label(service)))
         return self._state.label
 
     def _set_output(self, output: str, enabled: bool) -> None:  # noqa: FBT001

@@ -12,14 +12,14 @@ from typing import Any
 
 from detectors.buffer.fields import field_names
 from detectors.config import Config, PvaSection
-from detectors.errors import CommandError, HostError
+from detectors.errors import HostError
 from detectors.outputs.notifier import Notifier
 from detectors.outputs.outputs import worker_name
 from detectors.pools.datadev import read_datadev
 from detectors.pools.dma import DmaRing
 from detectors.pools.host_memory import Machine, check_memory
 from detectors.pools.sizing import plan_buffers
-from detectors.run_state import COMMANDS, RunState, Service
+from detectors.run_state import RunState, Service, service_by_label
 from detectors.runtime import Runtime
 from detectors.sources.image_source import ImageSource, open_source
 from detectors.sources.pvspec import PvSpec, parse_pv_spec
@@ -163,12 +163,9 @@ class MonitorWorker:
         legal then, and what went wrong when it fails; cancelled before its turn, it is not carried out. Raises
         CommandError for an unknown label.
         """
-        known = {s.label: s for s in Service if s is not Service.L1_ACCEPT}
-        if service not in known:
-            expected = ", ".join(s.label for s in COMMANDS)
-            raise CommandError(f"transition: found {service!r}, expected one of {expected}")
+        transition = service_by_label(service)
         answer: Future[str] = Future()
-        self._post(Command(known[service], answer))
+        self._post(Command(transition, answer))
         return answer
 
     def _post(self, one: Input) -> None:

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from detectors.errors import CommandError, TransitionRefusedError
-from detectors.run_state import RunState, Service, next_state
-from ioc.run_control import RunControl, service_by_label, state_by_label
+from detectors.run_state import RunState, Service, next_state, service_by_label
+from ioc.run_control import RunControl, state_by_label
 
 NAMES = ("a", "b", "c")
 DRIVEN = [Service.CONFIGURE, Service.BEGIN_RUN, Service.ENABLE, Service.DISABLE, Service.END_RUN, Service.UNCONFIGURE]
