@@ -59,27 +59,24 @@ FRAME_HEAD: Final = np.dtype(
 """A ``FrameHead`` in an array."""
 assert FRAME_HEAD.itemsize == 128
 
-SIDECAR_MASK_BYTES: Final = 32
-"""Bytes of the mask in a sidecar: the first 256 packets."""
-
 SIDECAR: Final = np.dtype(
     [
         ("pulse_id", "<u8"),
         ("timestamp_ns", "<u8"),
+        ("detector_time", "<u8"),
         ("damage", "<u4"),
         ("crc32c", "<u4"),
         ("expected_packets", "<u4"),
         ("flags", "<u4"),
-        ("missing", "u1", (SIDECAR_MASK_BYTES,)),
+        ("missing", "u1", (MISSING_MASK_BYTES,)),
+        ("reserved", "u1", (24,)),
     ]
 )
-"""One fixed record per pulse in ``<file>.meta``, at ``pulse_id % FILE_MOD * 64``. flags bit 0: record present; bit 1: CRC present;
-bit 2: packets from number 256 on are missing too, for which the mask has no place."""
-assert SIDECAR.itemsize == 64
+"""What ``<file>.meta`` has of each pulse. flags bit 0: record present; bit 1: CRC present."""
+assert SIDECAR.itemsize == 128
 
 SIDECAR_PRESENT: Final = 1
 SIDECAR_HAS_CRC: Final = 2
-SIDECAR_MASK_CUT: Final = 4
 
 
 class Damage(IntFlag):

@@ -21,7 +21,6 @@ from detectors.frame import (
     FILE_MOD,
     FORMAT_MARKER,
     SIDECAR_HAS_CRC,
-    SIDECAR_MASK_CUT,
     SIDECAR_PRESENT,
     RecordShape,
 )
@@ -158,8 +157,7 @@ def _packets(file: ModuleFile) -> Iterator[tuple[int | None, str]]:
     received = file.headers["frame"]["n_recv_packets"].astype(np.int64)
     expected = file.sidecars["expected_packets"].astype(np.int64)
     missing = np.unpackbits(file.sidecars["missing"], axis=1).sum(axis=1, dtype=np.int64)
-    whole_mask = file.sidecars["flags"] & SIDECAR_MASK_CUT == 0
-    for index in file.places(file.held & file.known & whole_mask & (received != expected - missing)):
+    for index in file.places(file.held & file.known & (received != expected - missing)):
         due = f"{expected[index] - missing[index]}: {expected[index]} less the {missing[index]} of the missing-packet mask"
         yield index, f"found n_recv_packets {received[index]}, expected {due}"
     for index in file.places(file.held & ~file.known & (received == 0)):

@@ -266,6 +266,7 @@ class BufferReader:
         if entry is not None:
             known = {
                 "timestamp_ns": int(entry["timestamp_ns"]),
+                "detector_time": int(entry["detector_time"]),
                 "damage": Damage(int(entry["damage"])),
                 "expected_packets": int(entry["expected_packets"]),
                 "missing": entry["missing"].tobytes() if entry["missing"].any() else b"",

@@ -9,8 +9,9 @@ from detectors.buffer.atomic import write_atomically
 from detectors.buffer.checks import TORN_CHECKS, Inconsistency, ModuleFile, check_file, open_files
 from detectors.buffer.layout import LAST_PULSE, LATEST, file_bytes, sidecar_path
 from detectors.buffer.reader import BufferReader
+from detectors.buffer.sidecar import clear_entries
 from detectors.errors import HostError
-from detectors.frame import CLOSING_BYTE, FILE_MOD, SIDECAR, SIDECAR_PRESENT
+from detectors.frame import CLOSING_BYTE, FILE_MOD, SIDECAR_PRESENT
 
 
 def repair_buffer(
@@ -67,13 +68,9 @@ def _claim(fd: int, path: Path) -> None:
 def _clear_entries(file: ModuleFile, findings: list[Inconsistency]) -> None:
     """Write empty sidecar entries where the records are now holes, or where the entry is of another pulse."""
     places = {finding.pulse % FILE_MOD for finding in findings if finding.pulse is not None}
-    places = [index for index in places if file.sidecars[index]["flags"] & SIDECAR_PRESENT]
-    if not places:
-        return
-    with sidecar_path(file.file.path).open("r+b", buffering=0) as sidecar:
-        for index in places:
-            os.pwrite(sidecar.fileno(), bytes(SIDECAR.itemsize), index * SIDECAR.itemsize)
-        os.fsync(sidecar.fileno())
+    places = {index for index in places if file.sidecars[index]["flags"] & SIDECAR_PRESENT}
+    if places:
+        clear_entries(sidecar_path(file.file.path), places)
 
 
 def _mend_latest(reader: BufferReader, module: str, *, dry_run: bool) -> Iterator[Inconsistency]:

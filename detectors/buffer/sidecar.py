@@ -1,34 +1,59 @@
-"""The sidecar ``<file>.meta``: 64 bytes per pulse with what the documented record has no place for.
+"""The sidecar ``<file>.meta``: what the documented record has no place for, 128 bytes per pulse.
 
-Timestamp, damage, missing packets and the CRC32C of the pixels, at ``pulse_id % FILE_MOD * 64``.
+Times, damage, missing packets and the CRC32C of the pixels. The file begins with a header of 128 bytes; the entry of a pulse
+is at ``(1 + pulse_id % FILE_MOD) * 128``. Files of version 1 have no header, and 64 bytes per pulse.
 """
 
+import errno
 import os
 import struct
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 from crc32c import crc32c
 
+from detectors.buffer.atomic import write_atomically
 from detectors.frame import (
     FILE_MOD,
     FRAME_HEAD,
+    MISSING_MASK_BYTES,
     MODULE_FRAME,
     SIDECAR,
     SIDECAR_HAS_CRC,
-    SIDECAR_MASK_BYTES,
-    SIDECAR_MASK_CUT,
     SIDECAR_PRESENT,
     FrameHead,
 )
 
 FLUSH_EVERY: Final = 64
-"""Entries held back before they are written: one page, and no system call per frame."""
+"""Entries held back before they are written: two pages, and no system call per frame."""
 
-_ENTRY: Final = struct.Struct(f"<QQIIII{SIDECAR_MASK_BYTES}s")
+MAGIC: Final = b"PEBMETA\xff"
+"""First bytes of the header: read as the pulse_id that a file of version 1 begins with, no pulse has its highest bit."""
+
+VERSION: Final = 2
+
+_HEADER: Final = struct.Struct("<8sII")
+"""Magic, version, bytes of an entry; zeros follow."""
+
+_ENTRY: Final = struct.Struct(f"<QQQIIII{MISSING_MASK_BYTES}s24x")
 """SIDECAR once more: packing one entry this way takes a microsecond, field by field through numpy ten."""
 assert _ENTRY.size == SIDECAR.itemsize
+
+_V1: Final = np.dtype(
+    [
+        ("pulse_id", "<u8"),
+        ("timestamp_ns", "<u8"),
+        ("damage", "<u4"),
+        ("crc32c", "<u4"),
+        ("expected_packets", "<u4"),
+        ("flags", "<u4"),
+        ("missing", "u1", (32,)),
+    ]
+)
+"""An entry of version 1: its mask has the first 256 packets, its time is that of the frame's arrival."""
+assert _V1.itemsize == 64
 
 _MODE: Final = 0o664
 
@@ -36,29 +61,74 @@ _MODE: Final = 0o664
 def read_sidecar(path: Path) -> np.ndarray:
     """Return all entries of a sidecar, SIDECAR[FILE_MOD], in memory; zeros where it has none, or is not there.
 
-    Raises OSError.
+    Raises OSError, also for a version that is not known.
     """
-    entries = np.zeros(FILE_MOD, SIDECAR)
     try:
-        with path.open("rb", buffering=0) as file:
-            file.readinto(entries.view(np.uint8).data)
+        fd = _open(path)
     except FileNotFoundError:
-        pass
-    return entries
+        return np.zeros(FILE_MOD, SIDECAR)
+    try:
+        return _entries(fd, path, 0, FILE_MOD)
+    finally:
+        os.close(fd)
 
 
 def read_entry(path: Path, index: int) -> np.void | None:
-    """Return one entry of a sidecar, SIDECAR; None when it has none (yet), or is not there. Raises OSError."""
+    """Return one entry of a sidecar, SIDECAR; None when it has none (yet), or is not there. Raises as ``read_sidecar``."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = _open(path)
     except FileNotFoundError:
         return None
     try:
-        found = os.pread(fd, SIDECAR.itemsize, index * SIDECAR.itemsize)
+        entry = _entries(fd, path, index, 1)[0]
     finally:
         os.close(fd)
-    entry = np.frombuffer(found.ljust(SIDECAR.itemsize, b"\0"), SIDECAR)[0]
     return entry if entry["flags"] & SIDECAR_PRESENT else None
+
+
+def clear_entries(path: Path, places: Iterable[int]) -> None:
+    """Write, and wait until it is on the disk, that a sidecar has no entries in these places. Raises OSError."""
+    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        stored = _stored(fd, path)
+        for index in places:
+            os.pwrite(fd, bytes(stored.itemsize), _offset(stored, index))
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _open(path: Path) -> int:
+    return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO of that name must not hold us
+
+
+def _stored(fd: int, path: Path) -> np.dtype:
+    """Return the type of a file's entries: SIDECAR or that of version 1."""
+    head = os.pread(fd, _HEADER.size, 0)
+    if len(head) < _HEADER.size or not head[7] & 0x80:
+        return _V1
+    magic, version, entry_bytes = _HEADER.unpack(head)
+    if (magic, version, entry_bytes) != (MAGIC, VERSION, SIDECAR.itemsize):
+        raise OSError(errno.EINVAL, f"found a sidecar of version {version}, expected 1 or {VERSION}", str(path))
+    return SIDECAR
+
+
+def _offset(stored: np.dtype, index: int) -> int:
+    return (index + (stored is SIDECAR)) * stored.itemsize
+
+
+def _entries(fd: int, path: Path, first: int, count: int) -> np.ndarray:
+    stored = _stored(fd, path)
+    found = os.pread(fd, count * stored.itemsize, _offset(stored, first))
+    entries = np.frombuffer(bytearray(found.ljust(count * stored.itemsize, b"\0")), stored)
+    if stored is SIDECAR:
+        return entries
+    out = np.zeros(count, SIDECAR)
+    for name in ("pulse_id", "timestamp_ns", "damage", "crc32c", "expected_packets", "flags"):
+        out[name] = entries[name]
+    mask = entries["missing"]
+    out["missing"][:, : mask.shape[1]] = mask
+    return out
 
 
 def frame_heads(frames: np.ndarray, entries: np.ndarray) -> np.ndarray:
@@ -70,9 +140,8 @@ def frame_heads(frames: np.ndarray, entries: np.ndarray) -> np.ndarray:
     heads = np.zeros(len(frames), FRAME_HEAD)
     for name in MODULE_FRAME.names or ():
         heads[name] = frames[name]
-    for name in ("timestamp_ns", "damage"):
+    for name in ("timestamp_ns", "detector_time", "damage", "missing"):
         heads[name][known] = entries[name][known]
-    heads["missing"][known, :SIDECAR_MASK_BYTES] = entries["missing"][known]
     heads["expected_packets"] = np.where(known, entries["expected_packets"], frames["n_recv_packets"].max())
     return heads
 
@@ -82,26 +151,44 @@ class SidecarFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._entries = read_sidecar(path)
-        self._bytes = self._entries.view(np.uint8).data
-        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, _MODE)
+        # As in the file: the header first.
+        self._image = np.zeros(1 + FILE_MOD, SIDECAR)
+        self._entries = self._image[1:]
+        self._bytes = self._image.view(np.uint8).data
+        _HEADER.pack_into(self._bytes, 0, MAGIC, VERSION, SIDECAR.itemsize)
         self._clear_dirty()
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _MODE)
+        try:
+            self._begin()
+        except OSError:
+            os.close(self._fd)
+            raise
+
+    def _begin(self) -> None:
+        """Read what is there, and bring a file of version 1 into the present one."""
+        if not os.fstat(self._fd).st_size:
+            self._first = -1  # the header goes with the first entries
+            return
+        old = _stored(self._fd, self.path) is not SIDECAR
+        self._entries[:] = _entries(self._fd, self.path, 0, FILE_MOD)
+        if old:
+            write_atomically(self.path, bytes(self._bytes), sync=True)
+            os.close(self._fd)
+            self._fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
 
     def put(self, head: FrameHead, data: memoryview) -> None:
         """Hold the entry of one frame with pixels ``data``; written by the next flush, after FLUSH_EVERY at the latest."""
         index = head.pulse_id % FILE_MOD
-        flags = SIDECAR_PRESENT | SIDECAR_HAS_CRC
-        if any(head.missing[SIDECAR_MASK_BYTES:]):
-            flags |= SIDECAR_MASK_CUT
         _ENTRY.pack_into(
             self._bytes,
-            index * SIDECAR.itemsize,
+            (1 + index) * SIDECAR.itemsize,
             head.pulse_id,
             head.timestamp_ns,
+            head.detector_time,
             head.damage,
             crc32c(data),
             head.expected_packets,
-            flags,
+            SIDECAR_PRESENT | SIDECAR_HAS_CRC,
             head.missing,
         )
         self._touch(index)
@@ -120,7 +207,7 @@ class SidecarFile:
         if not self._dirty:
             return
         size = SIDECAR.itemsize
-        start, stop = self._first * size, (self._last + 1) * size
+        start, stop = (1 + self._first) * size, (2 + self._last) * size
         while start < stop:
             start += os.pwrite(self._fd, self._bytes[start:stop], start)
         self._clear_dirty()

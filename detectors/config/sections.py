@@ -299,7 +299,7 @@ class DiskSection(RootedSection):
     direct: bool = True
     """Write with O_DIRECT where the file system takes it."""
     sidecar: bool = True
-    """Write ``<file>.meta``: timestamp, damage, missing packets and CRC of each pulse."""
+    """Write ``<file>.meta``: times, damage, missing packets and CRC of each pulse."""
     sync_s: Positive = 10.0
     """Records are durable, safe from a loss of power, after this time at the latest, s; files that are full at once."""
 

@@ -54,8 +54,12 @@ class RawBuffer:
         shape: tuple[int, ...] = (8, 16),
         dtype: str = "uint16",
         packets: int = 128,
+        *,
+        old_sidecars: bool = False,
     ) -> None:
         self.packets = packets
+        self.old_sidecars = old_sidecars
+        """Whether sidecars are of version 1."""
         self.folder = folder
         self.modules = tuple(modules)
         self.shape = shape
@@ -94,13 +98,18 @@ class RawBuffer:
                 file.write(b"\xff")
         self.poke(path, pulse_id % 1000 * self.record_bytes, whole)
         if sidecar:
-            entry = struct.pack(
-                "<QQIIII32s", pulse_id, 1_000 + pulse_id, 0, crc32c(whole[41:]), self.packets, 3, missing
-            )
             meta = self.meta(module, pulse_id)
-            meta.touch()
-            self.poke(meta, pulse_id % 1000 * 64, entry)
+            if not meta.exists():
+                meta.write_bytes(b"" if self.old_sidecars else struct.pack("<8sII112x", b"PEBMETA\xff", 2, 128))
+            times = (1_000 + pulse_id,) if self.old_sidecars else (1_000 + pulse_id, 2_000 + pulse_id)
+            rest = (0, crc32c(whole[41:]), self.packets, 3, missing)
+            layout = "<QQIIII32s" if self.old_sidecars else "<QQQIIII64s24x"
+            self.poke(meta, self.entry_offset(pulse_id), struct.pack(layout, pulse_id, *times, *rest))
         return whole
+
+    def entry_offset(self, pulse_id: int) -> int:
+        """Where the sidecar's entry of a pulse lies."""
+        return pulse_id % 1000 * 64 if self.old_sidecars else (1 + pulse_id % 1000) * 128
 
     def poke(self, path: Path, offset: int, data: bytes) -> None:
         """Overwrite bytes of a file."""

@@ -107,7 +107,7 @@ def test_closing_byte(raw):
 
 
 def test_a_sidecar_of_another_pulse(raw):
-    raw.poke(raw.meta("M00", BASE), 2 * 64, struct.pack("<Q", BASE + 3))
+    raw.poke(raw.meta("M00", BASE), raw.entry_offset(BASE + 2), struct.pack("<Q", BASE + 3))
     assert only(raw) == ("sidecar", "M00", BASE + 2)
 
 

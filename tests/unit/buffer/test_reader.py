@@ -35,7 +35,9 @@ def test_a_frame_is_what_was_written(raw):
         assert (frame.module, frame.pulse_id, frame.head.frame_index) == ("M01", pulse_id, pulse_id + 7)
         assert (frame.head.daq_rec, frame.head.n_recv_packets, frame.head.module_id) == (3, 128, 1)
         assert frame.data.dtype == np.dtype("<u2")
-        assert frame.head == FrameHead(pulse_id, pulse_id + 7, 3, 128, 1, 1_000 + pulse_id, expected_packets=128)
+        assert frame.head == FrameHead(
+            pulse_id, pulse_id + 7, 3, 128, 1, 1_000 + pulse_id, 2_000 + pulse_id, expected_packets=128
+        )
         np.testing.assert_array_equal(frame.data, raw.frame("M01", pulse_id))
 
 
@@ -43,7 +45,7 @@ def test_a_head_says_what_the_sidecar_knows(raw):
     raw.put("M00", BASE + 4, packets=126, missing=b"\5")
     raw.put("M00", BASE + 5, sidecar=False)
     reader = BufferReader(raw.folder, "M00")
-    assert reader.read_frame(BASE + 4).head.missing == b"\5" + bytes(31)
+    assert reader.read_frame(BASE + 4).head.missing == b"\5" + bytes(63)
     assert not reader.read_frame(BASE + 4).head.is_complete
     assert reader.read_frame(BASE + 5).head[3:] == (128, 0, 0, 0, Damage.NONE, 0, b"")
 
@@ -111,7 +113,7 @@ def test_an_image_is_not_good_with_missing_packets_or_another_trigger(raw):
         assert not reader.is_good(reader.read_image(BASE + 2))
     raw.put("M01", BASE + 2)
     assert reader.is_good(reader.read_image(BASE + 2))
-    raw.poke(raw.meta("M01", BASE), 2 * 64 + 16, b"\1")  # damage: Truncated
+    raw.poke(raw.meta("M01", BASE), raw.entry_offset(BASE + 2) + 24, b"\1")  # damage: Truncated
     assert not reader.is_good(reader.read_image(BASE + 2))
 
 

@@ -19,7 +19,7 @@ from detectors.buffer.sidecar import read_sidecar
 from detectors.buffer.writer import BufferWriter
 from detectors.errors import ConfigError, HostError
 from detectors.frame import Damage
-from tests.unit.buffer.make import FrameMaker, pixels, record
+from tests.unit.buffer.make import FrameMaker, RawBuffer, pixels, record
 
 NBYTES = 5000
 BASE = 12_345_000
@@ -170,31 +170,36 @@ def test_any_sequence_leaves_what_a_dict_would(direct, memory, nbytes, steps):
         shutil.rmtree(root)
 
 
+SIDECAR_HEADER = struct.pack("<8sII112x", b"PEBMETA\xff", 2, 128)
+
+
 def test_the_sidecar_says_what_the_lease_knew(tmp_path):
     frames = FrameMaker(NBYTES)
     sink = writer(tmp_path, frames)
     damage = Damage.MISSING_DATA | Damage.BAD_PULSE
-    with frames.lease(BASE + 7, timestamp_ns=123_456_789, damage=damage, missing=bytes([0b101, 0, 0x80])) as lease:
+    missing = (1 << 511 | 0b101).to_bytes(64, "little")
+    known = {"timestamp_ns": 123_456_789, "detector_time": (1 << 64) - 1, "damage": damage, "missing": missing}
+    with frames.lease(BASE + 7, **known) as lease:
         sink.write([lease])
     path = tmp_path / "JF" / "M03" / "12300000" / "12345000.meta"
     assert path.read_bytes() == b""  # held back
     sink.idle()
     entry = struct.pack(
-        "<QQIIII32s",
-        BASE + 7, 123_456_789, (1 << 5) | (1 << 12), crc32c(pixels(BASE + 7, 3, NBYTES)), 128, 3, bytes([0b101, 0, 0x80]),
+        "<QQQIIII64s24x",
+        BASE + 7, 123_456_789, (1 << 64) - 1, (1 << 5) | (1 << 12), crc32c(pixels(BASE + 7, 3, NBYTES)), 128, 3, missing,
     )  # fmt: skip
-    assert path.read_bytes() == bytes(7 * 64) + entry
+    assert path.read_bytes() == SIDECAR_HEADER + bytes(7 * 128) + entry
     write(sink, frames, BASE + 2)
     sink.close()
     frames.close()
     data = path.read_bytes()
-    assert data[7 * 64 :] == entry
-    assert struct.unpack_from("<QQIIII", data, 2 * 64) == (
-        BASE + 2, 1_000 + BASE + 2, 0, crc32c(pixels(BASE + 2, 3, NBYTES)), 128, 3,
+    assert data[8 * 128 :] == entry
+    assert struct.unpack_from("<QQQIIII", data, 3 * 128) == (
+        BASE + 2, 1_000 + BASE + 2, 0, 0, crc32c(pixels(BASE + 2, 3, NBYTES)), 128, 3,
     )  # fmt: skip
 
 
-def test_a_sidecar_says_that_its_mask_is_cut(tmp_path):
+def test_a_sidecar_has_the_missing_packets_of_large_frames(tmp_path):
     frames = FrameMaker(NBYTES)
     sink = writer(tmp_path, frames)
     for pulse_id, last in ((BASE, 255), (BASE + 1, 256), (BASE + 2, 511)):
@@ -204,16 +209,36 @@ def test_a_sidecar_says_that_its_mask_is_cut(tmp_path):
     sink.close()
     frames.close()
     entries = read_sidecar(tmp_path / "JF" / "M03" / "12300000" / "12345000.meta")
-    assert entries["flags"][:3].tolist() == [3, 7, 7]
-    assert np.unpackbits(entries["missing"], axis=1).sum(axis=1)[:3].tolist() == [2, 1, 1]
+    assert np.unpackbits(entries["missing"], axis=1).sum(axis=1)[:3].tolist() == [2, 2, 2]
     assert list(check_buffer(BufferReader(tmp_path / "JF"), BASE, BASE + 2, Checked())) == []
+
+
+def test_a_sidecar_of_version_1_becomes_one_of_version_2(tmp_path):
+    raw = RawBuffer(tmp_path / "JF", ["M03"], (NBYTES,), "uint8", old_sidecars=True)
+    for pulse_id in (3, 999):
+        raw.put("M03", pulse_id, missing=bytes(31) + b"\x80", packets=127)
+    frames = FrameMaker(NBYTES)
+    sink = writer(tmp_path, frames)
+    with frames.lease(4, detector_time=7) as lease:
+        sink.write([lease])
+    sink.close()
+    frames.close()
+    data = raw.meta("M03", 0).read_bytes()
+    assert data[:128] == SIDECAR_HEADER
+    assert len(data) == 1001 * 128
+    reader = BufferReader(tmp_path / "JF")
+    heads = [reader.read_frame(p).head for p in (3, 4, 999)]
+    assert [h.timestamp_ns for h in heads] == [1_003, 1_004, 1_999]
+    assert [h.detector_time for h in heads] == [0, 7, 0]
+    assert heads[0].missing == heads[2].missing == bytes(31) + b"\x80" + bytes(32)
+    assert [f.check for f in check_buffer(reader)] == ["module_id"]  # the maker's and the raw buffer's differ
 
 
 def test_sidecar_entries_do_not_wait_for_ever(tmp_path):
     frames = FrameMaker(10)
     sink = writer(tmp_path, frames)
     write(sink, frames, *range(64))
-    assert (tmp_path / "JF" / "M03" / "0" / "0.meta").stat().st_size == 64 * 64
+    assert (tmp_path / "JF" / "M03" / "0" / "0.meta").stat().st_size == 65 * 128
     sink.close()
     frames.close()
 
@@ -235,7 +260,7 @@ def test_a_replaced_record_never_meets_the_crc_of_the_old_one(tmp_path):
     write(sink, frames, 4, data=bytes(NBYTES))
     # the writer is killed here: the new entry is still in memory
     meta = (tmp_path / "JF" / "M03" / "0" / "0.meta").read_bytes()
-    assert meta[4 * 64 :] == bytes(64)
+    assert meta[5 * 128 :] == bytes(128)
     sink.close()
     frames.close()
 
@@ -346,7 +371,7 @@ def test_a_write_that_fails_leaves_a_hole(tmp_path, monkeypatch):
     for pulse_id in (0, 2, 3):
         assert stored(tmp_path, pulse_id, 3 * 4096) == record(pulse_id, 3, 3 * 4096)
     meta = (tmp_path / "JF" / "M03" / "0" / "0.meta").read_bytes()
-    assert [struct.unpack_from("<I", meta, i * 64 + 28)[0] for i in range(4)] == [3, 0, 3, 3]
+    assert [struct.unpack_from("<I", meta, (1 + i) * 128 + 36)[0] for i in range(4)] == [3, 0, 3, 3]
     write(sink, frames, 1)
     assert stored(tmp_path, 1, 3 * 4096) == record(1, 3, 3 * 4096)
     sink.close()
@@ -471,7 +496,7 @@ def test_a_sidecar_that_cannot_be_written_costs_no_frame(tmp_path, monkeypatch, 
     sink.idle()
     sink.close()
     frames.close()
-    assert (tmp_path / "JF" / "M03" / "0" / "0.meta").stat().st_size == 66 * 64
+    assert (tmp_path / "JF" / "M03" / "0" / "0.meta").stat().st_size == 67 * 128
     assert sink.figures.bytes == 66 * (41 + NBYTES)
 
 
