@@ -92,7 +92,7 @@ class Connection:
         return out
 
     def send_echo(self) -> None:
-        """Ask the server for a sign of life."""
+        """Send an echo, which the server answers."""
         if self.validated:
             self._send(Command.ECHO, "6s", b"pebble")
 

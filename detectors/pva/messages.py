@@ -101,7 +101,7 @@ class Found(NamedTuple):
     """A search's answer that names the server of our PV."""
 
     host: str
-    """"" stands for the address that the answer came from."""
+    """"" stands for the sender's address."""
     port: int
 
 

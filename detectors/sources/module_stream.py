@@ -185,7 +185,7 @@ class RemoteModule:
 
 
 class Modules(Subscriptions):
-    """All modules of a detector: what comes from each address goes to the reader of the same index. For one thread.
+    """All modules of a detector: the messages of each address go to the reader of the same index. For one thread.
 
     Raises HostError when an address cannot be used; the readers are closed then.
     """

@@ -45,7 +45,7 @@ class Pace:
         self._begin(0.0)
 
     def add(self, packets: int, now: float) -> None:
-        """Take how many packets a look found. ``now``: monotonic, s."""
+        """Account for the ``packets`` of one receive call. ``now``: monotonic, s."""
         if packets:
             if now - self._heard > SILENCE_S:
                 self._begin(now)

@@ -1,7 +1,7 @@
 """The timing stream: UDP datagrams into the DMA ring, on a thread of its own.
 
-The thread only moves bytes, so that a busy event thread costs ring space and not kernel drops. What a datagram says is
-found out by the reader of the ring (``detectors.workers.monitor.timing_ring``).
+The thread only moves bytes, so that a busy event thread costs ring space and not kernel drops. Its datagrams are parsed by
+the reader of the ring (``detectors.workers.monitor.timing_ring``).
 """
 
 import ipaddress
