@@ -92,6 +92,8 @@ class FrameStats:
     bad_pulse: int = 0
     resyncs: int = 0
     """Times that the stream was resynchronised to another frame_index."""
+    restarts: int = 0
+    """Times that the detector's count started afresh, and pulse ids made of it went on from a new base."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ class Fates:
     exhausted: int = 0
     frames_bad_pulse: int = 0
     resyncs: int = 0
+    restarts: int = 0
 
     def packets(self, in_open_frames: int, kernel_dropped: int = 0) -> PacketStats:
         """Return the fates of packets. Those placed in open frames, ``in_open_frames``, are expected like the others."""

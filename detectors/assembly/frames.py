@@ -7,6 +7,7 @@ landed where they were expected, else run by run.
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from detectors.assembly.counted_pulses import UNKNOWN_START, NextBase, PulseStart, make_pulses, next_base
 from detectors.assembly.fates import Fates
 from detectors.assembly.landing import FrameSlots
 from detectors.assembly.main_stream import MainStream
@@ -33,14 +34,31 @@ class FrameAssembler:
     """
 
     def __init__(
-        self, geometry: ModuleGeometry, rules: AssemblyRules, slots: FrameSlots, *, batch: int, ahead: int = 1
+        self,
+        geometry: ModuleGeometry,
+        rules: AssemblyRules,
+        slots: FrameSlots,
+        *,
+        batch: int,
+        ahead: int = 1,
+        start: PulseStart = UNKNOWN_START,
+        next_base: NextBase = next_base,
     ) -> None:
         self._flush_timeout_s = rules.flush_timeout_s
+        # A frame number that comes again after it is a restart where pulses tell no frame from another.
+        self._forget_s = FORGET_S if rules.pulse_from == "bunchid" else rules.flush_timeout_s
         self._fates = Fates()
         self._notes = Notes(f"module {rules.module_id}")
         self._sorter = PacketSorter(geometry, rules, self._fates, self._notes, batch)
         self._stream = MainStream(
-            geometry, rules, slots, batch=batch, ahead=ahead, fates=self._fates, notes=self._notes
+            geometry,
+            rules,
+            slots,
+            batch=batch,
+            ahead=ahead,
+            fates=self._fates,
+            notes=self._notes,
+            pulses=make_pulses(rules, geometry, start, next_base, self._fates),
         )
         self._window = self._stream.window
         self._router = self._stream.router
@@ -99,7 +117,7 @@ class FrameAssembler:
                 stream.held.drop()
             else:
                 stream.promote()
-        elif quiet > FORGET_S:
+        elif quiet > self._forget_s:
             self._window.closed.forget()
         return self._window.take_finished()
 

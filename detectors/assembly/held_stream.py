@@ -139,7 +139,7 @@ class HeldStream:
 
     def _begin(self, run: PacketRun) -> HeldFrame:
         frame = self._spare.pop()
-        frame.begin(run.index, run.bits, run.pulse, run.daq_rec, run.received_ns)
+        frame.begin(run.index, run.bits, run.pulse, run.daq_rec, run.received_ns, run.detector_time)
         frame.odd = 0
         self.frames.append(frame)
         return frame

@@ -104,9 +104,9 @@ class LandingRows:
         elif number or index != self._index:
             return False
         # The runs are of frames that follow each other, and so is what is claimed ahead.
-        pulse = block.pulse
-        for landing, (i, _) in zip(self.ahead, runs, strict=False):  # noqa: SIM110  a generator is slower
-            if pulse.item(i) != landing.memory.pulse_id:
+        pulse, read = block.pulse, self._pulses.read
+        for index, (landing, (i, _)) in enumerate(zip(self.ahead, runs, strict=False), self._index):
+            if read(pulse.item(i), index) != landing.memory.pulse_id:
                 return False
         return True
 

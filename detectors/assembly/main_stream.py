@@ -30,7 +30,6 @@ from detectors.assembly.rules import AssemblyRules
 from detectors.assembly.window import Window
 from detectors.frame import Damage, FrameHead
 from detectors.geometry import ModuleGeometry
-from detectors.wire.headers import HEADERS
 from detectors.wire.packet_block import PacketBlock
 
 _PERIODS_AVERAGED: Final = 8
@@ -49,17 +48,14 @@ class MainStream:
         ahead: int,
         fates: Fates,
         notes: Notes,
+        pulses: PulseTracker,
     ) -> None:
         packets, row_bytes, width = geometry.packets_per_frame, geometry.packet_data_bytes, rules.reorder_window
         self._packets = packets
         self._rules = rules
         self._fates = fates
         self._notes = notes
-        self._pulses = PulseTracker(
-            rules.pulse_id_step, rules.max_pulse_jump, is_float=HEADERS[geometry.header]["bunchid"].kind == "f"
-        )
-        self._steady = rules.pulse_id_step <= rules.max_pulse_jump
-        """Whether the expected pulse_id is never taken for a jump."""
+        self._pulses = pulses
         self.window = Window(packets, row_bytes, module_id=rules.module_id, width=width, fates=fates, notes=notes)
         self.router = Router(self.window, self._pulses, rules.max_frame_gap, fates, notes)
         self.held = HeldStream(packets, row_bytes, width, fates)
@@ -106,14 +102,14 @@ class MainStream:
         fate, because other frames are open, one is out of order, or another stream is held.
         """
         window, packets, index = self.window, self._packets, self.window.newest
-        if index is None or self.held.frames or not self._steady or not self.router.gate:
+        if index is None or self.held.frames or not self._pulses.steady or not self.router.gate:
             return False
         frame = window.newest_open()
         if window.base < index or (frame and (frame.count != frame.top or frame.flagged)):
             return False
         ahead, module_id, received_ns = self.landing.ahead, self._rules.module_id, block.received_ns
-        pulse_bits, daq_rec = block.pulse_bits, block.daq_rec
-        begun = whole = pulse_id = 0
+        pulse_bits, daq_rec, timestamp = block.pulse_bits, block.daq_rec, block.timestamp
+        begun = whole = pulse_id = detector_time = 0
         for i, j in runs:
             if frame:
                 frame.count = frame.top = frame.top + j - i
@@ -122,18 +118,26 @@ class MainStream:
                     frame = None
                 continue
             memory = ahead.popleft().memory
-            pulse_id, bits = memory.pulse_id, pulse_bits.item(i)
+            pulse_id, bits, detector_time = memory.pulse_id, pulse_bits.item(i), timestamp.item(i)
             index += 1
             begun += 1
             if j - i == packets:
                 whole += 1
                 window.latest = head = FrameHead(
-                    pulse_id, index, daq_rec.item(i), packets, module_id, received_ns, 0, Damage.NONE, packets
+                    pulse_id,
+                    index,
+                    daq_rec.item(i),
+                    packets,
+                    module_id,
+                    received_ns,
+                    detector_time,
+                    Damage.NONE,
+                    packets,
                 )
                 window.finished.append((memory, head))
                 window.closed.put_whole(index, bits, pulse_id)
             else:
-                frame = window.begin(index, bits, pulse_id, daq_rec.item(i), received_ns)
+                frame = window.begin(index, bits, pulse_id, daq_rec.item(i), received_ns, detector_time)
                 frame.pulse_id, frame.memory = pulse_id, memory
                 frame.count = frame.top = j - i
         fates = self._fates
@@ -142,7 +146,7 @@ class MainStream:
             self.begun += begun
             window.newest = index
             window.base = index if frame else index + 1
-            self._pulses.follow(index, pulse_id)
+            self._pulses.follow(index, pulse_id, detector_time)
             self.router.forget_passing(index)
         if whole:
             fates.expected += whole * packets
@@ -153,14 +157,16 @@ class MainStream:
 
     def run_of(self, block: PacketBlock, i: int, j: int) -> PacketRun:
         """Return packets i to j - 1 of a block as a run."""
+        index = block.framenum.item(i)
         return PacketRun(
-            block.framenum.item(i),
+            index,
             block.pulse_bits.item(i),
-            self._pulses.usable(block.pulse.item(i)),
+            self._pulses.read(block.pulse.item(i), index),
             block.packetnum.item(i),
             block.daq_rec.item(i),
             block.received_ns,
             block.pixels[i:j],
+            block.timestamp.item(i),
         )
 
     def take(self, run: PacketRun, *, landed: bool = False) -> None:
@@ -212,18 +218,29 @@ class MainStream:
 
     def _begin(self, run: PacketRun | HeldFrame) -> OpenFrame:
         """Open the frame of a run or a held one, which lies in the window and is not open."""
-        pulse_id, bad = self._pulses.assign(run.index, run.pulse)
+        pulse_id, bad = self._pulses.assign(run.index, run.pulse, run.detector_time)
         if bad:
-            said = "unusable" if run.pulse is None else f"{run.pulse}, a jump"
-            self._notes(
-                "unusable pulse" if run.pulse is None else "pulse jump",
-                f"pulse_id of frame {run.index} is {said}: the frame is kept as pulse {pulse_id} and flagged",
-            )
-        frame = self.window.begin(run.index, run.bits, run.pulse, run.daq_rec, run.received_ns)
+            self._note_bad_pulse(run, pulse_id)
+        frame = self.window.begin(run.index, run.bits, run.pulse, run.daq_rec, run.received_ns, run.detector_time)
         frame.pulse_id, frame.memory = pulse_id, self.landing.memory(pulse_id)
         frame.bad_pulse = frame.flagged = bad
         self.begun += 1
         return frame
+
+    def _note_bad_pulse(self, run: PacketRun | HeldFrame, pulse_id: int) -> None:
+        kept = f"frame {run.index} is kept as pulse {pulse_id} and flagged"
+        if self._rules.pulse_from == "timestamp":
+            said = f"time stamp {run.detector_time} is not one or more periods after the frame before"
+            self._notes("time stamp", f'{said}: {kept}; pulse_period_ns may be wrong, or set pulse_from = "framenum"')
+        elif run.pulse is None and not run.bits:
+            self._notes(
+                "no bunchid",
+                f'the packets carry bunchid 0: {kept}; set pulse_from = "framenum" or "timestamp" for the module',
+            )
+        elif run.pulse is None:
+            self._notes("unusable pulse", f"the packets carry an unusable bunchid: {kept}")
+        else:
+            self._notes("pulse jump", f"the packets carry bunchid {run.pulse}, which jumps or stands still: {kept}")
 
     def _start(self, index: int) -> None:
         self.window.start(index, self.router.lowest(index))
@@ -243,7 +260,8 @@ class MainStream:
         if not 0 < first - newest <= self._rules.max_frame_gap:
             self._notes("resync", f"the stream goes on at frame {first} after {newest}: resynchronised")
             self.close_all()
-            self._fates.resyncs += 1
+            # A count that starts afresh is no fault where pulses are made of it; the pulses count it as a restart.
+            self._fates.resyncs += self._rules.pulse_from == "bunchid" or first > newest
             self.window.closed.forget()
             self._pulses.forget()
             self.router.forget_passing()

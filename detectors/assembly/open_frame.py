@@ -36,6 +36,8 @@ class OpenFrame:
         self.daq_rec = 0
         self.received_ns = 0
         """When its first packet was received, POSIX, ns."""
+        self.detector_time = 0
+        """The time stamp in the header of its first packet."""
         self.memory: FrameMemory | None = None
         """None when there was none to be had: packets are counted, pixels dropped."""
         self._rows: np.ndarray | None = None
@@ -45,9 +47,12 @@ class OpenFrame:
         """One above the highest packet that came. While it equals ``count`` they came in order, and need no mask."""
         self._mask = np.zeros(packets, np.bool_)
 
-    def begin(self, index: int, bits: int, pulse: int | None, daq_rec: int, received_ns: int) -> None:
+    def begin(  # noqa: PLR0917  called once a frame, by position for speed
+        self, index: int, bits: int, pulse: int | None, daq_rec: int, received_ns: int, detector_time: int = 0
+    ) -> None:
         """Become another frame, of which no packet is placed yet. The caller sets ``pulse_id`` and ``memory``."""
         self.index, self.bits, self.pulse, self.daq_rec, self.received_ns = index, bits, pulse, daq_rec, received_ns
+        self.detector_time = detector_time
         self.count = 0
         self.top = 0
         self.bad_pulse = self.flagged = False
@@ -130,7 +135,7 @@ class OpenFrame:
             self.count,
             self._module_id,
             self.received_ns,
-            0,
+            self.detector_time,
             damage,
             self._packets,
             missing,

@@ -23,6 +23,8 @@ class PacketRun:
     """When the packets were received, POSIX, ns."""
     pixels: np.ndarray
     """uint8[packets, packet_data_bytes]; a view."""
+    detector_time: int = 0
+    """The time stamp in the header of the first."""
 
     def rest(self, skip: int) -> Self:
         """Return the run without its first packets."""

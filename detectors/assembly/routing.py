@@ -106,7 +106,7 @@ class Router:
     def _follows(self, run: PacketRun, step: int) -> bool:
         """Whether a run goes on with the stream, ``step`` frames after the newest."""
         near = step <= self._window.size and not self._pulses.jumps(run.index, run.pulse)
-        return near or (step <= self._max_frame_gap and run.pulse == self._pulses.expected(run.index))
+        return near or (step <= self._max_frame_gap and self._pulses.continues(run.index, run.pulse))
 
     def _is_older(self, run: PacketRun) -> bool:
         """Whether the pulse_id of a run can be that of a frame before the newest."""

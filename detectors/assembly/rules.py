@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from detectors.wire.headers import PulseFrom
+
 
 @dataclass(frozen=True, slots=True)
 class AssemblyRules:
@@ -18,3 +20,5 @@ class AssemblyRules:
     """moduleID, row and column that packets must carry; None: any."""
     row: int | None = None
     column: int | None = None
+    pulse_from: PulseFrom = "bunchid"
+    pulse_period_ns: int = 10_000_000

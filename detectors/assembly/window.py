@@ -84,10 +84,12 @@ class Window:
         self.newest = index
         self.settle()
 
-    def begin(self, index: int, bits: int, pulse: int | None, daq_rec: int, received_ns: int) -> OpenFrame:
+    def begin(  # noqa: PLR0917  as OpenFrame.begin
+        self, index: int, bits: int, pulse: int | None, daq_rec: int, received_ns: int, detector_time: int = 0
+    ) -> OpenFrame:
         """Open a frame, which lies in the window and is not open; see ``OpenFrame.begin``."""
         frame = self._ring[index % self.size]
-        frame.begin(index, bits, pulse, daq_rec, received_ns)
+        frame.begin(index, bits, pulse, daq_rec, received_ns, detector_time)
         self.open += 1
         self._first = min(self._first, index)
         return frame

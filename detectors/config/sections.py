@@ -225,6 +225,16 @@ class UdpSection(SourceSection):
     """Largest forward step of frame_index taken for lost frames; beyond it the stream is resynchronised."""
     max_pulse_jump: Annotated[int, Field(ge=1)] = 100_000
     """Largest forward step of pulse_id between frames that is not flagged as a bad pulse."""
+    pulse_from: Literal["bunchid", "framenum", "timestamp"] | None = None
+    """Where the pulse_id comes from: the bunch id of a timing system, the frame number in steps of pulse_id_step, or the
+    time stamp in pulse_period_ns. Left out: bunchid for the header jungfrau, else framenum, as stock EIGERs send no bunch id."""
+    pulse_period_ns: Annotated[int, Field(ge=100)] = 10_000_000
+    """Time between frames for ``pulse_from = "timestamp"``, ns."""
+
+    @property
+    def pulse_source(self) -> Literal["bunchid", "framenum", "timestamp"]:
+        """``pulse_from``, or what it is for this geometry when left out."""
+        return self.pulse_from or ("bunchid" if self.geometry.header == "jungfrau" else "framenum")
 
 
 class PvaSection(SourceSection):

@@ -18,6 +18,7 @@ from detectors.errors import HostError
 from detectors.geometry import ModuleGeometry
 from detectors.pools.region import Region
 from detectors.pools.socket_ring import SocketRing
+from detectors.wire.headers import PulseFrom
 from detectors.wire.packet_block import Landing, PacketBlock
 
 LEAST_BATCH: Final = 2048
@@ -62,7 +63,15 @@ class UdpSource:
     """
 
     def __init__(
-        self, geometry: ModuleGeometry, address: str, port: int, *, ring_count: int, ring_size: int, source: str = ""
+        self,
+        geometry: ModuleGeometry,
+        address: str,
+        port: int,
+        *,
+        ring_count: int,
+        ring_size: int,
+        source: str = "",
+        pulse_from: PulseFrom = "bunchid",
     ) -> None:
         self.batch = max(LEAST_BATCH, geometry.packets_per_frame)
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -75,7 +84,7 @@ class UdpSource:
             self._socket.close()
             raise
         self.port: int = self._socket.getsockname()[1]
-        self.block = PacketBlock(geometry, self.batch, self._region.array)
+        self.block = PacketBlock(geometry, self.batch, self._region.array, pulse_from=pulse_from)
         self.buffer_packets = self.ring.granted_bytes // self.block.packet_bytes
         """Packets that the socket buffer holds, about: the kernel's own overhead per packet is in the grant."""
         self._mask, self._wanted = _sender_filter(source)

@@ -4,7 +4,7 @@ Every layout names the same fields; only their places and types differ. Sources:
 ``sls_detector_header`` (version 2) and sf_daq_buffer's ``jungfrau.hpp``, which reads the bunch id as a double.
 """
 
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 import numpy as np
 
@@ -35,3 +35,6 @@ HEADERS: Final = {"jungfrau": _sls("f8"), "sls": _sls("u8"), "sls-big-endian": _
 """A double ``bunchid`` can be NaN, infinite or negative."""
 assert all(dtype.itemsize == 48 for dtype in HEADERS.values())
 assert tuple(HEADERS) == HEADER_NAMES
+
+PulseFrom: TypeAlias = Literal["bunchid", "framenum", "timestamp"]
+"""The field of a header that pulse ids come from."""

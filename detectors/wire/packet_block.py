@@ -1,12 +1,12 @@
 """A block of packets as they lie in memory: headers in one table, pixels in rows of their own, and views of all fields."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import LiteralString, Protocol
 
 import numpy as np
 
 from detectors.geometry import ModuleGeometry
-from detectors.wire.headers import HEADERS
+from detectors.wire.headers import HEADERS, PulseFrom
 
 
 class FrameMemory(Protocol):
@@ -60,13 +60,21 @@ class PacketBlock:
     """Room for ``count`` packets of one geometry, and their headers.
 
     The header views (``framenum``, ``packetnum``, ``daq_rec``, ...) are strided arrays in the byte order of the wire;
-    ``pulse_bits`` is the pulse_id as it lies on the wire, to be compared and not read: so that a NaN equals itself.
+    ``pulse`` is what ``pulse_from`` names: bunchid, framenum or timestamp. ``pulse_bits`` tells streams apart: the bunchid as it
+    lies on the wire, to be compared and not read, so that a NaN equals itself; framenum where the bunchid means nothing.
     ``lengths`` is the true length of each datagram, also of one longer than its place; ``foreign``, if not None, marks those
     from a sender that is not the configured one. ``lengths``, ``foreign``, ``landings`` and ``received_ns`` are
     set by what fills the block.
     """
 
-    def __init__(self, geometry: ModuleGeometry, count: int, memory: np.ndarray | None = None) -> None:
+    def __init__(
+        self,
+        geometry: ModuleGeometry,
+        count: int,
+        memory: np.ndarray | None = None,
+        *,
+        pulse_from: PulseFrom = "bunchid",
+    ) -> None:
         layout = HEADERS[geometry.header]
         self.count = count
         self.header_bytes = layout.itemsize
@@ -75,9 +83,11 @@ class PacketBlock:
         self.headers = np.zeros(count, layout)
         self.framenum = self.headers["framenum"]
         self.packetnum = self.headers["packetnum"]
-        self.pulse = self.headers["bunchid"]
-        self.pulse_bits = self.pulse.view(np.uint64)
-        self.identity = self._identity_words()
+        self.timestamp = self.headers["timestamp"]
+        self.pulse = self.headers[pulse_from]
+        identity = ("bunchid", "framenum", "moduleID") if pulse_from == "bunchid" else ("framenum", "moduleID")
+        self.pulse_bits = self.headers[identity[0]].view(np.uint64)
+        self.identity = self._words_of(identity)
         """uint64[count, words]: those words of the headers that are the same on all packets of a frame."""
         self.identity_bytes = self.identity.shape[1] * self.identity.itemsize
         self.origin = origin_of(self.headers)
@@ -93,14 +103,14 @@ class PacketBlock:
         self.received_ns = 0
         """When the packets were taken from the socket, POSIX, ns."""
 
-    def _identity_words(self) -> np.ndarray:
-        """Return the words that hold framenum, bunchid and moduleID, as a view.
+    def _words_of(self, names: Sequence[LiteralString]) -> np.ndarray:
+        """Return the words that hold some fields, as a view.
 
         The layouts have them evenly spaced, away from packetnum and timestamp, so one comparison does for all of them.
         """
         fields = self.headers.dtype.fields
         assert fields is not None
-        words = sorted({fields[name][1] // 8 for name in ("framenum", "bunchid", "moduleID")})
+        words = sorted({fields[name][1] // 8 for name in names})
         step = words[1] - words[0]
         assert words == list(range(words[0], words[-1] + 1, step))
         assert not {fields[name][1] // 8 for name in ("packetnum", "timestamp")} & set(words)

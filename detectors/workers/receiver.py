@@ -7,6 +7,7 @@ from concurrent.futures import Future
 from contextlib import ExitStack
 from typing import Any, Final
 
+from detectors.assembly.counted_pulses import NextBase, PulseStart
 from detectors.assembly.frames import FrameAssembler
 from detectors.assembly.rules import AssemblyRules
 from detectors.config import Config, UdpSection
@@ -22,6 +23,7 @@ from detectors.sources.udp import UdpSource
 from detectors.stats import PacketStats, ReceiverStatus
 from detectors.workers.pebble_slots import PebbleSlots
 from detectors.workers.preflight import Level, run_checks
+from detectors.workers.pulse_base import shared_start
 from detectors.workers.rates import RateMeter
 from detectors.workers.runtime import IDLE_S, run_worker
 from detectors.workers.tuning import become_receiver, use_processors
@@ -93,6 +95,7 @@ class Receiver:
             ring_count=plan.dma.count,
             ring_size=plan.dma.size_bytes,
             source=module.source,
+            pulse_from=module.pulse_source,
         )
         stack.callback(self._source.close)
         self._pebble = self._make_pebble(plan)
@@ -109,7 +112,7 @@ class Receiver:
             slots=plan.pebble.count,
         )
         stack.callback(self._outputs.close)
-        self._assembler = self._make_assembler(plan)
+        self._assembler = self._make_assembler(plan, *shared_start(config, module, runtime, stack))
         self._pace = Pace(
             packet_bytes=self._source.block.packet_bytes,
             packets_per_frame=module.geometry.packets_per_frame,
@@ -193,7 +196,7 @@ class Receiver:
             },
         )
 
-    def _make_assembler(self, plan: BufferPlan) -> FrameAssembler:
+    def _make_assembler(self, plan: BufferPlan, start: PulseStart, next_base: NextBase) -> FrameAssembler:
         config, module = self._config, self._module
         self._slots = PebbleSlots(
             self._pebble,
@@ -211,9 +214,19 @@ class Receiver:
             expect_module_id=module.expect_module_id,
             row=module.row,
             column=module.column,
+            pulse_from=module.pulse_source,
+            pulse_period_ns=module.pulse_period_ns,
         )
         ahead = plan.pebble.count // _PEBBLE_PER_AHEAD
-        return FrameAssembler(module.geometry, rules, self._slots, batch=self._source.batch, ahead=ahead)
+        return FrameAssembler(
+            module.geometry,
+            rules,
+            self._slots,
+            batch=self._source.batch,
+            ahead=ahead,
+            start=start,
+            next_base=next_base,
+        )
 
     def _transition(self, service: str) -> str:
         """Carry out a run transition by its label, ``Enable``; return the state that it led to.

@@ -18,12 +18,14 @@ import pytest
 import zmq
 
 from detectors.buffer.layout import relative_path
+from detectors.buffer.reader import BufferReader
 from detectors.errors import CommandError
 from detectors.frame import MODULE_FRAME
 from detectors.geometry import GEOMETRIES, ModuleGeometry
 from detectors.pools.pebble_reader import PebbleReader
 from detectors.runtime import Runtime
 from detectors.stats import ReceiverStatus
+from detectors.wire.module_packets import ModulePackets
 from sim.clock import Schedule
 from sim.faults import FaultRates
 from sim.pattern import frame_pattern
@@ -37,6 +39,8 @@ pytestmark = pytest.mark.usefixtures("runtime_dir")
 
 ROOT = Path(__file__).parents[2]
 GEOMETRY = ModuleGeometry("custom", "jungfrau", 64, 128, "uint16", 32)
+STOCK_TABLE = '{header = "sls", rows = 64, cols = 128, dtype = "uint16", packets_per_frame = 32}'
+STOCK = ModuleGeometry("stock", "sls", 64, 128, "uint16", 32)
 MODULE = 3
 WORKER = "udp.M00"
 STEP = 2
@@ -166,9 +170,47 @@ def test_faults_are_counted_as_sent(tmp_path: Path):
         assert r.stop()[0] == 0
 
 
+def send_stock(port: int, frames: range) -> None:
+    """Send frames as a stock detector does: the frame number is all that numbers them."""
+    packets = ModulePackets(STOCK)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        for index in frames:
+            data = frame_pattern(index, MODULE, STOCK.shape, "uint16")
+            packets.fill(data, pulse_id=0, frame_index=index, daq_rec=0, module_id=MODULE, timestamp_ns=index * 10**6)
+            for row in packets.packets:
+                sock.sendto(row, ("127.0.0.1", port))
+
+
+def test_pulses_of_a_stock_detector_go_on_above_what_is_on_disk(tmp_path: Path):
+    port = free_port()
+    config = write_config(tmp_path, port=port, geometry=STOCK_TABLE)
+    sent = [(range(1, 21), 0), (range(21, 31), 0), (range(1, 6), 100_000), (range(2, 9), 200_000)]
+    for life, (frames, base) in enumerate(sent):
+        with Receiver(config, port) as r:
+            r.wait_for(f"^READY {re.escape(WORKER)}")
+            send_stock(port, frames)
+            status = r.settled(len(frames) * 32, complete=len(frames), delivered=len(frames), bad_pulse=0, resyncs=0)
+            assert status["pulse_id"] == base + frames[-1] * STEP
+            assert status["frames"]["restarts"] == (life >= 2)
+            assert status["packets"]["bad_pulse"] == status["packets"]["alien"] == 0
+            assert status["message"] == ""
+            r.stop(signal.SIGKILL if life == 0 else signal.SIGTERM)
+            if life == 2:  # as after a reboot: what is on disk is all that is known
+                r.runtime.shm("pulse-base").unlink()
+    reader = BufferReader(tmp_path / "data/JFT", "M00")
+    extent = reader.extent()
+    assert extent is not None
+    kept = {base + index * STEP: index for frames, base in sent for index in frames}
+    assert list(reader.pulses(*extent)) == sorted(kept)
+    for pulse_id, index in kept.items():
+        frame = reader.read_frame(pulse_id)
+        assert (frame.head.frame_index, frame.head.module_id) == (index, 0)
+        assert np.array_equal(frame.data, frame_pattern(index, MODULE, STOCK.shape, "uint16"))
+
+
 def test_other_geometry(tmp_path: Path):
     geometry = GEOMETRIES["eiger-32"]
-    with receiver(tmp_path, geometry='"eiger-32"') as r:
+    with receiver(tmp_path, geometry='"eiger-32"', extra='pulse_from = "bunchid"') as r:
         send(r.port, 6, geometry=geometry)
         r.settled(6 * geometry.packets_per_frame, complete=6)
         reader = PebbleReader(r.runtime.shm(WORKER))

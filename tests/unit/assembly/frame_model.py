@@ -13,9 +13,13 @@ def usable(value: float) -> int | None:
     return int(value) if not math.isnan(value) and 1 <= value < 2**53 and value == int(value) else None
 
 
+def read(p: Packet) -> int | None:
+    return 0 if p.pulse == p.frame == 0 else usable(p.pulse)
+
+
 def agree(a: Packet, b: Packet) -> bool:
     same = a.pulse == b.pulse or (math.isnan(a.pulse) and math.isnan(b.pulse))
-    return same or usable(a.pulse) is None or usable(b.pulse) is None
+    return same or read(a) is None or read(b) is None
 
 
 @dataclass
@@ -40,6 +44,7 @@ class Model:
         self.held: list[ModelFrame] = []
         self.votes = self.main_since = 0
         self.rival = False
+        self.made: list[int] = []
         self.done: list[tuple[int, int, bool, dict[int, int]]] = []
         self.gate = False
         self.exhausted = False
@@ -77,7 +82,7 @@ class Model:
             self.route(p)
 
     def route(self, p: Packet) -> None:
-        f, pulse = p.frame, usable(p.pulse)
+        f, pulse = p.frame, read(p)
         if not self.gate:
             frame = self.closed.get(f)
             again = frame is not None and agree(p, frame.head) and p.number in frame.got
@@ -141,7 +146,14 @@ class Model:
 
     def expected(self, f: int) -> int:
         pulse = f * self.step if self.reference is None else self.reference[1] + (f - self.reference[0]) * self.step
-        return pulse if 1 <= pulse < 2**53 else 1
+        return max(0, pulse) % 2**53
+
+    def replacement(self, f: int) -> int:
+        pulse = self.expected(f)
+        while pulse in self.made:
+            pulse += self.step
+        self.made = [*self.made, pulse][-256:]
+        return pulse
 
     def jumps(self, f: int, pulse: int | None) -> bool:
         if pulse is None or self.reference is None:
@@ -162,10 +174,12 @@ class Model:
             self.skip = None
 
     def begin(self, p: Packet) -> ModelFrame:
-        f, pulse = p.frame, usable(p.pulse)
+        f, pulse = p.frame, read(p)
         frame = ModelFrame(p, has_slot=not self.exhausted)
+        if pulse in self.made or (self.reference and self.reference[0] != f and self.reference[1] == pulse):
+            pulse = None
         frame.bad = frame.flagged = pulse is None or self.jumps(f, pulse)
-        frame.pulse_id = self.expected(f) if pulse is None else pulse
+        frame.pulse_id = self.replacement(f) if pulse is None else pulse
         if pulse is not None and (self.reference is None or f > self.reference[0]):
             self.reference = f, pulse
         self.open[f] = frame
@@ -245,7 +259,7 @@ class Model:
         else:
             frame.got[p.number] = p.fill
             same = p.pulse == frame.head.pulse or (math.isnan(p.pulse) and math.isnan(frame.head.pulse))
-            frame.odd += not same and usable(frame.head.pulse) is not None
+            frame.odd += not same and read(frame.head) is not None
             self.votes = min(self.votes + 1, max(2, self.P // 8))
         if len(self.held) == 2 and self.substantial:
             self.promote()
@@ -294,6 +308,7 @@ class Model:
             self.frames["resyncs"] += 1
             self.closed.clear()
             self.reference = self.skip = None
+            self.made = []
             self.start(first)
             self.began = self.period = 0.0
         for h in held:
@@ -324,6 +339,7 @@ class Model:
             self.skip = self.newest
         self.flush()
         self.newest = self.reference = None
+        self.made = []
         self.rival = False
         self.closed.clear()
         self.period = 0.0

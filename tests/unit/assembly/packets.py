@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from detectors.assembly.counted_pulses import UNKNOWN_START, NextBase, PulseStart, next_base
 from detectors.assembly.frames import FrameAssembler
 from detectors.assembly.open_frame import Finished
 from detectors.assembly.rules import AssemblyRules
@@ -37,6 +38,7 @@ class Packet:
     foreign: bool = False
     fill: int = 0
     daq_rec: int = 0
+    timestamp: int = 0
 
     def but(self, **changes) -> "Packet":
         return replace(self, **changes)
@@ -44,7 +46,7 @@ class Packet:
     def datagram(self, geometry: ModuleGeometry) -> bytes:
         header = np.zeros((), HEADERS[geometry.header])
         header["framenum"], header["packetnum"], header["bunchid"] = self.frame, self.number, self.pulse
-        header["xCoord"], header["yCoord"] = self.row, self.column
+        header["xCoord"], header["yCoord"], header["timestamp"] = self.row, self.column, self.timestamp
         header["moduleID"], header["debug"] = self.module, self.daq_rec
         whole = header.tobytes() + bytes([self.fill]) * geometry.packet_data_bytes
         length = len(whole) if self.length is None else self.length
@@ -93,6 +95,7 @@ class Done:
     flagged: bool
     damage: int
     daq_rec: int
+    detector_time: int
 
 
 class GuardedSlot:
@@ -145,6 +148,7 @@ class Slots:
                     bool(head.damage & Damage.BAD_PULSE),
                     int(head.damage),
                     head.daq_rec,
+                    head.detector_time,
                 )
             )
 
@@ -169,19 +173,18 @@ class Bench:
         batch: int = 16,
         land: bool = True,
         ahead: int = 1,
+        start: PulseStart = UNKNOWN_START,
+        next_base: NextBase = next_base,
         **rules,
     ):
         self.land = land
         self.geometry = small(packets, header, dtype)
         self.slots = Slots(self.geometry)
+        made = AssemblyRules(**{"module_id": MODULE, "expect_module_id": MODULE, **rules})
         self.assembler = FrameAssembler(
-            self.geometry,
-            AssemblyRules(**{"module_id": MODULE, "expect_module_id": MODULE, **rules}),
-            self.slots,
-            batch=batch,
-            ahead=ahead,
+            self.geometry, made, self.slots, batch=batch, ahead=ahead, start=start, next_base=next_base
         )
-        self.block = PacketBlock(self.geometry, batch)
+        self.block = PacketBlock(self.geometry, batch, pulse_from=made.pulse_from)
         self.now = 10.0
         self.open_gate()
 
