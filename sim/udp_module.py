@@ -39,6 +39,9 @@ SPREAD: Final = 0.8
 _TICKS_PER_S: Final = 10_000_000
 """The header's timestamp counts a 10 MHz clock. Source: slsDetectorPackage."""
 
+_DETECTOR_TYPES: Final = {"eiger": 1, "jungfrau": 3}
+"""detectortype of the header by the first word of the geometry's name. Source: slsDetectorPackage."""
+
 _libc = ctypes.CDLL(None, use_errno=True)
 _sendmmsg = _libc.sendmmsg
 _sendmmsg.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int]
@@ -76,7 +79,9 @@ class SendReport:
 class UdpModuleSender:
     """Sends frames of one module to ``address``.
 
-    Event n of the schedule is frame_index ``first_frame + n`` and pulse ``schedule.pulse_id(n)``. The header table and
+    Event n of the schedule is frame_index ``first_frame + n`` and pulse ``schedule.pulse_id(n)``. ``module_id``, ``row`` and
+    ``column`` are those of the header; the pattern is that of module ``number``, by default ``module_id``. Without
+    ``bunchid`` the header has 0 there, as detectors send it that do not know the pulse. The header table and
     the message table are built once; per frame only the fields that change and the pixels are written.
     Raises HostError when the socket refuses.
     """
@@ -88,6 +93,10 @@ class UdpModuleSender:
         schedule: Schedule,
         *,
         module_id: int = 0,
+        row: int = 0,
+        column: int = 0,
+        number: int | None = None,
+        bunchid: bool = True,
         first_frame: int = 1,
         daq_rec: int = 0,
         faults: FaultRates | None = None,
@@ -96,7 +105,8 @@ class UdpModuleSender:
     ) -> None:
         self.geometry = geometry
         self.schedule = schedule
-        self.module_id = module_id
+        self.number = module_id if number is None else number
+        self.bunchid = bunchid
         self.first_frame = first_frame
         self.faults = faults or FaultRates()
         self.seed = seed
@@ -106,9 +116,10 @@ class UdpModuleSender:
         self._layout = HEADERS[geometry.header]
         self._headers = np.zeros(packets, self._layout)
         self._headers["packetnum"] = np.arange(packets)
-        self._headers["moduleID"] = module_id
+        self._headers["moduleID"], self._headers["xCoord"], self._headers["yCoord"] = module_id, row, column
         self._headers["debug"] = daq_rec
         self._headers["exptime"] = 1000
+        self._headers["detectortype"] = _DETECTOR_TYPES.get(geometry.name.partition("-")[0], 0)
         self._headers["headerVersion"] = 2
         self._pixels = np.zeros(geometry.frame_bytes, np.uint8)
         self._pattern = self._pixels if geometry.layout.is_packed else geometry.layout.read(self._pixels)
@@ -124,11 +135,11 @@ class UdpModuleSender:
         pulse_id = self.schedule.pulse_id(n)
         frame = self.first_frame + n
         self._headers["framenum"] = frame
-        self._headers["bunchid"] = pulse_id
+        self._headers["bunchid"] = pulse_id if self.bunchid else 0
         self._headers["timestamp"] = (self.schedule.time_ns(n) - self.schedule.epoch_ns) * _TICKS_PER_S // 10**9
-        fill_pattern(self._pattern, pulse_id, self.module_id)
+        fill_pattern(self._pattern, pulse_id, self.number)
         packets = self.geometry.packets_per_frame
-        plan = plan_frame(self.faults, packets, seed=self.seed, stream=self.module_id, frame=frame)
+        plan = plan_frame(self.faults, packets, seed=self.seed, stream=self.number, frame=frame)
         messages = self._messages[plan.order]
         due_ns = self.schedule.time_ns(n)
         spacing_ns = self.schedule.period_ns * SPREAD * self.burst / max(1, messages.size) if stop else 0

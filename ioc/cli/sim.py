@@ -135,7 +135,15 @@ def command() -> None:
 @click.argument("address", type=Address())
 @timeline(rate=100.0)
 @click.option("--geometry", type=click.Choice(list(GEOMETRIES)), default="jungfrau", show_default=True)
-@click.option("--module-id", type=click.IntRange(0, 0xFFFF), default=0, show_default=True)
+@click.option(
+    "--module-id", type=click.IntRange(0, 0xFFFF), default=0, show_default=True, help="moduleID of the header."
+)
+@click.option("--row", type=click.IntRange(0, 0xFFFF), default=0, show_default=True, help="Row of the header (xCoord).")
+@click.option("--column", type=click.IntRange(0, 0xFFFF), default=0, show_default=True, help="Column (yCoord).")
+@click.option("--number", type=click.IntRange(0, 0xFFFF), help="Module of the pattern.  [default: the moduleID]")
+@click.option(
+    "--bunchid/--no-bunchid", default=True, help="Send the pulse_id, or 0 as a detector that does not know it."
+)
 @click.option("--first-frame", default=1, show_default=True, help="frame_index of event 0.")
 @click.option("--daq-rec", default=0, show_default=True, help="Value of the debug field.")
 @click.option("--loss", default=0.0, show_default=True, help="Fraction of packets that are not sent.")
@@ -151,6 +159,10 @@ def udp(
     seconds: float | None,
     geometry: str,
     module_id: int,
+    row: int,
+    column: int,
+    number: int | None,
+    bunchid: bool,
     first_frame: int,
     daq_rec: int,
     loss: float,
@@ -168,6 +180,10 @@ def udp(
         GEOMETRIES[geometry],
         start.schedule,
         module_id=module_id,
+        row=row,
+        column=column,
+        number=number,
+        bunchid=bunchid,
         first_frame=first_frame,
         daq_rec=daq_rec,
         faults=FaultRates(loss, duplicate, reorder),

@@ -65,6 +65,19 @@ def test_packets_follow_the_header_table_and_make_up_the_pattern(line, geometry)
     assert (report.first_pulse, report.last_pulse, report.first_frame, report.last_frame) == (500, 503, 100, 101)
 
 
+def test_a_port_says_what_a_stock_eiger_says(line):
+    """One moduleID for the two ports of a half module, which differ in column; 0 for the pulse; detector type 1."""
+    geometry = GEOMETRIES["eiger-16-1g"]
+    more = {"module_id": 231, "row": 1, "column": 3, "number": 3, "bunchid": False}
+    packets, report = send(line, geometry, 1, first_frame=7, burst=5, **more)
+    assert len(packets) == 256
+    for header, _ in packets:
+        assert [header[name] for name in ("moduleID", "xCoord", "yCoord", "zCoord")] == [231, 1, 3, 0]
+        assert [header[name] for name in ("framenum", "bunchid", "detectortype", "headerVersion")] == [7, 0, 1, 2]
+    assert check_frame(b"".join(data for _, data in packets), 500, 3, geometry.shape, geometry.dtype)
+    assert (report.module_id, report.first_pulse) == (231, 500)
+
+
 def test_the_packet_has_the_documented_bytes(line):
     """48 bytes of header as in slsDetectorPackage, little-endian, with the pulse as a double."""
     (header, _), *_ = send(line, GEOMETRIES["jungfrau"], 1, module_id=0x0102, first_frame=0x03, daq_rec=0x04)[0]
