@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from detectors.buffer.layout import file_bytes
+from detectors.buffer.regular import open_regular, readable
 from detectors.errors import BufferReadError
 from detectors.frame import FILE_MOD, FORMAT_MARKER, RECORD_HEADER, RecordShape
 
@@ -18,7 +19,7 @@ class BinFile:
 
     Pixels are views of the map, which outlive this object. Holes are never touched through it: on a memory file system a
     look at a hole takes a page, and kills the process with SIGBUS when there is none left.
-    Raises BufferReadError when the file cannot be mapped or is larger than a file of this detector; one that is shorter
+    Raises BufferReadError when it is no regular file, cannot be mapped or is larger than a file of this detector; one that is shorter
     was cut off, and the records that remain can be read.
     """
 
@@ -26,14 +27,12 @@ class BinFile:
         self.path = path
         self.first_pulse = _number(path)
         self._shape = shape
-        try:
-            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        with readable(path):
+            self._fd = open_regular(path)
             weakref.finalize(self, os.close, self._fd)
             self.size = os.fstat(self._fd).st_size
             # An empty file cannot be mapped: it was just made, or its creation was interrupted.
             mapped = mmap.mmap(self._fd, self.size, access=mmap.ACCESS_READ) if self.size else b""
-        except OSError as error:
-            raise BufferReadError(f"{path}: cannot be read: {error.strerror}") from None
         if self.size > file_bytes(shape):
             raise BufferReadError(
                 f"{path}: found {self.size} bytes, expected {file_bytes(shape)} ({FILE_MOD} records of "

@@ -13,7 +13,9 @@ from crc32c import crc32c
 
 from detectors.buffer.binfile import BinFile
 from detectors.buffer.layout import LAST_PULSE, LATEST, file_bytes, relative_path, sidecar_path
+from detectors.buffer.listing import data_files
 from detectors.buffer.reader import BufferReader
+from detectors.buffer.regular import is_missing, readable
 from detectors.buffer.sidecar import read_sidecar
 from detectors.errors import BufferReadError
 from detectors.frame import (
@@ -65,8 +67,10 @@ class ModuleFile:
     def __post_init__(self) -> None:
         self.headers = self.file.headers()
         """RECORD_HEADER[FILE_MOD]."""
-        self.sidecars = read_sidecar(sidecar_path(self.file.path))
-        """SIDECAR[FILE_MOD]."""
+        sidecar = sidecar_path(self.file.path)
+        with readable(sidecar):
+            self.sidecars = read_sidecar(sidecar)
+            """SIDECAR[FILE_MOD]."""
         self.held: np.ndarray = self.headers["marker"] == FORMAT_MARKER
         """bool[FILE_MOD]: where whole records lie."""
         self.known: np.ndarray = (self.sidecars["flags"] & SIDECAR_PRESENT) != 0
@@ -80,6 +84,8 @@ class ModuleFile:
             yield self.first + int(index)
 
 
+Progress = Callable[[int, int], None]
+"""Called with the files looked at and the files in all."""
 FileCheck = Callable[[ModuleFile], Iterator[tuple[int | None, str]]]
 """Yields the place of each inconsistency, None where it concerns the whole file, and what is wrong."""
 ModulesCheck = Callable[[dict[str, ModuleFile]], Iterator[tuple[str, int, str]]]
@@ -216,38 +222,70 @@ def _trigger(files: dict[str, ModuleFile]) -> Iterator[tuple[str, int, str]]:
 
 
 def check_buffer(
-    reader: BufferReader, start: int = 0, stop: int = LAST_PULSE, checked: Checked | None = None
+    reader: BufferReader,
+    start: int = 0,
+    stop: int = LAST_PULSE,
+    checked: Checked | None = None,
+    progress: Progress | None = None,
 ) -> Iterator[Inconsistency]:
     """Yield what is inconsistent in the reader's modules between ``start`` and ``stop``; count into ``checked``.
 
     On a buffer that is being written, give a ``stop`` that all modules have passed.
     """
     checked = checked if checked is not None else Checked()
-    for finding in _all(reader, start, stop, checked):
+    for finding in _all(reader, start, stop, checked, progress):
         checked.findings += 1
         yield finding
 
 
-def open_files(reader: BufferReader, start: int, stop: int, first: int) -> Iterator[ModuleFile | Inconsistency]:
-    """Yield each module's file that begins with pulse ``first``, or the finding that it cannot be read."""
-    places = max(start - first, 0), min(stop - first, FILE_MOD - 1)
+def list_files(reader: BufferReader, start: int, stop: int) -> tuple[dict[int, list[str]], list[Inconsistency]]:
+    """Return the modules that have a file by the first pulse of it, in order, and a finding for each unreadable folder."""
+    holders: dict[int, list[str]] = {}
+    findings: list[Inconsistency] = []
     for module in reader.modules:
+        unreadable: list[BufferReadError] = []
+        for first in data_files(reader.folder / module, start, stop, unreadable):
+            holders.setdefault(first, []).append(module)
+        findings += [Inconsistency("readable", module, None, str(error)) for error in unreadable]
+    return dict(sorted(holders.items())), findings
+
+
+def module_files(reader: BufferReader, module: str) -> list[Path]:
+    """Return the data files of a module, in order of their pulses, without those that cannot be listed."""
+    return [reader.path(number, module) for number in sorted(data_files(reader.folder / module, unreadable=[]))]
+
+
+def open_files(
+    reader: BufferReader, start: int, stop: int, first: int, modules: Iterable[str]
+) -> Iterator[ModuleFile | Inconsistency]:
+    """Yield the file that begins with pulse ``first`` of each of these modules, or the finding that it cannot be read."""
+    places = max(start - first, 0), min(stop - first, FILE_MOD - 1)
+    for module in modules:
         path = reader.path(first, module)
-        if not path.exists():
+        if is_missing(path):
             continue
         try:
             yield ModuleFile(module, BinFile(path, reader.info.record), reader.info.record, *places)
-        except (BufferReadError, OSError) as error:
+        except BufferReadError as error:
             yield Inconsistency("readable", module, None, str(error))
 
 
-def _all(reader: BufferReader, start: int, stop: int, checked: Checked) -> Iterator[Inconsistency]:
+def _all(
+    reader: BufferReader, start: int, stop: int, checked: Checked, progress: Progress | None
+) -> Iterator[Inconsistency]:
+    holders, unreadable = list_files(reader, start, stop)
+    yield from unreadable
     for module in reader.modules:
+        if module in {finding.module for finding in unreadable}:
+            continue
+        yield from _records(reader, module)
         yield from _names(reader, module)
         yield from _latest(reader, module)
-    for first in reader.file_numbers(start, stop):
+    for done, (first, modules) in enumerate(holders.items()):
+        if progress:
+            progress(done, len(holders))
         files: dict[str, ModuleFile] = {}
-        for file in open_files(reader, start, stop, first):
+        for file in open_files(reader, start, stop, first, modules):
             if isinstance(file, Inconsistency):
                 yield file
                 continue
@@ -270,9 +308,18 @@ def _count(file: ModuleFile, checked: Checked) -> None:
     checked.incomplete += int((held & file.known[part] & entries["missing"].any(axis=1)).sum())
 
 
+def _records(reader: BufferReader, module: str) -> Iterator[Inconsistency]:
+    """Check that a module has a folder, and data files in it."""
+    folder = reader.folder / module
+    if is_missing(folder):
+        yield Inconsistency("records", module, None, f"{folder}: is not there, expected the folder of a module")
+    elif not module_files(reader, module):
+        yield Inconsistency("records", module, None, f"{folder}: holds no data file, expected at least one")
+
+
 def _names(reader: BufferReader, module: str) -> Iterator[Inconsistency]:
     """Check that data files have the names of their pulses."""
-    ours = set(reader.files(module))
+    ours = set(module_files(reader, module))
     for path in sorted((reader.folder / module).glob("*/*.bin")):
         if path not in ours:
             yield Inconsistency(
@@ -284,16 +331,19 @@ def _names(reader: BufferReader, module: str) -> Iterator[Inconsistency]:
 
 
 def _latest(reader: BufferReader, module: str) -> Iterator[Inconsistency]:
-    """Check that LATEST, where there is one, names a file that is there."""
-    latest = reader.latest(module)
-    if latest and not latest.exists():
-        yield Inconsistency(
-            "latest", module, None, f"{reader.folder / module / LATEST}: names {latest}, which is not there"
-        )
+    """Check that LATEST, where there is one, names a data file that is there."""
+    try:
+        latest = reader.latest(module)
+    except BufferReadError as error:
+        yield Inconsistency("latest", module, None, str(error))
+        return
+    if latest and latest not in module_files(reader, module):
+        path = reader.folder / module / LATEST
+        yield Inconsistency("latest", module, None, f"{path}: names {str(latest)[:200]}, which is not there")
 
 
 def _absent(reader: BufferReader, files: dict[str, ModuleFile], name: Path) -> Iterator[Inconsistency]:
     """Check that a file that some modules have, all have."""
     for module in reader.modules:
-        if files and module not in files and not (reader.folder / module / name).exists():
+        if files and module not in files and is_missing(reader.folder / module / name):
             yield Inconsistency("agreement", module, None, f"{module} has no file {name}, which {', '.join(files)} has")

@@ -1,11 +1,16 @@
 """The arrays of an event that several PVs make up: where each lies in the data of a record."""
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Final, Self, cast
 
 import numpy as np
+
+LARGEST_FRAME: Final = 1 << 40
+"""Bytes: what a description claims beyond is a mistake."""
+_MOST_DIMENSIONS: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,15 +32,39 @@ class Field:
     @classmethod
     def from_dict(cls, tree: dict[str, Any]) -> Self:
         """Return it from JSON. Raises ValueError, KeyError or TypeError for something else."""
-        dtype, shape, offset = np.dtype(tree["dtype"]), tuple(int(n) for n in tree["shape"]), int(tree["offset"])
-        if offset < 0 or any(n < 1 for n in shape):
-            raise ValueError(f"found a field of shape {list(shape)} at byte {offset}")
+        dtype, shape = number_type(tree["dtype"]), array_shape(tree["shape"])
+        offset = whole_number(tree["offset"], least=0)
         return cls(str(tree["name"]), dtype.name, shape, offset, math.prod(shape) * dtype.itemsize)
 
     def of(self, data: np.ndarray) -> np.ndarray:
         """Return its array, a view of ``data``, which are the contiguous pixels of a record in any shape and type."""
         raw = data.reshape(-1).view(np.uint8)[self.offset : self.offset + self.nbytes]
         return raw.view(np.dtype(self.dtype).newbyteorder("<")).reshape(self.shape)
+
+
+def whole_number(found: Any, *, least: int = 1) -> int:
+    """Return an integer from JSON. Raises ValueError for something else, and for one that no array has."""
+    if type(found) is not int or not least <= found <= LARGEST_FRAME:
+        raise ValueError(f"found {str(found)[:40]}, expected an integer from {least} to {LARGEST_FRAME}")
+    return found
+
+
+def array_shape(found: Any) -> tuple[int, ...]:
+    """Return a shape from JSON. Raises ValueError for something else."""
+    sizes = cast("list[Any]", found)
+    if not isinstance(found, list) or len(sizes) > _MOST_DIMENSIONS:
+        raise ValueError(f"found shape {str(sizes)[:40]}, expected a list of at most {_MOST_DIMENSIONS} integers")
+    return tuple(whole_number(n) for n in sizes)
+
+
+def number_type(found: Any) -> np.dtype:
+    """Return the numpy type of a name like ``uint16``. Raises ValueError, or TypeError, for something else."""
+    if not isinstance(found, str) or not re.fullmatch(r"[<|=]?[a-z]+[0-9]{0,3}", found):
+        raise ValueError(f"found dtype {str(found)[:40]}, expected a name like uint16")
+    dtype = np.dtype(found)
+    if dtype.kind not in "biuf":
+        raise ValueError(f"found dtype {found}, expected the name of a type of numbers")
+    return dtype
 
 
 def field_names(aliases: Sequence[str]) -> list[str]:

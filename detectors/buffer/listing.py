@@ -34,6 +34,29 @@ def numbers_in(folder: Path, step: int, suffix: str = "", start: int = 0, stop: 
                 yield first
 
 
+def data_files(
+    module_folder: Path, start: int = 0, stop: int = LAST_PULSE, unreadable: list[BufferReadError] | None = None
+) -> Iterator[int]:
+    """Yield the first pulses of a module's data files that can hold pulses of a range, in no order.
+
+    Files of any other name are left out. A folder that cannot be read is added to ``unreadable`` and passed over; without
+    that list it raises BufferReadError.
+    """
+
+    def listed(folder: Path, step: int, suffix: str, start: int, stop: int) -> list[int]:
+        try:
+            return list(numbers_in(folder, step, suffix, start, stop))
+        except BufferReadError as error:
+            if unreadable is None:
+                raise
+            unreadable.append(error)
+            return []
+
+    for number in listed(module_folder, FOLDER_MOD, "", start, stop):
+        first, last = max(start, number), min(stop, number + FOLDER_MOD - 1)
+        yield from listed(module_folder / str(number), FILE_MOD, ".bin", first, last)
+
+
 def highest_pulse(module_folder: Path) -> int | None:
     """Return the highest pulse_id that a module has on disk; None when it has none.
 

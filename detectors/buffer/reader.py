@@ -11,11 +11,12 @@ import numpy as np
 from detectors.buffer.binfile import BinFile
 from detectors.buffer.fields import Field
 from detectors.buffer.layout import LAST_PULSE, LATEST, relative_path, sidecar_path
-from detectors.buffer.listing import numbers_in
+from detectors.buffer.listing import data_files
 from detectors.buffer.registration import read_detector
+from detectors.buffer.regular import is_missing, read_regular, readable
 from detectors.buffer.sidecar import read_entry, read_sidecar
 from detectors.errors import BufferReadError
-from detectors.frame import FILE_MOD, FOLDER_MOD, FORMAT_MARKER, Damage, FrameHead
+from detectors.frame import FILE_MOD, FORMAT_MARKER, Damage, FrameHead
 from detectors.image_head import ImageHead, image_head
 
 MAPPED_PER_MODULE: Final = 2
@@ -105,7 +106,7 @@ class BufferReader:
         """
         module = self._module(module)
         path = self.path(pulse_id, module)
-        if not path.exists():
+        if is_missing(path):
             raise BufferReadError(
                 f"{module}: pulse {pulse_id} is not in the buffer: found no file {path}; {self._extent_text(module)}"
             )
@@ -180,11 +181,13 @@ class BufferReader:
 
     def sidecar(self, pulse_id: int, module: str | None = None) -> np.void | None:
         """Return the SIDECAR entry of a pulse; None when there is none (yet: the writer holds entries back for a moment)."""
-        return read_entry(sidecar_path(self.path(pulse_id, self._module(module))), pulse_id % FILE_MOD)
+        return _entry(self.path(pulse_id, self._module(module)), pulse_id % FILE_MOD)
 
     def sidecars(self, pulse_id: int, module: str | None = None) -> np.ndarray:
         """Return the sidecar of the whole file that ``pulse_id`` lies in: SIDECAR[FILE_MOD], flags 0 where it has no entry."""
-        return read_sidecar(sidecar_path(self.path(pulse_id, self._module(module))))
+        path = sidecar_path(self.path(pulse_id, self._module(module)))
+        with readable(path):
+            return read_sidecar(path)
 
     def path(self, pulse_id: int, module: str) -> Path:
         """Return the file of a pulse, whether it exists or not."""
@@ -198,8 +201,7 @@ class BufferReader:
         """
         found: set[int] = set()
         for name in self.modules if module is None else (self._module(module),):
-            for folder in numbers_in(self.folder / name, FOLDER_MOD, "", start, stop):
-                found.update(numbers_in(self.folder / name / str(folder), FILE_MOD, ".bin", start, stop))
+            found.update(data_files(self.folder / name, start, stop))
         return sorted(found)
 
     def files(self, module: str | None = None) -> list[Path]:
@@ -215,12 +217,15 @@ class BufferReader:
         return None if first is None or last is None else (first[0], last[1])
 
     def latest(self, module: str | None = None) -> Path | None:
-        """Return the last file that a module's writer has finished, absolute; None when it has finished none."""
+        """Return the last file that a module's writer has finished, absolute; None when it has finished none.
+
+        Raises BufferReadError when that cannot be read.
+        """
         folder = self.folder / self._module(module)
-        try:
-            name = (folder / LATEST).read_text(errors="replace").strip()
-        except OSError:
+        if is_missing(folder / LATEST):
             return None
+        with readable(folder / LATEST):
+            name = read_regular(folder / LATEST).decode(errors="replace").strip()
         return folder / name if name else None
 
     def image_head(self, image: Image) -> ImageHead:
@@ -262,7 +267,7 @@ class BufferReader:
 
     def _frame(self, file: BinFile, index: int, module: str) -> Frame:
         known: dict[str, Any] = {"expected_packets": 0}
-        entry = read_entry(sidecar_path(file.path), index)
+        entry = _entry(file.path, index)
         if entry is not None:
             known = {
                 "timestamp_ns": int(entry["timestamp_ns"]),
@@ -294,6 +299,12 @@ class BufferReader:
     def _extent_text(self, module: str) -> str:
         extent = self.extent(module)
         return f"{module} holds pulses {extent[0]} to {extent[1]}" if extent else f"{module} holds no pulse"
+
+
+def _entry(data_path: Path, index: int) -> np.void | None:
+    path = sidecar_path(data_path)
+    with readable(path):
+        return read_entry(path, index)
 
 
 def check_range(start: int, stop: int, step: int) -> None:

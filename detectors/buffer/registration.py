@@ -7,25 +7,25 @@ each module that starts. A folder of an older version has all its modules in ``d
 
 import json
 import math
-import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, Self, cast
 
 import numpy as np
 
 from detectors.buffer.atomic import write_atomically
-from detectors.buffer.fields import Field
+from detectors.buffer.fields import Field, array_shape, number_type, whole_number
 from detectors.buffer.layout import DETECTOR_JSON, MODULE_JSON
+from detectors.buffer.regular import is_missing, read_regular
 from detectors.errors import BufferReadError, ConfigError
 from detectors.frame import FILE_MOD, FOLDER_MOD, RecordShape
 from detectors.pixels import PACKINGS, FrameLayout
 
-_LARGEST_FRAME: Final = 1 << 40
-"""Bytes: what a description claims beyond is a mistake."""
+_LONGEST_NAME: Final = 255
+"""Bytes of a folder's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +95,9 @@ class DetectorInfo:
             tree: dict[str, Any] = json.loads(text)
             info = cls(
                 dtype=_type_name(tree["dtype"]),
-                shape=tuple(int(n) for n in tree["shape"]),
-                data_bytes=int(tree["data_bytes"]),
-                modules=tuple(sorted({str(m) for m in tree["modules"]})),
+                shape=array_shape(tree["shape"]),
+                data_bytes=whole_number(tree["data_bytes"]),
+                modules=_module_names(tree["modules"]),
                 software=str(tree.get("software", "")),
                 fields=tuple(Field.from_dict(field) for field in tree.get("fields", ())),
             )
@@ -112,19 +112,20 @@ class DetectorInfo:
                 f"{origin}: found file_mod, folder_mod {mods}, expected {(FILE_MOD, FOLDER_MOD)}; "
                 "this buffer was written with another layout"
             )
-        if info.numpy_dtype.kind not in "biuf" or info.data_bytes > _LARGEST_FRAME:
-            raise BufferReadError(f"{origin}: found frames of {info.frames}, expected numbers; restore the file")
         if info.layout.is_packed and math.prod(info.shape) % 2:
             raise BufferReadError(
                 f"{origin}: found {list(info.shape)} {info.dtype}, expected an even number; restore the file"
             )
-        if info.data_bytes < 1 or any(n < 1 for n in info.shape) or info.pixel_bytes > info.data_bytes:
+        if not info.shape and info.data_bytes != info.pixel_bytes:
+            raise BufferReadError(
+                f"{origin}: found an empty shape and {info.data_bytes} data_bytes, expected {info.pixel_bytes}, one "
+                f"{info.dtype}; restore the file"
+            )
+        if info.pixel_bytes > info.data_bytes:
             raise BufferReadError(
                 f"{origin}: found {info.data_bytes} data_bytes, expected at least the {info.pixel_bytes} of "
                 f"{list(info.shape)} {info.dtype}; restore the file"
             )
-        if not info.modules or not all(re.fullmatch(r"[^/\0]*[^/\0.][^/\0]*", name) for name in info.modules):
-            raise BufferReadError(f"{origin}: found modules {list(info.modules)}, expected names; restore the file")
         for field in info.fields:
             if field.offset + field.nbytes > info.pixel_bytes:
                 raise BufferReadError(
@@ -132,6 +133,21 @@ class DetectorInfo:
                     f"the {info.pixel_bytes} bytes of its frames; restore the file"
                 )
         return info
+
+
+def _module_names(found: Any) -> tuple[str, ...]:
+    """Return the names of modules, sorted. Raises ValueError for what are none, and for one that comes twice."""
+    names = cast("list[Any]", found)
+    if not isinstance(found, list) or not names:
+        raise ValueError(f"found modules {str(names)[:80]!r}, expected a list of names")
+    for name in names:
+        if not isinstance(name, str) or "/" in name or not name.strip(".") or not name.isprintable():
+            raise ValueError(f"found module {str(name)[:80]!r}, expected the name of a folder")
+        if len(name.encode()) > _LONGEST_NAME:
+            raise ValueError(f"found a module whose name has {len(name)} characters, expected the name of a folder")
+        if names.count(name) > 1:
+            raise ValueError(f"found module {name} {names.count(name)} times, expected it once")
+    return tuple(sorted(names))
 
 
 def software_version() -> str:
@@ -149,7 +165,7 @@ def read_detector(folder: Path) -> DetectorInfo:
 def module_info(module_folder: Path) -> DetectorInfo:
     """Return what one module's folder holds. Raises BufferReadError when that is not written down, or not usable."""
     own = module_folder / MODULE_JSON
-    return _read(own if own.exists() else module_folder.parent / DETECTOR_JSON)
+    return _read(module_folder.parent / DETECTOR_JSON if is_missing(own) else own)
 
 
 def register_module(
@@ -179,13 +195,13 @@ def register_module(
     return info
 
 
-def _type_name(dtype: str) -> str:
-    return dtype if dtype in PACKINGS else np.dtype(dtype).name
+def _type_name(dtype: Any) -> str:
+    return dtype if isinstance(dtype, str) and dtype in PACKINGS else number_type(dtype).name
 
 
 def _with_folder(folder: Path, wanted: DetectorInfo) -> DetectorInfo:
     """Return ``wanted`` with all modules of its folder. Raises BufferReadError when the folder holds other frames."""
-    paths = [path for path in (folder / DETECTOR_JSON, *folder.glob(f"*/{MODULE_JSON}")) if path.exists()]
+    paths = [path for path in (folder / DETECTOR_JSON, *folder.glob(f"*/{MODULE_JSON}")) if not is_missing(path)]
     modules = set(wanted.modules)
     for path in paths:
         there = _read(path)
@@ -200,7 +216,7 @@ def _with_folder(folder: Path, wanted: DetectorInfo) -> DetectorInfo:
 
 def _read(path: Path) -> DetectorInfo:
     try:
-        text = path.read_bytes()
+        text = read_regular(path)
     except OSError as error:
         raise BufferReadError(
             f"{path}: cannot be read: {error.strerror}; give the folder of a detector, the one above its modules"

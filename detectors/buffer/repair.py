@@ -6,25 +6,43 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from detectors.buffer.atomic import write_atomically
-from detectors.buffer.checks import TORN_CHECKS, Inconsistency, ModuleFile, check_file, open_files
+from detectors.buffer.checks import (
+    TORN_CHECKS,
+    Inconsistency,
+    ModuleFile,
+    Progress,
+    check_file,
+    list_files,
+    module_files,
+    open_files,
+)
 from detectors.buffer.layout import LAST_PULSE, LATEST, file_bytes, sidecar_path
 from detectors.buffer.reader import BufferReader
 from detectors.buffer.sidecar import clear_entries
-from detectors.errors import HostError
+from detectors.errors import BufferReadError, HostError
 from detectors.frame import CLOSING_BYTE, FILE_MOD, SIDECAR_PRESENT
 
 
 def repair_buffer(
-    reader: BufferReader, start: int = 0, stop: int = LAST_PULSE, *, dry_run: bool = False
+    reader: BufferReader,
+    start: int = 0,
+    stop: int = LAST_PULSE,
+    *,
+    dry_run: bool = False,
+    progress: Progress | None = None,
 ) -> Iterator[Inconsistency]:
     """Yield what is repaired, as it is repaired; with ``dry_run`` nothing is changed.
 
     Records whose marker, place, pixels or end are wrong become holes; a sidecar entry without its record is cleared; a
-    file that was cut off gets its size and closing byte. Files that cannot be read are yielded as ``readable`` and left
-    alone. Raises HostError when a file is being written, or cannot be.
+    file that was cut off gets its size and closing byte. Folders and files that cannot be read are yielded as ``readable``
+    and left alone. Raises HostError when a file is being written, or cannot be.
     """
-    for first in reader.file_numbers(start, stop):
-        for file in open_files(reader, start, stop, first):
+    holders, unreadable = list_files(reader, start, stop)
+    yield from unreadable
+    for done, (first, modules) in enumerate(holders.items()):
+        if progress:
+            progress(done, len(holders))
+        for file in open_files(reader, start, stop, first, modules):
             if isinstance(file, Inconsistency):
                 yield file
                 continue
@@ -75,8 +93,17 @@ def _clear_entries(file: ModuleFile, findings: list[Inconsistency]) -> None:
 
 def _mend_latest(reader: BufferReader, module: str, *, dry_run: bool) -> Iterator[Inconsistency]:
     """Let LATEST name the file with the highest pulses when it names none, or one that is not there."""
-    latest, files = reader.latest(module), reader.files(module)
-    if latest in files or not files:
+    files = module_files(reader, module)
+    if not files:
+        return
+    try:
+        latest = reader.latest(module)
+    except BufferReadError as error:
+        if (reader.folder / module / LATEST).is_dir():
+            yield Inconsistency("readable", module, None, str(error))
+            return
+        latest = None
+    if latest in files:
         return
     folder = reader.folder / module
     name = files[-1].relative_to(folder)
@@ -85,4 +112,6 @@ def _mend_latest(reader: BufferReader, module: str, *, dry_run: bool) -> Iterato
             write_atomically(folder / LATEST, f"{name}\n".encode())
         except OSError as error:
             raise HostError(f"{folder / LATEST}: cannot be written: {error.strerror}") from None
-    yield Inconsistency("latest", module, None, f"{folder / LATEST}: named {latest or 'nothing'}, now {name}")
+    yield Inconsistency(
+        "latest", module, None, f"{folder / LATEST}: named {str(latest)[:200] if latest else 'nothing'}, now {name}"
+    )

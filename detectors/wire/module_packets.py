@@ -29,7 +29,7 @@ class ModulePackets:
         self._headers["framenum"] = frame_index
         self._headers["bunchid"] = pulse_id
         self._headers["debug"] = daq_rec & 0xFFFF_FFFF
-        self._headers["moduleID"] = module_id
+        self._headers["moduleID"] = module_id & 0xFFFF
         self._headers["timestamp"] = timestamp_ns // _TICK_NS
         self._pixels[:] = self._layout.store(data).reshape(self._pixels.shape)
 

@@ -1,8 +1,9 @@
 """The command ``pebbledaq``: every subcommand lives in a module of its own, imported when it is called."""
 
 import importlib
+import io
 import sys
-from typing import Final
+from typing import Final, cast
 
 import click
 
@@ -51,6 +52,8 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line; a user's mistake is reported in one line, never by a traceback."""
+    # Names on disk may be any bytes.
+    cast("io.TextIOWrapper", sys.stdout).reconfigure(errors="backslashreplace")
     try:
         sys.exit(cli.main(standalone_mode=False))
     except PebbleDaqError as error:

@@ -10,6 +10,7 @@ import numpy as np
 
 from detectors.buffer.layout import LAST_PULSE, relative_path
 from detectors.buffer.reader import BufferReader
+from detectors.buffer.regular import is_missing
 from detectors.buffer.sidecar import frame_heads
 from detectors.errors import BufferReadError, ConfigError
 from detectors.frame import FILE_MOD, FORMAT_MARKER, FRAME_HEAD
@@ -99,7 +100,7 @@ def _read(reader: BufferReader, pulses: np.ndarray) -> tuple[np.ndarray, np.ndar
     frames = np.zeros((len(pulses), len(reader.modules)), FRAME_HEAD)
     held = np.zeros(frames.shape, bool)
     for m, module in enumerate(reader.modules):
-        if len(pulses) and reader.path(int(pulses[0]), module).exists():
+        if len(pulses) and not is_missing(reader.path(int(pulses[0]), module)):
             held[:, m], frames[:, m] = _frames(reader, pulses, module)
     return image_heads(pulses, frames, held), held
 

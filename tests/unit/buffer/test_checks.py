@@ -1,3 +1,4 @@
+import shutil
 import struct
 
 import pytest
@@ -175,3 +176,57 @@ def test_an_empty_file_is_cut_off_and_holds_nothing(raw):
     assert not file.headers()["marker"].any()
     with pytest.raises(IndexError):
         file.header(0)
+
+
+def test_a_module_without_folder_or_files_is_a_finding(raw):
+    shutil.rmtree(raw.folder / "M01")
+    findings = [f for f in found(raw) if f.check != "agreement"]
+    assert [(f.check, f.module) for f in findings] == [("records", "M01")]
+    assert "M01: is not there" in findings[0].message
+    shutil.rmtree(raw.folder / "M00")
+    for module in raw.modules:
+        (raw.folder / module).mkdir()
+    assert [(f.check, f.module) for f in found(raw)] == [("records", "M00"), ("records", "M01")]
+
+
+@pytest.mark.parametrize("name", ["M01", "M01/12300000"])
+def test_a_folder_that_cannot_be_read_is_a_finding_and_the_others_are_checked(raw, name):
+    raw.poke(raw.path("M00", BASE), 2 * raw.record_bytes, b"\x42")
+    shutil.rmtree(raw.folder / name)
+    (raw.folder / name).symlink_to(name.rsplit("/", maxsplit=1)[-1])  # to itself
+    findings = [f for f in found(raw) if f.check != "agreement"]
+    assert [(f.check, f.module) for f in findings] == [("readable", "M01"), ("marker", "M00")]
+    assert findings[0].message == f"{raw.folder / name}: cannot be read: Too many levels of symbolic links"
+
+
+@pytest.mark.parametrize("suffix", [".bin", ".meta"])
+def test_a_file_that_leads_nowhere_or_is_a_folder_is_a_finding(raw, suffix):
+    path = raw.path("M00", BASE).with_suffix(suffix)
+    path.unlink()
+    path.mkdir()
+    message = "it is no regular file" if suffix == ".bin" else "Is a directory"
+    assert found(raw) == [Inconsistency("readable", "M00", None, f"{path}: cannot be read: {message}"), *found(raw)[1:]]
+    path.rmdir()
+    path.symlink_to("nowhere")
+    assert ("readable" in [f.check for f in found(raw)]) == (suffix == ".bin")
+
+
+@pytest.mark.parametrize("text", [b"\xff\xfe\0", b"a" * 100_000, b"/etc/passwd", b"../../../etc/passwd"])
+def test_latest_that_names_no_data_file_is_one_short_line(raw, text):
+    (raw.folder / "M01" / "LATEST").write_bytes(text)
+    assert only(raw) == ("latest", "M01", None)
+    assert len(found(raw)[0].message) < 500
+
+
+def test_latest_that_cannot_be_read_is_a_finding(raw):
+    (raw.folder / "M01" / "LATEST").mkdir()
+    assert only(raw) == ("latest", "M01", None)
+    (raw.folder / "M01" / "LATEST").rmdir()
+    (raw.folder / "M01" / "LATEST").write_bytes(b"a" * (2 << 20))
+    assert only(raw) == ("latest", "M01", None)
+
+
+def test_progress(raw):
+    seen = []
+    list(check_buffer(BufferReader(raw.folder), progress=lambda *done: seen.append(done)))
+    assert seen == [(0, 2), (1, 2)]

@@ -242,17 +242,29 @@ def test_a_file_of_something_else_is_named(raw):
         ("[]", "no usable description"),
         ('{"dtype": "uint16", "shape": [8, 16], "modules": []}', "KeyError: 'data_bytes'"),
         ('{"dtype": "no", "shape": [8, 16], "data_bytes": 256, "modules": []}', "no usable description"),
-        ('{"dtype": "uint16", "shape": [8, 17], "data_bytes": 256, "modules": []}', "at least the 272"),
-        ('{"dtype": "uint16", "shape": [8, 16], "data_bytes": 256, "modules": [], "file_mod": 100}', "another layout"),
+        ('{"dtype": "uint16", "shape": [8, 17], "data_bytes": 256, "modules": ["M"]}', "at least the 272"),
+        (
+            '{"dtype": "uint16", "shape": [8, 16], "data_bytes": 256, "modules": ["M"], "file_mod": 100}',
+            "another layout",
+        ),
         (
             '{"dtype": "uint16", "shape": [8, 16], "data_bytes": 256, "modules": []}',
-            r"found modules \[\], expected names",
+            r"found modules '\[\]', expected a list of names",
         ),
-        ('{"dtype": "uint16", "shape": [8, 16], "data_bytes": 256, "modules": ["../JF"]}', "expected names"),
-        ('{"dtype": "uint16", "shape": [8, 16], "data_bytes": 256, "modules": [".."]}', "expected names"),
-        ('{"dtype": "V0", "shape": [8, 16], "data_bytes": 256, "modules": ["M00"]}', "expected numbers"),
-        ('{"dtype": "uint16", "shape": [Infinity], "data_bytes": 256, "modules": ["M00"]}', "OverflowError"),
-        ('{"dtype": "uint16", "shape": [1], "data_bytes": 1e30, "modules": ["M00"]}', "expected numbers"),
+        ('{"dtype": "uint16", "shape": [8, 16], "data_bytes": 256, "modules": ["../JF"]}', "expected the name of a"),
+        ('{"dtype": "uint16", "shape": [8, 16], "data_bytes": 256, "modules": [".."]}', "expected the name of a"),
+        ('{"dtype": "V0", "shape": [8, 16], "data_bytes": 256, "modules": ["M00"]}', "found dtype V0, expected"),
+        ('{"dtype": "uint16", "shape": [Infinity], "data_bytes": 256, "modules": ["M00"]}', "found inf, expected"),
+        ('{"dtype": "uint16", "shape": [1], "data_bytes": 1e30, "modules": ["M00"]}', r"found 1e\+30, expected"),
+        ('{"dtype": "i4,f8", "shape": [1], "data_bytes": 12, "modules": ["M00"]}', "found dtype i4,f8, expected"),
+        ('{"dtype": ">u2", "shape": [1], "data_bytes": 2, "modules": ["M00"]}', "found dtype >u2, expected"),
+        ('{"dtype": "uint16", "shape": [1.5], "data_bytes": 3, "modules": ["M00"]}', "found 1.5, expected"),
+        ('{"dtype": "uint16", "shape": "1", "data_bytes": 2, "modules": ["M00"]}', "found shape 1, expected a list"),
+        ('{"dtype": "uint16", "shape": [], "data_bytes": 256, "modules": ["M00"]}', "found an empty shape and 256"),
+        ('{"dtype": "uint8", "shape": [1], "data_bytes": 1, "modules": ["M", "M"]}', "found module M 2 times"),
+        ('{"dtype": "uint8", "shape": [1], "data_bytes": 1, "modules": "M"}', "found modules 'M', expected a list"),
+        ('{"dtype": "uint8", "shape": [1], "data_bytes": 1, "modules": ["a\\n"]}', "expected the name of a folder"),
+        ('{"dtype": "uint8", "shape": [1], "data_bytes": 1, "modules": ["\\ud800"]}', "expected the name of a folder"),
         ("[" * 100_000, "RecursionError"),
     ],
 )
@@ -332,3 +344,42 @@ def test_an_odd_number_of_packed_pixels_is_refused(tmp_path):
     path.write_text(path.read_text().replace("[8, 16]", "[7, 15]"))
     with pytest.raises(BufferReadError, match="expected an even number"):
         BufferReader(raw.folder)
+
+
+@pytest.mark.parametrize("name", ["M00/12300000/12345000.bin", "M00/LATEST", "M00/module.json", "detector.json"])
+@pytest.mark.timeout(10)
+def test_what_is_no_regular_file_is_refused_and_waited_for_by_nothing(raw, name):
+    raw.put("M00", BASE)
+    path = raw.folder / name
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+
+    def read() -> None:
+        reader = BufferReader(raw.folder)
+        reader.latest("M00")
+        reader.read_frame(BASE, "M00")
+
+    with pytest.raises(BufferReadError, match=f"{path}: cannot be read: it is no regular file"):
+        read()
+
+
+def test_a_sidecar_that_cannot_be_read_is_named(raw):
+    raw.put("M00", BASE)
+    raw.meta("M00", BASE).unlink()
+    raw.meta("M00", BASE).mkdir()
+    reader = BufferReader(raw.folder)
+    for read in (reader.read_frame, reader.sidecar, reader.sidecars):
+        with pytest.raises(BufferReadError, match=r"12345000\.meta: cannot be read: Is a directory"):
+            read(BASE, "M00")
+
+
+def test_a_file_in_the_folder_of_other_pulses_is_left_out(raw):
+    raw.put("M00", BASE)
+    raw.path("M00", BASE).with_name("99000.bin").touch()
+    assert 99_000 not in BufferReader(raw.folder).file_numbers(module="M00")
+
+
+def test_a_scalar_has_an_empty_shape(tmp_path):
+    raw = RawBuffer(tmp_path / "PV", ("M00",), shape=(), dtype="float64")
+    raw.put("M00", BASE)
+    assert BufferReader(raw.folder).read_frame(BASE).data.shape == ()

@@ -1,3 +1,4 @@
+import os
 import shutil
 import struct
 from pathlib import Path
@@ -104,3 +105,16 @@ def test_a_file_that_is_being_written_is_refused(tmp_path):
     sink.close()
     frames.close()
     assert [f.check for f in repair_buffer(BufferReader(tmp_path))] == ["marker"]
+
+
+def test_what_cannot_be_read_is_left_alone_and_the_rest_is_repaired(torn):
+    os.mkfifo(torn.path("M00", 100_000).parent)
+    (torn.folder / "M00" / "LATEST").unlink(missing_ok=True)
+    (torn.folder / "M00" / "LATEST").mkdir()
+    findings = list(repair_buffer(BufferReader(torn.folder)))
+    left = [f.message for f in findings if f.check == "readable"]
+    assert left == [
+        f"{torn.folder / 'M00' / '100000'}: cannot be read: Not a directory",
+        f"{torn.folder / 'M00' / 'LATEST'}: cannot be read: it is no regular file",
+    ]
+    assert [f.pulse for f in findings if f.check == "marker"]
