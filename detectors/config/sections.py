@@ -245,7 +245,7 @@ class PvaSection(SourceSection):
         Field(min_length=1, max_length=MAX_PVS),
         BeforeValidator(lambda v: (v,) if isinstance(v, str) else v),
     ]
-    """PV specification, or a list of them: ``[alias=][provider/]PV[.field][,firstDim]`` or ``...[shape](type)``."""
+    """PV specification, or a list of them: ``[alias=][provider/]PV[.field]``, then ``,firstdim``, ``[shape]``, ``(type)`` or both."""
     dtype: PixelType | None = None
     """Pixel type expected; left out: as introspected. Must agree with the PV."""
     shape: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] | None = None

@@ -5,6 +5,7 @@ Imports nothing of pebbledaq, and could be a distribution of its own: see README
 """
 
 from detectors.pva.connection import ArrayBegins, Introspected, Updated
+from detectors.pva.encoding import PvaError
 from detectors.pva.session import Subscriber, Subscription, Timeouts
 
-__all__ = ["ArrayBegins", "Introspected", "Subscriber", "Subscription", "Timeouts", "Updated"]
+__all__ = ["ArrayBegins", "Introspected", "PvaError", "Subscriber", "Subscription", "Timeouts", "Updated"]

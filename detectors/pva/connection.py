@@ -69,6 +69,8 @@ class Updated:
     """All fields but a streamed one."""
     array: ArrayBegins | None
     """Of the streamed field; None when the update has none, or an empty one."""
+    marked: bool
+    """Whether the streamed field is in the update: if not, it is as it was before."""
 
 
 Event: TypeAlias = Introspected | ArrayBegins | Updated | Found
@@ -235,13 +237,14 @@ class MonitorConnection(Connection):
         if desc is None:
             raise PvaError("pvAccess: found an update before its type")
         changed = reader.bit_set()
+        marked = self._streamed is not None and changed & 0b11 != 0
         if item.array is not None:
             reader.pos = item.array.offset  # where the array was cut out
-        elif self._streamed is not None and changed & 0b11:
+        elif self._streamed is not None and marked:
             _array_at(reader, self._streamed)  # null or empty
         skip = int(self._streamed is not None)
         self._fields = read_changed(reader, desc, changed, self._fields, self._cache, skip=skip, repeats=self._repeats)
-        return Updated(self._fields, item.array)  # the bit set of overrun fields that follows is not needed
+        return Updated(self._fields, item.array, marked)  # the bit set of overrun fields that follows is not needed
 
     def _find_array(self, header: Header, body: memoryview) -> ArrayBegins | None:
         if header.command != Command.MONITOR or self._streamed is None:

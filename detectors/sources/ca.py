@@ -14,6 +14,7 @@ import numpy as np
 
 from detectors.errors import WireError
 from detectors.sources.delivery import Delivery
+from detectors.sources.pvspec import STRING_DTYPE
 from detectors.wire.ntndarray import ImageHead, ca_timestamp_ns, plain_value
 
 log = logging.getLogger(__name__)
@@ -61,6 +62,7 @@ class CaClient:
 
     def serve(self, delivery: Delivery) -> None:
         """Deliver updates until ``delivery.stop`` is set."""
+        from caproto import ChannelType
         from caproto.threading.client import Context, SharedBroadcaster
 
         inbox = _Inbox(delivery.wake)
@@ -77,7 +79,8 @@ class CaClient:
         context = Context(broadcaster=broadcaster)
         try:
             (pv,) = context.get_pvs(delivery.spec.name, connection_state_callback=on_state)
-            subscription = pv.subscribe(data_type="time", data_count=0)
+            as_text = delivery.spec.dtype == STRING_DTYPE  # the server then gives an enum's choice
+            subscription = pv.subscribe(data_type=ChannelType.TIME_STRING if as_text else "time", data_count=0)
             subscription.add_callback(on_update)
             delivery.serve(inbox.take, lambda message: self._on_message(delivery, *message))
         finally:

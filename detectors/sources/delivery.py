@@ -1,10 +1,8 @@
 """From an array and its head to the sink's slot: what every client does once it holds an array in memory."""
 
 import logging
-import math
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -13,8 +11,8 @@ import numpy as np
 from detectors.errors import PebbleDaqError, WireError
 from detectors.sources.codecs import decode
 from detectors.sources.image_sink import Description, ImageSink
-from detectors.sources.pvspec import STRING_DTYPE, PvSpec
-from detectors.wire.ntndarray import STRING_BYTES, ImageHead
+from detectors.sources.pvspec import PvSpec
+from detectors.wire.ntndarray import ImageHead
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +49,10 @@ class Delivery:
         """Of the last array; None until the first one of a connection."""
         self.accepted = False
         """Whether the sink took the description."""
+        self.last: ImageHead | None = None
+        """Of the last array of this connection, delivered or dropped; None when it could not be decoded."""
+        self.in_slot = False
+        """Whether the slot that was filled last has that array."""
 
     def serve(self, take: Callable[[], Any], deliver: Callable[[Any], None]) -> None:
         """Pass what ``take()`` returns to ``deliver`` until stopped; wait for ``wake`` when it is None."""
@@ -82,13 +84,10 @@ class Delivery:
         if head.nbytes == 0:
             self.sink.empty()
             return
-        try:
-            head = self.conform(head)
-        except WireError as error:
-            self.sink.bad(str(error))
-            return
+        self.last = head
         self.announce(head)
         slot = self.slot(head.nbytes)
+        self.in_slot = False
         if slot is None:
             self.sink.dropped(head)
             return
@@ -97,26 +96,36 @@ class Delivery:
         except WireError as error:
             self.sink.abandon()
             self.sink.bad(str(error))
+            self.last = None
             return
+        self.filled(head)
+
+    def again(self, head: ImageHead) -> bool:
+        """Deliver the last array once more, as ``head`` dates it. False, with nothing delivered, when it is gone."""
+        self.announce(head)
+        slot = self.slot(head.nbytes)
+        if slot is None:
+            self.sink.dropped(head)
+            return True
+        pixels = self.sink.last() if self.in_slot else None
+        if pixels is None:
+            self.sink.abandon()
+            return False
+        np.copyto(np.frombuffer(slot, np.uint8), np.frombuffer(pixels, np.uint8))
+        self.filled(head)
+        return True
+
+    def filled(self, head: ImageHead) -> None:
+        """Deliver the slot at hand: it is filled."""
+        self.in_slot = True
         self.sink.update(head)
 
-    def conform(self, head: ImageHead) -> ImageHead:
-        """Return ``head`` in the shape that the specification asks for.
-
-        Raises WireError when the PV disagrees with it.
-        """
-        spec, shape = self.spec, head.shape
-        if spec.firstdim is not None and len(shape) == 1:
-            if shape[0] % spec.firstdim:
-                raise WireError(f"{spec.name}: found {shape[0]} elements, expected a multiple of {spec.firstdim}")
-            shape = (spec.firstdim, shape[0] // spec.firstdim)
-        if spec.shape is not None and len(shape) == 1 and math.prod(spec.shape) == shape[0]:
-            shape = spec.shape
-        if spec.shape is not None and shape != spec.shape:
-            raise WireError(f"{spec.name}: found shape {list(shape)}, expected {list(spec.shape)}")
-        if spec.dtype is not None and not _is(spec.dtype, head):
-            raise WireError(f"{spec.name}: found type {head.dtype}, expected {spec.dtype}")
-        return head if shape == head.shape else replace(head, shape=shape)
+    def is_new(self, head: ImageHead) -> bool:
+        """Whether an update is another image than the last one: by its uniqueId, or by its time where it has none."""
+        last = self.last
+        if last is None or head.unique_id is None:
+            return last is None or head.timestamp_ns != last.timestamp_ns
+        return head.unique_id != last.unique_id
 
     def announce(self, head: ImageHead) -> None:
         """Announce an array that is not like the last one to the sink."""
@@ -147,7 +156,7 @@ class Delivery:
 
     def disconnected(self, reason: str) -> None:
         """Report once that the PV is disconnected."""
-        self.description, self.accepted = None, False
+        self.description, self.last, self.accepted, self.in_slot = None, None, False, False
         if not self._lost:
             self._lost = True
             self.sink.disconnected(reason)
@@ -160,9 +169,3 @@ def _description(head: ImageHead) -> Description:
 @lru_cache
 def _name(dtype: np.dtype) -> str:
     return dtype.name  # numpy makes it anew each time
-
-
-def _is(dtype: str, head: ImageHead) -> bool:
-    if dtype == STRING_DTYPE:
-        return head.dtype == np.uint8 and head.shape == (STRING_BYTES,)
-    return head.dtype == np.dtype(dtype)

@@ -2,7 +2,8 @@
 
 A source owns the connection to one PV, and one thread that serves it. It reports everything to an ``ImageSink`` on that
 thread, in the order in which it happened. For each complete update of the PV it calls exactly one of ``update()``,
-``dropped()``, ``bad()`` and ``empty()``. Every slot is followed by ``update()`` or ``abandon()``, which counts no update:
+``dropped()``, ``bad()`` and ``empty()``. An update that has a new uniqueId, or a new time where there is none, but no array
+of its own has the same array as the one before. Every slot is followed by ``update()`` or ``abandon()``, which counts no update:
 the image is then reported in another way, or the connection was lost midway and the image shows as a gap in uniqueId.
 
 The size of a PV's arrays is known only with the first of them, since the type has no dimensions. So the source reads the
@@ -35,7 +36,7 @@ class ImageSink(Protocol):
     def connected(self, description: Description) -> None:
         """Prepare for arrays like this one. Called again when dtype, shape or bytes change; no slot is outstanding then.
 
-        It may raise a PebbleDaqError to refuse: the source then drops that connection's arrays (``dropped()``) until
+        It may raise a PebbleDaqError to refuse what was not specified, or has no room: the source then drops that connection's arrays (``dropped()``) until
         the description changes again.
         """
         ...
@@ -52,6 +53,10 @@ class ImageSink(Protocol):
         """Take the slot just returned: it is filled."""
         ...
 
+    def last(self) -> memoryview | None:
+        """Return the bytes of the slot that was filled last; None when they are gone. The slot at hand may be the same."""
+        ...
+
     def abandon(self) -> None:
         """Take back the slot just returned: it will not be filled."""
         ...
@@ -61,9 +66,9 @@ class ImageSink(Protocol):
         ...
 
     def bad(self, reason: str) -> None:
-        """Count an array that cannot be decoded, or is not what was specified."""
+        """Count an array that cannot be decoded."""
         ...
 
     def empty(self) -> None:
-        """Count an update that holds no array."""
+        """Count an update that holds no array, or nothing new."""
         ...

@@ -7,7 +7,7 @@ and p4p serves it.
 import numpy as np
 
 from detectors.errors import WireError
-from detectors.pva import ArrayBegins, Introspected, Subscription, Timeouts, Updated
+from detectors.pva import ArrayBegins, Introspected, PvaError, Subscription, Timeouts, Updated
 from detectors.sources.delivery import Delivery, HandOverError
 from detectors.sources.pvspec import PvSpec
 from detectors.wire.ntndarray import HEAD_FIELDS, ImageHead, image_head, plain_head
@@ -30,6 +30,8 @@ class DirectClient:
         self._slot: memoryview | None = None
         self._scratch: np.ndarray | None = None
         """Holds an array that could not be received into a slot; None when the array was skipped."""
+        self._array: ArrayBegins | None = None
+        """The last array of this connection as it came; None when it was empty."""
         self._spare: np.ndarray | None = None
         """Memory of the last compressed array, to be used again."""
 
@@ -56,7 +58,7 @@ class DirectClient:
     def memory(self, array: ArrayBegins) -> memoryview | None:
         """Return a slot for an array like the last one, else scratch memory: the fields behind it decide what it is."""
         last = self._delivery.description
-        self._scratch = None
+        self._scratch, self._delivery.in_slot = None, False
         if (
             last is not None
             and not last.codec
@@ -72,18 +74,24 @@ class DirectClient:
 
     def updated(self, update: Updated) -> None:
         """Deliver the update. Raises HandOverError when the first array is too small for this client."""
-        array = update.array
+        array = update.array or (None if update.marked else self._array)
+        self._array = array
         if array is None:
             self._delivery.sink.empty()
             return
         try:
-            head = self._delivery.conform(self._head(update, array))
+            head = self._head(update, array)
         except WireError as error:
             self._abandon()
             self._delivery.sink.bad(str(error))
+            self._delivery.last = None
+            return
+        if not update.marked:
+            self._repeat(head)
             return
         if self._delivery.description is None and head.nbytes < self._least_bytes:
             raise HandOverError(f"{self._spec.name}: its arrays of {head.nbytes} bytes are small")
+        self._delivery.last = head
         if self._slot is not None:
             self._finish_slot(self._slot, array, head)
         elif self._scratch is not None:
@@ -98,8 +106,17 @@ class DirectClient:
     def disconnected(self, reason: str) -> None:
         """Return the slot that will not be filled, and report the loss."""
         self._abandon()
-        self._scratch = self._spare = None
+        self._scratch = self._spare = self._array = None
         self._delivery.disconnected(reason)
+
+    def _repeat(self, head: ImageHead) -> None:
+        """Deliver an update whose array is the last one. Raises PvaError when it is gone: a new connection brings it again."""
+        if self._delivery.last is None or not self._delivery.is_new(head):
+            self._delivery.sink.empty()
+        elif not self._delivery.again(head):
+            raise PvaError("the pixels did not change and the last ones were not kept; connecting again for them")
+        else:
+            self._delivery.last = head
 
     def _abandon(self) -> None:
         """Return the slot that will not be filled, if there is one."""
@@ -113,7 +130,7 @@ class DirectClient:
         _to_native(pixels, array.dtype)
         if self._delivery.is_like(head):
             self._slot = None
-            self._delivery.sink.update(head)
+            self._delivery.filled(head)
             return
         copy = pixels.copy()
         self._abandon()

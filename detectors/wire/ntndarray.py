@@ -104,16 +104,19 @@ def plain_head(meta: Mapping[str, Any], dtype: np.dtype, shape: tuple[int, ...])
     )
 
 
-def plain_value(value: Any, meta: Mapping[str, Any], name: str) -> tuple[np.ndarray, ImageHead] | tuple[None, None]:
+def plain_value(
+    value: Any, meta: Mapping[str, Any], name: str, *, as_text: bool = False
+) -> tuple[np.ndarray, ImageHead] | tuple[None, None]:
     """Return the bytes (uint8) and the head of ``value``; None twice when it is empty.
 
     A number is an array of shape (), int64 or float64 unless it is a numpy scalar; an enum (a mapping with ``index``)
-    is its index as int32; text is uint8[STRING_BYTES], filled up with zeros. Raises WireError for anything else.
+    is its index as int32, or ``as_text`` its choice; text is uint8[STRING_BYTES], filled up with zeros. Raises WireError for
+    anything else.
     """
     if value is None:
         return None, None
     if isinstance(value, Mapping) and "index" in value:
-        value = np.int32(cast("Mapping[str, Any]", value)["index"])
+        value = _enum(cast("Mapping[str, Any]", value), name, as_text=as_text)
     if isinstance(value, str):
         encoded = value.encode()
         if len(encoded) > STRING_BYTES:
@@ -139,6 +142,16 @@ def plain_value(value: Any, meta: Mapping[str, Any], name: str) -> tuple[np.ndar
     if array.size == 0:
         return None, None
     return array.reshape(-1).view(np.uint8), plain_head(meta, array.dtype, array.shape)
+
+
+def _enum(value: Mapping[str, Any], name: str, *, as_text: bool) -> np.int32 | str:
+    index = _whole(value["index"], f"{name}.index")
+    if not as_text:
+        return np.int32(index)
+    choices: Sequence[str] = value.get("choices") or ()
+    if not 0 <= index < len(choices):
+        raise WireError(f"{name}: found choice {index}, expected one of {len(choices)}")
+    return choices[index]
 
 
 def array_shape(dimensions: Sequence[Mapping[str, Any] | None], nbytes: int, dtype: np.dtype) -> tuple[int, ...]:

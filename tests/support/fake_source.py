@@ -1,5 +1,6 @@
 """A source of images whose thread is the test's own."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -44,21 +45,38 @@ class FakeSource:
 
     def send(self, n: int, timestamp_ns: int | None = None, **fields: Any) -> bool:
         """Deliver image ``n``; False when there was no slot for it."""
-        assert self.sink is not None
         image = self.pixels(n)
+        return self._fill(self._head(n, timestamp_ns, **fields), image.tobytes)
+
+    def send_again(self, n: int) -> bool:
+        """Deliver update ``n``, which has the pixels of the last slot; False when there was no slot for it."""
+
+        def last() -> memoryview:
+            assert self.sink is not None
+            pixels = self.sink.last()
+            assert pixels is not None
+            return pixels
+
+        return self._fill(self._head(n, None), last)
+
+    def _head(self, n: int, timestamp_ns: int | None, **fields: Any) -> ImageHead:
         stamp = n * 1000 if timestamp_ns is None else timestamp_ns
-        update = ImageHead(
+        dtype = np.dtype(self.dtype)
+        return ImageHead(
             self.shape,
-            image.dtype,
-            image.nbytes,
+            dtype,
+            int(np.prod(self.shape)) * dtype.itemsize,
             unique_id=fields.get("unique_id", n),
             timestamp_ns=stamp,
             attributes=fields.get("attributes", {}),
         )
-        slot = self.sink.slot(image.nbytes)
+
+    def _fill(self, head: ImageHead, pixels: Callable[[], bytes | memoryview]) -> bool:
+        assert self.sink is not None
+        slot = self.sink.slot(head.nbytes)
         if slot is None:
-            self.sink.dropped(update)
+            self.sink.dropped(head)
             return False
-        slot[:] = image.tobytes()
-        self.sink.update(update)
+        slot[:] = pixels()
+        self.sink.update(head)
         return True

@@ -20,6 +20,7 @@ class RecordingSink:
         self.faults: list[str] = []
         self.thread: int | None = None
         self._slot: np.ndarray | None = None
+        self._last: np.ndarray | None = None
         self._nbytes: int | None = None
         self._news = threading.Condition(threading.RLock())
 
@@ -58,7 +59,10 @@ class RecordingSink:
         slot = self._slot
         assert slot is not None
         self._note("update", update, slot.view(update.dtype).reshape(update.shape))
-        self._slot = None
+        self._slot, self._last = None, slot
+
+    def last(self) -> memoryview | None:
+        return None if self._last is None else memoryview(self._last)
 
     def abandon(self) -> None:
         if self._slot is None:

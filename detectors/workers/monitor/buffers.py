@@ -140,6 +140,7 @@ class MonitorBuffers:
             n_recv_packets=sum(present),
             module_id=0,
             timestamp_ns=event.timestamp_ns,
+            detector_time=first.timestamp_ns,
             damage=settled.damage | (Damage.TRUNCATED if self.truncates else Damage.NONE),
             expected_packets=len(present),
             missing=b"" if all(present) else missing_mask(present),

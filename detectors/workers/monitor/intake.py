@@ -1,7 +1,6 @@
 """One PV's way into the monitor: its source's thread fills transition slots and posts what happens as inputs."""
 
 import logging
-import math
 import threading
 import time
 from collections.abc import Callable
@@ -23,8 +22,8 @@ class Intake:
     """ImageSink of PV number ``pv``: its methods run on the source's thread, all others on the data thread.
 
     While it has slots (``attach``), updates are staged in them, in order; the pool bounds how many. When arrays come
-    that do not fit the slots, the source waits in ``connected`` for ``resume``. ``dtype`` and ``shape`` are what the
-    configuration says of the PV. Attributes may be read by any thread.
+    that do not fit the slots, the source waits in ``connected`` for ``resume``. ``conform`` gives an array the configured
+    shape, or raises ConfigError. Attributes may be read by any thread.
     """
 
     def __init__(
@@ -35,8 +34,7 @@ class Intake:
         post: Callable[[Input], object],
         *,
         hold: bool,
-        dtype: str | None = None,
-        shape: tuple[int, ...] | None = None,
+        conform: Callable[[Description], Description],
     ) -> None:
         self.name = name
         self.state = PvState()
@@ -52,7 +50,7 @@ class Intake:
         self._tally = tally
         self._post = post
         self._hold = hold
-        self._dtype, self._shape = dtype, shape
+        self._conform = conform
         self._ids = UniqueIds()
         self._pool: TransitionPool | None = None
         self._planned: Description | None = None
@@ -60,6 +58,8 @@ class Intake:
         """Whether arrays come that do not fit the slots."""
         self._loan: PooledBuffer | None = None
         self._loan_pool: TransitionPool | None = None
+        self._last: memoryview | None = None
+        """Bytes of the slot filled last. No other than the source takes slots, so they stay there until it fills the next."""
         self._unwanted = "discarded_disabled"
         """The counter of an array for which there was no slot."""
         self._early = False
@@ -73,13 +73,13 @@ class Intake:
     def attach(self, pool: TransitionPool, planned: Description) -> None:
         """Give it slots for arrays like ``planned``; a source that waits goes on at ``resume``."""
         with self._tally.lock:
-            self._planned, self._pool = planned, pool
+            self._planned, self._pool, self._last = planned, pool, None
             self._unfit = not self.state.fits(planned)
 
     def detach(self) -> None:
         """Take its slots away; what is staged stays staged."""
         with self._tally.lock:
-            self._pool = self._planned = None
+            self._pool = self._planned = self._last = None
             self._unfit = False
 
     def resume(self) -> None:
@@ -90,7 +90,7 @@ class Intake:
         """Let the source's thread go on wherever it waits, so that it can be joined."""
         with self._tally.lock:
             self._closing = True
-            self._pool = None
+            self._pool = self._last = None
         self.resume()
 
     # --- source thread: ImageSink
@@ -143,6 +143,7 @@ class Intake:
         unique_id = self._note(update)
         with self._tally.lock:
             wanted = self.accepting and not self._early and pool is self._pool
+            self._last = buffer.view[: update.nbytes] if pool is self._pool else None
             if wanted:
                 if self.state.message:
                     self._change(replace(self.state, message=""))
@@ -154,6 +155,10 @@ class Intake:
         self._early = False
         if not wanted:
             buffer.release()
+
+    def last(self) -> memoryview | None:
+        """Return the bytes of the slot filled last, unless that pool is gone."""
+        return self._last
 
     def abandon(self) -> None:
         """Take the unfilled slot back; its image shows as a gap in uniqueId, or as ``bad``."""
@@ -208,16 +213,3 @@ class Intake:
             self._tally.add(missed=step.missed, restarts=int(step.restarted))
         self.unique_id = step.value
         return step.value
-
-    def _conform(self, description: Description) -> Description:
-        """Return the description with the configured shape, where the array came flat. Raises ConfigError."""
-        shape = description.shape
-        if self._shape is not None and len(shape) == 1 and shape[0] == math.prod(self._shape):
-            shape = self._shape
-        expected = (self._dtype or description.dtype, self._shape or shape)
-        if (description.dtype, shape) != expected:
-            raise ConfigError(
-                f"{self.name}: found {list(shape)} {description.dtype}, expected {list(expected[1])} {expected[0]} as "
-                "configured; correct dtype and shape of the source, or leave them out"
-            )
-        return replace(description, shape=shape)

@@ -1,6 +1,8 @@
 """The PVs of one monitor together: what is known of what they send. Pure."""
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -26,6 +28,33 @@ def declared(spec: PvSpec, source: PvaSection) -> Description | None:
     if dtype is None or shape is None:
         return None
     return Description(int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize, shape, dtype, "")
+
+
+def conform(description: Description, name: str, spec: PvSpec, source: PvaSection) -> Description:
+    """Return the description in the shape that specification and configuration ask for.
+
+    Raises ConfigError when the arrays of the PV, called ``name``, are not like that.
+    """
+    shape = description.shape
+    if spec.firstdim is not None and len(shape) == 1:
+        if shape[0] % spec.firstdim:
+            raise ConfigError(
+                f"{name}: found {shape[0]} elements, expected a multiple of {spec.firstdim}, the firstdim of its "
+                "specification; correct it, or leave it out"
+            )
+        shape = (spec.firstdim, shape[0] // spec.firstdim)
+    dtype = spec.dtype or source.dtype or description.dtype
+    expected = source.shape if spec.shape is None else spec.shape
+    if dtype == STRING_DTYPE:
+        dtype, expected = "uint8", (STRING_BYTES,)
+    elif expected is None or (len(shape) == 1 and shape[0] == math.prod(expected)):
+        shape = expected = shape if expected is None else expected
+    if (description.dtype, shape) != (dtype, expected):
+        raise ConfigError(
+            f"{name}: found {list(shape)} {description.dtype}, expected {list(expected)} {dtype} as configured; correct "
+            "its specification, or dtype and shape of the source, or leave them out"
+        )
+    return replace(description, shape=shape)
 
 
 class Pvs:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from detectors.workers.monitor.data_path import DataPath
 from detectors.workers.monitor.intake import Intake
 from detectors.workers.monitor.machine import MonitorMachine, drive
 from detectors.workers.monitor.messages import Command, Input
-from detectors.workers.monitor.pvs import Pvs, declared
+from detectors.workers.monitor.pvs import Pvs, conform, declared
 from detectors.workers.monitor.status import MonitorStatusTaker
 from detectors.workers.monitor.store import BufferStore
 from detectors.workers.monitor.tally import Tally
@@ -87,10 +88,9 @@ class MonitorWorker:
                 tally,
                 self._post,
                 hold=source.when_full == "hold",
-                dtype=source.dtype,
-                shape=source.shape,
+                conform=partial(conform, name=name, spec=spec, source=source),
             )
-            for number, name in enumerate(names)
+            for number, (name, spec) in enumerate(zip(names, specs, strict=True))
         ]
         self._sources = [open_pv(spec) for spec in specs]
         self._store = BufferStore(config, source, self._runtime, self._post)

@@ -75,29 +75,31 @@ def test_what_the_sink_refuses_is_dropped_until_it_changes() -> None:
     assert sink.kinds() == ["connected", "dropped", "dropped", "connected", "update"]
 
 
-@pytest.mark.parametrize(
-    ("spec", "shape", "expected"),
-    [
-        ("CAM,4", (12,), (4, 3)),
-        ("CAM,4", (2, 6), (2, 6)),
-        ("CAM[3,4](uint16)", (12,), (3, 4)),
-        ("CAM[3,4](uint16)", (3, 4), (3, 4)),
-        ("CAM[1](uint16)", (), ()),
-    ],
-)
-def test_shapes_as_specified(spec: str, shape: tuple[int, ...], expected: tuple[int, ...]) -> None:
-    pixels = np.zeros(shape, np.uint16)
-    conformed = delivery(RecordingSink(), spec).conform(head_of(pixels))
-    assert conformed.shape == expected
-    assert delivery(RecordingSink(), spec).conform(conformed) == conformed
+def test_an_array_is_delivered_again_from_the_slot_that_has_it() -> None:
+    sink = RecordingSink()
+    to = delivery(sink)
+    first, second = np.arange(4, dtype=np.uint8), np.arange(4, 8, dtype=np.uint8)
+    give(to, first)
+    assert to.again(head_of(first))
+    give(to, second)
+    assert to.again(head_of(second))
+    assert sink.kinds() == ["connected"] + ["update"] * 4
+    for (_, pixels), expected in zip(sink.of("update"), (first, first, second, second), strict=True):
+        np.testing.assert_array_equal(pixels, expected)
 
 
-@pytest.mark.parametrize(
-    ("spec", "shape"), [("CAM,5", (12,)), ("CAM[3,4](int16)", (3, 4)), ("CAM[4,3](uint16)", (3, 4))]
-)
-def test_disagreement_is_told(spec: str, shape: tuple[int, ...]) -> None:
-    with pytest.raises(WireError, match=r"CAM: found .* expected"):
-        delivery(RecordingSink(), spec).conform(head_of(np.zeros(shape, np.uint16)))
+def test_an_array_that_got_no_slot_is_not_delivered_again() -> None:
+    sink = RecordingSink(room=1)
+    to = delivery(sink)
+    for value in (1, 2):
+        give(to, np.full(4, value, np.uint8))
+    head = head_of(np.zeros(4, np.uint8))
+    assert to.again(head)
+    assert sink.kinds() == ["connected", "update", "dropped", "dropped"]
+    sink.room = 1
+    assert not to.again(head)
+    assert sink.kinds()[4:] == ["abandon"]
+    assert sink.faults == []
 
 
 def test_a_held_delivery_asks_again_and_keeps_its_connection_alive() -> None:
@@ -124,6 +126,7 @@ def test_a_held_delivery_asks_again_and_keeps_its_connection_alive() -> None:
         (True, np.uint8(1)),
         (np.int16(-4), np.int16(-4)),
         ({"index": 2, "choices": []}, np.int32(2)),
+        ({"index": 1, "choices": ["no", "yes"]}, np.int32(1)),
         (np.array([1, 2], ">u2"), np.array([1, 2], np.uint16)),
         (np.array([True, False]), np.array([1, 0], np.uint8)),
         ("äb", np.frombuffer("äb".encode().ljust(256, b"\0"), np.uint8)),
@@ -135,6 +138,17 @@ def test_plain_values(value: object, expected: np.ndarray) -> None:
     assert head is not None
     assert (head.dtype, head.shape) == (expected.dtype, expected.shape)
     np.testing.assert_array_equal(data.view(head.dtype).reshape(head.shape), expected)
+
+
+def test_the_choice_of_an_enum_as_text() -> None:
+    mode: dict[str, object] = {"index": 1, "choices": ["no", "yes"]}
+    data, head = plain_value(mode, {}, "PV", as_text=True)
+    assert data is not None
+    assert head is not None
+    assert data.tobytes() == b"yes".ljust(256, b"\0")
+    for wrong in (2, -1):
+        with pytest.raises(WireError, match=f"PV: found choice {wrong}, expected one of 2"):
+            plain_value(mode | {"index": wrong}, {}, "PV", as_text=True)
 
 
 @pytest.mark.parametrize("value", [None, np.zeros(0)])

@@ -38,8 +38,9 @@ def rig(tmp_path: Path, short_runtime_dir: Path) -> Iterator[Callable[..., Monit
             pvs: int = 1,
             connect_timeout_s: float = 0.05,
             sources: list[FakeSource] | None = None,
+            specification: str = "",
         ) -> MonitorRig:
-            names = ", ".join(f'"F{i}=SIM:CAM{i}"' for i in range(pvs))
+            names = ", ".join(f'"F{i}=SIM:CAM{i}{specification}"' for i in range(pvs))
             section = f"[timing]\nport = {free_ports(1)[0]}" if timing else ""
             text = f"""
             [detector]
@@ -190,6 +191,44 @@ def test_what_cannot_be_decoded_and_what_is_empty_is_counted(rig: Callable[..., 
     assert (status.updates.updates, status.updates.decode_errors, status.updates.empty_updates) == (2, 1, 1)
     assert "from Mars" in status.message
     assert status.transition.in_use == 0
+
+
+def test_unchanged_pixels_are_recorded_with_the_new_id_and_time(rig: Callable[..., MonitorRig]) -> None:
+    r = rig()
+    r.up()
+    r.source.send(1)
+    r.step()
+    for n in range(2, 8):  # more than there are slots
+        assert r.source.send_again(n)
+        r.step()
+        r.written(n)
+    status = r.step()
+    assert (status.updates.updates, status.updates.match, status.updates.missed, status.transition.in_use) == (
+        7,
+        7,
+        0,
+        0,
+    )
+    assert r.source.sink is not None
+    assert r.source.sink.last() is not None
+    r.ask("Disable", "EndRun", "Unconfigure")
+    assert r.source.sink.last() is None
+    for n in range(1, 8):
+        frame = r.frame(n)
+        np.testing.assert_array_equal(frame.data, r.source.pixels(1))
+        assert (frame.head.frame_index, frame.head.timestamp_ns) == (n, 1000 * n)
+
+
+@pytest.mark.parametrize("keys", ["", 'dtype = "float64"'])
+def test_a_pv_that_is_not_as_specified_fails_configure(rig: Callable[..., MonitorRig], keys: str) -> None:
+    r = rig(keys + '\nclient = "p4p"', specification="[7](double)" if not keys else "[7]")
+    assert "expected [7] float64 as configured" in r.source.connect("float64", (6,))
+    status = r.step(3)
+    assert (status.run_state, status.state) == ("Unconfigured", "Failed")
+    assert "Configure: SIM:CAM0: found [6] float64, expected [7] float64" in status.message
+    assert r.source.connect("float64", (7,)) == ""
+    r.worker.machine._aim_at_ns = 0
+    assert r.step(3).run_state == "Enabled"
 
 
 # --- timing
