@@ -1,5 +1,6 @@
 """An HDF5 file that grows while images come in, and that viewers can follow: single writer, multiple readers (SWMR)."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -57,30 +58,44 @@ class LiveFile:
         self._file.swmr_mode = True
 
     def append(self, images: list[LiveImage]) -> None:
-        """Append images and let readers see them. Raises OSError."""
-        first, self.count = self.count, self.count + len(images)
+        """Append images and let readers see them. Raises OSError; then the file ends with the images before these."""
         datasets = (self._data, self._masks, *self._columns.values())
-        for dataset in datasets:
-            dataset.resize(self.count, axis=0)
+        try:
+            self._extend(images)
+            # The pixels before the numbers: whoever sees a pulse_id can read its image.
+            for dataset in datasets:
+                dataset.flush()
+        except BaseException:
+            for dataset in datasets:
+                with suppress(OSError, RuntimeError):
+                    dataset.resize(self.count, axis=0)
+            raise
+        self.count += len(images)
+        self.bytes += sum(pixels.nbytes for _, pixels in images if pixels is not None)
+
+    def _extend(self, images: list[LiveImage]) -> None:
+        first, count = self.count, self.count + len(images)
+        self._data.resize(count, axis=0)
         corner = (0,) * len(self._layout.image_shape)
         for row, (_, pixels) in enumerate(images, first):
             if pixels is not None:
                 chunk = self._how.encode(pixels) if self._how.encode else pixels
                 self._data.id.write_direct_chunk((row, *corner), chunk)
-                self.bytes += pixels.nbytes
         heads = np.array([head[:-1] for head, _ in images], IMAGE_HEAD)
         for name, dataset in self._columns.items():
+            dataset.resize(count, axis=0)
             dataset[first:] = heads[name][:, None]
         modules = np.arange(len(self._layout.modules), dtype=np.uint64)
         present = np.array([head.present for head, _ in images], np.uint64)[:, None] >> modules & np.uint64(1)
+        self._masks.resize(count, axis=0)
         self._masks[first:] = module_masks(present.astype(bool))
-        # The pixels before the numbers: whoever sees a pulse_id can read its image.
-        for dataset in datasets:
-            dataset.flush()
 
     def close(self) -> None:
         """Close. Idempotent. Raises OSError."""
-        self._file.close()
+        try:
+            self._file.close()
+        except RuntimeError as error:  # so h5py says that the last numbers could not be written
+            raise OSError(str(error)) from None
 
     def _column(self, group: h5py.Group, name: str, width: int, dtype: np.dtype) -> h5py.Dataset:
         dataset = group.create_dataset(name, (0, width), dtype, maxshape=(None, width), chunks=(_ROWS_PER_CHUNK, width))

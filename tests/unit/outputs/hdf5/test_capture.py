@@ -1,4 +1,8 @@
+import errno
+import resource
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
@@ -186,3 +190,66 @@ def test_images_that_are_not_written_in_time_are_failed_ones(tmp_path, monkeypat
     assert capture.failed >= 2
     assert "the time to write what was queued is over" in capture.error
     assert pool.stats().in_use == 0
+
+
+@contextmanager
+def no_file_larger_than(size: int) -> Iterator[None]:
+    """What a full disk does to a file, for all of this process."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("room", [0, 70_000, 150_000])
+def test_a_write_that_fails_leaves_no_rows(tmp_path, room):
+    """Finding: the datasets were extended first, and a full disk left rows with pulse_id 0."""
+    layout = FileLayout("JF", ("M00",), (128, 256), np.dtype("<u2"))
+    path = tmp_path / "full.h5"
+    file = LiveFile(path, layout)
+
+    def append(*pulses: int) -> None:
+        for pulse_id in pulses:
+            file.append([(ImageHead(pulse_id), np.full(layout.image_shape, pulse_id, "<u2"))])
+
+    append(1)
+    with no_file_larger_than(path.stat().st_size + room):
+        with pytest.raises(OSError, match="File too large"):
+            append(*range(2, 10))
+        whole = file.count
+        with pytest.raises(OSError, match="unable to extend"):
+            file.close()
+    with h5py.File(path, swmr=True) as found:
+        group = found["data/JF"]
+        assert {name: len(group[name]) for name in group} == dict.fromkeys(group, whole)
+        assert group["pulse_id"][:, 0].tolist() == list(range(1, whole + 1))
+        assert group["data"][:, 0, 0].tolist() == list(range(1, whole + 1))
+
+
+def test_a_disk_that_was_full_is_written_on(tmp_path, monkeypatch):
+    def extend_and_fail(file: LiveFile, _: object) -> None:
+        file._data.resize(9, axis=0)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = tmp_path / "again.h5"
+    file = LiveFile(path, LAYOUT)
+    file.append([(ImageHead(1), pixels(1))])
+    monkeypatch.setattr(LiveFile, "_extend", extend_and_fail)
+    with pytest.raises(OSError, match="No space"):
+        file.append([(ImageHead(2), pixels(2))])
+    monkeypatch.undo()
+    file.append([(ImageHead(3), pixels(3))])
+    file.close()
+    with h5py.File(path) as found:
+        assert found["data/JF/pulse_id"][:, 0].tolist() == [1, 3]
+        assert found["data/JF/data"].shape[0] == 2
+
+
+def test_a_capture_whose_file_cannot_be_closed_says_so(tmp_path, monkeypatch):
+    capture = Capture(tmp_path / "a.h5", LAYOUT, "none")
+    monkeypatch.setattr(h5py.File, "close", lambda _: (_ for _ in ()).throw(RuntimeError("unable to extend file")))
+    capture.end()
+    capture.finish(time.monotonic() + 5)
+    assert capture.error == f"{tmp_path}/a.h5: cannot be closed: unable to extend file"
