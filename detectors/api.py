@@ -9,6 +9,7 @@ from detectors.errors import PebbleDaqError
 from detectors.frame import Damage, FrameHead
 from detectors.image_head import ImageHead
 from detectors.live import ImageStream, LiveFrames, LiveImages, ModuleStream
+from detectors.mosaic import Chips, ModulePlace, Mosaic
 from detectors.pools.buffer_pool import BufferPool, PooledBuffer
 from detectors.pools.buffer_pool import Lease as BufferLease
 from detectors.pools.pool import Loaned, Pool
@@ -19,6 +20,7 @@ __all__ = [
     "BufferLease",
     "BufferPool",
     "BufferReader",
+    "Chips",
     "Config",
     "Damage",
     "Frame",
@@ -30,7 +32,9 @@ __all__ = [
     "LiveFrames",
     "LiveImages",
     "Loaned",
+    "ModulePlace",
     "ModuleStream",
+    "Mosaic",
     "PebbleDaqError",
     "Pool",
     "PooledBuffer",

@@ -40,12 +40,9 @@ class ModuleGeometry:
         for name, value, known in (("header", self.header, HEADER_NAMES), ("dtype", self.dtype, STORED_TYPES)):
             if value not in known:
                 raise ConfigError(f"{name}: found {value!r}, expected one of {', '.join(known)}")
-        for name, least in (
-            ("rows", 1), ("cols", 1), ("packets_per_frame", 1), ("chip_rows", 0), ("chip_cols", 0), ("gap", 0)
-        ):  # fmt: skip
-            number = getattr(self, name)
-            if type(number) is not int or number < least:
-                raise ConfigError(f"{name}: found {number!r}, expected a whole number of at least {least}")
+        for name, number in (("rows", self.rows), ("cols", self.cols), ("packets_per_frame", self.packets_per_frame)):
+            if type(number) is not int or number < 1:
+                raise ConfigError(f"{name}: found {number!r}, expected a whole number of at least 1")
         if self.packets_per_frame > MAX_PACKETS:
             raise ConfigError(
                 f"packets_per_frame: found {self.packets_per_frame}, expected 1 to {MAX_PACKETS}; "
@@ -60,9 +57,7 @@ class ModuleGeometry:
                 f"packets_per_frame: {self.frame_bytes} bytes of {self.rows} x {self.cols} {self.dtype} do not divide into "
                 f"{self.packets_per_frame} equal packets"
             )
-        for name, size, chip in (("chip_rows", self.rows, self.chip_rows), ("chip_cols", self.cols, self.chip_cols)):
-            if chip and size % chip:
-                raise ConfigError(f"{name}: found {chip}, expected a divisor of {size}")
+        self.chips.check(self.shape)
 
     @property
     def layout(self) -> FrameLayout:

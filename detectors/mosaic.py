@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Final, TypeAlias
+from typing import Any, Final, Self, TypeAlias
 
 import numpy as np
 
@@ -22,41 +22,30 @@ _FLIP: Final[dict[str, _Part]] = {
 
 ROTATIONS: Final = (0, 90, 180, 270)
 FARTHEST: Final = 0xFFFF
-"""Largest row and column of a place."""
-
-
-@dataclass(frozen=True, slots=True)
-class ModulePlace:
-    """Where a module's frame lies in an image. Raises ConfigError for what is no place."""
-
-    row: int
-    """First row of the image that it takes."""
-    column: int
-    """First column of the image that it takes."""
-    flip: str = "none"
-    """``rows``: its last row comes first, as a half module that is built in upside down sends it; ``columns``: its last column."""
-    rotate: int = 0
-    """Degrees that it is turned clockwise, after the flip."""
-
-    def __post_init__(self) -> None:
-        for name in ("row", "column"):
-            number = getattr(self, name)
-            if type(number) is not int or not 0 <= number <= FARTHEST:
-                raise ConfigError(f"{name}: found {number!r}, expected a whole number from 0 to {FARTHEST}")
-        for name, known in (("flip", _FLIP), ("rotate", ROTATIONS)):
-            if getattr(self, name) not in known:
-                raise ConfigError(
-                    f"{name}: found {getattr(self, name)!r}, expected one of {', '.join(map(str, known))}"
-                )
+"""Largest row and column of a place, and of a chip."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chips:
-    """The chips of a module: between them lie ``gap`` pixels that it does not send. 0 rows or columns: all are of one chip."""
+    """The chips of a module: between them lie ``gap`` pixels that it does not send. 0 rows or columns: all are of one chip.
+
+    Raises ConfigError for what is no whole number.
+    """
 
     rows: int = 0
     cols: int = 0
     gap: int = 0
+
+    def __post_init__(self) -> None:
+        for name, number in (("chip_rows", self.rows), ("chip_cols", self.cols), ("gap", self.gap)):
+            if type(number) is not int or not 0 <= number <= FARTHEST:
+                raise ConfigError(f"{name}: found {number!r}, expected a whole number from 0 to {FARTHEST}")
+
+    def check(self, shape: tuple[int, ...]) -> None:
+        """Raise ConfigError when a frame of the shape does not consist of whole chips."""
+        for name, size, chip in zip(("chip_rows", "chip_cols"), shape, (self.rows, self.cols), strict=True):
+            if chip and size % chip:
+                raise ConfigError(f"{name}: found {chip}, expected a divisor of {size}")
 
     def spread(self, shape: tuple[int, ...]) -> tuple[int, int]:
         """Return the shape of a frame with the gaps between its chips."""
@@ -83,6 +72,48 @@ class Chips:
             yield slice(n * size, (n + 1) * size), slice(n * (size + self.gap), n * (size + self.gap) + size)
 
 
+ONE_CHIP: Final = Chips()
+
+
+@dataclass(frozen=True, slots=True)
+class ModulePlace:
+    """Where a module's frame lies in an image. Raises ConfigError for what is no place."""
+
+    row: int
+    """First row of the image that it takes."""
+    column: int
+    """First column of the image that it takes."""
+    flip: str = "none"
+    """``rows``: its last row comes first, as a half module that is built in upside down sends it; ``columns``: its last column."""
+    rotate: int = 0
+    """Degrees that it is turned clockwise, after the flip."""
+    chips: Chips = ONE_CHIP
+    """Where the gaps in it are: known from its geometry."""
+
+    def __post_init__(self) -> None:
+        for name in ("row", "column"):
+            number = getattr(self, name)
+            if type(number) is not int or not 0 <= number <= FARTHEST:
+                raise ConfigError(f"{name}: found {number!r}, expected a whole number from 0 to {FARTHEST}")
+        for name, known in (("flip", _FLIP), ("rotate", ROTATIONS)):
+            if getattr(self, name) not in known:
+                raise ConfigError(
+                    f"{name}: found {getattr(self, name)!r}, expected one of {', '.join(map(str, known))}"
+                )
+
+    def box(self, shape: tuple[int, ...]) -> _Part:
+        """Return the part of the image that a frame of the shape takes, with its gaps."""
+        high, wide = self.chips.spread(shape)
+        if self.rotate % 180:
+            high, wide = wide, high
+        return slice(self.row, self.row + high), slice(self.column, self.column + wide)
+
+    @classmethod
+    def from_dict(cls, tree: dict[str, Any]) -> Self:
+        """Return what ``dataclasses.asdict`` has made of a place. Raises ConfigError, KeyError or TypeError for anything else."""
+        return cls(tree["row"], tree["column"], tree["flip"], tree["rotate"], Chips(**tree["chips"]))
+
+
 class Mosaic:
     """An image of frames that lie at their places, the first of ``places`` for the first module and so on.
 
@@ -90,7 +121,7 @@ class Mosaic:
     and for a gap value that is no pixel.
     """
 
-    def __init__(self, frame: FrameLayout, places: Sequence[ModulePlace], chips: Chips, gap_value: float = 0) -> None:
+    def __init__(self, frame: FrameLayout, places: Sequence[ModulePlace], gap_value: float = 0) -> None:
         if len(frame.shape) != 2:
             raise ConfigError(f"layout: found frames of {list(frame.shape)}, expected rows and columns")
         self.pixel_type = frame.pixel_type
@@ -101,15 +132,13 @@ class Mosaic:
             self.gap_value = None
         if self.gap_value != gap_value:
             raise ConfigError(f"gap_value: found {gap_value}, expected a value of {self.pixel_type.name}")
-        self._parts = tuple(chips.parts(frame.shape))
-        high, wide = chips.spread(frame.shape)
-        sizes = [(wide, high) if place.rotate % 180 else (high, wide) for place in places]
-        self._boxes = [
-            (slice(p.row, p.row + h), slice(p.column, p.column + w)) for p, (h, w) in zip(places, sizes, strict=True)
-        ]
+        for place in places:
+            place.chips.check(frame.shape)
+        self._parts = [tuple(place.chips.parts(frame.shape)) for place in places]
+        self._boxes = [place.box(frame.shape) for place in places]
         for (m, one), (n, other) in combinations(enumerate(self._boxes), 2):
             if all(a.start < b.stop and b.start < a.stop for a, b in zip(one, other, strict=True)):
-                raise ConfigError(f"place: modules {m} and {n} overlap, with {high} x {wide} pixels each")
+                raise ConfigError(f"place: modules {m} and {n} overlap: {_text(one)} and {_text(other)}")
         self.shape = (max(rows.stop for rows, _ in self._boxes), max(cols.stop for _, cols in self._boxes))
         self._has_gaps = len(self.places) * math.prod(frame.shape) < math.prod(self.shape)
 
@@ -123,5 +152,10 @@ class Mosaic:
         place = self.places[module]
         target = np.rot90(image[self._boxes[module]], place.rotate // 90)
         target = target[_FLIP[place.flip]]
-        for part, spread in self._parts:
+        for part, spread in self._parts[module]:
             target[spread] = 0 if pixels is None else pixels[part]
+
+
+def _text(box: _Part) -> str:
+    rows, columns = box
+    return f"rows {rows.start} to {rows.stop - 1}, columns {columns.start} to {columns.stop - 1}"

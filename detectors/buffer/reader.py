@@ -12,12 +12,13 @@ from detectors.buffer.binfile import BinFile
 from detectors.buffer.fields import Field
 from detectors.buffer.layout import LAST_PULSE, LATEST, relative_path, sidecar_path
 from detectors.buffer.listing import data_files
-from detectors.buffer.registration import read_detector
+from detectors.buffer.registration import module_info, read_detector
 from detectors.buffer.regular import is_missing, read_regular, readable
 from detectors.buffer.sidecar import read_entry, read_sidecar
-from detectors.errors import BufferReadError
+from detectors.errors import BufferReadError, ConfigError
 from detectors.frame import FILE_MOD, FORMAT_MARKER, Damage, FrameHead
 from detectors.image_head import ImageHead, image_head
+from detectors.mosaic import Mosaic
 
 MAPPED_PER_MODULE: Final = 2
 """Files of each module kept mapped at a time: space of a deleted file is not free before its map is gone."""
@@ -56,7 +57,7 @@ class Image:
     """All modules of one pulse.
 
     ``data`` holds the modules one below the other: ``(n_modules * rows, cols)`` for two-dimensional frames, in general
-    joined along the first axis, in the order of ``BufferReader.modules``. Missing modules are zeros. With a single
+    joined along the first axis, in the order of ``BufferReader.modules``; or with gaps. Missing modules are zeros. With a single
     module it is a read-only view of the file.
     """
 
@@ -124,8 +125,22 @@ class BufferReader:
             )
         return self._frame(file, index, module)
 
-    def read_image(self, pulse_id: int, *, allow_missing: bool = False) -> Image:
-        """Return all modules of one pulse.
+    def mosaic(self) -> Mosaic:
+        """Return where the modules lie in images with gaps, as the configuration said when they were written.
+
+        Raises BufferReadError when it did not say it.
+        """
+        infos = [module_info(self.folder / module) for module in self.modules]
+        places = [info.place for info in infos if info.place]
+        if len(places) < len(infos):
+            raise BufferReadError(f"{self.folder}: found no places of the modules; give a Mosaic of your own")
+        try:
+            return Mosaic(self.info.layout, places)
+        except ConfigError as error:
+            raise BufferReadError(f"{self.folder}: {error}") from None
+
+    def read_image(self, pulse_id: int, *, allow_missing: bool = False, mosaic: Mosaic | None = None) -> Image:
+        """Return all modules of one pulse, one below the other, or with gaps as ``mosaic`` says.
 
         Raises BufferReadError when none holds it, or, unless ``allow_missing``, when any does not.
         """
@@ -139,7 +154,7 @@ class BufferReader:
                 error = found
         if error and (not allow_missing or not any(frames)):
             raise error
-        return Image(pulse_id, self._joined(frames), tuple(frames))
+        return Image(pulse_id, self._joined(frames, mosaic), tuple(frames))
 
     def frames(self, start: int, stop: int, step: int = 1, module: str | None = None) -> Iterator[Frame]:
         """Yield the frames of ``start, start + step, ... <= stop`` that the buffer holds, in order.
@@ -150,14 +165,16 @@ class BufferReader:
         for pulse_id in self.pulses(start, stop, step, module):
             yield self.read_frame(int(pulse_id), module)
 
-    def images(self, start: int, stop: int, step: int = 1, *, allow_missing: bool = False) -> Iterator[Image]:
+    def images(
+        self, start: int, stop: int, step: int = 1, *, allow_missing: bool = False, mosaic: Mosaic | None = None
+    ) -> Iterator[Image]:
         """Yield the images of ``start, start + step, ... <= stop`` that every module holds, or with ``allow_missing`` any."""
         held = [self.pulses(start, stop, step, module) for module in self.modules]
         pulses = held[0]
         for others in held[1:]:
             pulses = np.union1d(pulses, others) if allow_missing else np.intersect1d(pulses, others)
         for pulse_id in pulses:
-            yield self.read_image(int(pulse_id), allow_missing=allow_missing)
+            yield self.read_image(int(pulse_id), allow_missing=allow_missing, mosaic=mosaic)
 
     def pulses(self, start: int, stop: int, step: int = 1, module: str | None = None) -> np.ndarray:
         """Return those of ``start, start + step, ... <= stop`` that a module holds, uint64, by their markers."""
@@ -281,7 +298,13 @@ class BufferReader:
         pixels.flags.writeable = False
         return Frame(module, head, pixels, self.info.fields)
 
-    def _joined(self, frames: list[Frame | None]) -> np.ndarray:
+    def _joined(self, frames: list[Frame | None], mosaic: Mosaic | None) -> np.ndarray:
+        if mosaic:
+            image = np.empty(mosaic.shape, mosaic.pixel_type)
+            mosaic.fill_gaps(image)
+            for m, frame in enumerate(frames):
+                mosaic.put(image, m, frame and frame.data)
+            return image
         if len(frames) == 1 and frames[0]:
             return frames[0].data
         shape = self.info.layout.image_shape(len(frames))

@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Final, Self, cast
@@ -22,6 +22,7 @@ from detectors.buffer.layout import DETECTOR_JSON, MODULE_JSON
 from detectors.buffer.regular import is_missing, read_regular
 from detectors.errors import BufferReadError, ConfigError
 from detectors.frame import FILE_MOD, FOLDER_MOD, RecordShape
+from detectors.mosaic import ModulePlace
 from detectors.pixels import PACKINGS, FrameLayout
 
 _LONGEST_NAME: Final = 255
@@ -44,6 +45,8 @@ class DetectorInfo:
     """Version that made the folder."""
     fields: tuple[Field, ...] = ()
     """Arrays that the data is made of, where several PVs are a detector; none where it is one."""
+    place: ModulePlace | None = None
+    """Of one module: where it lies in images with gaps; None when its configuration did not say it."""
 
     @property
     def record(self) -> RecordShape:
@@ -86,6 +89,8 @@ class DetectorInfo:
         }
         if self.fields:
             tree["fields"] = [field.as_dict() for field in self.fields]
+        if self.place:
+            tree["place"] = asdict(self.place)
         return json.dumps(tree, indent=1).encode() + b"\n"
 
     @classmethod
@@ -100,9 +105,10 @@ class DetectorInfo:
                 modules=_module_names(tree["modules"]),
                 software=str(tree.get("software", "")),
                 fields=tuple(Field.from_dict(field) for field in tree.get("fields", ())),
+                place=ModulePlace.from_dict(tree["place"]) if "place" in tree else None,
             )
             mods = tree.get("file_mod", FILE_MOD), tree.get("folder_mod", FOLDER_MOD)
-        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError, ConfigError) as error:
             raise BufferReadError(
                 f"{origin}: found no usable description of a detector ({type(error).__name__}: {error}), expected "
                 "dtype, shape, data_bytes and modules; restore the file, or remove it and let the writer make it anew"
@@ -169,17 +175,27 @@ def module_info(module_folder: Path) -> DetectorInfo:
 
 
 def register_module(
-    folder: Path, module: str, *, data_bytes: int, dtype: str, shape: tuple[int, ...], fields: Sequence[Field] = ()
+    folder: Path,
+    module: str,
+    *,
+    data_bytes: int,
+    dtype: str,
+    shape: tuple[int, ...],
+    fields: Sequence[Field] = (),
+    place: ModulePlace | None = None,
 ) -> DetectorInfo:
     """Register ``module`` in a detector folder, and return what that holds.
 
     Raises ConfigError when the folder already holds frames of another shape or type, OSError when it cannot be written.
     """
     path, own = folder / DETECTOR_JSON, folder / module / MODULE_JSON
-    wanted = DetectorInfo(_type_name(dtype), tuple(shape), data_bytes, (module,), software_version(), tuple(fields))
+    wanted = DetectorInfo(
+        _type_name(dtype), tuple(shape), data_bytes, (module,), software_version(), tuple(fields), place
+    )
     try:
         info = _with_folder(folder, wanted)
-        if own.exists() and path.exists() and _read(path).modules == info.modules:
+        there = _read(own) if own.exists() and path.exists() else None
+        if there and there.place == place and _read(path).modules == info.modules:
             return info
         own.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(own, wanted.to_json(), sync=True)
@@ -211,7 +227,7 @@ def _with_folder(folder: Path, wanted: DetectorInfo) -> DetectorInfo:
                 "choose another folder"
             )
         modules.update(there.modules)
-    return replace(wanted, modules=tuple(sorted(modules)))
+    return replace(wanted, modules=tuple(sorted(modules)), place=None)
 
 
 def _read(path: Path) -> DetectorInfo:

@@ -18,6 +18,7 @@ from detectors.buffer.module_files import ModuleFiles, sync_newest
 from detectors.buffer.registration import register_module
 from detectors.errors import ConfigError, HostError
 from detectors.frame import FILE_MOD, RecordShape
+from detectors.mosaic import ModulePlace
 from detectors.pools.pebble import PebbleLease
 from detectors.stats import SinkFigures
 
@@ -49,6 +50,7 @@ class BufferWriter:
         dtype: str,
         frame_shape: tuple[int, ...],
         fields: Sequence[Field] = (),
+        place: ModulePlace | None = None,
         direct: bool = True,
         sidecar: bool = True,
         min_free: int = 0,
@@ -59,6 +61,7 @@ class BufferWriter:
         self._dtype = dtype
         self._frame_shape = frame_shape
         self._fields = tuple(fields)
+        self._place = place
         self._want_direct = direct
         self._sidecar = sidecar
         self._min_free = min_free
@@ -169,6 +172,7 @@ class BufferWriter:
             dtype=self._dtype,
             shape=self._frame_shape,
             fields=self._fields,
+            place=self._place,
         )
 
     def _check(self, *, write: bool) -> None:

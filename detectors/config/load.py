@@ -54,7 +54,7 @@ class Config(sections.Section):
             )
         for i, module in enumerate(udp):
             one, other = module.geometry, udp[0].geometry
-            if (one.layout, one.chips) != (other.layout, other.chips):
+            if one.layout != other.layout:
                 yield f"udp[{i}].geometry: differs from udp[0].geometry, but the modules of one detector are alike"
                 return
         yield from self._misplaced()
@@ -85,11 +85,10 @@ class Config(sections.Section):
 
     def mosaic(self) -> Mosaic | None:
         """Return where the modules lie in images with gaps; None when the configuration does not say it."""
-        places = [module.place for module in self.udp if module.place]
+        places = [module.placed for module in self.udp if module.placed]
         if not places or len(places) < len(self.udp):
             return None
-        geometry = self.udp[0].geometry
-        return Mosaic(geometry.layout, places, geometry.chips, self.stream.gap_value if self.stream else 0)
+        return Mosaic(self.udp[0].geometry.layout, places, self.stream.gap_value if self.stream else 0)
 
     def dma_of(self, source: sections.SourceSection) -> sections.DmaSection:
         """Return the DMA ring of a source: its own, or the common one."""

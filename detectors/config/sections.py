@@ -1,7 +1,7 @@
 """The sections of the configuration file, with the checks of single values."""
 
 import re
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
@@ -41,12 +41,12 @@ def _one_of_geometries(value: object) -> object:
 
 
 def _place(value: object) -> object:
-    return _from_table(ModulePlace, {**value}) if isinstance(value, dict) else value
+    return _from_table(ModulePlace, {**value}, apart="chips") if isinstance(value, dict) else value
 
 
-def _from_table(kind: Any, table: dict[str, Any]) -> Any:
-    """Return the dataclass that a table describes. Raises ValueError with every mistake."""
-    known = fields(kind)
+def _from_table(kind: Any, table: dict[str, Any], apart: str = "") -> Any:
+    """Return the dataclass that a table describes, all but the field ``apart``. Raises ValueError with every mistake."""
+    known = [f for f in fields(kind) if f.name != apart]
     wrong = [f"{key}: unknown key; remove it or correct its spelling" for key in table.keys() - {f.name for f in known}]
     wrong += [f"{f.name}: missing; it is required" for f in known if f.default is MISSING and f.name not in table]
     try:
@@ -235,6 +235,11 @@ class UdpSection(SourceSection):
     def pulse_source(self) -> Literal["bunchid", "framenum", "timestamp"]:
         """``pulse_from``, or what it is for this geometry when left out."""
         return self.pulse_from or ("bunchid" if self.geometry.header == "jungfrau" else "framenum")
+
+    @property
+    def placed(self) -> ModulePlace | None:
+        """Its place, with the chips of its geometry."""
+        return replace(self.place, chips=self.geometry.chips) if self.place else None
 
 
 class PvaSection(SourceSection):

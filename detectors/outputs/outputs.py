@@ -90,6 +90,7 @@ class Outputs:
                 dtype=dtype,
                 frame_shape=frame_shape,
                 fields=fields,
+                place=source.placed if isinstance(source, UdpSection) else None,
                 direct=config.disk.direct,
                 sidecar=config.disk.sidecar,
                 min_free=int(config.disk.min_free),

@@ -278,11 +278,14 @@ def test_places_make_an_image_with_gaps() -> None:
     ("more", "line"),
     [
         ("", "udp[1].place: missing; give the row and the column of each module"),
-        ("place = { row = 200, column = 0 }", "place: modules 0 and 1 overlap, with 256 x 1030 pixels each"),
+        (
+            "place = { row = 200, column = 0 }",
+            "place: modules 0 and 1 overlap: rows 258 to 513, columns 0 to 1029 and rows 200 to 455, columns 0 to 1029",
+        ),
         ("place = { row = 0, column = -1 }", "udp[1].place: column: found -1, expected a whole number from 0 to 65535"),
         (
-            "place = { row = 0, column = 0, turn = 90 }",
-            "udp[1].place: turn: unknown key; remove it or correct its spelling",
+            "place = { row = 0, column = 0, chips = 90 }",
+            "udp[1].place: chips: unknown key; remove it or correct its spelling",
         ),
         (
             "place = { row = 0 }",

@@ -1,3 +1,6 @@
+import json
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -41,7 +44,7 @@ def image_of(mosaic: Mosaic, *frames: np.ndarray | None) -> np.ndarray:
     ],
 )
 def test_a_module_is_spread_flipped_and_turned(flip: str, rotate: int, expected: np.ndarray):
-    image = image_of(Mosaic(LAYOUT, [ModulePlace(2, 1, flip, rotate)], CHIPS), FRAME)
+    image = image_of(Mosaic(LAYOUT, [ModulePlace(2, 1, flip, rotate, CHIPS)]), FRAME)
     assert image.shape == (2 + expected.shape[0], 1 + expected.shape[1])
     np.testing.assert_array_equal(image[2:, 1:], expected)
     assert not image[:2].any()
@@ -49,7 +52,7 @@ def test_a_module_is_spread_flipped_and_turned(flip: str, rotate: int, expected:
 
 
 def test_gaps_have_their_value_and_missing_modules_are_zero():
-    mosaic = Mosaic(LAYOUT, [ModulePlace(0, 0), ModulePlace(0, 8)], CHIPS, 65535)
+    mosaic = Mosaic(LAYOUT, [ModulePlace(0, 0, chips=CHIPS), ModulePlace(0, 8, chips=CHIPS)], 65535)
     image = image_of(mosaic, FRAME, None)
     gaps = np.ones((5, 15), bool)
     for left in (0, 4, 8, 12):
@@ -65,21 +68,22 @@ PLACES = st.builds(
     st.integers(0, 40),
     st.sampled_from(["none", "rows", "columns"]),
     st.sampled_from([0, 90, 180, 270]),
+    st.sampled_from([CHIPS, Chips(), Chips(1, 2, 3), Chips(4, 0, 9)]),
 )
 
 
-@given(st.lists(PLACES, min_size=1, max_size=6), st.sampled_from([CHIPS, Chips(), Chips(1, 2, 3), Chips(4, 0, 9)]))
-def test_every_pixel_lies_in_an_image_once_or_the_places_overlap(places: list[ModulePlace], chips: Chips):
+@given(st.lists(PLACES, min_size=1, max_size=6))
+def test_every_pixel_lies_in_an_image_once_or_the_places_overlap(places: list[ModulePlace]):
     frames = [(FRAME + 100 * m).astype(np.uint16) for m in range(len(places))]
-    alone = [Mosaic(LAYOUT, [place], chips) for place in places]
+    alone = [Mosaic(LAYOUT, [place]) for place in places]
     covered = np.zeros(np.max([m.shape for m in alone], axis=0), int)
     for place, one in zip(places, alone, strict=True):
         covered[place.row : one.shape[0], place.column : one.shape[1]] += 1
     if covered.max() > 1:
         with pytest.raises(ConfigError, match="overlap"):
-            Mosaic(LAYOUT, places, chips)
+            Mosaic(LAYOUT, places)
         return
-    image = image_of(Mosaic(LAYOUT, places, chips), *frames)
+    image = image_of(Mosaic(LAYOUT, places), *frames)
     found = np.sort(image[image > 0])
     np.testing.assert_array_equal(found, np.sort(np.concatenate([frame.reshape(-1) for frame in frames])))
 
@@ -100,10 +104,19 @@ def test_what_is_no_place_is_refused(place: dict[str, object], message: str):
 
 
 def test_what_cannot_be_an_image_is_refused():
-    with pytest.raises(ConfigError, match="modules 0 and 2 overlap, with 5 x 7 pixels each"):
-        Mosaic(LAYOUT, [ModulePlace(0, 0), ModulePlace(0, 7), ModulePlace(4, 6)], CHIPS)
+    with pytest.raises(
+        ConfigError, match="0 and 2 overlap: rows 0 to 4, columns 0 to 6 and rows 4 to 8, columns 6 to 12"
+    ):
+        Mosaic(LAYOUT, [ModulePlace(0, 0, chips=CHIPS), ModulePlace(0, 7, chips=CHIPS), ModulePlace(4, 6, chips=CHIPS)])
     with pytest.raises(ConfigError, match="expected rows and columns"):
-        Mosaic(FrameLayout((2, 3, 4), "uint16"), [ModulePlace(0, 0)], CHIPS)
+        Mosaic(FrameLayout((2, 3, 4), "uint16"), [ModulePlace(0, 0)])
+    with pytest.raises(ConfigError, match="chip_cols: found 4, expected a divisor of 6"):
+        Mosaic(LAYOUT, [ModulePlace(0, 0, chips=Chips(2, 4, 1))])
     for value in (-1, 65536, 1.5):
         with pytest.raises(ConfigError, match="expected a value of uint16"):
-            Mosaic(LAYOUT, [ModulePlace(0, 0)], CHIPS, value)
+            Mosaic(LAYOUT, [ModulePlace(0, 0)], value)
+
+
+@given(PLACES)
+def test_a_place_is_the_same_after_json(place: ModulePlace):
+    assert ModulePlace.from_dict(json.loads(json.dumps(asdict(place)))) == place

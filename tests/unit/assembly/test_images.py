@@ -118,7 +118,9 @@ def test_frames_lie_at_their_places(modules, present):
     pebbles, readers = modules
     for m, pebble in enumerate(pebbles):
         put(pebble, 7, m)
-    mosaic = Mosaic(LAYOUT, [ModulePlace(10, 0, "rows"), ModulePlace(0, 0), ModulePlace(0, 10)], Chips(3, 4, 1), 9)
+    chips = Chips(3, 4, 1)
+    places = [ModulePlace(10, 0, "rows", 0, chips), ModulePlace(0, 0, chips=chips), ModulePlace(0, 10, chips=chips)]
+    mosaic = Mosaic(LAYOUT, places, 9)
     assembler = ImageAssembler(LAYOUT, readers, NAMES, mosaic)
     out = np.full(assembler.image_bytes, 0xEE, np.uint8)
     header = assembler.assemble(Matched(7, present), out)

@@ -9,9 +9,11 @@ import pytest
 
 from detectors.buffer.layout import LAST_PULSE
 from detectors.buffer.reader import BufferReader
+from detectors.buffer.registration import register_module
 from detectors.buffer.writer import BufferWriter
 from detectors.errors import BufferReadError
 from detectors.frame import RECORD_HEADER, SIDECAR, Damage, FrameHead
+from detectors.mosaic import Chips, ModulePlace, Mosaic
 from tests.unit.buffer.make import FrameMaker, RawBuffer, pixels
 
 BASE = 12_345_000
@@ -383,3 +385,33 @@ def test_a_scalar_has_an_empty_shape(tmp_path):
     raw = RawBuffer(tmp_path / "PV", ("M00",), shape=(), dtype="float64")
     raw.put("M00", BASE)
     assert BufferReader(raw.folder).read_frame(BASE).data.shape == ()
+
+
+def test_images_with_gaps(tmp_path):
+    raw = RawBuffer(tmp_path / "G")
+    raw.put("M00", BASE)
+    raw.put("M01", BASE)
+    raw.put("M01", BASE + 1)
+    chips = Chips(4, 8, 2)
+    for module, place in (("M00", ModulePlace(10, 0, "rows", 0, chips)), ("M01", ModulePlace(0, 0, chips=chips))):
+        register_module(raw.folder, module, data_bytes=raw.nbytes, dtype="uint16", shape=raw.layout.shape, place=place)
+    with BufferReader(raw.folder) as reader:
+        mosaic = reader.mosaic()
+        whole, part = reader.images(BASE, BASE + 1, allow_missing=True, mosaic=mosaic)
+        assert whole.data.shape == (20, 18)
+        upper, lower = raw.frame("M01", BASE), raw.frame("M00", BASE)
+        np.testing.assert_array_equal(whole.data[:4, 10:], upper[:4, 8:])
+        np.testing.assert_array_equal(whole.data[6:10, :8], upper[4:, :8])
+        np.testing.assert_array_equal(whole.data[10:14, :8], lower[:3:-1, :8])
+        np.testing.assert_array_equal(whole.data[16:, 10:], lower[3::-1, 8:])
+        assert not whole.data[4:6].any()
+        assert not whole.data[:, 8:10].any()
+        assert not part.data[10:].any()
+        np.testing.assert_array_equal(part.data[:4, :8], raw.frame("M01", BASE + 1)[:4, :8])
+        marked = reader.read_image(BASE, mosaic=Mosaic(raw.layout, mosaic.places, 7))
+        assert (marked.data[4:6] == 7).all()
+
+
+def test_without_places_there_is_no_image_with_gaps(raw):
+    with BufferReader(raw.folder) as reader, pytest.raises(BufferReadError, match="found no places of the modules"):
+        reader.mosaic()

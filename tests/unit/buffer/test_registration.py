@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from detectors.buffer.reader import BufferReader
-from detectors.buffer.registration import read_detector, register_module
+from detectors.buffer.registration import module_info, read_detector, register_module
 from detectors.errors import BufferReadError, ConfigError
+from detectors.mosaic import Chips, ModulePlace
 from tests.unit.buffer.make import RawBuffer
 
 NAMES = [f"M{n:02}" for n in range(12)]
@@ -88,3 +89,24 @@ def test_modules_of_different_frames_in_one_folder_are_named(tmp_path):
     (tmp_path / "other" / "M01").rename(tmp_path / "M01")
     with pytest.raises(BufferReadError, match=r"holds frames of \[1, 7\] uint16 \(14 bytes\), but"):
         BufferReader(tmp_path)
+
+
+def test_the_place_of_a_module_is_written_down_and_follows_the_configuration(tmp_path):
+    whole = {"data_bytes": 16, "dtype": "uint16", "shape": (2, 4)}
+    for place in (None, ModulePlace(3, 4, "rows", 90, Chips(1, 2, 2)), ModulePlace(0, 0)):
+        register_module(tmp_path, "M00", **whole, place=place)
+        register_module(tmp_path, "M01", **whole)
+        assert module_info(tmp_path / "M00").place == place
+        assert read_detector(tmp_path).place is None
+        assert "place" not in json.loads((tmp_path / "detector.json").read_text())
+
+
+@pytest.mark.parametrize(
+    "place", ['{"row": 0}', '{"row": 0, "column": -1, "chips": {}}', "7", '{"chips": {"gap": 1e9}}']
+)
+def test_a_place_that_is_none_is_refused(tmp_path, place):
+    register(tmp_path, "M00")
+    path = tmp_path / "M00" / "module.json"
+    path.write_text(path.read_text().replace('"format": 1,', f'"format": 1, "place": {place},'))
+    with pytest.raises(BufferReadError, match="no usable description"):
+        module_info(tmp_path / "M00")
