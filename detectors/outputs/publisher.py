@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Final
 
 import zmq
-from zmq.utils.monitor import recv_monitor_message
 
 from detectors.errors import HostError
+from detectors.outputs.peers import Peers, readable
 
 LINGER_MS: Final = 500
 """How long queued messages may still be sent after the end, ms."""
@@ -15,7 +15,16 @@ LINGER_MS: Final = 500
 _MAX_REQUEST_BYTES: Final = 1024
 """A peer that sends more is disconnected: subscriptions are short, and nothing else is expected from it."""
 
-_MAX_REQUESTS: Final = 100
+_RECEIVE_BUFFER: Final = 8 << 10
+"""Socket buffer for what peers send: it slows one that floods us."""
+
+_HANDSHAKE_MS: Final = 5000
+"""A peer that is not connected after this long is disconnected, ms."""
+
+_REQUESTS_HWM: Final = 10
+"""Messages of a peer that wait: ZMQ handles all that wait in one go, on the thread that sends."""
+
+_MAX_REQUESTS: Final = 300
 """Messages of peers handled in one ``look``: a peer that floods us must not hold up the stream."""
 
 _SUBSCRIBE: Final = b"\1"
@@ -50,8 +59,11 @@ class Publisher:
         self._owns_context = context is None
         self.socket = self._context.socket(kind)
         self.socket.sndhwm = queue
+        self.socket.rcvhwm = _REQUESTS_HWM
         self.socket.linger = linger_ms
         self.socket.maxmsgsize = _MAX_REQUEST_BYTES
+        self.socket.rcvbuf = _RECEIVE_BUFFER
+        self.socket.handshake_ivl = _HANDSHAKE_MS
         self._waits = wait_s > 0
         if self._waits:
             self.socket.sndtimeo = round(wait_s * 1000)
@@ -60,10 +72,7 @@ class Publisher:
         if self._subscribes:
             self.socket.setsockopt(zmq.XPUB_VERBOSE, 1)
             self.socket.setsockopt(zmq.XPUB_NODROP, 1)
-        self._monitor = self.socket.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
-        # By the descriptor of the connection:
-        self._connected: set[int] = set()
-        self._subscribed: set[int] = set()
+        self._peers = Peers(self.socket, subscribes=self._subscribes)
         try:
             self.socket.bind(address)
         except zmq.ZMQError as error:
@@ -74,28 +83,17 @@ class Publisher:
             raise HostError(f"{address}: cannot publish there: {found}; {remedy} or choose another") from None
         self.address = self.socket.get_string(zmq.LAST_ENDPOINT).rstrip("\0")
         """Where it is bound, with the port that the system chose."""
+        self._peers.watch(self.address)
 
     def look(self) -> None:
         """Count the consumers that came or went."""
-        subscribed = self._read_subscriptions() if self._subscribes else set[int]()
-        # Read after the subscriptions and applied before them: the events of a connection, and of an earlier one with
-        # the same descriptor, are all here when its subscription is.
-        while _readable(self._monitor):
-            event = recv_monitor_message(self._monitor)
-            connection = int(event["value"])
-            self._subscribed.discard(connection)
-            if event["event"] == zmq.EVENT_ACCEPTED:
-                self._connected.add(connection)
-            else:
-                self._connected.discard(connection)
-        self._subscribed |= subscribed
-        self.consumers = len(self._connected & self._subscribed if self._subscribes else self._connected)
+        self.consumers = self._peers.look(self._read_subscriptions() if self._subscribes else set())
 
     def _read_subscriptions(self) -> set[int]:
         """Return the connections that subscribed."""
         subscribed: set[int] = set()
         for _ in range(_MAX_REQUESTS):
-            if not _readable(self.socket):
+            if not readable(self.socket):
                 break
             request = self.socket.recv(zmq.DONTWAIT, copy=False)
             # Only ZMQ's own messages, of subscriptions that ended with their connection, have no descriptor.
@@ -136,18 +134,11 @@ class Publisher:
 
     def close(self, linger_ms: int | None = None) -> None:
         """Send what is queued, for the linger time at most, and remove the socket's file. Idempotent."""
-        if self._monitor.closed:
+        if self._peers.closed:
             return
-        if not self.socket.closed:
-            self.socket.disable_monitor()
-        self._monitor.close()
+        self._peers.close()
         self.socket.close(linger_ms)
         if self._owns_context:
             self._context.term()
         if self.address.startswith("ipc://"):
             Path(self.address.removeprefix("ipc://")).unlink(missing_ok=True)
-
-
-def _readable(socket: zmq.Socket[bytes]) -> bool:
-    """Return whether a message has come; half the price of ``poll``."""
-    return bool(int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
