@@ -15,7 +15,7 @@ from bench.table import Row
 from detectors.frame import FrameHead, RecordShape
 from detectors.pools.pebble import Pebble
 from detectors.pools.segment import least_slot_bytes
-from detectors.runtime import Runtime
+from detectors.runtime import COUNTERS_VARIABLE, Runtime
 from detectors.workers.commands import request
 
 FRAME_BYTES = 2 * 512 * 1024
@@ -93,7 +93,7 @@ def rows(*, quick: bool) -> Iterator[Row]:
 
 def _measure(modules: int, rate_hz: float, seconds: float) -> dict[str, float]:
     with tempfile.TemporaryDirectory(prefix="pd", dir="/tmp") as folder:
-        os.environ["XDG_RUNTIME_DIR"] = folder
+        os.environ["XDG_RUNTIME_DIR"] = os.environ[COUNTERS_VARIABLE] = folder
         runtime = Runtime("BENCH:")
         config = Path(folder) / "config.toml"
         tables = "".join(

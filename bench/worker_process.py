@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from detectors.runtime import Runtime
+from detectors.runtime import COUNTERS_VARIABLE, Runtime
 from detectors.workers.commands import request
 
 
@@ -27,7 +27,7 @@ class WorkerProcess:
         file.write_text(f'[detector]\nname = "BENCH"\nprefix = "{prefix}"\n{config}')
         self.process = subprocess.Popen(
             [sys.executable, "-m", "ioc", verb, str(file)],
-            env={**environment, "XDG_RUNTIME_DIR": str(self._folder)},
+            env={**environment, "XDG_RUNTIME_DIR": str(self._folder), COUNTERS_VARIABLE: str(self._folder)},
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,

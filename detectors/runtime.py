@@ -14,6 +14,9 @@ from detectors.errors import HostError
 
 SHM_FOLDER = Path("/dev/shm")  # noqa: S108  the kernel's own place for shared memory
 
+COUNTERS_VARIABLE = "PEBBLEDAQ_COUNTERS"
+"""Environment variable: a folder for the counters pages, on a local disk if totals are to survive a reboot."""
+
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
@@ -69,6 +72,11 @@ class Runtime:
     def lock(self, worker: str) -> Path:
         """File that a running worker holds locked; it contains the worker's pid."""
         return self.folder / f"{worker}.lock"
+
+    def counters(self, worker: str) -> Path:
+        """Counters page of a worker, which outlives it; in the folder that the environment names, else in shared memory."""
+        folder = os.environ.get(COUNTERS_VARIABLE) or SHM_FOLDER
+        return Path(folder) / f"pebbledaq-{os.getuid()}-{self.key}-{worker}.counters"
 
     def shm(self, worker: str) -> Path:
         """Shared-memory segment of a worker's pebble."""

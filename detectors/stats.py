@@ -79,7 +79,7 @@ class PacketStats:
 
 @dataclass(frozen=True, slots=True)
 class FrameStats:
-    """Fate of every frame of a module. ``complete + incomplete = delivered + exhausted``."""
+    """Fate of every frame of a module. ``complete + incomplete = delivered + exhausted + abandoned``."""
 
     complete: int = 0
     incomplete: int = 0
@@ -89,11 +89,17 @@ class FrameStats:
     """Handed to the outputs."""
     exhausted: int = 0
     """Dropped because the pebble slot did not come free in time."""
+    abandoned: int = 0
+    """Open when the receiver was killed."""
     bad_pulse: int = 0
     resyncs: int = 0
     """Times that the stream was resynchronised to another frame_index."""
     restarts: int = 0
     """Times that the detector's count started afresh, and pulse ids made of it went on from a new base."""
+    outages: int = 0
+    """Times without data in which frames may have been lost, but not known how many: frame_index and pulse_id disagree."""
+    outage_s: float = 0.0
+    """Their length, s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +172,10 @@ class WorkerStatus:
     state: str = "Starting"
     """Starting, Failed, Stopped in the last snapshot; else what the kind says."""
     message: str = ""
+    counted_since: str = ""
+    """When the totals were last reset, or began."""
+    totals_lost: int = 0
+    """Times since then that the counters page was damaged or of another version, and the totals began at 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,8 +204,8 @@ class ReceiverStatus(WorkerStatus):
 class UpdateStats:
     """Fate of every PV update and of every timing event of a PvMonitor.
 
-    ``updates = match + too_old + expired + discarded_disabled + exhausted + decode_errors + empty_updates + held``;
-    ``l1_accepts = placed + empty + timed_out + l1_exhausted + l1_refused + l1_pending``.
+    ``updates = match + too_old + expired + discarded_disabled + exhausted + decode_errors + empty_updates + abandoned + held``;
+    ``l1_accepts = placed + empty + timed_out + l1_exhausted + l1_refused + l1_abandoned + l1_pending``.
 
     Updates are counted over all PVs of the detector; with one PV ``match = placed``. Running free, the updates of the
     first PV are the events.
@@ -216,6 +226,8 @@ class UpdateStats:
     """Unknown codec, corrupt data or a type that cannot be an image."""
     empty_updates: int = 0
     """Updates without an array: unselected unions, zero sizes."""
+    abandoned: int = 0
+    """Updates that waited for their event when the monitor was killed."""
     held: int = 0
     """Updates staged and waiting for their event."""
     missed: int = 0
@@ -230,6 +242,8 @@ class UpdateStats:
     """L1Accepts that met their update, but no pebble slot came free."""
     l1_refused: int = 0
     """L1Accepts while the run was not enabled."""
+    l1_abandoned: int = 0
+    """L1Accepts that waited when the monitor was killed."""
     l1_pending: int = 0
     l1_missed: int = 0
     """Events that the timing system sent and we never saw, by gaps in its event counter; beside the balance."""
@@ -435,13 +449,13 @@ def balance(status: ReceiverStatus | MonitorStatus | StreamStatus | CaptureStatu
         fates = p.placed + p.bad_pulse + p.duplicate + p.late + p.alien + p.malformed + p.disabled + p.held
         lines["packets.received"] = p.received - fates
         lines["packets.expected"] = p.expected - p.placed - p.bad_pulse - p.lost
-        lines["frames"] = f.complete + f.incomplete - f.delivered - f.exhausted
+        lines["frames"] = f.complete + f.incomplete - f.delivered - f.exhausted - f.abandoned
         delivered = f.delivered
     else:
         u = status.updates
         fates = u.match + u.too_old + u.expired + u.discarded_disabled + u.exhausted
-        lines["updates"] = u.updates - fates - u.decode_errors - u.empty_updates - u.held
-        settled = u.placed + u.empty + u.timed_out + u.l1_exhausted + u.l1_refused
+        lines["updates"] = u.updates - fates - u.decode_errors - u.empty_updates - u.abandoned - u.held
+        settled = u.placed + u.empty + u.timed_out + u.l1_exhausted + u.l1_refused + u.l1_abandoned
         lines["l1_accepts"] = u.l1_accepts - settled - u.l1_pending
         delivered = u.placed
     for output in (status.disk, status.zmq):

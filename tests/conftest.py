@@ -7,10 +7,28 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from detectors.runtime import COUNTERS_VARIABLE
+
 # A busy machine is slow now and then; and what CI tries is the same each time, so that it judges the change alone.
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("suite"), derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "suite")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def counters_of_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A folder for the counters pages of what runs for all tests of a module: none goes on with those of another."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(COUNTERS_VARIABLE, str(tmp_path_factory.mktemp("counters")))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def counters_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder for the counters pages of one test."""
+    folder = tmp_path_factory.mktemp("counters")
+    monkeypatch.setenv(COUNTERS_VARIABLE, str(folder))
+    return folder
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from bench.soak.processes import end_all, with_runtime_dir
 from bench.soak.setup import CAMERA, CAMERA_DTYPE, FIRST_PULSE, Place, Setup, config, config_text
 from detectors.errors import HostError
 from detectors.outputs.outputs import worker_name
-from detectors.runtime import SHM_FOLDER, Runtime
+from detectors.runtime import COUNTERS_VARIABLE, SHM_FOLDER, Runtime
 from detectors.workers.commands import request
 from ioc.demo.children import Child, clean_environment, epics_environment, free_ports
 from ioc.demo.client import DemoClient
@@ -61,6 +61,7 @@ class Rig:
         self._runtime_dir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pd", dir="/tmp")))
         stack.enter_context(_variable("XDG_RUNTIME_DIR", str(self._runtime_dir)))
         data = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pebbledaq-soak-", dir=self._folder)))
+        stack.enter_context(_variable(COUNTERS_VARIABLE, str(data)))
         needed, free = self.setup.bytes_per_s * self.seconds + DISK_RESERVE, shutil.disk_usage(data).free
         if needed > free:
             raise HostError(

@@ -6,7 +6,14 @@ from typing import Final
 from detectors.stats import FrameStats, PacketStats
 
 _OF_PACKETS: Final = [f.name for f in fields(PacketStats) if f.name != "kernel_dropped"]
-_OF_FRAMES: Final = [f.name for f in fields(FrameStats) if f.name != "bad_pulse"]
+_OF_FRAMES: Final = [f.name for f in fields(FrameStats) if f.name not in ("bad_pulse", "abandoned")]
+
+COUNTED: Final = (
+    *(f"packets.{name}" for name in _OF_PACKETS),
+    *(f"frames.{name}" for name in ("complete", "incomplete", "empty", "delivered", "exhausted", "bad_pulse")),
+    *(f"frames.{name}" for name in ("resyncs", "restarts", "outages", "outage_s")),
+)
+"""Their names in a snapshot, in the order of ``Fates.account``."""
 
 
 @dataclass(slots=True)
@@ -33,6 +40,34 @@ class Fates:
     frames_bad_pulse: int = 0
     resyncs: int = 0
     restarts: int = 0
+    outages: int = 0
+    outage_s: float = 0.0
+
+    def account(self, in_hand: int) -> tuple[float, ...]:
+        """Return all counts in the order of ``COUNTED``, but for ``in_hand`` packets received whose fate is still open."""
+        return (
+            self.received - in_hand,
+            self.placed,
+            self.bad_pulse,
+            self.duplicate,
+            self.late,
+            self.alien,
+            self.malformed,
+            self.disabled,
+            self.held,
+            self.expected,
+            self.lost,
+            self.complete,
+            self.incomplete,
+            self.empty,
+            self.delivered,
+            self.exhausted,
+            self.frames_bad_pulse,
+            self.resyncs,
+            self.restarts,
+            self.outages,
+            self.outage_s,
+        )
 
     def packets(self, in_open_frames: int, kernel_dropped: int = 0) -> PacketStats:
         """Return the fates of packets. Those placed in open frames, ``in_open_frames``, are expected like the others."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from detectors.assembly.counted_pulses import UNKNOWN_START, NextBase, PulseStart, make_pulses, next_base
-from detectors.assembly.fates import Fates
+from detectors.assembly.fates import COUNTED, Fates
 from detectors.assembly.landing import FrameSlots
 from detectors.assembly.main_stream import MainStream
 from detectors.assembly.notes import Notes
@@ -22,6 +22,20 @@ from detectors.wire.packet_block import Landing, PacketBlock
 
 FORGET_S: Final = 1.0
 """After this silence closed frames are forgotten: what comes now is no duplicate of theirs, s."""
+
+ACCOUNT: Final = (
+    *COUNTED,
+    "open.frame_packets",
+    "open.frames",
+    "open.packets",
+    "open.whole",
+    "open.empty",
+    "last.framenum",
+    "last.pulse",
+)
+"""Names of what the counters page has of the assembly: fates, what is open, and the newest frame with its pulse_id."""
+
+_ALL_CLOSED: Final = 0, 0, 0, 0
 
 _QUIET_PERIODS: Final = 3
 """Frame periods of silence after which the stream at hand is taken to have ended."""
@@ -60,10 +74,14 @@ class FrameAssembler:
             notes=self._notes,
             pulses=make_pulses(rules, geometry, start, next_base, self._fates),
         )
+        self._packets = geometry.packets_per_frame
         self._window = self._stream.window
         self._router = self._stream.router
+        self._pulses = self._stream.pulses
         self._silent = False
         """Whether the stream fell silent: nothing is claimed for frames that may never come."""
+        self.in_hand = 0
+        """Packets of the present block whose fate is still open, where ``feed`` has yielded."""
 
     def landing(self) -> Sequence[Landing]:
         """Return the rows that the next packets belong to if nothing goes wrong; ask right before receiving them."""
@@ -73,10 +91,10 @@ class FrameAssembler:
         stream = self._stream
         return stream.landing.offer(newest, self._window.newest_open(), stream.begun)
 
-    def feed(self, block: PacketBlock, n: int, now: float) -> Iterator[Finished]:
-        """Take the first n packets of a block, and yield the frames that they finish. ``now``: monotonic, s.
+    def feed(self, block: PacketBlock, n: int, now: float) -> Iterator[list[Finished]]:
+        """Take the first n packets of a block, and yield the frames that they finish, some at a time. ``now``: monotonic, s.
 
-        To be iterated to the end, each frame dealt with as it comes: the next ones of the same block may need its memory.
+        To be iterated to the end, all frames dealt with as they come: the next ones of the same block may need their memory.
         """
         stream, window = self._stream, self._window
         stream.now, stream.begun, self._silent = now, 0, False
@@ -100,7 +118,8 @@ class FrameAssembler:
                 stream.take(stream.run_of(block, *runs[k]), landed=k < landed)
                 k += 1
             if window.finished:
-                yield from window.take_finished()
+                self.in_hand = sum(j - i for i, j in runs[k:]) if k < len(runs) else 0
+                yield window.take_finished()
         stream.measure_period()
 
     def tick(self, now: float) -> Sequence[Finished]:
@@ -140,6 +159,24 @@ class FrameAssembler:
         self._stream.close_all()
         return self._window.take_finished()
 
+    def resume(self, framenum: int, pulse_id: int, silent_s: float, now: float) -> None:
+        """Go on, at the begin of a run, with the stream that an earlier life left at a frame: what was sent since is missing.
+
+        ``silent_s``: how long ago that was.
+        """
+        self._stream.resume(framenum, pulse_id, now - silent_s)
+
+    def account(self) -> tuple[float, ...]:
+        """Return what the counters page has of the assembly, in the order of ``ACCOUNT``; it balances at any time."""
+        window = self._window
+        return (
+            *self._fates.account(self.in_hand),
+            self._packets,
+            *(window.undecided() if window.open or window.newest != window.base - 1 else _ALL_CLOSED),
+            window.newest or 0,
+            self._pulses.newest,
+        )
+
     @property
     def open_frames(self) -> int:
         """Frames begun and not closed."""
@@ -158,7 +195,7 @@ class FrameAssembler:
     @property
     def heard_in_run(self) -> bool:
         """Whether this run has had any packet of the module."""
-        return self._window.newest is not None
+        return self._window.newest is not None and not self._stream.resumed
 
     @property
     def period_s(self) -> float:

@@ -7,7 +7,8 @@ ones, are held (``held_stream.py``), so that none is lost while it is undecided:
 - The held stream takes over when half a frame of it is there and its next frame begins, while the main stream placed no
   more than the stragglers of a frame (an eighth); or when both fell silent for the flush time and three frame periods
   with half a frame held. Its frames are then placed as if they had just come. Up to ``max_frame_gap`` ahead of the newest,
-  the frames in between are counted as empty; otherwise the open frames are closed and it counts as a resync.
+  or further when pulse_id went on by just as many steps, the frames in between are counted as empty; otherwise the open
+  frames are closed and it counts as a resync, and as an outage when frames may have been lost.
 - A held frame that is half there or more fills its place when the main stream steps over it: one frame with a wild
   pulse_id is kept and flagged.
 - Neither silence nor a gap gives way to a second sender: once half a frame was dropped, what is held is another's, and
@@ -34,6 +35,9 @@ from detectors.wire.packet_block import PacketBlock
 
 _PERIODS_AVERAGED: Final = 8
 
+_LONGEST_GAP: Final = 1 << 32
+"""Most frames that can be counted as missing in one gap: those of 11 days at 4.5 kHz."""
+
 
 class MainStream:
     """One module's stream of frames, its window, router, landing rows and held stream."""
@@ -55,11 +59,11 @@ class MainStream:
         self._rules = rules
         self._fates = fates
         self._notes = notes
-        self._pulses = pulses
+        self.pulses = pulses
         self.window = Window(packets, row_bytes, module_id=rules.module_id, width=width, fates=fates, notes=notes)
-        self.router = Router(self.window, self._pulses, rules.max_frame_gap, fates, notes)
+        self.router = Router(self.window, self.pulses, rules.max_frame_gap, fates, notes)
         self.held = HeldStream(packets, row_bytes, width, fates)
-        self.landing = LandingRows(geometry, slots, self._pulses, batch, ahead)
+        self.landing = LandingRows(geometry, slots, self.pulses, batch, ahead)
         self.now = 0.0
         """When the present block was received, monotonic, s; set by the caller."""
         self.placed_at = 0.0
@@ -70,6 +74,15 @@ class MainStream:
         """When the last block that began any was received, monotonic, s."""
         self.period = 0.0
         """Average time between frames, s; 0 while unknown."""
+        self.resumed = False
+        """Whether the stream is one that an earlier life left, and nothing of it has come yet."""
+
+    def resume(self, framenum: int, pulse_id: int, placed_at: float) -> None:
+        """Go on with the stream whose newest frame had a number and a pulse_id, and came at ``placed_at``."""
+        self.window.resume(framenum)
+        if pulse_id:
+            self.pulses.follow(framenum, pulse_id)
+        self.placed_at, self.resumed = placed_at, True
 
     def end(self) -> None:
         """End the run: close all frames, give up what is held, and forget what was."""
@@ -78,8 +91,8 @@ class MainStream:
         self.window.newest = None
         self.window.closed.forget()
         self.held.is_rival = False
-        self._pulses.forget()
-        self.period = 0.0
+        self.pulses.forget()
+        self.period, self.resumed = 0.0, False
 
     def close_all(self) -> None:
         """Close every open frame."""
@@ -102,7 +115,7 @@ class MainStream:
         fate, because other frames are open, one is out of order, or another stream is held.
         """
         window, packets, index = self.window, self._packets, self.window.newest
-        if index is None or self.held.frames or not self._pulses.steady or not self.router.gate:
+        if index is None or self.held.frames or not self.pulses.steady or not self.router.gate:
             return False
         frame = window.newest_open()
         if window.base < index or (frame and (frame.count != frame.top or frame.flagged)):
@@ -144,9 +157,10 @@ class MainStream:
         fates.placed += runs[-1][1] - runs[0][0]
         if begun:
             self.begun += begun
+            self.resumed = False
             window.newest = index
             window.base = index if frame else index + 1
-            self._pulses.follow(index, pulse_id, detector_time)
+            self.pulses.follow(index, pulse_id, detector_time)
             self.router.forget_passing(index)
         if whole:
             fates.expected += whole * packets
@@ -161,7 +175,7 @@ class MainStream:
         return PacketRun(
             index,
             block.pulse_bits.item(i),
-            self._pulses.read(block.pulse.item(i), index),
+            self.pulses.read(block.pulse.item(i), index),
             block.packetnum.item(i),
             block.daq_rec.item(i),
             block.received_ns,
@@ -191,7 +205,7 @@ class MainStream:
         self._fates.bad_pulse += bad
         if bad:
             frame.flagged = True
-        self.placed_at = self.now
+        self.placed_at, self.resumed = self.now, False
         self.held.main_placed(new)
         if frame.complete:
             self.window.settle()
@@ -218,7 +232,7 @@ class MainStream:
 
     def _begin(self, run: PacketRun | HeldFrame) -> OpenFrame:
         """Open the frame of a run or a held one, which lies in the window and is not open."""
-        pulse_id, bad = self._pulses.assign(run.index, run.pulse, run.detector_time)
+        pulse_id, bad = self.pulses.assign(run.index, run.pulse, run.detector_time)
         if bad:
             self._note_bad_pulse(run, pulse_id)
         frame = self.window.begin(run.index, run.bits, run.pulse, run.daq_rec, run.received_ns, run.detector_time)
@@ -257,18 +271,27 @@ class MainStream:
         assert newest is not None
         held = self.held.take_all()
         first = held[0].index
-        if not 0 < first - newest <= self._rules.max_frame_gap:
+        near = not self.resumed and 0 < first - newest <= self._rules.max_frame_gap
+        if not (near or self._goes_on(held[0])):
             self._notes("resync", f"the stream goes on at frame {first} after {newest}: resynchronised")
             self.close_all()
             # A count that starts afresh is no fault where pulses are made of it; the pulses count it as a restart.
             self._fates.resyncs += self._rules.pulse_from == "bunchid" or first > newest
+            if first > newest or self.resumed:
+                self._fates.outages += 1
+                self._fates.outage_s += max(0.0, self.now - self.placed_at)
             self.window.closed.forget()
-            self._pulses.forget()
+            self.pulses.forget()
             self.router.forget_passing()
             self._start(first)
             self._began = self.period = 0.0
         for frame in held:
             self._adopt(frame)
+
+    def _goes_on(self, held: HeldFrame) -> bool:
+        """Whether frame number and pulse_id of a held frame agree that it is of the same stream as the newest."""
+        step = held.index - (self.window.newest or 0)
+        return 0 < step <= _LONGEST_GAP and held.pulse is not None and self.pulses.continues(held.index, held.pulse)
 
     def fill_in(self, before: int | None = None) -> None:
         """Place the held frames that are missing right behind the newest one and before ``before``; drop the others."""

@@ -6,6 +6,8 @@ is complete; or when the assembler closes all, because the stream fell silent or
 framenum, each once. One of which nothing came is empty, unless it is older than the first one seen.
 """
 
+import numpy as np
+
 from detectors.assembly.closed_frames import REMEMBERED, ClosedFrames
 from detectors.assembly.fates import Fates
 from detectors.assembly.notes import Notes
@@ -66,6 +68,19 @@ class Window:
         """Begin a stream at a frame; older ones, not below ``lowest``, may still come within the window."""
         self.newest = self._first = index
         self.base = max(0, index - self.width, lowest)
+
+    def resume(self, index: int) -> None:
+        """Go on behind a frame that an earlier life had: packets of it, and of those before it, are late."""
+        self.newest, self.base, self._first = index, index + 1, index + 1
+        for before in range(max(0, index - self.width), index):
+            self.closed.put_empty(before)
+        self.closed.put(index, 0, None, np.zeros(self._packets, np.bool_))
+
+    def undecided(self) -> tuple[int, int, int, int]:
+        """Return, of the frames not yet closed, how many are begun, their packets, how many have all, and how many none."""
+        counts = [frame.count for frame in self._ring if frame.index != UNUSED]
+        waiting = 0 if self.newest is None else self.newest + 1 - max(self.base, self._first)
+        return len(counts), sum(counts), counts.count(self._packets), max(0, waiting - len(counts))
 
     def advance(self, index: int) -> None:
         """Make ``index`` the newest frame: close what falls out of the window, count what was skipped."""

@@ -1,7 +1,7 @@
 """The outputs of one source: built from the configuration, fed by one producer thread, switched by commands."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from detectors.buffer.writer import BufferWriter
 from detectors.config import Config, SourceSection, UdpSection
 from detectors.errors import CommandError, HostError
 from detectors.frame import RecordShape
-from detectors.outputs.stage import Stage
+from detectors.outputs.stage import Stage, StageAccount
 from detectors.outputs.zmq_module import ModulePublisher
 from detectors.pools.pebble import PebbleLease
 from detectors.roots import confined
@@ -24,6 +24,12 @@ PUBLISH_SHARE: Final = 32
 
 CLOSE_S: Final = 5.0
 """How long queued frames may still be written when an output is closed, s, unless its owner says otherwise."""
+
+
+ACCOUNTS: Final = {output: StageAccount.names(output) for output in ("disk", "zmq")}
+"""The blocks of the counters page that the outputs write, with the names of their values."""
+
+_NO_ACCOUNTS: Final[Mapping[str, StageAccount]] = {}
 
 
 def shares(slots: int) -> tuple[int, int]:
@@ -74,8 +80,9 @@ class Outputs:
         slots: int,
         folder: Path | None = None,
         fields: Sequence[Field] = (),
+        accounts: Mapping[str, StageAccount] = _NO_ACCOUNTS,
     ) -> Self:
-        """Start the stages; ``slots`` is the pebble's count.
+        """Start the stages; ``slots`` is the pebble's count, ``accounts`` are theirs, by name.
 
         ``folder`` is another folder for the detector than the configuration says; ``fields`` are the arrays that the data
         consists of, if there are several. Raises HostError when the folder cannot be written or the address cannot be bound.
@@ -103,8 +110,10 @@ class Outputs:
                 writer.close()
             raise
         return cls(
-            Stage(writer, enabled=config.disk.enabled, share=disk_share) if writer and config.disk else None,
-            Stage(publisher, enabled=config.zmq.enabled, share=zmq_share),
+            Stage(writer, enabled=config.disk.enabled, share=disk_share, account=accounts.get("disk"))
+            if writer and config.disk
+            else None,
+            Stage(publisher, enabled=config.zmq.enabled, share=zmq_share, account=accounts.get("zmq")),
             config.disk.allowed if config.disk else (),
         )
 

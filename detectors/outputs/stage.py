@@ -12,6 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, Final
 
+from detectors.counters_page import Block
 from detectors.errors import CommandError
 from detectors.outputs.health import Health
 from detectors.outputs.sink import Sink
@@ -31,6 +32,28 @@ _SHARE_PER_BATCH: Final = 12
 
 _SHOWN_S: Final = 1.0
 """A state of passing frames, or of dropping them, is shown for this long after the last one, s."""
+
+
+class StageAccount:
+    """What an output settled, on its block of the counters page. It goes on over several stages of one output."""
+
+    def __init__(self, block: Block) -> None:
+        self._block = block
+        self._past = self._sums = [0] * len(block.names)
+
+    @staticmethod
+    def names(output: str) -> tuple[str, ...]:
+        """Return the names of its values, by those of a worker's snapshot."""
+        return tuple(f"{output}.{counter}" for counter in ("written", "overwritten", "bytes", "errors"))
+
+    def renew(self) -> None:
+        """Go on with another stage, which counts from 0."""
+        self._past = self._sums
+
+    def put(self, *counts: int) -> None:
+        """Write what the present stage has counted, in the order of ``names``."""
+        self._sums = [past + count for past, count in zip(self._past, counts, strict=True)]
+        self._block.put(*self._sums)
 
 
 class _Request:
@@ -56,8 +79,11 @@ class Stage:
     slots the pebble does not need yet. ``admit`` and ``put`` are for one producer thread; the rest for any.
     """
 
-    def __init__(self, sink: Sink, *, enabled: bool, share: int) -> None:
+    def __init__(self, sink: Sink, *, enabled: bool, share: int, account: StageAccount | None = None) -> None:
         self.sink = sink
+        self._account = account
+        if account:
+            account.renew()
         self._share = share
         self._most = max(1, min(sink.most, share // _SHARE_PER_BATCH))
         self._queue: queue.SimpleQueue[PebbleLease | _Request] = queue.SimpleQueue()
@@ -292,7 +318,11 @@ class Stage:
                 return
             self._last_write = now
             self._health.message = ""
-            self._written += self._settle(written)
+            written = self._settle(written)
+            if self._account:  # before any snapshot can show it
+                figures = self.sink.figures
+                self._account.put(self._written + written, figures.overwritten, figures.bytes, self._health.errors)
+            self._written += written
 
     def _idle(self) -> None:
         self._idle_at = time.monotonic() + IDLE_S

@@ -1,7 +1,7 @@
 """The writer of live images to HDF5: captures begin and end by command, gathering and writing are threads of their own."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -20,6 +20,7 @@ from detectors.pools.buffer_pool import BufferPool
 from detectors.roots import confined
 from detectors.runtime import Runtime
 from detectors.stats import CaptureStatus, OutputStats, PoolStats
+from detectors.workers.account import Account
 from detectors.workers.file_thread import FileThread
 from detectors.workers.gather import Gatherer
 from detectors.workers.runtime import run_worker
@@ -69,6 +70,7 @@ class CapturePart:
     """
 
     name = WORKER
+    blocks: Mapping[str, Sequence[str]] = {}
     empty = CaptureStatus()
 
     def __init__(self, config: Config, runtime: Runtime) -> None:
@@ -96,7 +98,7 @@ class CapturePart:
         """Begin and end of captures, and the folder of their files."""
         return {"capture": self._begin, "finish": self._finish, "folder": self._set_folder}
 
-    def open(self, stack: ExitStack, wake: Wake) -> str:
+    def open(self, stack: ExitStack, wake: Wake, account: Account) -> str:  # noqa: ARG002
         """Find the modules, and take the memory for images as soon as their size is known.
 
         Raises HostError, also when the configuration's folder is not there and cannot be made.

@@ -1,6 +1,6 @@
 """Gives the assembler pebble slots for its frames, and passes finished frames on."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 
 from detectors.assembly.open_frame import Finished
 from detectors.errors import PoolExhaustedError
@@ -47,7 +47,7 @@ class PebbleSlots:
         self._on_loan.discard(slot.slot)
         slot.discard()
 
-    def publish(self, finished: Iterable[Finished]) -> None:
+    def publish(self, finished: Sequence[Finished]) -> None:
         """Publish frames to other processes as they are finished, and give them to the outputs that take them."""
         for slot, head in finished:
             self._on_loan.discard(slot.slot)

@@ -2,17 +2,19 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from typing import Any, Final
 
 from detectors.assembly.counted_pulses import NextBase, PulseStart
-from detectors.assembly.frames import FrameAssembler
+from detectors.assembly.frames import ACCOUNT, FrameAssembler
+from detectors.assembly.open_frame import Finished
 from detectors.assembly.rules import AssemblyRules
 from detectors.config import Config, UdpSection
 from detectors.outputs.notifier import Notifier
-from detectors.outputs.outputs import Outputs, worker_name
+from detectors.outputs.outputs import ACCOUNTS, Outputs, worker_name
+from detectors.outputs.stage import StageAccount
 from detectors.pools.host_memory import Machine, check_memory
 from detectors.pools.pebble import Pebble
 from detectors.pools.sizing import BufferPlan, plan_buffers
@@ -21,6 +23,7 @@ from detectors.runtime import Runtime
 from detectors.sources.pace import Pace
 from detectors.sources.udp import UdpSource
 from detectors.stats import PacketStats, ReceiverStatus
+from detectors.workers.account import Account
 from detectors.workers.pebble_slots import PebbleSlots
 from detectors.workers.preflight import Level, run_checks
 from detectors.workers.pulse_base import shared_start
@@ -79,7 +82,12 @@ class Receiver:
         """Run transitions, and what concerns the outputs."""
         return {"transition": self._transition, "output": self._set_output, "folder": self._set_folder}
 
-    def open(self, stack: ExitStack, wake: Wake) -> str:
+    @property
+    def blocks(self) -> Mapping[str, Sequence[str]]:
+        """The fates of packets and frames, and what the outputs settled."""
+        return {"data": (*ACCOUNT, "last.heard_ns", "last.enabled"), **ACCOUNTS}
+
+    def open(self, stack: ExitStack, wake: Wake, account: Account) -> str:
         """Take port, memory and outputs. Raises HostError or SizingError."""
         config, module, runtime = self._config, self._module, self._runtime
         become_receiver(module.tuning)
@@ -110,8 +118,10 @@ class Receiver:
             dtype=module.geometry.dtype,
             frame_shape=module.geometry.shape,
             slots=plan.pebble.count,
+            accounts={output: StageAccount(account[output]) for output in ACCOUNTS},
         )
         stack.callback(self._outputs.close)
+        self._page = account["data"]
         self._assembler = self._make_assembler(plan, *shared_start(config, module, runtime, stack))
         self._pace = Pace(
             packet_bytes=self._source.block.packet_bytes,
@@ -121,21 +131,23 @@ class Receiver:
         )
         if self._source.ring.shortfall():
             log.warning(self._source.ring.shortfall())
+        self._heard_ns = int(account.last.get("last.heard_ns", 0))
         self._go_to(self._aim)
+        self._resume(account.last)
         wake.watch(self._source.fileno())
         return f"{module.address}:{module.port}"
 
     def step(self) -> float:
         """Take the packets that are there; sleep until the next look is worth while, or return how long to wait."""
-        source, assembler, publish = self._source, self._assembler, self._slots.publish
+        source, assembler = self._source, self._assembler
         n = source.poll(assembler.landing())
         now = time.monotonic()
         if n:
             if now - self._heard > IDLE_S:
                 self._notifier.look()  # who subscribed while nothing came
             self._heard = now
-            publish(assembler.feed(source.block, n, now))
-        publish(assembler.tick(now))
+            self._feed(n, now)
+        self._hand_over(assembler.tick(now))
         self._pace.add(n, now)
         if n:
             if n < source.batch and self._pace.tick_s:
@@ -146,6 +158,7 @@ class Receiver:
     def snapshot(self) -> ReceiverStatus:
         """Return all counters, of this moment."""
         now, assembler = time.monotonic(), self._assembler
+        self._enter()
         self._notifier.look()
         dma = self._source.ring.stats()
         outputs = self._outputs.stats()
@@ -169,13 +182,42 @@ class Receiver:
 
     def finish(self, deadline_s: float) -> None:
         """Take the packets that have come, close their frames and let the outputs finish."""
-        source, assembler, publish = self._source, self._assembler, self._slots.publish
+        source, assembler = self._source, self._assembler
         until = min(deadline_s, time.monotonic() + _DRAIN_SOCKET_S)
         while (now := time.monotonic()) < until and (n := source.poll()):
-            publish(assembler.feed(source.block, n, now))
-        publish(assembler.close_gate())
-        publish(assembler.flush())
+            self._feed(n, now)
+        self._hand_over(assembler.close_gate())
+        self._hand_over(assembler.flush())
         self._outputs.close(max(0.0, deadline_s - time.monotonic()))
+
+    def _feed(self, n: int, now: float) -> None:
+        """Put the packets of the block in their frames, and hand over those that are finished."""
+        assembler, block = self._assembler, self._source.block
+        self._heard_ns = block.received_ns
+        entered = False
+        for finished in assembler.feed(block, n, now):
+            self._hand_over(finished)
+            entered = not assembler.in_hand
+        if not entered:
+            assembler.in_hand = 0
+            self._enter()
+
+    def _hand_over(self, finished: Sequence[Finished]) -> None:
+        """Give finished frames to whoever reads the pebble and to the outputs; counted first, so that none writes more."""
+        if finished:
+            self._enter()
+            self._slots.publish(finished)
+
+    def _enter(self) -> None:
+        """Bring the counters page up to date."""
+        self._page.put(*self._assembler.account(), self._heard_ns, self._state is RunState.ENABLED)
+
+    def _resume(self, last: Mapping[str, float]) -> None:
+        """Go on with the stream of the life before, if that ended in a run, so that what was sent meanwhile is counted."""
+        framenum = int(last.get("last.framenum", 0))
+        if self._state is RunState.ENABLED and last.get("last.enabled") and framenum:
+            silent_s = (time.time_ns() - self._heard_ns) / 1e9
+            self._assembler.resume(framenum, int(last["last.pulse"]), silent_s, time.monotonic())
 
     def _make_pebble(self, plan: BufferPlan) -> Pebble:
         config, module = self._config, self._module
@@ -248,9 +290,9 @@ class Receiver:
         """Open or close the gate as a run state wants it."""
         if (state is RunState.ENABLED) != (self._state is RunState.ENABLED):
             if state is RunState.ENABLED:
-                self._slots.publish(self._assembler.open_gate())
+                self._hand_over(self._assembler.open_gate())
             else:
-                self._slots.publish(self._assembler.close_gate())
+                self._hand_over(self._assembler.close_gate())
         self._state = state
 
     def _activity(self, now: float, packets: PacketStats) -> str:

@@ -10,7 +10,7 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from types import FrameType
@@ -19,6 +19,7 @@ from typing import Any, Final, Protocol
 from detectors.buffer.registration import software_version
 from detectors.runtime import Runtime
 from detectors.stats import WorkerStatus
+from detectors.workers.account import Account
 from detectors.workers.commands import Command
 from detectors.workers.control_thread import STOPPING, ControlThread
 from detectors.workers.lock import hold_lock
@@ -54,9 +55,18 @@ class Part(Protocol):
         """
         ...
 
-    def open(self, stack: ExitStack, wake: Wake) -> str:
+    @property
+    def blocks(self) -> Mapping[str, Sequence[str]]:
+        """The blocks of the counters page that it writes itself, by name, each with the names of its values.
+
+        All other counters are written with each snapshot.
+        """
+        ...
+
+    def open(self, stack: ExitStack, wake: Wake, account: Account) -> str:
         """Take what the worker needs, which ``stack`` gives back; return what the READY line says after the name.
 
+        ``account`` has its blocks of the counters page, and what the life before left in them.
         ``wake`` is what the data thread waits on between steps: ``watch`` the descriptors that data comes by, or ``ring`` it
         from the threads that bring data. Raises HostError or another PebbleDaqError.
         """
@@ -67,7 +77,7 @@ class Part(Protocol):
         ...
 
     def snapshot(self) -> WorkerStatus:
-        """Return what there is to know, but for the head: of that only state and message."""
+        """Return what there is to know, counted in this life; of the head only state and message."""
         ...
 
     def finish(self, deadline_s: float) -> None:
@@ -82,22 +92,23 @@ def run_worker(part: Part, runtime: Runtime, drain_s: float) -> int:
     raises.
     """
     with hold_lock(runtime, part.name):
-        _Worker(part, runtime, drain_s).run()
+        _Worker(part, runtime, drain_s, Account(runtime.counters(part.name), part.empty, part.blocks)).run()
     return 0
 
 
 class _Worker:
     """The data thread of a worker."""
 
-    def __init__(self, part: Part, runtime: Runtime, drain_s: float) -> None:
+    def __init__(self, part: Part, runtime: Runtime, drain_s: float, account: Account) -> None:
         self._part = part
+        self._account = account
         self._drain_s = drain_s
         self._version = software_version()
-        self._latest = self._with_head(part.empty)
+        self._latest = self._with_head(account.show(part.empty))
         self._stopping = False
         self._wake = Wake()
         self._commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
-        handlers = {**part.commands, "status": self._status}
+        handlers = {**part.commands, "reset_counters": self._reset_counters, "status": self._status}
         self._control = ControlThread(
             runtime, self._latest, handlers, submit=self._submit, stop=self._stop, drain_s=drain_s
         )
@@ -111,7 +122,7 @@ class _Worker:
             parts = stack.enter_context(ExitStack())
             opened = False
             try:
-                ready = self._part.open(parts, self._wake)
+                ready = self._part.open(parts, self._wake, self._account)
                 opened = True
                 collector = QuietCollector()
                 parts.callback(collector.close)
@@ -157,10 +168,14 @@ class _Worker:
         self._latest = self._taken()
         return self._latest
 
+    def _reset_counters(self) -> None:
+        """Let all totals begin at 0 again."""
+        self._account.reset(self._part.snapshot())
+
     def _taken(self) -> WorkerStatus:
         """Return a new snapshot; the last one when the part fails to give it."""
         try:
-            return self._with_head(self._part.snapshot())
+            return self._with_head(self._account.enter(self._part.snapshot()))
         except Exception:  # a mistake in a snapshot must not end the data
             log.exception("snapshot failed")
             return self._latest

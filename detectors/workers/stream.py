@@ -1,7 +1,7 @@
 """The assembler of live images: modules in, three image streams out. One thread, no call of which waits for a consumer."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ from detectors.outputs.zmq_image import FullStream, ImageOutput, PulseStream, Re
 from detectors.pools.buffer_pool import BufferPool
 from detectors.runtime import Runtime
 from detectors.stats import OutputStats, PoolStats, StreamStatus
+from detectors.workers.account import Account
 from detectors.workers.gather import Gatherer
 from detectors.workers.rates import RateMeter
 from detectors.workers.runtime import run_worker
@@ -42,6 +43,7 @@ class Streamer:
     """The part of a worker that streams live images."""
 
     name = WORKER
+    blocks: Mapping[str, Sequence[str]] = {}
     empty = StreamStatus()
 
     def __init__(self, config: Config, runtime: Runtime) -> None:
@@ -59,7 +61,7 @@ class Streamer:
         """Switches of the streams, and the rate of the reduced one."""
         return {"output": self._set_enabled, "reduced_rate": self._set_reduced_rate}
 
-    def open(self, stack: ExitStack, wake: Wake) -> str:
+    def open(self, stack: ExitStack, wake: Wake, account: Account) -> str:  # noqa: ARG002
         """Bind the streams, find the modules and take the memory for images. Raises HostError."""
         stream = self._stream
         stack.callback(self._gatherer.close)

@@ -18,7 +18,7 @@ from detectors.config import Config, parse_config
 from detectors.errors import HostError, PebbleDaqError
 from detectors.outputs.outputs import worker_name
 from detectors.pools.available import mem_available
-from detectors.runtime import SHM_FOLDER, Runtime
+from detectors.runtime import COUNTERS_VARIABLE, SHM_FOLDER, Runtime
 from detectors.stats import ReceiverStatus
 from detectors.workers.lock import is_running, remove_leftovers
 from detectors.workers.preflight import granted_receive_buffer
@@ -99,7 +99,7 @@ class Demo:
         path.write_text(config_text(plan, place))
         config = parse_config(path.read_text(), str(path))
         variables = epics_environment(ca, repeater, pva, search, camera_search)
-        environment = {**clean_environment(), **variables}
+        environment = {**clean_environment(), **variables, COUNTERS_VARIABLE: str(path.parent)}
         stack.enter_context(_nothing_left(config))
 
         def start(name: str, *arguments: Any) -> Child:

@@ -1,12 +1,13 @@
 """A worker's part without data, for tests of what all workers share."""
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from detectors.runtime import Runtime
 from detectors.stats import ReceiverStatus
+from detectors.workers.account import Account
 from detectors.workers.commands import request
 from detectors.workers.runtime import run_worker
 from detectors.workers.wake import Wake
@@ -16,6 +17,7 @@ from tests.support.waiting import until
 class FakePart:
     """``status`` is what it publishes; ``commands`` may be any; it does nothing else."""
 
+    blocks: Mapping[str, Sequence[str]] = {}
     empty = ReceiverStatus()
 
     def __init__(self, name: str = "udp.M00", **commands: Callable[..., Any]) -> None:
@@ -26,7 +28,7 @@ class FakePart:
         self.idle_s = 10.0
         self.opened = threading.Event()
 
-    def open(self, stack: ExitStack, wake: Wake) -> str:
+    def open(self, stack: ExitStack, wake: Wake, account: Account) -> str:
         stack.callback(self.opened.clear)
         self.wake = wake
         self.opened.set()

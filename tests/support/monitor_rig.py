@@ -10,6 +10,7 @@ from detectors.run_state import RunState, Service
 from detectors.runtime import Runtime
 from detectors.stats import MonitorStatus, balance
 from detectors.wire.timing import TimingEvent, encode_timing
+from detectors.workers.account import Account
 from detectors.workers.monitor.worker import MonitorWorker
 from detectors.workers.wake import Wake
 from tests.support.fake_source import FakeSource
@@ -27,7 +28,8 @@ class MonitorRig:
         runtime.make_folder()  # as run_worker does, which is not running here
         wake = Wake()
         stack.callback(wake.close)
-        self.worker.open(stack, wake)
+        account = Account(runtime.counters(self.worker.name), self.worker.empty, self.worker.blocks)
+        self.worker.open(stack, wake, account)
         self._counter = 0
 
     @property

@@ -3,7 +3,7 @@
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import replace
@@ -26,6 +26,7 @@ from detectors.sources.image_source import ImageSource, open_source
 from detectors.sources.pvspec import PvSpec, parse_pv_spec
 from detectors.sources.timing_receiver import TimingReceiver
 from detectors.stats import MonitorStatus
+from detectors.workers.account import Account
 from detectors.workers.monitor.data_path import DataPath
 from detectors.workers.monitor.intake import Intake
 from detectors.workers.monitor.machine import MonitorMachine, drive
@@ -65,6 +66,7 @@ class MonitorWorker:
     The data thread runs the state machine; sources and the timing stream bring inputs on threads of their own.
     """
 
+    blocks: Mapping[str, Sequence[str]] = {}
     empty = MonitorStatus()
 
     def __init__(
@@ -112,7 +114,7 @@ class MonitorWorker:
         """Run transitions, and what concerns the outputs."""
         return {"transition": self.ask, "output": self._store.set_output, "folder": self._store.set_folder}
 
-    def open(self, stack: ExitStack, wake: Wake) -> str:
+    def open(self, stack: ExitStack, wake: Wake, account: Account) -> str:  # noqa: ARG002
         """Take what others can refuse, and start the threads. Raises HostError."""
         self._ring_bell = wake.ring
         self._notifier = Notifier(self._runtime.notify(self.name))

@@ -303,9 +303,12 @@ class Model:
         assert self.newest is not None
         held, self.held, self.votes, self.rival = self.held, [], 0, False
         first = held[0].head.frame
-        if not 0 < first - self.newest <= self.gap:
+        pulse = usable(held[0].head.pulse)
+        goes_on = first > self.newest and pulse is not None and pulse == self.expected(first)
+        if not (0 < first - self.newest <= self.gap or goes_on):
             self.close_all()
             self.frames["resyncs"] += 1
+            self.frames["outages"] += first > self.newest
             self.closed.clear()
             self.reference = self.skip = None
             self.made = []
@@ -357,5 +360,5 @@ class Model:
         return {**{name: self.fate[name] for name in names.split()}, "held": held}
 
     def frame_counts(self) -> dict[str, int]:
-        names = "complete incomplete empty delivered exhausted bad_pulse resyncs"
+        names = "complete incomplete empty delivered exhausted bad_pulse resyncs outages"
         return {name: self.frames[name] for name in names.split()}

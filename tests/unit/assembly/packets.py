@@ -194,7 +194,8 @@ class Bench:
         for i in range(0, len(packets), size):
             landings = self.assembler.landing() if self.land else ()
             n = fill_block(self.block, self.geometry, packets[i : i + size], landings)
-            self.slots.take(self.assembler.feed(self.block, n, self.now))
+            for finished in self.assembler.feed(self.block, n, self.now):
+                self.slots.take(finished)
             self.check_balance()
 
     def pause(self, seconds: float) -> None:

@@ -5,8 +5,11 @@ import math
 import numpy as np
 import pytest
 
+from detectors.assembly.frames import ACCOUNT
 from detectors.frame import Damage
-from tests.unit.assembly.packets import MODULE, Bench
+from detectors.stats import ReceiverStatus
+from detectors.totals import counters, settle
+from tests.unit.assembly.packets import MODULE, Bench, fill_block
 
 
 def rows_of(bench: Bench, index: int) -> list[list[int]]:
@@ -406,9 +409,94 @@ def test_restart_soon_after_the_start_differs_from_duplicates_by_its_pulses():
 
 def test_restart_far_forward():
     b = Bench(max_frame_gap=10)
-    b.feed(b.frame(1), b.frame(10**9), b.frame(10**9 + 1))
+    b.feed(b.frame(1))
+    b.now += 7
+    b.feed(b.frame(10**9, pulse=5000), b.frame(10**9 + 1, pulse=5001))
     assert b.order == [1, 10**9, 10**9 + 1]
-    assert (b.frames.resyncs, b.frames.empty) == (1, 0)
+    assert (b.frames.resyncs, b.frames.empty, b.packets.lost) == (1, 0, 0)
+    assert (b.frames.outages, b.frames.outage_s) == (1, 7.0)
+
+
+def test_a_gap_above_the_longest_is_counted_when_frame_and_pulse_agree():
+    b = Bench(max_frame_gap=10)
+    b.feed(*(b.frame(i) for i in range(1, 21)), *(b.frame(i) for i in range(321, 341)))
+    assert b.order == [*range(1, 21), *range(321, 341)]
+    assert (b.frames.resyncs, b.frames.outages, b.frames.empty) == (0, 0, 300)
+    assert (b.packets.expected, b.packets.lost) == (340 * 8, 300 * 8)
+
+
+def test_a_restart_backward_is_no_outage():
+    b = Bench()
+    b.feed(b.frame(100), b.frame(101), b.frame(1, pulse=9000), b.frame(2, pulse=9001))
+    assert (b.frames.resyncs, b.frames.outages) == (1, 0)
+
+
+class Killed(Bench):
+    """An assembler that goes on where another was killed; only the account of that is known."""
+
+    def __init__(self, before: Bench, silent_s: float = 5.0, **rules):
+        super().__init__(**rules)
+        self.before = dict(zip(ACCOUNT, before.assembler.account(), strict=True))
+        last = int(self.before["last.framenum"]), int(self.before["last.pulse"])
+        self.assembler.resume(*last, silent_s, self.now)
+
+    @property
+    def totals(self) -> dict[str, float]:
+        left = settle({**self.before, "frames.abandoned": 0})
+        counts = counters(ReceiverStatus(packets=self.packets, frames=self.frames))
+        return {name: left.get(name, 0) + count for name, count in counts.items()}
+
+
+@pytest.mark.parametrize("gap", [1, 2, 50, 3000])
+@pytest.mark.parametrize("cut", [0, 3, 8])
+def test_all_that_was_sent_is_counted_after_a_kill(cut: int, gap: int):
+    before = Bench()
+    before.feed(before.frame(1), before.frame(2), before.frame(3)[:5], before.frame(4)[:cut])
+    b = Killed(before)
+    b.feed(b.frame(4 + gap)[2:], *(b.frame(i) for i in range(5 + gap, 10 + gap)))
+    b.flush()
+    totals = b.totals
+    assert totals["packets.expected"] == (9 + gap) * 8
+    assert totals["packets.placed"] == 8 + 8 + 5 + cut + 6 + 5 * 8
+    assert totals["packets.lost"] == totals["packets.expected"] - totals["packets.placed"]
+    frames = {name: totals[f"frames.{name}"] for name in ("complete", "incomplete", "empty", "delivered", "abandoned")}
+    whole = cut == 8
+    assert frames["complete"] + frames["incomplete"] == frames["delivered"] + frames["abandoned"]
+    assert frames["complete"] + frames["incomplete"] + frames["empty"] == 9 + gap
+    assert frames["abandoned"] == (0 if whole else 2 if cut else 1)
+    assert totals["frames.outages"] == 0
+
+
+def test_packets_of_the_frame_that_a_kill_closed_are_late():
+    before = Bench()
+    before.feed(before.frame(1), before.frame(2)[:5])
+    b = Killed(before, silent_s=0.01)
+    b.feed(b.frame(2)[5:], b.frame(3), b.frame(4))
+    assert b.order == [3, 4]
+    assert (b.totals["packets.late"], b.totals["packets.lost"], b.totals["packets.expected"]) == (3, 3, 4 * 8)
+
+
+def test_another_stream_after_a_kill_is_one_outage():
+    before = Bench()
+    before.feed(before.frame(100), before.frame(101))
+    b = Killed(before, silent_s=60.0)
+    b.feed(b.frame(1, pulse=9000), b.frame(2, pulse=9001))
+    assert b.order == [1, 2]
+    assert (b.totals["frames.outages"], b.totals["frames.outage_s"]) == (1, 60.0)
+    assert (b.totals["packets.lost"], b.totals["frames.empty"]) == (0, 0)
+
+
+def test_the_account_balances_while_frames_are_handed_over():
+    b = Bench(batch=16)
+    packets = [*b.frame(1), *b.frame(3)[:4], *b.frame(2)[:4]]
+    n = fill_block(b.block, b.geometry, packets, ())
+    finished = 0
+    for some in b.assembler.feed(b.block, n, b.now):
+        finished += len(some)
+        account = dict(zip(ACCOUNT, b.assembler.account(), strict=True))
+        fates = sum(account[f"packets.{fate}"] for fate in ("placed", "duplicate", "late", "alien", "held"))
+        assert account["packets.received"] == fates < 16
+    assert finished == 1
 
 
 def test_restarted_single_frame_is_taken_after_silence():

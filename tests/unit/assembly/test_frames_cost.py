@@ -56,8 +56,8 @@ class Stream:
 
     def feed(self) -> None:
         self.block.landings = self.assembler.landing()
-        for _ in self.assembler.feed(self.block, self.block.count, self.frame * 1e-3):
-            self.finished += 1
+        for finished in self.assembler.feed(self.block, self.block.count, self.frame * 1e-3):
+            self.finished += len(finished)
         self.assembler.tick(self.frame * 1e-3)
 
     def run(self, blocks: int) -> None:

@@ -41,7 +41,8 @@ class Subject:
     def feed(self, packets: list[Packet], now: float) -> None:
         self.landings = self.assembler.landing() if self.land else ()
         n = fill_block(self.block, self.geometry, packets, self.landings)
-        self.slots.take(self.assembler.feed(self.block, n, now))
+        for finished in self.assembler.feed(self.block, n, now):
+            self.slots.take(finished)
 
     def tick(self, now: float) -> None:
         self.slots.take(self.assembler.tick(now))

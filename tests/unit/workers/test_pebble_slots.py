@@ -56,7 +56,8 @@ class Rig:
         """Feed packets that were received ``age_s`` ago."""
         self.block.received_ns = time.time_ns() - int(age_s * 1e9)
         n = fill_block(self.block, GEOMETRY, packets, self.assembler.landing())
-        self.slots.publish(self.assembler.feed(self.block, n, time.monotonic()))
+        for finished in self.assembler.feed(self.block, n, time.monotonic()):
+            self.slots.publish(finished)
 
     def flush(self) -> None:
         self.slots.publish(self.assembler.flush())

@@ -18,6 +18,7 @@ import zmq
 from detectors.errors import CommandError, HostError
 from detectors.runtime import Runtime
 from detectors.stats import ReceiverStatus
+from detectors.workers.account import Account
 from detectors.workers.commands import encode, request
 from detectors.workers.control_thread import KILLED
 from detectors.workers.runtime import run_worker
@@ -69,7 +70,7 @@ def test_commands_go_in_and_replies_come_out(runtime: Runtime) -> None:
         assert request(command, "status")["packets"]["lost"] == 0
         with pytest.raises(CommandError, match="output: found 'tape'"):
             request(command, "output", output="tape", enabled=True)
-        with pytest.raises(CommandError, match="found the command 'explode', expected one of: output, status, stop"):
+        with pytest.raises(CommandError, match="found the command 'explode', expected one of: output, reset_counters, status, stop"):
             request(command, "explode")
         with pytest.raises(CommandError, match="unexpected keyword"):
             request(command, "output", colour="red")
@@ -218,8 +219,8 @@ def test_commands_are_refused_while_the_worker_starts(runtime: Runtime) -> None:
     go_on = threading.Event()
 
     class Slow(FakePart):
-        def open(self, stack: ExitStack, wake: Wake) -> str:
-            super().open(stack, wake)
+        def open(self, stack: ExitStack, wake: Wake, account: Account) -> str:
+            super().open(stack, wake, account)
             go_on.wait(10)
             return ""
 

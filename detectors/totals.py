@@ -1,0 +1,165 @@
+"""Totals over all lives of a worker: which values of a snapshot are counters, and what becomes of them at a restart. Pure.
+
+A worker counts from 0 in each life. Its totals are these counts and a base: what the lives before it counted, settled
+(``settle``). ``ResetCounters`` sets the base so that the totals are 0 (``reset_base``).
+"""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, TypeVar
+
+from detectors.stats import (
+    DmaStats,
+    FrameStats,
+    ImageStats,
+    OutputStats,
+    PacketStats,
+    PoolStats,
+    SyncStats,
+    UpdateStats,
+    WorkerStatus,
+)
+
+GAUGES: Final[Mapping[type, frozenset[str]]] = {
+    PoolStats: frozenset({"count", "size_bytes", "total_bytes", "in_use", "high_water"}),
+    DmaStats: frozenset({"count", "size_bytes", "total_bytes", "granted_bytes", "in_use", "high_water"}),
+    PacketStats: frozenset({"held"}),
+    FrameStats: frozenset(),
+    OutputStats: frozenset({"queued", "free_bytes", "subscribers"}),
+    UpdateStats: frozenset({"held", "l1_pending"}),
+    SyncStats: frozenset({"queued", "missing_mask", "missing"}),
+    ImageStats: frozenset(),
+}
+"""Numbers that are no counters, by the kind of statistics; all others are."""
+
+_OF_WORKERS: Final = frozenset({"captures", "reduced_pixels"})
+"""Counters that stand in a snapshot itself."""
+
+_OUTPUTS: Final = ("disk", "zmq", "full", "reduced", "pulse", "output")
+_OFFERED: Final = "frames.delivered", "updates.placed", "images.assembled"
+"""What is offered to every output, by the kind of worker."""
+
+_POOLS: Final = ("pebble", "transition", "pool")
+
+Totals = dict[str, float]
+S = TypeVar("S", bound=WorkerStatus)
+
+
+def counters(status: WorkerStatus) -> Totals:
+    """Return the counters of a snapshot by dotted names: ``packets.lost``, ``sync.skipped_of.0``."""
+    return dict(_walk(status, ""))
+
+
+def _walk(part: Any, prefix: str) -> Iterator[tuple[str, float]]:
+    gauges = GAUGES.get(type(part))
+    for field in dataclasses.fields(part):
+        name, value = field.name, getattr(part, field.name)
+        if type(value) in GAUGES:
+            yield from _walk(value, f"{prefix}{name}.")
+        elif type(value) in (int, float) and (name in _OF_WORKERS if gauges is None else name not in gauges):
+            yield f"{prefix}{name}", value
+
+
+def add_base(status: S, base: Mapping[str, float]) -> S:
+    """Return a snapshot with ``base`` added to its counters."""
+    return _add(status, base, "") if any(base.values()) else status
+
+
+def _add(part: Any, base: Mapping[str, float], prefix: str) -> Any:
+    changes: dict[str, Any] = {}
+    for field in dataclasses.fields(part):
+        name, value = f"{prefix}{field.name}", getattr(part, field.name)
+        if type(value) in GAUGES:
+            changes[field.name] = _add(value, base, f"{name}.")
+        elif name in base:
+            changes[field.name] = value + base[name]
+    return dataclasses.replace(part, **changes)
+
+
+def total(blocks: Mapping[str, Mapping[str, float]]) -> Totals:
+    """Return the totals that the blocks of a counters page make, what its life left undecided settled."""
+    base = blocks["base"]
+    life = settle(
+        {name: value for block, values in blocks.items() if block != "base" for name, value in values.items()}
+    )
+    totals = {name: before + life.get(name, 0) for name, before in base.items()}
+    offered = next((totals[name] for name in _OFFERED if name in totals), 0)
+    for output in _OUTPUTS:
+        if f"{output}.offered" in totals:  # one that a life did not have was offered its frames all the same
+            totals[f"{output}.disabled"] += offered - totals[f"{output}.offered"]
+            totals[f"{output}.offered"] = offered
+    return totals
+
+
+def settle(life: Mapping[str, float]) -> Totals:
+    """Return the counts of a life that was ended, with everything that it left undecided counted as what it is now: lost.
+
+    A frame that was open is incomplete and abandoned, its packets stay placed; those held are alien. What was queued in an
+    output is dropped. Updates and events that waited are abandoned; frames that waited for other modules are skipped.
+    """
+    left = dict(life)
+    if "packets.received" in left:
+        _settle_frames(left)
+    if "updates.updates" in left:
+        left["updates.abandoned"] += left["updates.held"]
+        left["updates.l1_abandoned"] += left["updates.l1_pending"]
+    if "sync.received" in left:
+        left["sync.skipped"] = left["sync.received"] - left["sync.matched"]
+    if "images.matched" in left:
+        left["images.overwritten"] = left["images.matched"] - left["images.assembled"]
+    offered = next((left[name] for name in _OFFERED if name in left), 0)
+    for output in _OUTPUTS:
+        if f"{output}.offered" in left:
+            _settle_output(left, output, offered)
+    for pool in _POOLS:
+        if f"{pool}.acquires" in left:
+            left[f"{pool}.returns"] = left[f"{pool}.acquires"]
+    return left
+
+
+def _settle_frames(left: Totals) -> None:
+    frame_packets, opened, empty = left["open.frame_packets"], left["open.frames"], left["open.empty"]
+    left["packets.alien"] += left["packets.held"]
+    left["packets.expected"] += frame_packets * (opened + empty)
+    left["packets.lost"] += frame_packets * (opened + empty) - left["open.packets"]
+    left["frames.complete"] += left["open.whole"]
+    left["frames.incomplete"] += opened - left["open.whole"]
+    left["frames.abandoned"] += opened
+    left["frames.empty"] += empty
+
+
+def _settle_output(left: Totals, output: str, offered: float) -> None:
+    """Count frames that an output had not settled: dropped if it took any, else disabled."""
+    rest = offered - sum(left[f"{output}.{fate}"] for fate in ("written", "dropped", "disabled"))
+    takes = left.get(f"{output}.enabled") and (output in ("disk", "output") or left.get(f"{output}.subscribers"))
+    left[f"{output}.offered"] = offered
+    left[f"{output}.{'dropped' if takes else 'disabled'}"] += rest
+
+
+def reset_base(status: WorkerStatus) -> Totals:
+    """Return the base that makes the totals 0, for a snapshot without any base.
+
+    What is under way stays counted, or it would come out of nothing: held packets, updates and events that wait, slots in use,
+    and the last frames, as many as the fullest output has queued.
+    """
+    counts, under_way = counters(status), _under_way(status)
+    return {name: under_way.get(name, 0) - value for name, value in counts.items()}
+
+
+def _under_way(status: Any) -> Totals:
+    kept: Totals = {}
+    outputs = {name: one for name in _OUTPUTS if (one := getattr(status, name, None)) is not None and one.name}
+    queued = max((one.queued for one in outputs.values()), default=0)
+    for name, one in outputs.items():
+        kept |= {f"{name}.offered": queued, f"{name}.written": queued - one.queued}
+    if packets := getattr(status, "packets", None):
+        kept |= {"frames.complete": queued, "frames.delivered": queued, "packets.received": packets.held}
+    if updates := getattr(status, "updates", None):
+        kept |= {"updates.updates": updates.held, "updates.placed": queued}
+        kept |= {"updates.l1_accepts": updates.l1_pending + queued}
+    if sync := getattr(status, "sync", None):
+        kept |= {"sync.received": sync.queued, "images.matched": queued, "images.assembled": queued}
+    for name in _POOLS:
+        if pool := getattr(status, name, None):
+            kept[f"{name}.acquires"] = pool.in_use
+    return kept
