@@ -39,6 +39,18 @@ _OUTPUTS: Final = ("disk", "zmq", "full", "reduced", "pulse", "output")
 _OFFERED: Final = "frames.delivered", "updates.placed", "images.assembled"
 """What is offered to every output, by the kind of worker."""
 
+_PACKET_FATES: Final = "placed", "bad_pulse", "duplicate", "late", "alien", "malformed", "disabled"
+_UPDATE_FATES: Final = (
+    "match",
+    "too_old",
+    "expired",
+    "discarded_disabled",
+    "exhausted",
+    "decode_errors",
+    "empty_updates",
+    "abandoned",
+)
+_L1_FATES: Final = "placed", "empty", "timed_out", "l1_exhausted", "l1_refused", "l1_abandoned"
 _POOLS: Final = ("pebble", "transition", "pool")
 
 Totals = dict[str, float]
@@ -46,14 +58,15 @@ S = TypeVar("S", bound=WorkerStatus)
 
 
 def counters(status: WorkerStatus) -> Totals:
-    """Return the counters of a snapshot by dotted names: ``packets.lost``, ``sync.skipped_of.0``."""
+    """Return the counters of a snapshot by dotted names: ``packets.lost``."""
     return dict(_walk(status, ""))
 
 
 def _walk(part: Any, prefix: str) -> Iterator[tuple[str, float]]:
-    gauges = GAUGES.get(type(part))
+    gauges = GAUGES.get(part.__class__)
     for field in dataclasses.fields(part):
-        name, value = field.name, getattr(part, field.name)
+        name = field.name
+        value: Any = getattr(part, name)
         if type(value) in GAUGES:
             yield from _walk(value, f"{prefix}{name}.")
         elif type(value) in (int, float) and (name in _OF_WORKERS if gauges is None else name not in gauges):
@@ -101,8 +114,8 @@ def settle(life: Mapping[str, float]) -> Totals:
     if "packets.received" in left:
         _settle_frames(left)
     if "updates.updates" in left:
-        left["updates.abandoned"] += left["updates.held"]
-        left["updates.l1_abandoned"] += left["updates.l1_pending"]
+        left["updates.abandoned"] += left["updates.updates"] - sum(left[f"updates.{fate}"] for fate in _UPDATE_FATES)
+        left["updates.l1_abandoned"] += left["updates.l1_accepts"] - sum(left[f"updates.{fate}"] for fate in _L1_FATES)
     if "sync.received" in left:
         left["sync.skipped"] = left["sync.received"] - left["sync.matched"]
     if "images.matched" in left:
@@ -118,12 +131,14 @@ def settle(life: Mapping[str, float]) -> Totals:
 
 
 def _settle_frames(left: Totals) -> None:
-    frame_packets, opened, empty = left["open.frame_packets"], left["open.frames"], left["open.empty"]
-    left["packets.alien"] += left["packets.held"]
+    frame_packets, opened, packets, whole, empty = (
+        left.get(f"open.{name}", 0) for name in ("frame_packets", "frames", "packets", "whole", "empty")
+    )
+    left["packets.alien"] += left["packets.received"] - sum(left[f"packets.{fate}"] for fate in _PACKET_FATES)
     left["packets.expected"] += frame_packets * (opened + empty)
-    left["packets.lost"] += frame_packets * (opened + empty) - left["open.packets"]
-    left["frames.complete"] += left["open.whole"]
-    left["frames.incomplete"] += opened - left["open.whole"]
+    left["packets.lost"] += frame_packets * (opened + empty) - packets
+    left["frames.complete"] += whole
+    left["frames.incomplete"] += opened - whole
     left["frames.abandoned"] += opened
     left["frames.empty"] += empty
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
 
-from detectors.errors import CommandError
+from detectors.errors import CommandError, HostError
 from detectors.run_state import service_by_label
 from ioc.bindings import Handler
 from ioc.capture import CaptureControl
@@ -16,7 +16,7 @@ from ioc.supervisor import Supervisor
 from ioc.templates import HDF5, STREAM
 
 ALL: Final = "all"
-"""Stands for every source in a binding's words."""
+"""Stands for every source in a binding's words; of ``reset_counters`` for every worker."""
 
 
 class Commands:
@@ -46,6 +46,7 @@ class Commands:
             "acquire": Handler(self._run.acquire, lambda: int(self._run.acquiring)),
             "acquire_end": Handler(self._run.acquire_end),
             "worker_enable": Handler(self._worker_enable, self._worker_enabled),
+            "reset_counters": Handler(self._reset_counters),
             "output_enable": Handler(self._output_enable, self._output_enabled),
         }
         if (STREAM, "reduced") in self._settings.outputs:
@@ -77,6 +78,18 @@ class Commands:
             await self._supervisor.enable(worker)
         else:
             await self._supervisor.disable(worker)
+
+    async def _reset_counters(self, worker: str) -> None:
+        async def reset(name: str) -> None:
+            if name in self._roster.responding:
+                await self._ask(name, "reset_counters")
+            else:
+                try:
+                    self._supervisor.reset_counters(name)
+                except HostError as error:
+                    raise CommandError(str(error)) from None
+
+        await _each(self._roster if worker == ALL else [worker], reset)
 
     def _output_enabled(self, worker: str, output: str) -> int:
         return int(all(self._settings.outputs[name, output] for name in self._named(worker)))

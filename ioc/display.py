@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from detectors.run_state import RunState
+from detectors.runtime import Runtime
 from detectors.stats import flat
+from detectors.workers.account import read_totals
 from ioc.bindings import Bindings, Handler
 from ioc.capture import OWNER as CAPTURE
 from ioc.capture import CaptureControl
@@ -52,7 +55,11 @@ class Display:
         self._capture = capture
         self._retention = retention
         self._records = Records(bindings, handlers, self._command_done)
-        self._views = {worker: View(empty, self._records.fields(worker)) for worker, empty in defaults.items()}
+        runtime = Runtime(prefix)
+        self._views = {
+            worker: View(empty, self._records.fields(worker), partial(read_totals, runtime.counters(worker)))
+            for worker, empty in defaults.items()
+        }
         self._refusal = ""
         self._started_s = time.monotonic()
         self._published, self._fresh = 0, True

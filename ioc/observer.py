@@ -72,10 +72,16 @@ class View:
     """What one worker's records show, from its process and its newest snapshot.
 
     ``defaults`` is the empty snapshot of the worker's kind; ``shown_fields`` are the fields that records show, of which
-    those that begin with ``recent.`` get a window each.
+    those that begin with ``recent.`` get a window each. ``totals`` returns the totals of a worker that does not run, if
+    there are any.
     """
 
-    def __init__(self, defaults: Any, shown_fields: Iterable[str]) -> None:
+    def __init__(
+        self,
+        defaults: Any,
+        shown_fields: Iterable[str],
+        totals: Callable[[], Mapping[str, Any]] = dict,
+    ) -> None:
         self.values = flat(defaults)
         """Everything to show, by dotted name."""
         self.valid = True
@@ -83,6 +89,9 @@ class View:
         self.responding = False
         self._at_rest = {name: value for name in self.values for end, value in _AT_REST if name.endswith(end)}
         self._windows = {name: Window() for name in shown_fields if name.startswith(RECENT)}
+        self._totals = totals
+        self._counting = self._take_totals()
+        """Whether the totals are known: what is gained from then on is recent."""
         self._growing: list[str] = []
         """Windows with a gain in them, which must decay."""
         self._process: ProcessStatus | None = None
@@ -107,9 +116,11 @@ class View:
         self._process, self._snapshot, self._verdict = process, snapshot, verdict
         if snapshot is not None:
             self.values |= flat(snapshot)
+            self._counting = True
         if not same_process:
             self.values |= flat({"process": asdict(replace(process, responding=self.responding))})
         if not process.running:
+            self._take_totals()
             self.values |= self._at_rest
         state, message, self.valid = verdict
         if state is not None:
@@ -117,9 +128,19 @@ class View:
         self._recent(self._windows, now_s)
         return self.values
 
+    def _take_totals(self) -> bool:
+        """Show the totals of a worker that does not run; return whether there are any."""
+        totals = self._totals()
+        self.values |= {name: value for name, value in totals.items() if name in self.values}
+        return bool(totals)
+
     def _recent(self, names: Iterable[str], now_s: float) -> Mapping[str, Any]:
         """Bring windows up to date and return their gains."""
-        gains = {name: self._windows[name].add(now_s, self.values[name.removeprefix(RECENT)]) for name in names}
+        gains = {
+            name: self._windows[name].add(now_s, self.values[total])
+            for name in names
+            if (total := name.removeprefix(RECENT)).startswith("process.") or self._counting
+        }
         self.values |= gains
         self._growing = [name for name, gain in gains.items() if gain]
         return gains

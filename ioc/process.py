@@ -13,7 +13,8 @@ from dataclasses import replace
 from typing import Any, Final
 
 from detectors.runtime import Runtime
-from detectors.workers.lock import is_running, remove_leftovers
+from detectors.workers.account import reset_page
+from detectors.workers.lock import hold_lock, is_running, remove_leftovers
 from ioc.roster import Roster
 
 log = logging.getLogger(__name__)
@@ -74,6 +75,12 @@ class WorkerProcess:
             if self._keeper is not None:
                 await self._keeper
             self._note(message="")
+
+    def reset_counters(self) -> None:
+        """Let the totals of the worker begin at 0 again. Raises HostError when it runs."""
+        with hold_lock(self._runtime, self.worker):
+            reset_page(self._runtime.counters(self.worker))
+        self._note()  # shown again
 
     def _note(self, **changes: Any) -> None:
         self._processes[self.worker] = replace(self._processes[self.worker], **changes)

@@ -60,6 +60,10 @@ class Supervisor:
         """End a worker."""
         await self._processes[worker].disable()
 
+    def reset_counters(self, worker: str) -> None:
+        """Let the totals of a worker that does not run begin at 0 again. Raises HostError when it runs."""
+        self._processes[worker].reset_counters()
+
     async def close(self) -> None:
         """End all workers at once, and return when nothing of them is left."""
         await asyncio.gather(*(process.disable() for process in self._processes.values()))

@@ -82,6 +82,33 @@ def _read(path: Path) -> tuple[dict[str, Values], Totals, int, int]:
         return {}, {}, time.time_ns(), 1
 
 
+def read_totals(path: Path) -> dict[str, float | str]:
+    """Return what a worker that does not run would show of its totals, by dotted names; empty without a page."""
+    try:
+        blocks = read_page(path)
+        if blocks is None:
+            return {}
+        since = blocks["since"]
+        shown = {"counted_since": since_text(int(since["since_ns"])), "totals_lost": int(since["totals_lost"])}
+        return {**total(blocks), **shown}
+    except (PageError, KeyError):
+        return {}  # the worker says so when it starts
+
+
+def reset_page(path: Path) -> None:
+    """Let the totals of a worker that does not run begin at 0 again. Raises HostError."""
+    blocks: dict[str, Values] | None
+    try:
+        blocks = read_page(path)
+        if blocks is None:
+            return
+        totals = total(blocks)
+        blocks["base"] = {name: value - totals[name] for name, value in blocks["base"].items()}
+    except (PageError, KeyError):
+        blocks = {"base": {}}
+    CountersPage.write(path, blocks | {"since": {"since_ns": time.time_ns(), "totals_lost": 0}})
+
+
 def _kept(snapshot: Any) -> Values:
     """Return what is kept of a snapshot: its counters, and of each output whether it takes frames."""
     kept: Values = {**counters(snapshot)}

@@ -5,12 +5,13 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from detectors.buffer.reader import BufferReader
 from detectors.stats import ReceiverStatus
 from sim.clock import Schedule
 from sim.udp_module import UdpModuleSender
@@ -65,7 +66,8 @@ def test_kill_after_kill_everything_sent_is_counted(tmp_path: Path):
     port, kills = free_port(), random.Random(11)
     config = write_config(tmp_path, port=port)
     before: dict[str, Any] = {}
-    with receiver(config, port) as one:
+    with ExitStack() as stack:
+        one = stack.enter_context(receiver(config, port))
         sending = Sending(port)
         one.until(lambda s: s["frames"]["delivered"] > 10)
         for _ in range(3):
@@ -73,8 +75,7 @@ def test_kill_after_kill_everything_sent_is_counted(tmp_path: Path):
             before = one.status()
             one.end(signal.SIGKILL)
             time.sleep(kills.uniform(0, 0.4))
-            one = one.__class__(config, port).__enter__()
-            one.wait_for(r"^READY udp\.M00")
+            one = stack.enter_context(receiver(config, port))
             after = one.status()
             fallen = {
                 f"{group}.{name}": (value, after[group][name])
@@ -91,7 +92,6 @@ def test_kill_after_kill_everything_sent_is_counted(tmp_path: Path):
         status = one.status()
         one.end()
     packets, frames, disk = status["packets"], status["frames"], status["disk"]
-    print(f"sent {sent}: expected {packets['expected']}, placed {packets['placed']}, lost {packets['lost']}; {frames}")
     assert (packets["expected"], packets["placed"] + packets["lost"]) == (sent, sent)
     assert frames["complete"] + frames["incomplete"] + frames["empty"] == sent // PACKETS
     assert frames["outages"] == 0
@@ -100,13 +100,22 @@ def test_kill_after_kill_everything_sent_is_counted(tmp_path: Path):
     assert records(tmp_path) >= disk["written"]
 
 
-COUNTED = ("received", "placed", "expected", "lost", "complete", "incomplete", "delivered", "offered", "written", "acquires")
+COUNTED = (
+    "received",
+    "placed",
+    "expected",
+    "lost",
+    "complete",
+    "incomplete",
+    "delivered",
+    "offered",
+    "written",
+    "acquires",
+)
 
 
 def records(folder: Path) -> int:
     """Return how many frames lie on disk."""
-    from detectors.buffer.reader import BufferReader
-
     return sum(1 for _ in BufferReader(folder / "data" / "JFT", "M00").frames(1, 10**6))
 
 
@@ -116,9 +125,7 @@ def test_what_is_sent_while_nobody_listens_is_counted_or_an_outage(tmp_path: Pat
 
     def send(first_frame: int, first_pulse: int, frames: int = 5) -> None:
         schedule = Schedule(0, 0, first_pulse, STEP)
-        sender = UdpModuleSender(
-            ("127.0.0.1", port), GEOMETRY, schedule, module_id=MODULE, first_frame=first_frame
-        )
+        sender = UdpModuleSender(("127.0.0.1", port), GEOMETRY, schedule, module_id=MODULE, first_frame=first_frame)
         for n in range(frames):
             sender.send_frame(n)
         sender.close()

@@ -70,7 +70,9 @@ def test_commands_go_in_and_replies_come_out(runtime: Runtime) -> None:
         assert request(command, "status")["packets"]["lost"] == 0
         with pytest.raises(CommandError, match="output: found 'tape'"):
             request(command, "output", output="tape", enabled=True)
-        with pytest.raises(CommandError, match="found the command 'explode', expected one of: output, reset_counters, status, stop"):
+        with pytest.raises(
+            CommandError, match="found the command 'explode', expected one of: output, reset_counters, status, stop"
+        ):
             request(command, "explode")
         with pytest.raises(CommandError, match="unexpected keyword"):
             request(command, "output", colour="red")
