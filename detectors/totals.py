@@ -25,7 +25,7 @@ GAUGES: Final[Mapping[type, frozenset[str]]] = {
     DmaStats: frozenset({"count", "size_bytes", "total_bytes", "granted_bytes", "in_use", "high_water"}),
     PacketStats: frozenset({"held"}),
     FrameStats: frozenset(),
-    OutputStats: frozenset({"queued", "free_bytes", "subscribers"}),
+    OutputStats: frozenset({"queued", "unsynced", "free_bytes", "subscribers"}),
     UpdateStats: frozenset({"held", "l1_pending"}),
     SyncStats: frozenset({"queued", "missing_mask", "missing"}),
     ImageStats: frozenset(),
@@ -86,7 +86,14 @@ def _add(part: Any, base: Mapping[str, float], prefix: str) -> Any:
             changes[field.name] = _add(value, base, f"{name}.")
         elif name in base:
             changes[field.name] = value + base[name]
-    return dataclasses.replace(part, **changes)
+    new = dataclasses.replace(part, **changes)
+    return _without_earlier(new) if isinstance(new, OutputStats) and new.name == "disk" else new
+
+
+def _without_earlier(output: OutputStats) -> OutputStats:
+    """Return an output without the records not yet durable that were written before the totals were reset."""
+    unsynced = min(output.unsynced, output.written - output.lost_on_disk)
+    return dataclasses.replace(output, unsynced=unsynced, durable=output.written - output.lost_on_disk - unsynced)
 
 
 def total(blocks: Mapping[str, Mapping[str, float]]) -> Totals:
@@ -149,6 +156,8 @@ def _settle_output(left: Totals, output: str, offered: float) -> None:
     takes = left.get(f"{output}.enabled") and (output in ("disk", "output") or left.get(f"{output}.subscribers"))
     left[f"{output}.offered"] = offered
     left[f"{output}.{'dropped' if takes else 'disabled'}"] += rest
+    if output == "disk":  # the kernel has what was written, and goes on to write it out
+        left["disk.durable"] = left["disk.written"] - left["disk.lost_on_disk"]
 
 
 def reset_base(status: WorkerStatus) -> Totals:
@@ -167,6 +176,8 @@ def _under_way(status: Any) -> Totals:
     queued = max((one.queued for one in outputs.values()), default=0)
     for name, one in outputs.items():
         kept |= {f"{name}.offered": queued, f"{name}.written": queued - one.queued}
+        if name == "disk":
+            kept["disk.durable"] = queued - one.queued
     if packets := getattr(status, "packets", None):
         kept |= {"frames.complete": queued, "frames.delivered": queued, "packets.received": packets.held}
     if updates := getattr(status, "updates", None):

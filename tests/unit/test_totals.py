@@ -27,6 +27,7 @@ from detectors.totals import GAUGES, add_base, counters, total
 from detectors.workers.account import Account, read_totals, reset_page
 
 DISK = OutputStats("disk", enabled=True, offered=9, written=5, dropped=1, disabled=1, queued=2, bytes=50, errors=1)
+SYNCED = replace(DISK, durable=1, lost_on_disk=1, unsynced=3)
 ZMQ = OutputStats("zmq", enabled=True, offered=9, written=0, disabled=9)
 POOL = PoolStats(count=8, acquires=20, returns=17, in_use=3, misses=1, wait_s=0.5)
 SYNC = SyncStats(received=30, matched=20, skipped=6, queued=4)
@@ -38,14 +39,14 @@ STATUSES: list[WorkerStatus] = [
         frames=FrameStats(complete=8, incomplete=2, delivered=9, exhausted=1, empty=1, outages=1, outage_s=2.5),
         dma=DmaStats(count=1, overruns=4),
         pebble=POOL,
-        disk=DISK,
+        disk=SYNCED,
         zmq=ZMQ,
     ),
     MonitorStatus(
         updates=UpdateStats(updates=12, match=9, held=2, expired=1, l1_accepts=11, placed=9, empty=1, l1_pending=1),
         pebble=POOL,
         transition=POOL,
-        disk=DISK,
+        disk=SYNCED,
         zmq=ZMQ,
     ),
     StreamStatus(sync=SYNC, images=IMAGES, full=replace(DISK, name="full", subscribers=1), reduced_pixels=3, pool=POOL),
@@ -127,6 +128,18 @@ def test_reset_begins_at_what_is_under_way(status: Any, page: Path):
     assert {
         line: rest for line, rest in balance(Account(page, type(status)(), {}).show(type(status)())).items() if rest
     } == {}
+
+
+def test_records_that_are_durable_after_a_reset_are_of_the_account_before(page: Path):
+    account = Account(page, ReceiverStatus(), {})
+    before = OutputStats("disk", offered=100, written=100, durable=60, unsynced=40)
+    account.reset(ReceiverStatus(disk=before))
+    for written, durable in ((100, 60), (103, 60), (103, 100), (103, 102), (103, 103)):
+        raw = replace(before, offered=written, written=written, durable=durable, unsynced=written - durable)
+        shown = account.show(ReceiverStatus(disk=raw))
+        assert isinstance(shown, ReceiverStatus)
+        expected = (written - 100, max(0, durable - 100), min(written - 100, written - durable))
+        assert (shown.disk.written, shown.disk.durable, shown.disk.unsynced) == expected
 
 
 def test_reset_at_rest_is_zero(page: Path):

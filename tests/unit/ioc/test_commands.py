@@ -71,7 +71,15 @@ class Server:
 
 
 def test_handlers_are_those_that_the_configuration_has_records_for() -> None:
-    without = {"transition", "acquire", "acquire_end", "worker_enable", "output_enable", "reduced_rate"}
+    without = {
+        "transition",
+        "acquire",
+        "acquire_end",
+        "worker_enable",
+        "reset_counters",
+        "output_enable",
+        "reduced_rate",
+    }
     assert set(Server(TEXT).commands.handlers()) == without
     assert set(Server().commands.handlers()) == without | {"output_folder"}
 
