@@ -62,7 +62,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory, runtime_dir: Path) -> Iterat
     first, second = ports
     config = write_config(folder, ports=(first, second))
     config.write_text(
-        f'{config.read_text().split("[[pva]]")[0]}[hdf5]\nfolder = "{folder}/files"\nroots = ["{folder}", "/tmp", "/proc/self"]\n'
+        f'{config.read_text().split("[[pva]]")[0]}[hdf5]\nfolder = "{folder}/files"\nroots = ["{folder}", "/tmp", "/proc"]\n'
     )
     with IocProcess(prefix_of(config), "-m", "ioc", "run", str(config)) as ioc:
         for name in ("M00:State_RBV", "M01:State_RBV", "HDF1:State_RBV"):
@@ -146,7 +146,7 @@ def test_a_put_over_ca_ends_with_the_file(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("record", "value", "message"),
     [
-        ("FilePath", "/proc/self/fd", "cannot be written"),
+        ("FilePath", "/proc/fs", "cannot be written"),
         ("FilePath", "/tmp/nowhere/at/all", "is not a folder; make it first"),
         ("FilePath", "/etc", "expected a place below the roots"),
         ("FilePath", "files", "expected an absolute path"),
