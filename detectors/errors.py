@@ -63,3 +63,7 @@ class CommandError(PebbleDaqError):
 
 class BufferReadError(PebbleDaqError):
     """A requested pulse or range cannot be read from the binary buffer."""
+
+
+class NotInBufferError(BufferReadError):
+    """A pulse that the binary buffer does not hold: there is nothing, where a torn record is something."""

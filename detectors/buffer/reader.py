@@ -1,7 +1,7 @@
 """Reads the binary buffer, also while it is written. ``detectors.api`` has it for scripts."""
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
@@ -15,7 +15,7 @@ from detectors.buffer.listing import data_files
 from detectors.buffer.registration import module_info, read_detector
 from detectors.buffer.regular import is_missing, read_regular, readable
 from detectors.buffer.sidecar import read_entry, read_sidecar
-from detectors.errors import BufferReadError, ConfigError
+from detectors.errors import BufferReadError, ConfigError, NotInBufferError
 from detectors.frame import FILE_MOD, FORMAT_MARKER, Damage, FrameHead
 from detectors.image_head import ImageHead, image_head
 from detectors.mosaic import Mosaic
@@ -65,6 +65,8 @@ class Image:
     data: np.ndarray
     frames: tuple[Frame | None, ...]
     """One per module; None for a module that does not hold the pulse."""
+    unreadable: tuple[str, ...] = ()
+    """Why frames that should be there are None: torn records, files that cannot be read. A pulse that was never written is not named."""
 
     @property
     def is_complete(self) -> bool:
@@ -108,7 +110,7 @@ class BufferReader:
         module = self._module(module)
         path = self.path(pulse_id, module)
         if is_missing(path):
-            raise BufferReadError(
+            raise NotInBufferError(
                 f"{module}: pulse {pulse_id} is not in the buffer: found no file {path}; {self._extent_text(module)}"
             )
         file = self._file(path)
@@ -119,7 +121,7 @@ class BufferReader:
                 "`pebbledaq repair` marks it as a hole"
             )
         if not file.holds(index):
-            raise BufferReadError(
+            raise NotInBufferError(
                 f"{module}: pulse {pulse_id} is not in the buffer: found a hole at byte {file.offset(index)} of {path}; "
                 f"{self._extent_text(module)}"
             )
@@ -142,19 +144,22 @@ class BufferReader:
     def read_image(self, pulse_id: int, *, allow_missing: bool = False, mosaic: Mosaic | None = None) -> Image:
         """Return all modules of one pulse, one below the other, or with gaps as ``mosaic`` says.
 
-        Raises BufferReadError when none holds it, or, unless ``allow_missing``, when any does not.
+        Raises BufferReadError when none can be read, or, unless ``allow_missing``, when any cannot; of several errors that of
+        a torn record.
         """
         frames: list[Frame | None] = []
-        error: BufferReadError | None = None
+        missing: list[BufferReadError] = []
+        unreadable: list[BufferReadError] = []
         for module in self.modules:
             try:
                 frames.append(self.read_frame(pulse_id, module))
-            except BufferReadError as found:
+            except BufferReadError as error:
                 frames.append(None)
-                error = found
-        if error and (not allow_missing or not any(frames)):
-            raise error
-        return Image(pulse_id, self._joined(frames, mosaic), tuple(frames))
+                (missing if isinstance(error, NotInBufferError) else unreadable).append(error)
+        errors = unreadable + missing
+        if errors and (not allow_missing or not any(frames)):
+            raise errors[0]
+        return Image(pulse_id, self._joined(frames, mosaic), tuple(frames), tuple(map(str, unreadable)))
 
     def frames(self, start: int, stop: int, step: int = 1, module: str | None = None) -> Iterator[Frame]:
         """Yield the frames of ``start, start + step, ... <= stop`` that the buffer holds, in order.
@@ -162,14 +167,14 @@ class BufferReader:
         Holes are passed over; raises BufferReadError for a torn record or a foreign file.
         """
         module = self._module(module)
-        for pulse_id in self.pulses(start, stop, step, module):
+        for pulse_id in self.records(start, stop, step, module):
             yield self.read_frame(int(pulse_id), module)
 
     def images(
         self, start: int, stop: int, step: int = 1, *, allow_missing: bool = False, mosaic: Mosaic | None = None
     ) -> Iterator[Image]:
         """Yield the images of ``start, start + step, ... <= stop`` that every module holds, or with ``allow_missing`` any."""
-        held = [self.pulses(start, stop, step, module) for module in self.modules]
+        held = [self.records(start, stop, step, module) for module in self.modules]
         pulses = held[0]
         for others in held[1:]:
             pulses = np.union1d(pulses, others) if allow_missing else np.intersect1d(pulses, others)
@@ -178,16 +183,11 @@ class BufferReader:
 
     def pulses(self, start: int, stop: int, step: int = 1, module: str | None = None) -> np.ndarray:
         """Return those of ``start, start + step, ... <= stop`` that a module holds, uint64, by their markers."""
-        module = self._module(module)
-        check_range(start, stop, step)
-        found = [np.zeros(0, np.uint64)]
-        for number in self.file_numbers(start, stop, module):
-            first = max(start, number)
-            first += (start - first) % step
-            wanted = np.arange(first, min(stop, number + FILE_MOD - 1) + 1, step, dtype=np.uint64)
-            markers = self._file(self.path(number, module)).headers()["marker"]
-            found.append(wanted[markers[wanted % FILE_MOD] == FORMAT_MARKER])
-        return np.concatenate(found)
+        return self._marked(start, stop, step, module, lambda markers: markers == FORMAT_MARKER)
+
+    def records(self, start: int, stop: int, step: int = 1, module: str | None = None) -> np.ndarray:
+        """Return the same with those whose records are torn: to read one of these is an error."""
+        return self._marked(start, stop, step, module, lambda markers: markers != 0)
 
     def metadata(self, pulse_id: int, module: str | None = None) -> np.ndarray:
         """Return the headers of the whole file that ``pulse_id`` lies in: RECORD_HEADER[FILE_MOD], marker 0 in holes.
@@ -269,6 +269,21 @@ class BufferReader:
         if module not in self.modules:
             raise BufferReadError(f"{self.folder}: found no module {module!r}, expected {', '.join(self.modules)}")
         return module
+
+    def _marked(
+        self, start: int, stop: int, step: int, module: str | None, wanted: Callable[[np.ndarray], np.ndarray]
+    ) -> np.ndarray:
+        """Return the pulses of a range at whose places the markers are as wanted."""
+        module = self._module(module)
+        check_range(start, stop, step)
+        found = [np.zeros(0, np.uint64)]
+        for number in self.file_numbers(start, stop, module):
+            first = max(start, number)
+            first += (start - first) % step
+            pulses = np.arange(first, min(stop, number + FILE_MOD - 1) + 1, step, dtype=np.uint64)
+            markers = self._file(self.path(number, module)).headers()["marker"]
+            found.append(pulses[wanted(markers[pulses % FILE_MOD])])
+        return np.concatenate(found)
 
     def _file(self, path: Path) -> BinFile:
         if self._files is None:

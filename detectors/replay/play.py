@@ -43,7 +43,9 @@ class ReplayReport:
     messages: int = 0
     """Packets, or ZMQ or PV messages."""
     unreadable: int = 0
-    """Pulses passed over because their records are torn."""
+    """Pulses passed over because nothing of them can be read."""
+    torn: int = 0
+    """Frames left out of the pulses sent because their records are torn; each is named in the log."""
     late: int = 0
     """Pulses sent later than their time: the rate was too high."""
     elapsed_s: float = 0.0
@@ -80,6 +82,9 @@ def replay(
             log.warning("%s", error)
             report.unreadable += 1
             continue
+        for reason in image.unreadable:
+            log.warning("%s", reason)
+        report.torn += len(image.unreadable)
         report.messages += target.send(image, period_s)
         report.pulses += 1
         report.frames += sum(frame is not None for frame in image.frames)
@@ -88,8 +93,8 @@ def replay(
 
 
 def recorded(reader: BufferReader, start: int, stop: int, step: int) -> np.ndarray:
-    """Return the pulses that any module holds, uint64, in order. Raises BufferReadError when there are none."""
-    held: Iterator[np.ndarray] = (reader.pulses(start, stop, step, module) for module in reader.modules)
+    """Return the pulses of which any module has a record, sound or torn, uint64, in order. Raises BufferReadError when there are none."""
+    held: Iterator[np.ndarray] = (reader.records(start, stop, step, module) for module in reader.modules)
     pulses = np.unique(np.concatenate(list(held)))
     if not len(pulses):
         raise BufferReadError(

@@ -41,6 +41,8 @@ def command(folder: Path, pulse: int, as_json: bool, image_path: Path | None) ->
         console.width = _PLAIN_WIDTH
     console.print(f"pulse {pulse}: {list(image.data.shape)} {reader.info.dtype}, {good}", highlight=False)
     console.print(_table(modules))
+    for reason in image.unreadable:
+        console.print(reason, style="red", highlight=False)
 
 
 def describe(reader: BufferReader, frame: Frame) -> dict[str, Any]:
@@ -87,6 +89,7 @@ def _tree(reader: BufferReader, image: Image, modules: dict[str, dict[str, Any] 
         "dtype": reader.info.dtype,
         "is_good_frame": reader.is_good(image),
         "modules": modules,
+        "unreadable": list(image.unreadable),
     }
 
 

@@ -132,6 +132,8 @@ def _text(report: ReplayReport) -> str:
     text = f"{report.pulses} pulses, {report.frames} frames, {report.messages} messages in {report.elapsed_s:.1f} s"
     if report.unreadable:
         text += f"; {report.unreadable} pulses cannot be read"
+    if report.torn:
+        text += f"; {report.torn} frames of the others are torn and were left out"
     if report.late:
         text += f"; {report.late} pulses late: the rate is too high"
     return text

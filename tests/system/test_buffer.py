@@ -63,6 +63,10 @@ def test_read(raw, tmp_path):
     assert "NOT complete" in table
     assert "6/8" in table
     assert "no record" in run("read", raw.folder, 12_345_995)
+    raw.poke(raw.path("M01", 12_345_996), 996 * raw.record_bytes, b"\x42")
+    (torn,) = json.loads(run("read", raw.folder, 12_345_996, "--json"))["unreadable"]
+    assert "torn record of pulse 12345996" in torn
+    assert "torn record of pulse 12345996" in " ".join(run("read", raw.folder, 12_345_996).split())
     assert (
         "pulse 5 is not in the buffer"
         in subprocess.run(

@@ -8,7 +8,7 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -80,10 +80,11 @@ min_free = "1 MiB"
 
 
 class Receiver(WorkerProcess):
-    def __init__(self, config: Path, port: int, *options: str) -> None:
+    def __init__(self, config: Path, port: int, *options: str, environment: Mapping[str, str] | None = None) -> None:
         self.port = port
         self.folder = config.parent / "data" / "JFT" / "M00"
-        super().__init__(f"T{os.getpid()}:{port}:", WORKER, "receive", str(config), "M00", *options)
+        words = ("receive", str(config), "M00", *options)
+        super().__init__(f"T{os.getpid()}:{port}:", WORKER, *words, environment=environment)
 
     def settled(self, received: int, **frames: int) -> dict[str, Any]:
         """Return the snapshot in which so many packets have come and every frame is settled."""

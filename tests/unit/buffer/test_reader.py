@@ -94,6 +94,27 @@ def test_a_missing_module_is_zeros_only_when_allowed(raw):
         reader.read_image(BASE + 4, allow_missing=True)
 
 
+@pytest.mark.parametrize("offset", [0, 1])  # the marker, the pulse_id
+def test_a_torn_record_is_named_where_a_missing_one_is_allowed(raw, offset):
+    """Finding: it read as a missing one, zeros without a word."""
+    raw.poke(raw.path("M01", BASE), 2 * raw.record_bytes + offset, b"\x42")
+    reader = BufferReader(raw.folder)
+    image = reader.read_image(BASE + 2, allow_missing=True)
+    assert image.frames[1] is None
+    (reason,) = image.unreadable
+    assert reason.startswith(f"{raw.path('M01', BASE)}: torn record of pulse {BASE + 2} at byte ")
+    assert not reader.read_image(BASE + 3, allow_missing=True).unreadable
+    with pytest.raises(BufferReadError, match="torn record"):
+        reader.read_image(BASE + 2)
+    with pytest.raises(BufferReadError, match="torn record"):
+        list(reader.images(BASE, BASE + 999))
+    with pytest.raises(BufferReadError, match="torn record"):
+        list(reader.frames(BASE, BASE + 999, module="M01"))
+    raw.poke(raw.path("M00", BASE), 2 * raw.record_bytes, b"\0")  # not there, and the other torn: that is said
+    with pytest.raises(BufferReadError, match="torn record"):
+        reader.read_image(BASE + 2, allow_missing=True)
+
+
 def test_an_image_of_one_module_is_not_copied(raw):
     image = BufferReader(raw.folder, "M00").read_image(BASE + 3)
     assert not image.data.flags.owndata

@@ -67,6 +67,17 @@ def test_a_torn_pulse_is_passed_over_and_counted(raw):
     assert (report.pulses, report.unreadable) == (2, 1)
 
 
+@pytest.mark.parametrize("offset", [0, 1])  # the marker, the pulse_id
+def test_a_torn_frame_is_named_and_counted(raw, caplog, offset):
+    raw.poke(raw.path("M01", 1000), offset, b"\x77")
+    raw.poke(raw.path("M01", 1004), 4 * raw.record_bytes + offset, b"\x77")
+    target = Recorder()
+    report = replay(BufferReader(raw.folder), target, start=999, stop=1005)
+    assert target.sent == [(999, [True, True]), (1000, [True, False]), (1005, [True, True])]
+    assert (report.pulses, report.frames, report.torn, report.unreadable) == (3, 5, 1, 1)
+    assert sum("torn record of pulse 1000" in record.message for record in caplog.records) == 1
+
+
 def test_it_ends_between_two_pulses(raw):
     ended = threading.Event()
     target = Recorder(ended, after=2)
