@@ -22,13 +22,13 @@ from detectors.buffer.reader import BufferReader
 from detectors.errors import CommandError
 from detectors.frame import MODULE_FRAME
 from detectors.geometry import GEOMETRIES, ModuleGeometry
-from detectors.pools.pebble_reader import PebbleReader
+from detectors.live import ModuleStream
 from detectors.runtime import Runtime
 from detectors.stats import ReceiverStatus
 from detectors.wire.module_packets import ModulePackets
 from sim.clock import Schedule
 from sim.faults import FaultRates
-from sim.pattern import frame_pattern
+from sim.pattern import frame_pattern, missing_flags, stored_pattern
 from sim.udp_module import UdpModuleSender
 from tests.support.balance import imbalance
 from tests.support.process import WorkerProcess
@@ -209,21 +209,34 @@ def test_pulses_of_a_stock_detector_go_on_above_what_is_on_disk(tmp_path: Path):
         assert np.array_equal(frame.data, frame_pattern(index, MODULE, STOCK.shape, "uint16"))
 
 
-def test_other_geometry(tmp_path: Path):
-    geometry = GEOMETRIES["eiger-32"]
-    with receiver(tmp_path, geometry='"eiger-32"', extra='pulse_from = "bunchid"') as r:
-        send(r.port, 6, geometry=geometry)
-        r.settled(6 * geometry.packets_per_frame, complete=6)
-        reader = PebbleReader(r.runtime.shm(WORKER))
-        assert reader.info["shape"] == [256, 512]
-        assert (reader.info["dtype"], reader.info["module_id"]) == ("uint32", 0)
-        out = np.empty(geometry.frame_bytes, np.uint8)
-        copy = reader.read(FIRST_PULSE + 5 * STEP, out)
-        assert copy is not None
-        expected = frame_pattern(FIRST_PULSE + 5 * STEP, MODULE, geometry.shape, "uint32")
-        assert out.tobytes() == expected.tobytes()
-        reader.close()
+@pytest.mark.parametrize("name", ["eiger-4", "eiger-12", "eiger-32", "eiger-32-1g", "jungfrau-half"])
+def test_other_geometries(tmp_path: Path, name: str):
+    """Exact from packet to disk and stream, packed or not, with the packets that are missing, also beyond the 256th."""
+    geometry, frames = GEOMETRIES[name], 6
+    packets = geometry.packets_per_frame
+    with (
+        receiver(tmp_path, geometry=f'"{name}"', extra='pulse_from = "bunchid"') as r,
+        ModuleStream(r.runtime.frames(WORKER), geometry.shape, geometry.dtype, timeout_s=5) as stream,
+    ):
+        until(lambda: r.status()["zmq"]["subscribers"] == 1)
+        report = send(r.port, frames, geometry=geometry, loss=0.02)
+        r.settled(report.packets, complete=report.complete, delivered=frames)
+        streamed = [next(stream) for _ in range(frames)]
         assert r.stop()[0] == 0
+    lost: list[int] = []
+    with BufferReader(tmp_path / "data/JFT") as reader:
+        for n, (head, data) in enumerate(streamed):
+            stored = reader.read_frame(FIRST_PULSE + n * STEP)
+            flags = missing_flags(stored.head.missing, packets)
+            lost += np.flatnonzero(flags).tolist()
+            assert (stored.head[:5], head.n_recv_packets) == (head[:5], packets - flags.sum())
+            expected = stored_pattern(head.pulse_id, MODULE, geometry.layout).reshape(packets, -1)
+            expected[flags] = 0
+            for found in (stored.data, data):
+                assert found.dtype == geometry.layout.pixel_type
+                assert geometry.layout.store(np.ascontiguousarray(found)).tobytes() == expected.tobytes()
+    assert len(lost) == report.lost > 0
+    assert packets <= 256 or max(lost) > 256
 
 
 def test_frames_are_published_and_notified(tmp_path: Path):
