@@ -19,7 +19,7 @@ from detectors.sources.image_source import ImageSource
 from detectors.sources.pva_direct import DirectClient
 from detectors.sources.pva_p4p import P4pClient
 from detectors.sources.pvspec import parse_pv_spec
-from detectors.wire.ntndarray import ImageHead
+from detectors.wire.ntndarray import ArrayHead
 
 SLOTS = 8
 WARM = 4
@@ -87,14 +87,14 @@ class Sink:
         self._next = (self._next + 1) % SLOTS
         return self._slots[self._next][:nbytes]
 
-    def update(self, update: ImageHead) -> None:
+    def update(self, update: ArrayHead) -> None:
         self._meter.image(update.unique_id or 0, update.nbytes)
 
     def last(self) -> memoryview | None: ...
 
     def abandon(self) -> None: ...
 
-    def dropped(self, update: ImageHead) -> None: ...
+    def dropped(self, update: ArrayHead) -> None: ...
 
     def bad(self, reason: str) -> None:
         print(reason, file=sys.stderr)

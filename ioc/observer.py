@@ -16,7 +16,7 @@ import zmq.asyncio
 from detectors.runtime import Runtime
 from detectors.stats import flat
 from ioc.bindings import RECENT
-from ioc.recent import Window
+from ioc.recent import RecentGain
 from ioc.roster import Heard, Roster
 from ioc.status import ProcessStatus
 
@@ -88,7 +88,7 @@ class View:
         """False: the values are only the last known ones."""
         self.responding = False
         self._at_rest = {name: value for name in self.values for end, value in _AT_REST if name.endswith(end)}
-        self._windows = {name: Window() for name in shown_fields if name.startswith(RECENT)}
+        self._windows = {name: RecentGain() for name in shown_fields if name.startswith(RECENT)}
         self._totals = totals
         self._counting = self._take_totals()
         """Whether the totals are known: what is gained from then on is recent."""

@@ -6,7 +6,7 @@ RECENT_S = 10.0
 """Span of the records named ``...Recently``, s."""
 
 
-class Window:
+class RecentGain:
     """The gain of one counter over the last ``span_s``. The clock, in s, is the caller's."""
 
     def __init__(self, span_s: float = RECENT_S) -> None:

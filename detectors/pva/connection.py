@@ -24,9 +24,9 @@ from detectors.pva.messages import (
     MONITOR_START,
     OUR_ID,
     SET_BYTE_ORDER,
-    Command,
     Found,
     Header,
+    MessageCode,
     message,
     monitor_init,
     read_search_response,
@@ -96,7 +96,7 @@ class Connection:
     def send_echo(self) -> None:
         """Send an echo, which the server answers."""
         if self.validated:
-            self._send(Command.ECHO, "6s", b"pebble")
+            self._send(MessageCode.ECHO, "6s", b"pebble")
 
     def next_event(self) -> Event | None:
         """Return the next event; None when more bytes are needed. Raises PvaError."""
@@ -115,23 +115,23 @@ class Connection:
     def _dispatch(self, item: Message) -> Event | None:
         reader = Reader(item.body, big=item.header.big)
         command = item.header.command
-        if command == Command.VALIDATION:
+        if command == MessageCode.VALIDATION:
             reader.take(6)  # sizes of the server's buffer and registry
             methods = [reader.string() for _ in range(reader.count())]
             self._out.append(validation(methods, self._user, self._host, big=self.big))
-        elif command == Command.VALIDATED:
+        elif command == MessageCode.VALIDATED:
             if error := reader.error():
                 raise PvaError(f"the server did not let {self._user or 'an anonymous user'} in: {error}")
             self.validated = True
             self._on_validated()
-        elif command == Command.MESSAGE:
+        elif command == MessageCode.MESSAGE:
             reader.take(5)  # request and severity
             log.info("%s: the server says: %s", self._name, reader.string())
         else:
             return self._on_message(item, reader)
         return None
 
-    def _send(self, command: Command, codes: str, *values: int | bytes, tail: bytes = b"") -> None:
+    def _send(self, command: MessageCode, codes: str, *values: int | bytes, tail: bytes = b"") -> None:
         self._out.append(message(command, codes, *values, tail=tail, big=self.big))
 
     def _on_validated(self) -> None:
@@ -159,7 +159,7 @@ class SearchConnection(Connection):
         self.ask()
 
     def _on_message(self, item: Message, reader: Reader) -> Found | None:
-        return read_search_response(reader) if item.header.command == Command.SEARCH_RESPONSE else None
+        return read_search_response(reader) if item.header.command == MessageCode.SEARCH_RESPONSE else None
 
 
 class MonitorConnection(Connection):
@@ -176,27 +176,27 @@ class MonitorConnection(Connection):
 
     def start_monitor(self) -> None:
         """Start the updates."""
-        self._send(Command.MONITOR, "IIB", self._server_id, OUR_ID, MONITOR_START)
+        self._send(MessageCode.MONITOR, "IIB", self._server_id, OUR_ID, MONITOR_START)
 
     def send_goodbye(self) -> None:
         """End the subscription and the channel, if they exist."""
         if self._desc is not None:
-            self._send(Command.DESTROY_REQUEST, "II", self._server_id, OUR_ID)
+            self._send(MessageCode.DESTROY_REQUEST, "II", self._server_id, OUR_ID)
         if self._server_id:
-            self._send(Command.DESTROY_CHANNEL, "II", self._server_id, OUR_ID)
+            self._send(MessageCode.DESTROY_CHANNEL, "II", self._server_id, OUR_ID)
 
     def _on_validated(self) -> None:
-        self._send(Command.CREATE_CHANNEL, "HI", 1, OUR_ID, tail=encode_string(self._name, big=self.big))
+        self._send(MessageCode.CREATE_CHANNEL, "HI", 1, OUR_ID, tail=encode_string(self._name, big=self.big))
 
     def _on_message(self, item: Message, reader: Reader) -> Event | None:
         command = item.header.command
-        if command == Command.MONITOR:
+        if command == MessageCode.MONITOR:
             return self._on_monitor(item, reader)
-        if command == Command.CREATE_CHANNEL:
+        if command == MessageCode.CREATE_CHANNEL:
             self._on_channel(reader)
-        elif command == Command.DESTROY_CHANNEL:
+        elif command == MessageCode.DESTROY_CHANNEL:
             raise PvaError("the server closed the channel")
-        elif command == Command.DESTROY_REQUEST:
+        elif command == MessageCode.DESTROY_REQUEST:
             raise PvaError("the server ended the subscription")
         return None  # echoes, access rights and others
 
@@ -247,7 +247,7 @@ class MonitorConnection(Connection):
         return Updated(self._fields, item.array, marked)  # the bit set of overrun fields that follows is not needed
 
     def _find_array(self, header: Header, body: memoryview) -> ArrayBegins | None:
-        if header.command != Command.MONITOR or self._streamed is None:
+        if header.command != MessageCode.MONITOR or self._streamed is None:
             return None
         reader = Reader(body, big=header.big)
         reader.take(4)

@@ -34,7 +34,7 @@ _BIG_ENDIAN: Final = 0x80
 _MAPPED: Final = b"\0" * 10 + b"\xff\xff"
 
 
-class Command(IntEnum):
+class MessageCode(IntEnum):
     """Application messages that we send or read."""
 
     VALIDATION = 1
@@ -87,14 +87,14 @@ def validation(methods: list[str], user: str, host: str, *, big: bool) -> bytes:
     if "ca" in methods and user:
         values = encode_string(user, big=big) + encode_string(host, big=big)
         identity = b"\x02ca\x80\0\2\x04user\x60\x04host\x60" + values
-    return message(Command.VALIDATION, "IHH", _RECEIVE_BUFFER, 0x7FFF, 0, tail=identity, big=big)
+    return message(MessageCode.VALIDATION, "IHH", _RECEIVE_BUFFER, 0x7FFF, 0, tail=identity, big=big)
 
 
 def monitor_init(server_id: int, *, big: bool) -> bytes:
     """Ask for a subscription to all fields, with ``record[queueSize=...]``."""
     request = b"\x80\0\2\x06record\x80\0\1\x08_options\x80\0\1\x09queueSize\x60\x05field\x80\0\0"
     queue = encode_string(str(QUEUE), big=big)
-    return message(Command.MONITOR, "IIB", server_id, OUR_ID, MONITOR_INIT, tail=request + queue, big=big)
+    return message(MessageCode.MONITOR, "IIB", server_id, OUR_ID, MONITOR_INIT, tail=request + queue, big=big)
 
 
 class Found(NamedTuple):
@@ -108,7 +108,7 @@ class Found(NamedTuple):
 def search_request(sequence: int, name: str, port: int, *, unicast: bool, big: bool = False) -> bytes:
     """Search for ``name``; over UDP, answers go to ``port`` of the sender's address."""
     values = sequence, 0x80 if unicast else 0, port, b"\1\3tcp", 1, OUR_ID
-    return message(Command.SEARCH, "IB19xH5sHI", *values, tail=encode_string(name, big=big), big=big)
+    return message(MessageCode.SEARCH, "IB19xH5sHI", *values, tail=encode_string(name, big=big), big=big)
 
 
 def parse_search_datagram(data: bytes) -> Found | None:
@@ -116,7 +116,7 @@ def parse_search_datagram(data: bytes) -> Found | None:
     if len(data) < HEADER_BYTES:
         raise PvaError(f"pvAccess: found a datagram of {len(data)} bytes, expected a header of {HEADER_BYTES}")
     header = read_header(data)
-    if header.control or header.command != Command.SEARCH_RESPONSE:
+    if header.control or header.command != MessageCode.SEARCH_RESPONSE:
         return None
     if header.size > len(data) - HEADER_BYTES:
         raise PvaError(f"pvAccess: found a datagram of {len(data)} bytes, expected {HEADER_BYTES + header.size}")

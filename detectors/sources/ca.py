@@ -15,7 +15,7 @@ import numpy as np
 from detectors.errors import WireError
 from detectors.sources.delivery import Delivery
 from detectors.sources.pvspec import STRING_DTYPE
-from detectors.wire.ntndarray import ImageHead, ca_timestamp_ns, plain_value
+from detectors.wire.ntndarray import ArrayHead, ca_timestamp_ns, plain_value
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class CaClient:
 
     name = "ca"
 
-    _last: ImageHead | None = None
+    _last: ArrayHead | None = None
 
     def serve(self, delivery: Delivery) -> None:
         """Deliver updates until ``delivery.stop`` is set."""
@@ -103,7 +103,7 @@ class CaClient:
         name: str,
         response: Any,
         scalar: bool,  # noqa: FBT001
-    ) -> tuple[np.ndarray, ImageHead] | tuple[None, None]:
+    ) -> tuple[np.ndarray, ArrayHead] | tuple[None, None]:
         """Return the value's bytes and its head; None twice when it is empty. Raises WireError."""
         value: Any = response.data
         if len(value) == 0:

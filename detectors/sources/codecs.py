@@ -13,7 +13,7 @@ import numpy as np
 
 from detectors.errors import WireError
 from detectors.wire.bslz4 import decode_bslz4
-from detectors.wire.ntndarray import ImageHead
+from detectors.wire.ntndarray import ArrayHead
 
 imagecodecs: Any = _imagecodecs  # its annotations know bytes only, its functions take arrays as well
 
@@ -21,7 +21,7 @@ _BLOSC_HEADER: Final = struct.Struct("<4B3I")  # version, format, flags, item si
 _HDF5_LZ4_HEADER: Final = struct.Struct(">QI")  # bytes decompressed, bytes in a block; then each block: size and data
 
 
-def decode(codec: str, data: np.ndarray, out: np.ndarray, head: ImageHead) -> None:
+def decode(codec: str, data: np.ndarray, out: np.ndarray, head: ArrayHead) -> None:
     """Fill ``out`` (uint8, ``head.nbytes``) with what ``data`` (uint8) holds; "" is no compression.
 
     Raises WireError for an unknown codec, and for data that is corrupt or of another size.
@@ -42,7 +42,7 @@ def decode(codec: str, data: np.ndarray, out: np.ndarray, head: ImageHead) -> No
         raise WireError(f"{codec}: found {decoded.nbytes} bytes decoded, expected {out.nbytes}")
 
 
-def _blosc(data: np.ndarray, out: np.ndarray, _head: ImageHead) -> np.ndarray:
+def _blosc(data: np.ndarray, out: np.ndarray, _head: ArrayHead) -> np.ndarray:
     if data.nbytes < _BLOSC_HEADER.size:
         raise WireError(f"blosc: found {data.nbytes} bytes, expected a header of {_BLOSC_HEADER.size}")
     nbytes = _BLOSC_HEADER.unpack_from(data.data)[4]
@@ -51,21 +51,21 @@ def _blosc(data: np.ndarray, out: np.ndarray, _head: ImageHead) -> np.ndarray:
     return imagecodecs.blosc2_decode(data, out=out)  # reads Blosc 1 as well, and faster than blosc_decode
 
 
-def _lz4(data: np.ndarray, out: np.ndarray, _head: ImageHead) -> np.ndarray:
+def _lz4(data: np.ndarray, out: np.ndarray, _head: ArrayHead) -> np.ndarray:
     # No raw LZ4 block starts like the header: a first token without literals would repeat bytes that do not exist.
     if data.nbytes >= _HDF5_LZ4_HEADER.size and _HDF5_LZ4_HEADER.unpack_from(data.data)[0] == out.nbytes:
         return imagecodecs.lz4h5_decode(data, out=out)
     return imagecodecs.lz4_decode(data, out=out, header=False)
 
 
-def _jpeg(data: np.ndarray, out: np.ndarray, head: ImageHead) -> np.ndarray:
+def _jpeg(data: np.ndarray, out: np.ndarray, head: ArrayHead) -> np.ndarray:
     """Decode into [y, x] or [y, x, 3]; libjpeg fills a truncated image with grey, so the end marker is checked first."""
     if data[-64:].tobytes().rstrip(b"\0")[-2:] != b"\xff\xd9":
         raise WireError(f"jpeg: found {data.nbytes} bytes without an end-of-image marker, expected a whole image")
     return imagecodecs.jpeg8_decode(data, out=out.view(head.dtype).reshape(head.shape))
 
 
-_DECODERS: Final[dict[str, Callable[[np.ndarray, np.ndarray, ImageHead], np.ndarray]]] = {
+_DECODERS: Final[dict[str, Callable[[np.ndarray, np.ndarray, ArrayHead], np.ndarray]]] = {
     "blosc": _blosc,
     "lz4": _lz4,
     "bslz4": lambda data, out, head: decode_bslz4(data, out, head.dtype.itemsize),

@@ -12,7 +12,7 @@ from detectors.errors import PebbleDaqError, WireError
 from detectors.sources.codecs import decode
 from detectors.sources.image_sink import Description, ImageSink
 from detectors.sources.pvspec import PvSpec
-from detectors.wire.ntndarray import ImageHead
+from detectors.wire.ntndarray import ArrayHead
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class Delivery:
         """Of the last array; None until the first one of a connection."""
         self.accepted = False
         """Whether the sink took the description."""
-        self.last: ImageHead | None = None
+        self.last: ArrayHead | None = None
         """Of the last array of this connection, delivered or dropped; None when it could not be decoded."""
         self.in_slot = False
         """Whether the slot that was filled last has that array."""
@@ -67,7 +67,7 @@ class Delivery:
             elif not heard:
                 self.disconnected(f"{self.spec.name}: no server answered for it in {_SILENCE_S:g} s")
 
-    def update(self, read: Callable[[], tuple[np.ndarray, ImageHead] | tuple[None, None]]) -> None:
+    def update(self, read: Callable[[], tuple[np.ndarray, ArrayHead] | tuple[None, None]]) -> None:
         """Deliver an update; ``read()`` returns its array as ``array()`` takes it, None twice when it has none."""
         try:
             data, head = read()
@@ -79,7 +79,7 @@ class Delivery:
         else:
             self.array(data, head)
 
-    def array(self, data: np.ndarray, head: ImageHead) -> None:
+    def array(self, data: np.ndarray, head: ArrayHead) -> None:
         """Deliver one array; ``data`` holds its bytes as on the wire (uint8, one dimension)."""
         if head.nbytes == 0:
             self.sink.empty()
@@ -100,7 +100,7 @@ class Delivery:
             return
         self.filled(head)
 
-    def again(self, head: ImageHead) -> bool:
+    def again(self, head: ArrayHead) -> bool:
         """Deliver the last array once more, as ``head`` dates it. False, with nothing delivered, when it is gone."""
         self.announce(head)
         slot = self.slot(head.nbytes)
@@ -115,19 +115,19 @@ class Delivery:
         self.filled(head)
         return True
 
-    def filled(self, head: ImageHead) -> None:
+    def filled(self, head: ArrayHead) -> None:
         """Deliver the slot at hand: it is filled."""
         self.in_slot = True
         self.sink.update(head)
 
-    def is_new(self, head: ImageHead) -> bool:
+    def is_new(self, head: ArrayHead) -> bool:
         """Whether an update is another image than the last one: by its uniqueId, or by its time where it has none."""
         last = self.last
         if last is None or head.unique_id is None:
             return last is None or head.timestamp_ns != last.timestamp_ns
         return head.unique_id != last.unique_id
 
-    def announce(self, head: ImageHead) -> None:
+    def announce(self, head: ArrayHead) -> None:
         """Announce an array that is not like the last one to the sink."""
         if self.is_like(head):
             return
@@ -140,7 +140,7 @@ class Delivery:
         else:
             self.accepted = True
 
-    def is_like(self, head: ImageHead) -> bool:
+    def is_like(self, head: ArrayHead) -> bool:
         """Whether the last array announced was like this one."""
         return self.description == _description(head)
 
@@ -162,7 +162,7 @@ class Delivery:
             self.sink.disconnected(reason)
 
 
-def _description(head: ImageHead) -> Description:
+def _description(head: ArrayHead) -> Description:
     return Description(head.nbytes, head.shape, _name(head.dtype), head.codec)
 
 

@@ -14,7 +14,7 @@ seconds in there to allocate memory; the source keeps just the one array meanwhi
 from dataclasses import dataclass
 from typing import Protocol
 
-from detectors.wire.ntndarray import ImageHead
+from detectors.wire.ntndarray import ArrayHead
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class ImageSink(Protocol):
         """Return ``nbytes`` of writable memory for the next array, or None when there is no room now."""
         ...
 
-    def update(self, update: ImageHead) -> None:
+    def update(self, update: ArrayHead) -> None:
         """Take the slot just returned: it is filled."""
         ...
 
@@ -61,7 +61,7 @@ class ImageSink(Protocol):
         """Take back the slot just returned: it will not be filled."""
         ...
 
-    def dropped(self, update: ImageHead) -> None:
+    def dropped(self, update: ArrayHead) -> None:
         """Count an array for which ``slot()`` returned None; under the policy "hold" it is called again until there is room."""
         ...
 

@@ -10,7 +10,7 @@ from detectors.errors import WireError
 from detectors.pva import ArrayBegins, Introspected, PvaError, Subscription, Timeouts, Updated
 from detectors.sources.delivery import Delivery, HandOverError
 from detectors.sources.pvspec import PvSpec
-from detectors.wire.ntndarray import HEAD_FIELDS, ImageHead, image_head, plain_head
+from detectors.wire.ntndarray import HEAD_FIELDS, ArrayHead, array_head, plain_head
 
 
 class DirectClient:
@@ -109,7 +109,7 @@ class DirectClient:
         self._scratch = self._spare = self._array = None
         self._delivery.disconnected(reason)
 
-    def _repeat(self, head: ImageHead) -> None:
+    def _repeat(self, head: ArrayHead) -> None:
         """Deliver an update whose array is the last one. Raises PvaError when it is gone: a new connection brings it again."""
         if self._delivery.last is None or not self._delivery.is_new(head):
             self._delivery.sink.empty()
@@ -124,7 +124,7 @@ class DirectClient:
             self._slot = None
             self._delivery.sink.abandon()
 
-    def _finish_slot(self, slot: memoryview, array: ArrayBegins, head: ImageHead) -> None:
+    def _finish_slot(self, slot: memoryview, array: ArrayBegins, head: ArrayHead) -> None:
         """Deliver the slot; when the fields behind the pixels describe another array, announce that first."""
         pixels = np.frombuffer(slot, np.uint8)
         _to_native(pixels, array.dtype)
@@ -136,12 +136,12 @@ class DirectClient:
         self._abandon()
         self._delivery.array(copy, head)
 
-    def _head(self, update: Updated, array: ArrayBegins) -> ImageHead:
+    def _head(self, update: Updated, array: ArrayBegins) -> ArrayHead:
         dtype = _memory_dtype(array.dtype)
         if not self._is_image:
             return plain_head(update.fields, dtype, (array.count,))
         fields = {name: update.fields[name] for name in HEAD_FIELDS if name in update.fields}
-        return image_head(fields, dtype, array.count)
+        return array_head(fields, dtype, array.count)
 
 
 def _memory_dtype(dtype: np.dtype) -> np.dtype:

@@ -13,7 +13,7 @@ from detectors.errors import WireError
 from detectors.pools.heap import ARENA_MAX, MMAP_MAX, TOP_PAD, TRIM_THRESHOLD, tune_heap
 from detectors.sources.delivery import Delivery
 from detectors.sources.pvspec import STRING_DTYPE, PvSpec
-from detectors.wire.ntndarray import HEAD_FIELDS, ImageHead, image_head, plain_value
+from detectors.wire.ntndarray import HEAD_FIELDS, ArrayHead, array_head, plain_value
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ def _deliver(delivery: Delivery, update: Any) -> None:
         delivery.update(lambda: _read(update, delivery))
 
 
-def _read(update: Any, delivery: Delivery) -> tuple[np.ndarray, ImageHead] | tuple[None, None]:
+def _read(update: Any, delivery: Delivery) -> tuple[np.ndarray, ArrayHead] | tuple[None, None]:
     """Return the array's bytes and its head; None twice when the update has none, or nothing new. Raises WireError."""
     data, head = _whole(update, delivery.spec)
     # p4p fills in the last value of what is not marked
@@ -66,14 +66,14 @@ def _read(update: Any, delivery: Delivery) -> tuple[np.ndarray, ImageHead] | tup
     return data, head
 
 
-def _whole(update: Any, spec: PvSpec) -> tuple[np.ndarray, ImageHead] | tuple[None, None]:
+def _whole(update: Any, spec: PvSpec) -> tuple[np.ndarray, ArrayHead] | tuple[None, None]:
     path = spec.field
     value = _field(update, path)
     if isinstance(value, np.ndarray) and "dimension" in update and path == "value":
         meta = {name: _plain(update[name]) for name in HEAD_FIELDS if name in update}
         array = cast("np.ndarray", value)
         array = array.view(np.uint8) if array.dtype == np.bool_ else array
-        return array.reshape(-1).view(np.uint8), image_head(meta, array.dtype, array.size)
+        return array.reshape(-1).view(np.uint8), array_head(meta, array.dtype, array.size)
     meta = {"timeStamp": _plain(update["timeStamp"])} if "timeStamp" in update else {}
     return plain_value(_typed(update, path, _plain(value)), meta, spec.name, as_text=spec.dtype == STRING_DTYPE)
 

@@ -53,7 +53,7 @@ HEAD_FIELDS: Final = ("codec", "uncompressedSize", "uniqueId", "timeStamp", "dim
 
 
 @dataclass(frozen=True, slots=True)
-class ImageHead:
+class ArrayHead:
     """All of an image but its pixels."""
 
     shape: tuple[int, ...]
@@ -69,7 +69,7 @@ class ImageHead:
     attributes: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
-def image_head(meta: Mapping[str, Any], wire_dtype: np.dtype, count: int) -> ImageHead:
+def array_head(meta: Mapping[str, Any], wire_dtype: np.dtype, count: int) -> ArrayHead:
     """Return the head of an array of ``count`` elements from ``meta``, an NTNDArray's fields by name.
 
     ``wire_dtype`` is that of the union's selected member. Raises WireError when the fields contradict one another.
@@ -83,7 +83,7 @@ def image_head(meta: Mapping[str, Any], wire_dtype: np.dtype, count: int) -> Ima
         dtype, nbytes = wire_dtype, count * wire_dtype.itemsize
     if nbytes > MAX_ARRAY_BYTES:
         raise WireError(f"NTNDArray: found an array of {nbytes} bytes, expected at most {MAX_ARRAY_BYTES}")
-    return ImageHead(
+    return ArrayHead(
         shape=array_shape(meta.get("dimension") or (), nbytes, dtype),
         dtype=dtype,
         nbytes=nbytes,
@@ -94,9 +94,9 @@ def image_head(meta: Mapping[str, Any], wire_dtype: np.dtype, count: int) -> Ima
     )
 
 
-def plain_head(meta: Mapping[str, Any], dtype: np.dtype, shape: tuple[int, ...]) -> ImageHead:
+def plain_head(meta: Mapping[str, Any], dtype: np.dtype, shape: tuple[int, ...]) -> ArrayHead:
     """Return the head of a value without NTNDArray's fields: only its time is known."""
-    return ImageHead(
+    return ArrayHead(
         shape=shape,
         dtype=dtype,
         nbytes=math.prod(shape) * dtype.itemsize,
@@ -106,7 +106,7 @@ def plain_head(meta: Mapping[str, Any], dtype: np.dtype, shape: tuple[int, ...])
 
 def plain_value(
     value: Any, meta: Mapping[str, Any], name: str, *, as_text: bool = False
-) -> tuple[np.ndarray, ImageHead] | tuple[None, None]:
+) -> tuple[np.ndarray, ArrayHead] | tuple[None, None]:
     """Return the bytes (uint8) and the head of ``value``; None twice when it is empty.
 
     A number is an array of shape (), int64 or float64 unless it is a numpy scalar; an enum (a mapping with ``index``)

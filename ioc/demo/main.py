@@ -44,9 +44,9 @@ from ioc.demo.plan import (
     MODULES,
     PULSES_PER_IMAGE,
     ROLLING_S,
-    Machine,
+    DemoHost,
+    DemoPlan,
     Place,
-    Plan,
     config_text,
     make_plan,
 )
@@ -90,7 +90,7 @@ class Demo:
                 self._note(note)
             return self._run(stack, folder.absolute(), plan)
 
-    def _run(self, stack: ExitStack, folder: Path, plan: Plan) -> int:
+    def _run(self, stack: ExitStack, folder: Path, plan: DemoPlan) -> int:
         ca, repeater, pva, search, camera, camera_search, timing, *modules = free_ports(7 + len(MODULES))
         prefix = _free_prefix()
         place = Place(prefix, f"{prefix}SIM:image", folder / "data", tuple(modules), timing)
@@ -135,7 +135,7 @@ class Demo:
         return self._conclude([*lines, Line("exit code of the IOC", code, 0)])
 
     def _start_sources(
-        self, start: Any, plan: Plan, place: Place, camera_port: int, camera_search: int
+        self, start: Any, plan: DemoPlan, place: Place, camera_port: int, camera_search: int
     ) -> dict[str, Child]:
         def clock(rate_hz: float, step: int) -> list[Any]:
             options = ["--epoch-ns", "-", "--first-pulse", FIRST_PULSE, "--rate", rate_hz, "--pulse-step", step]
@@ -156,7 +156,7 @@ class Demo:
         return found
 
     def _take_data(
-        self, client: DemoClient, plan: Plan, config: Config, sources: Mapping[str, Child], ioc: Child
+        self, client: DemoClient, plan: DemoPlan, config: Config, sources: Mapping[str, Child], ioc: Child
     ) -> None:
         """Start all sources at one time, watch, and see them end."""
         epoch_ns = time.time_ns() + round(_HEAD_START_S * 1e9)
@@ -253,7 +253,7 @@ class Demo:
     def _note(self, text: str) -> None:
         self.console.print(f"[yellow]{text}[/]", highlight=False, soft_wrap=True)
 
-    def _roll(self, config: Config, plan: Plan, elapsed_s: float) -> None:
+    def _roll(self, config: Config, plan: DemoPlan, elapsed_s: float) -> None:
         """With no end in sight, keep the newest data only."""
         oldest = FIRST_PULSE + int((elapsed_s - ROLLING_S) * plan.module_rate_hz)
         assert config.disk is not None
@@ -286,8 +286,8 @@ def _shown(path: Path) -> str:
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
-def _machine(folder: Path) -> Machine:
-    return Machine(
+def _machine(folder: Path) -> DemoHost:
+    return DemoHost(
         disk=shutil.disk_usage(folder).free,
         shared_memory=shutil.disk_usage(SHM_FOLDER).free,
         memory=mem_available(),

@@ -41,7 +41,7 @@ _RX_COUNTS: Final = ((64, 16), (32, 8), (16, 8), (8, 8))
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
+class DemoHost:
     """Resources of the machine, bytes."""
 
     disk: int
@@ -55,7 +55,7 @@ class Machine:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class DemoPlan:
     """Rates and buffers of a demo."""
 
     module_rate_hz: float
@@ -82,7 +82,7 @@ def _bytes_per_pulse() -> float:
     return len(MODULES) * module + RecordShape(CAMERA_BYTES).record_bytes / PULSES_PER_IMAGE
 
 
-def make_plan(machine: Machine, seconds: float | None) -> Plan:
+def make_plan(machine: DemoHost, seconds: float | None) -> DemoPlan:
     """Return the plan for so many seconds; None: until it is stopped.
 
     Raises HostError when the machine has too little for any demo.
@@ -113,7 +113,7 @@ def make_plan(machine: Machine, seconds: float | None) -> Plan:
         notes.append(
             f"small pools: {machine.shared_memory >> 20} MiB in /dev/shm, {machine.memory >> 20} MiB of memory"
         )
-    return Plan(
+    return DemoPlan(
         module_rate_hz=rate if rate < _SMALL_RATE_HZ else math.floor(rate),
         module_rx_count=modules,
         camera_rx_count=camera,
@@ -122,7 +122,7 @@ def make_plan(machine: Machine, seconds: float | None) -> Plan:
     )
 
 
-def _rx_counts(machine: Machine) -> tuple[int, int]:
+def _rx_counts(machine: DemoHost) -> tuple[int, int]:
     for modules, camera in _RX_COUNTS:
         shared = 2 * modules * len(MODULES) * RecordShape(GEOMETRY.frame_bytes).span_bytes
         shared += 2 * camera * RecordShape(CAMERA_BYTES).span_bytes
@@ -146,7 +146,7 @@ class Place:
     timing_port: int
 
 
-def config_text(plan: Plan, place: Place) -> str:
+def config_text(plan: DemoPlan, place: Place) -> str:
     """Return the text of the configuration file."""
     modules = "".join(
         f'\n[[udp]]\nname = "{name}"\nexpect_module_id = {i}\nport = {port}\naddress = "127.0.0.1"\n'

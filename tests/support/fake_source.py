@@ -7,7 +7,7 @@ import numpy as np
 
 from detectors.errors import PebbleDaqError
 from detectors.sources.image_sink import Description, ImageSink
-from detectors.wire.ntndarray import ImageHead
+from detectors.wire.ntndarray import ArrayHead
 
 
 class FakeSource:
@@ -59,10 +59,10 @@ class FakeSource:
 
         return self._fill(self._head(n, None), last)
 
-    def _head(self, n: int, timestamp_ns: int | None, **fields: Any) -> ImageHead:
+    def _head(self, n: int, timestamp_ns: int | None, **fields: Any) -> ArrayHead:
         stamp = n * 1000 if timestamp_ns is None else timestamp_ns
         dtype = np.dtype(self.dtype)
-        return ImageHead(
+        return ArrayHead(
             self.shape,
             dtype,
             int(np.prod(self.shape)) * dtype.itemsize,
@@ -71,7 +71,7 @@ class FakeSource:
             attributes=fields.get("attributes", {}),
         )
 
-    def _fill(self, head: ImageHead, pixels: Callable[[], bytes | memoryview]) -> bool:
+    def _fill(self, head: ArrayHead, pixels: Callable[[], bytes | memoryview]) -> bool:
         assert self.sink is not None
         slot = self.sink.slot(head.nbytes)
         if slot is None:

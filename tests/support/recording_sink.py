@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from detectors.sources.image_sink import Description
-from detectors.wire.ntndarray import ImageHead
+from detectors.wire.ntndarray import ArrayHead
 
 
 class RecordingSink:
@@ -55,7 +55,7 @@ class RecordingSink:
         self._slot = np.full(nbytes, 0xEE, np.uint8)
         return memoryview(self._slot)
 
-    def update(self, update: ImageHead) -> None:
+    def update(self, update: ArrayHead) -> None:
         slot = self._slot
         assert slot is not None
         self._note("update", update, slot.view(update.dtype).reshape(update.shape))
@@ -70,7 +70,7 @@ class RecordingSink:
         self._note("abandon")
         self._slot = None
 
-    def dropped(self, update: ImageHead) -> None:
+    def dropped(self, update: ArrayHead) -> None:
         self._note("dropped", update)
 
     def bad(self, reason: str) -> None:

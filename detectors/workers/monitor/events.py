@@ -10,7 +10,7 @@ from detectors.config import Config, PvaSection
 from detectors.frame import Damage
 from detectors.run_state import Service
 from detectors.wire.timing import TimingEvent
-from detectors.workers.monitor.messages import Action, Command, Count, Staged, Timed
+from detectors.workers.monitor.messages import Action, Count, RunCommand, Staged, Timed
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class Turn:
     """The turn of a transition has come: all events before it are settled."""
 
     service: Service
-    command: Command | None
+    command: RunCommand | None
     """That asked for it; None for one of the timing stream."""
 
 
@@ -31,14 +31,14 @@ class Events:
         self._pulses = FreeRunPulses(source.pulse_from, source.pulse_period_ns, config.detector.pulse_id_step)
         self._free_running = config.timing is None
         self._by_time = source.pulse_from == "timestamp"
-        self._asked: deque[tuple[TimingEvent, Command]] = deque()
+        self._asked: deque[tuple[TimingEvent, RunCommand]] = deque()
 
     @property
     def asked(self) -> bool:
         """Whether commands wait for their turn."""
         return bool(self._asked)
 
-    def ask(self, command: Command) -> None:
+    def ask(self, command: RunCommand) -> None:
         """Queue a transition behind the events that came before it."""
         event = TimingEvent(command.service, 0, 0, 0)
         self._asked.append((event, command))

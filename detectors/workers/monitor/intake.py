@@ -10,7 +10,7 @@ from detectors.errors import ConfigError
 from detectors.pools.buffer_pool import PooledBuffer
 from detectors.pools.transition import TransitionPool
 from detectors.sources.image_sink import Description
-from detectors.wire.ntndarray import MAX_TIMESTAMP_NS, ImageHead
+from detectors.wire.ntndarray import MAX_TIMESTAMP_NS, ArrayHead
 from detectors.wire.unique_id import UniqueIds
 from detectors.workers.monitor.messages import Input, PvChanged, PvState, Staged
 from detectors.workers.monitor.tally import Tally
@@ -135,7 +135,7 @@ class Intake:
         self._loan, self._loan_pool = buffer, pool
         return buffer.view[:nbytes]
 
-    def update(self, update: ImageHead) -> None:
+    def update(self, update: ArrayHead) -> None:
         """Stage the filled slot for the data thread."""
         buffer, pool = self._loan, self._loan_pool
         self._loan = self._loan_pool = None
@@ -167,7 +167,7 @@ class Intake:
         self._loan = self._loan_pool = None
         self._early = False
 
-    def dropped(self, update: ImageHead) -> None:
+    def dropped(self, update: ArrayHead) -> None:
         """Count an array for which there was no slot, by the reason."""
         self._note(update)
         self._early = False
@@ -196,7 +196,7 @@ class Intake:
                 self._resumed.set()
             self._post(PvChanged(self._pv, state, waits))
 
-    def _note(self, update: ImageHead) -> int | None:
+    def _note(self, update: ArrayHead) -> int | None:
         """Count what is missing before an update, and note its times; return its unwrapped uniqueId."""
         now_ns = time.monotonic_ns()
         if self.last_update_ns:

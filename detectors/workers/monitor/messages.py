@@ -74,7 +74,7 @@ class Timed:
 
 
 @dataclass(frozen=True, slots=True)
-class Command:
+class RunCommand:
     """A transition that a command asks for; its turn comes behind the events before it."""
 
     service: Service
@@ -89,7 +89,7 @@ class OnDisk:
     pulse_id: int
 
 
-Input = Staged | PvChanged | Timed | Command | OnDisk
+Input = Staged | PvChanged | Timed | RunCommand | OnDisk
 
 
 # --- actions
@@ -106,14 +106,14 @@ class Count:
 class Begin:
     """Claim a command. The reply is whether it is still wanted: a cancelled one must not run."""
 
-    command: Command
+    command: RunCommand
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
     """Answer a command that was begun."""
 
-    command: Command
+    command: RunCommand
     result: str | PebbleDaqError
 
 

@@ -30,7 +30,7 @@ from detectors.workers.account import Account
 from detectors.workers.monitor.data_path import DataPath
 from detectors.workers.monitor.intake import Intake
 from detectors.workers.monitor.machine import MonitorMachine, drive
-from detectors.workers.monitor.messages import Command, Input
+from detectors.workers.monitor.messages import Input, RunCommand
 from detectors.workers.monitor.pvs import Pvs, conform, declared
 from detectors.workers.monitor.status import MonitorStatusTaker
 from detectors.workers.monitor.store import BufferStore
@@ -143,7 +143,7 @@ class MonitorWorker:
         """Return all there is to know, of this moment."""
         status = self._taker.take()
         # A snapshot is published before a command's turn, and not again until that is over: making buffers takes a while.
-        asked = any(isinstance(one, Command) and one.service is Service.CONFIGURE for one in tuple(self._inbox))
+        asked = any(isinstance(one, RunCommand) and one.service is Service.CONFIGURE for one in tuple(self._inbox))
         return replace(status, state="Configuring") if asked else status
 
     def finish(self, deadline_s: float) -> None:
@@ -167,7 +167,7 @@ class MonitorWorker:
         """
         transition = service_by_label(service)
         answer: Future[str] = Future()
-        self._post(Command(transition, answer))
+        self._post(RunCommand(transition, answer))
         return answer
 
     def _post(self, one: Input) -> None:

@@ -1,14 +1,14 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ioc.recent import Window
+from ioc.recent import RecentGain
 
 steps = st.lists(st.tuples(st.floats(0, 7), st.integers(0, 5)), max_size=40)
 
 
 @given(steps)
 def test_the_gain_is_that_of_the_last_seconds(found: list[tuple[float, int]]) -> None:
-    window, now, total, seen = Window(10.0), 0.0, 100, []
+    window, now, total, seen = RecentGain(10.0), 0.0, 100, []
     assert window.add(now, total) == 0
     for wait, gain in found:
         now, total = now + wait, total + gain
@@ -17,14 +17,14 @@ def test_the_gain_is_that_of_the_last_seconds(found: list[tuple[float, int]]) ->
 
 
 def test_a_counter_that_began_again_counts_from_zero() -> None:
-    window = Window(10.0)
+    window = RecentGain(10.0)
     assert window.add(0.0, 500) == 0
     assert window.add(1.0, 503) == 3
     assert window.add(2.0, 4) == 7
 
 
 def test_the_gain_is_gone_after_the_span_without_a_change() -> None:
-    window = Window(10.0)
+    window = RecentGain(10.0)
     window.add(0.0, 0)
     assert window.add(1.0, 2) == 2
     assert window.add(10.9, 2) == 2

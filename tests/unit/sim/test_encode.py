@@ -4,7 +4,7 @@ import pytest
 
 from detectors.errors import ConfigError
 from detectors.sources.codecs import decode
-from detectors.wire.ntndarray import ImageHead
+from detectors.wire.ntndarray import ArrayHead
 from sim.encode import encode
 from sim.pattern import check_frame, frame_pattern
 
@@ -17,7 +17,7 @@ def test_what_is_encoded_decodes_to_the_same(codec, dtype):
     image = frame_pattern(3, 1, SHAPE, dtype)
     blob = encode(codec, image)
     out = np.zeros(image.nbytes, np.uint8)
-    decode(codec, blob, out, ImageHead(SHAPE, np.dtype(dtype), image.nbytes, codec))
+    decode(codec, blob, out, ArrayHead(SHAPE, np.dtype(dtype), image.nbytes, codec))
     assert check_frame(out, 3, 1, SHAPE, dtype)
 
 

@@ -8,18 +8,18 @@ from hypothesis import strategies as st
 
 from detectors.errors import WireError
 from detectors.sources.codecs import decode
-from detectors.wire.ntndarray import ImageHead
+from detectors.wire.ntndarray import ArrayHead
 from tests.support.compress import compress
 from tests.support.images import image
 
 CODECS = ["blosc", "lz4", "lz4+h5", "bslz4", "bslz4+h5", "zlib"]
 
 
-def head_of(pixels: np.ndarray, codec: str) -> ImageHead:
-    return ImageHead(pixels.shape, pixels.dtype, pixels.nbytes, codec.partition("+")[0])
+def head_of(pixels: np.ndarray, codec: str) -> ArrayHead:
+    return ArrayHead(pixels.shape, pixels.dtype, pixels.nbytes, codec.partition("+")[0])
 
 
-def decoded(codec: str, blob: np.ndarray, head: ImageHead) -> np.ndarray:
+def decoded(codec: str, blob: np.ndarray, head: ArrayHead) -> np.ndarray:
     out = np.full(head.nbytes + 16, 0xA5, np.uint8)
     decode(head.codec, blob, out[: head.nbytes], head)
     assert (out[head.nbytes :] == 0xA5).all(), f"{codec} wrote beyond its memory"
@@ -83,7 +83,7 @@ def test_another_size_is_always_noticed(codec: str, rows: int) -> None:
 
 
 def test_unknown_codecs() -> None:
-    head = ImageHead((4,), np.dtype(np.uint8), 4, "quantum")
+    head = ArrayHead((4,), np.dtype(np.uint8), 4, "quantum")
     with pytest.raises(WireError, match="quantum"):
         decoded("quantum", np.zeros(4, np.uint8), head)
 

@@ -12,7 +12,7 @@ from detectors.errors import HostError, WireError
 from detectors.sources.delivery import Delivery
 from detectors.sources.image_sink import Description
 from detectors.sources.pvspec import parse_pv_spec
-from detectors.wire.ntndarray import ImageHead, plain_value
+from detectors.wire.ntndarray import ArrayHead, plain_value
 from tests.support.recording_sink import RecordingSink
 
 
@@ -20,8 +20,8 @@ def delivery(sink: RecordingSink, spec: str = "CAM", when_full: str = "drop") ->
     return Delivery(sink, parse_pv_spec(spec, "det"), when_full, threading.Event(), threading.Event())
 
 
-def head_of(pixels: np.ndarray, codec: str = "") -> ImageHead:
-    return ImageHead(pixels.shape, pixels.dtype, pixels.nbytes, codec)
+def head_of(pixels: np.ndarray, codec: str = "") -> ArrayHead:
+    return ArrayHead(pixels.shape, pixels.dtype, pixels.nbytes, codec)
 
 
 def give(to: Delivery, pixels: np.ndarray, codec: str = "") -> None:

@@ -9,10 +9,10 @@ from detectors.errors import WireError
 from detectors.wire.ntndarray import (
     CODEC_DTYPES,
     MAX_TIMESTAMP_NS,
+    array_head,
     array_shape,
     attributes,
     ca_timestamp_ns,
-    image_head,
     timestamp_ns,
 )
 
@@ -52,7 +52,7 @@ def test_codec_parameters_name_the_type(number: int) -> None:
         "dimension": dims(3, 2),
         "uniqueId": 4,
     }
-    head = image_head(meta, np.dtype(np.uint8), 17)
+    head = array_head(meta, np.dtype(np.uint8), 17)
     assert (head.dtype, head.shape, head.nbytes, head.codec, head.unique_id) == (
         dtype,
         (2, 3),
@@ -65,13 +65,13 @@ def test_codec_parameters_name_the_type(number: int) -> None:
 @pytest.mark.parametrize("parameters", [None, -1, 11, "x", 5.0])
 def test_unknown_codec_parameters(parameters: object) -> None:
     with pytest.raises(WireError, match=r"codec.parameters"):
-        image_head({"codec": {"name": "lz4", "parameters": parameters}, "uncompressedSize": 4}, U16, 4)
+        array_head({"codec": {"name": "lz4", "parameters": parameters}, "uncompressedSize": 4}, U16, 4)
 
 
 @pytest.mark.parametrize("size", [None, -4, 1 << 50, "12"])
 def test_a_wild_uncompressed_size(size: object) -> None:
     with pytest.raises(WireError):
-        image_head({"codec": {"name": "lz4", "parameters": 6}, "uncompressedSize": size, "dimension": dims(2)}, U16, 4)
+        array_head({"codec": {"name": "lz4", "parameters": 6}, "uncompressedSize": size, "dimension": dims(2)}, U16, 4)
 
 
 def test_pva_time_is_posix_and_ca_time_is_not() -> None:

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from detectors.config import parse_config
 from detectors.errors import HostError
 from detectors.pools.sizing import plan_buffers
-from ioc.demo.plan import Machine, Place, config_text, make_plan
+from ioc.demo.plan import DemoHost, Place, config_text, make_plan
 
 GIB = 1 << 30
-LARGE = Machine(disk=100 * GIB, shared_memory=16 * GIB, memory=16 * GIB, receive_buffer=64 << 20)
+LARGE = DemoHost(disk=100 * GIB, shared_memory=16 * GIB, memory=16 * GIB, receive_buffer=64 << 20)
 PLACE = Place("DEMO:", "DEMO:SIM:image", Path("/tmp/data"), (50001, 50002), 50003)
 
 
@@ -61,7 +61,7 @@ def test_no_end_needs_room_for_what_is_kept_only():
 
 @given(
     st.builds(
-        Machine,
+        DemoHost,
         disk=st.integers(0, 2**41),
         shared_memory=st.integers(0, 2**36),
         memory=st.integers(0, 2**37),

@@ -29,7 +29,6 @@ from detectors.workers.monitor.messages import (
     Answer,
     Begin,
     Build,
-    Command,
     Count,
     Free,
     Gate,
@@ -38,6 +37,7 @@ from detectors.workers.monitor.messages import (
     PvState,
     Restage,
     Resume,
+    RunCommand,
     Staged,
     Timed,
 )
@@ -105,7 +105,7 @@ class World(RuleBasedStateMachine):
         self.placed: set[int] = set()
         self.numbers = self.stamp = 0
         self.begun: set[int] = set()
-        self.commands: list[Command] = []
+        self.commands: list[RunCommand] = []
         pvs = Pvs(["A", "B"], [SMALL if known else None] * 2, 0.01)
         self.machine = MonitorMachine(config, config.pva[0], pvs, aim=aim, now_ns=self.now)
         self.seen = self.machine.state
@@ -170,7 +170,7 @@ class World(RuleBasedStateMachine):
             if by_event and self.timing:
                 self.inbox.append(Timed(TimingEvent(service, 0, 0, 0), self.now))
             else:
-                self.commands.append(Command(service, Future()))
+                self.commands.append(RunCommand(service, Future()))
                 self.inbox.append(self.commands[-1])
 
     @rule(number=st.integers(0, 5))
