@@ -35,6 +35,9 @@ from detectors.wire.packet_block import PacketBlock
 
 _PERIODS_AVERAGED: Final = 8
 
+_FASTEST_HZ: Final = 50_000
+"""More frames a second than any detector sends."""
+
 _LONGEST_GAP: Final = 1 << 32
 """Most frames that can be counted as missing in one gap: those of 11 days at 4.5 kHz."""
 
@@ -120,7 +123,7 @@ class MainStream:
         frame = window.newest_open()
         if window.base < index or (frame and (frame.count != frame.top or frame.flagged)):
             return False
-        ahead, module_id, received_ns = self.landing.ahead, self._rules.module_id, block.received_ns
+        ahead, module_id, arrival_ns = self.landing.ahead, self._rules.module_id, block.arrival_ns
         pulse_bits, daq_rec, timestamp = block.pulse_bits, block.daq_rec, block.timestamp
         begun = whole = pulse_id = detector_time = 0
         for i, j in runs:
@@ -142,7 +145,7 @@ class MainStream:
                     daq_rec.item(i),
                     packets,
                     module_id,
-                    received_ns,
+                    arrival_ns(i),
                     detector_time,
                     Damage.NONE,
                     packets,
@@ -150,7 +153,7 @@ class MainStream:
                 window.finished.append((memory, head))
                 window.closed.put_whole(index, bits, pulse_id)
             else:
-                frame = window.begin(index, bits, pulse_id, daq_rec.item(i), received_ns, detector_time)
+                frame = window.begin(index, bits, pulse_id, daq_rec.item(i), arrival_ns(i), detector_time)
                 frame.pulse_id, frame.memory = pulse_id, memory
                 frame.count = frame.top = j - i
         fates = self._fates
@@ -178,7 +181,7 @@ class MainStream:
             self.pulses.read(block.pulse.item(i), index),
             block.packetnum.item(i),
             block.daq_rec.item(i),
-            block.received_ns,
+            block.arrival_ns(i),
             block.pixels[i:j],
             block.timestamp.item(i),
         )
@@ -291,7 +294,14 @@ class MainStream:
     def _goes_on(self, held: HeldFrame) -> bool:
         """Whether frame number and pulse_id of a held frame agree that it is of the same stream as the newest."""
         step = held.index - (self.window.newest or 0)
+        if self._rules.pulse_from != "bunchid" and step > _FASTEST_HZ * self._since_latest_s(held):
+            return False  # the number is all there is, and no detector counted so far meanwhile
         return 0 < step <= _LONGEST_GAP and held.pulse is not None and self.pulses.continues(held.index, held.pulse)
+
+    def _since_latest_s(self, held: HeldFrame) -> float:
+        """Return how long after the frame closed last a held one arrived, s; by the receiver's own clock after a restart."""
+        latest_ns = self.window.latest.timestamp_ns
+        return (held.received_ns - latest_ns) / 1e9 if latest_ns else self.now - self.placed_at
 
     def fill_in(self, before: int | None = None) -> None:
         """Place the held frames that are missing right behind the newest one and before ``before``; drop the others."""

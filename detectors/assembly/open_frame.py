@@ -35,7 +35,7 @@ class OpenFrame:
         """Whether any packet's pulse_id is bad."""
         self.daq_rec = 0
         self.received_ns = 0
-        """When its first packet was received, POSIX, ns."""
+        """When its first packet arrived at the host, POSIX, ns."""
         self.detector_time = 0
         """The time stamp in the header of its first packet."""
         self.memory: FrameMemory | None = None

@@ -20,7 +20,7 @@ class PacketRun:
     """Packet number of the first."""
     daq_rec: int
     received_ns: int
-    """When the packets were received, POSIX, ns."""
+    """When the first packet arrived at the host, POSIX, ns."""
     pixels: np.ndarray
     """uint8[packets, packet_data_bytes]; a view."""
     detector_time: int = 0

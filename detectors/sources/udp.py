@@ -6,6 +6,7 @@ are received straight into the rows that the caller offers (``Landing``), the re
 
 import ctypes
 import errno
+import math
 import os
 import socket
 import time
@@ -19,7 +20,7 @@ from detectors.geometry import ModuleGeometry
 from detectors.pools.region import Region
 from detectors.pools.socket_ring import SocketRing
 from detectors.wire.headers import PulseFrom
-from detectors.wire.packet_block import Landing, PacketBlock
+from detectors.wire.packet_block import STAMP, Landing, PacketBlock
 
 LEAST_BATCH: Final = 2048
 """Packets taken by one call, at least."""
@@ -47,6 +48,12 @@ _IOVEC: Final = np.dtype([("base", "u8"), ("len", "u8")])
 _SOCKADDR_IN: Final = np.dtype([("sender", "u8"), ("zero", "u8")])
 """Linux's ``struct sockaddr_in``; ``sender`` is family, port and address in one word."""
 assert _SOCKADDR_IN.itemsize == 16
+_STAMP_CMSG: Final = np.dtype([("len", "u8"), ("level", "i4"), ("type", "i4"), ("stamp", STAMP)])
+"""The control message with the time at which the kernel got a packet."""
+assert _STAMP_CMSG.itemsize == 32
+_SO_TIMESTAMPNS: Final = 35
+_STAMP_STRIDE: Final = 16
+"""The time of one packet in so many is recorded, at most: a control message for each costs the kernel as much as a sender."""
 _NO_DATA: Final = frozenset({errno.EAGAIN, errno.EINTR})
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -77,6 +84,7 @@ class UdpSource:
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         try:
             self._socket.setblocking(False)
+            self._socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
             self.ring = SocketRing(self._socket, ring_count, ring_size)
             self._region = Region.anonymous(self.batch * geometry.packet_data_bytes)
             self._bind(address, port)
@@ -89,7 +97,7 @@ class UdpSource:
         """Packets that the socket buffer holds, about: the kernel's own overhead per packet is in the grant."""
         self._mask, self._wanted = _sender_filter(source)
         self._stride = 1 if self._mask else _SENDERS_STRIDE
-        self._messages = self._build_messages()
+        self._messages = self._build_messages(geometry)
         self._arguments = (self._socket.fileno(), self._messages.ctypes.data, self.batch, _MSG_DONTWAIT | _MSG_TRUNC)
         self.senders = 0
         """Different senders seen, up to MOST_SENDERS."""
@@ -110,13 +118,14 @@ class UdpSource:
         """
         if landings or self._aimed:
             self._aim(landings)
+        self._ask_for_stamps(landings[0].count if landings else 0)
         n = _recvmmsg(*self._arguments, None)
         if n <= 0:
             number = ctypes.get_errno() if n else 0
             if number and number not in _NO_DATA:
                 raise HostError(f"port {self.port}: receiving failed: {os.strerror(number)}; look at the interface")
             return 0
-        self.block.received_ns = time.time_ns()
+        self.block.received, self.block.received_ns = n, time.time_ns()
         words = self._sender_words[: -(-n // self._stride)]
         if words.tobytes() != self._latest_sender * len(words):
             self._note_senders(words)
@@ -143,7 +152,7 @@ class UdpSource:
             }.get(error.errno or 0, "give an IPv4 address of this host")
             raise HostError(f"udp {address}:{port}: {error.strerror}: {remedy}") from None
 
-    def _build_messages(self) -> np.ndarray:
+    def _build_messages(self, geometry: ModuleGeometry) -> np.ndarray:
         """Return the table that recvmmsg works on: one place of the block and one sender's address for each message."""
         block, count = self.block, self.batch
         numbers = np.arange(count, dtype=np.uint64)
@@ -166,8 +175,24 @@ class UdpSource:
         messages["namelen"] = _SOCKADDR_IN.itemsize
         messages["iov"] = self._iovecs.ctypes.data + numbers * 2 * _IOVEC.itemsize
         messages["iovlen"] = 2
+        self._controls = np.zeros(count, _STAMP_CMSG)
+        messages["control"] = self._controls.ctypes.data + numbers * _STAMP_CMSG.itemsize
+        self._control_bytes = messages["controllen"]
+        # A power of two that divides the packets of a frame: what is asked of one frame's first packet is asked of all.
+        block.stamps, block.stamp_stride = self._controls["stamp"], math.gcd(geometry.packets_per_frame, _STAMP_STRIDE)
+        self._control_bytes[:: block.stamp_stride] = _STAMP_CMSG.itemsize
         block.lengths = messages["len"]
         return messages
+
+    def _ask_for_stamps(self, rest: int) -> None:
+        """Ask for the time of every so many packets, with the first one behind the ``rest`` of a frame among them."""
+        block, lengths = self.block, self._control_bytes
+        first, stride, stale = rest % block.stamp_stride, block.stamp_stride, block.received
+        if first != block.stamp_first:
+            lengths[block.stamp_first :: stride] = 0
+            block.stamp_first, stale = first, len(lengths)
+        # The kernel leaves the length that it used, 0 when it had nothing to say.
+        lengths[first:stale:stride] = _STAMP_CMSG.itemsize
 
     def _aim(self, landings: Sequence[Landing]) -> None:
         """Point the rows of the coming packets to the landings, those beyond them to the block."""

@@ -1,12 +1,15 @@
 """A block of packets as they lie in memory: headers in one table, pixels in rows of their own, and views of all fields."""
 
 from collections.abc import Sequence
-from typing import LiteralString, Protocol
+from typing import Final, LiteralString, Protocol
 
 import numpy as np
 
 from detectors.geometry import ModuleGeometry
 from detectors.wire.headers import HEADERS, PulseFrom
+
+STAMP: Final = np.dtype([("seconds", "<i8"), ("ns", "<i8")])
+"""Linux's ``struct timespec``: POSIX time."""
 
 
 class FrameMemory(Protocol):
@@ -63,8 +66,8 @@ class PacketBlock:
     ``pulse`` is what ``pulse_from`` names: bunchid, framenum or timestamp. ``pulse_bits`` tells streams apart: the bunchid as it
     lies on the wire, to be compared and not read, so that a NaN equals itself; framenum where the bunchid means nothing.
     ``lengths`` is the true length of each datagram, also of one longer than its place; ``foreign``, if not None, marks those
-    from a sender that is not the configured one. ``lengths``, ``foreign``, ``landings`` and ``received_ns`` are
-    set by what fills the block.
+    from a sender that is not the configured one. ``lengths``, ``foreign``, ``landings``, ``received``, ``received_ns``
+    and the stamps are set by what fills the block.
     """
 
     def __init__(
@@ -100,8 +103,26 @@ class PacketBlock:
         """bool[count], or None when every sender is accepted."""
         self.landings: Sequence[Landing] = ()
         """Where the pixels of the first packets were received to instead of ``pixels``, one after the other."""
+        self.received = 0
+        """Packets in the block."""
         self.received_ns = 0
         """When the packets were taken from the socket, POSIX, ns."""
+        self.stamps: np.ndarray | None = None
+        """STAMP[count]: when packets arrived, filled in for ``stamp_first`` and every ``stamp_stride``-th after it; None: for none."""
+        self.stamp_first, self.stamp_stride = 0, 1
+
+    def arrival_ns(self, i: int) -> int:
+        """Return when packet i arrived at the host, POSIX, ns.
+
+        That of the next packet with a stamp, or of the one before when there is none: at most ``stamp_stride - 1`` packets away.
+        """
+        at = i + (self.stamp_first - i) % self.stamp_stride
+        if at >= self.received:
+            at -= self.stamp_stride
+        if self.stamps is None or at < 0:
+            return self.received_ns
+        seconds, ns = self.stamps.item(at)
+        return seconds * 10**9 + ns
 
     def _words_of(self, names: Sequence[LiteralString]) -> np.ndarray:
         """Return the words that hold some fields, as a view.

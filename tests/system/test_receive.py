@@ -136,6 +136,26 @@ def send(port: int, frames: int, *, first: int = 1, geometry: ModuleGeometry = G
     return sender.report
 
 
+def test_each_frame_has_the_time_at_which_it_arrived(tmp_path: Path):
+    frames, before = 100, []
+    with receiver(tmp_path) as r:
+        schedule = Schedule.at_rate(1000, first_pulse=FIRST_PULSE, pulse_step=STEP)
+        sender = UdpModuleSender(("127.0.0.1", r.port), GEOMETRY, schedule, module_id=MODULE)
+        for n in range(frames):  # several frames come with one wake-up
+            before.append(time.time_ns())
+            sender.send_frame(n)
+            time.sleep(0.001)
+        sender.close()
+        r.settled(frames * 32, complete=frames, delivered=frames)
+        assert r.stop()[0] == 0
+    reader = BufferReader(tmp_path / "data/JFT", "M00")
+    found = [reader.read_frame(FIRST_PULSE + n * STEP).head for n in range(frames)]
+    after = [*before[1:], time.time_ns()]
+    assert all(a <= head.timestamp_ns <= b for a, head, b in zip(before, found, after, strict=True))
+    begun = found[0].detector_time
+    assert [head.detector_time - begun for head in found] == [n * 10_000 for n in range(frames)]
+
+
 def test_frames_end_on_disk_as_documented(tmp_path: Path):
     frames = 20
     with receiver(tmp_path) as r:

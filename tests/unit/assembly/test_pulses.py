@@ -129,6 +129,17 @@ def test_a_jump_far_forward_keeps_the_base():
     assert (b.frames.resyncs, b.frames.restarts) == (1, 0)
 
 
+@pytest.mark.parametrize(("elapsed_s", "lost"), [(0.001, 0), (1.0, 998)])
+def test_a_long_gap_is_lost_frames_if_the_detector_can_have_counted_so_far(elapsed_s: float, lost: int):
+    b = Bench(pulse_from="framenum", max_frame_gap=10)
+    b.block.received_ns = 10**18
+    b.feed(stock(b, 1))
+    b.block.received_ns += int(elapsed_s * 1e9)  # all in one go, as after a stop of the receiver
+    b.feed(stock(b, 1000), stock(b, 1001))
+    assert pulses(b) == [1, 1000, 1001]
+    assert (b.frames.empty, b.frames.resyncs, b.packets.lost) == (lost, not lost, lost * 8)
+
+
 def test_a_wild_number_does_not_leave_the_numbers_that_records_hold():
     b = Bench(pulse_from="framenum", max_frame_gap=10)
     b.feed(stock(b, 1), stock(b, 2**64 - 2, 0), stock(b, 2**64 - 1, 0))

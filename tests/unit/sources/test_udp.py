@@ -1,5 +1,6 @@
 import select
 import socket
+import time
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from detectors.errors import HostError
 from detectors.geometry import ModuleGeometry
 from detectors.sources.udp import UdpSource
-from detectors.wire.packet_block import Landing
+from detectors.wire.packet_block import Landing, PacketBlock
 from tests.unit.assembly.packets import MODULE, Packet
 
 GEOMETRY = ModuleGeometry("small", "jungfrau", 16, 32, "uint16", 16)
@@ -107,6 +108,37 @@ def test_pixels_land_where_they_are_sent_to(sender: socket.socket):
     assert source.block.pixels[0, 0] == 99
     assert first.rows[0, 0] == 1
     source.close()
+
+
+@pytest.mark.parametrize("rest", [0, 3, 16])
+def test_first_packets_of_frames_carry_the_time_at_which_the_kernel_got_them(sender: socket.socket, rest: int):
+    source = listen()
+    for _ in range(3):  # the lengths that the kernel leaves are put right before each call
+        sent: list[tuple[int, int]] = []
+        for i in range(rest + 40):
+            if (i - rest) % 16 == 0:
+                time.sleep(0.005)
+            before = time.time_ns()
+            sender.sendto(Packet(7, i % 16, 1.0).datagram(GEOMETRY), ("127.0.0.1", source.port))
+            sent.append((before, time.time_ns()))
+        assert readable(source, 5)
+        time.sleep(0.01)
+        memory = Memory(rest)
+        assert source.poll((Landing(memory, 64, 0, rest),) if rest else ()) == len(sent)
+        for i in range(rest, len(sent), 16):
+            before, after = sent[i]
+            assert before <= source.block.arrival_ns(i) <= after, i
+        # Of any other packet: within the packets that lie between two stamps.
+        for i in range(len(sent)):
+            near = sent[max(0, i - 15) : i + 16]
+            assert near[0][0] <= source.block.arrival_ns(i) <= near[-1][1], i
+    source.close()
+
+
+def test_without_a_stamp_the_arrival_is_when_the_block_was_filled():
+    block = PacketBlock(GEOMETRY, 4)
+    block.received, block.received_ns = 4, 77
+    assert block.arrival_ns(2) == 77
 
 
 def test_senders_are_counted_and_told_apart(sender: socket.socket):
