@@ -10,7 +10,7 @@ import socket
 import struct
 from typing import Final
 
-from ioc.bindings import StaticRecord, is_setpoint
+from ioc.bindings import STATES, StaticRecord, is_setpoint
 from ioc.templates import TEMPLATES
 
 ACCESS_FILE: Final = TEMPLATES / "pebbledaq.acf"
@@ -28,27 +28,7 @@ LIMITS: Final = frozenset(
     (
         *("HIHI", "HIGH", "LOW", "LOLO", "HHSV", "HSV", "LSV", "LLSV", "HYST", "ADEL", "MDEL"),
         *("ZSV", "OSV", "COSV", "UNSV"),
-        *(
-            f"{state}SV"
-            for state in (
-                "ZR",
-                "ON",
-                "TW",
-                "TH",
-                "FR",
-                "FV",
-                "SX",
-                "SV",
-                "EI",
-                "NI",
-                "TE",
-                "EL",
-                "TV",
-                "TT",
-                "FT",
-                "FF",
-            )
-        ),
+        *(f"{state}SV" for state in STATES),
     )
 )
 """Fields of a reading that an expert may set: when it alarms, and how much it must change to be published."""

@@ -18,6 +18,9 @@ from detectors.stats import flat
 
 RECENT: Final = "recent."
 
+STATES: Final = ("ZR", "ON", "TW", "TH", "FR", "FV", "SX", "SV", "EI", "NI", "TE", "EL", "TV", "TT", "FT", "FF")
+"""First letters of the fields of an mbbi's choices, in order: ``ZRST`` is the text of the first choice, ``ZRSV`` its severity."""
+
 _STATUS, _COMMAND, _TRIGGER = "pebbledaq:status", "pebbledaq:command", "pebbledaq:trigger"
 
 _READS: Final[dict[str, tuple[type, ...]]] = {
@@ -47,6 +50,12 @@ class StaticRecord:
     fields: Mapping[str, str] = field(default_factory=dict[str, str])
     tags: Mapping[str, str] = field(default_factory=dict[str, str])
 
+    @property
+    def choices(self) -> list[str]:
+        """Texts of the choices of a record that has some, in order."""
+        names = ("ZNAM", "ONAM", *(f"{state}ST" for state in STATES))
+        return [self.fields[name] for name in names if name in self.fields]
+
 
 @dataclass(frozen=True, slots=True)
 class StatusBinding:
@@ -59,12 +68,20 @@ class StatusBinding:
 
 @dataclass(frozen=True, slots=True)
 class CommandBinding:
-    """A record whose writes call ``handler`` with ``words``; a trigger gets no value and returns to 0."""
+    """A record whose writes call ``handler`` with ``words``; a trigger gets no value and returns to 0.
+
+    One that ``follows`` another record (tag ``pebbledaq:follows``) only waits for the end of what that has started.
+    """
 
     record: StaticRecord
     handler: str
     words: tuple[str, ...]
     trigger: bool
+
+    @property
+    def follows(self) -> str:
+        """Name of the record that this one waits for; empty: none."""
+        return self.record.tags.get("pebbledaq:follows", "")
 
 
 @dataclass(frozen=True, slots=True)

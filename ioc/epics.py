@@ -5,15 +5,35 @@ A record's *device* is softioc's object for it.
 
 import asyncio
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from epicscorelibs.ioc import Com, dbCore
-from softioc import asyncio_dispatcher, device, fields, imports, softioc
+from softioc import alarm, asyncio_dispatcher, device, imports, softioc
 
 from ioc.bindings import DatabaseError, StaticRecord
+
+_DBE_VALUE, _DBE_LOG = 1, 2
+"""Events of caeventmask.h."""
+
+_AMSG_BYTES: Final = 39
+"""Room for text in a record's AMSG."""
+
+_NOTIFY_ERROR: Final = 2
+
+
+class _ProcessNotify(ctypes.Structure):
+    """The beginning of ``processNotify`` in dbNotify.h: a put that waits for the end of the processing."""
+
+    _fields_ = (
+        ("restart_node", ctypes.c_void_p * 3),
+        ("private", ctypes.c_void_p),
+        ("status", ctypes.c_int),
+    )
+
 
 CALLBACK_QUEUE: Final = 8000
 """Records that may wait for processing; EPICS's default overflows when all records change in one tick."""
@@ -34,15 +54,39 @@ def severity(record: Any) -> int:
     return record._record.SEVR  # noqa: SLF001  the public way copies it through a string
 
 
-def is_busy(record: Any) -> bool:
-    """Whether the record waits for the end of its handler (PACT)."""
-    return bool(record._record.PACT)  # noqa: SLF001
+def show(record: Any, value: Any) -> None:
+    """Set the value of an output record and publish it, without processing the record: that would be a put.
+
+    When another put waits for the end of the present one, it has written its value already: ``value`` is then what the
+    record returns to if that is refused.
+    """
+    with _locked(record) as address:
+        if record._record.RPRO:  # noqa: SLF001
+            record._value = record._value_to_epics(value), alarm.NO_ALARM, alarm.NO_ALARM  # noqa: SLF001
+        else:
+            record.set(value, process=False)
+            dbCore.db_post_events(address, None, _DBE_VALUE | _DBE_LOG)
 
 
-def process(name: str) -> None:
-    """Process a record."""
-    one, kind = np.array([1], dtype=np.uint8), fields.DBF_UCHAR  # pyright: ignore[reportAttributeAccessIssue]
-    imports.db_put_field_process(f"{name}.PROC", kind, one.ctypes.data, 1, True)
+def refuse_put(record: Any, reason: str) -> None:
+    """Give an output record that is being processed an alarm, and a put that waits for its end an error."""
+    with _locked(record):
+        fields = record._record  # noqa: SLF001
+        fields.NSEV, fields.NSTA = alarm.MINOR_ALARM, alarm.WRITE_ALARM
+        fields.NAMSG = reason.encode()[:_AMSG_BYTES].decode(errors="ignore")
+        if fields.PPN:
+            ctypes.cast(fields.PPN, ctypes.POINTER(_ProcessNotify)).contents.status = _NOTIFY_ERROR
+
+
+@contextmanager
+def _locked(record: Any) -> Generator[ctypes.c_void_p]:
+    """Lock a record and give its address."""
+    address = record._record.record  # noqa: SLF001
+    dbCore.dbScanLock(address)
+    try:
+        yield address
+    finally:
+        dbCore.dbScanUnlock(address)
 
 
 def set_up() -> None:

@@ -6,8 +6,8 @@ from typing import Final
 
 from detectors.errors import CommandError
 
-_CONVERSION: Final = re.compile(r"%(?:%|[-0 ]?\d*(?:\.\d+)?([sdi])|.?)", re.DOTALL)
-"""A conversion; without a letter it is one that is not allowed."""
+_CONVERSION: Final = re.compile(r"%(?:%|[-0 ]?\d{0,2}(?:\.\d{1,2})?([sdi])|.?)", re.DOTALL)
+"""A conversion, at most 99 wide; without a letter it is one that is not allowed."""
 
 _NUMBER: Final = "di"
 _ORDER: Final = ("s", "s", _NUMBER)
@@ -24,8 +24,11 @@ def full_file_name(template: str, folder: str, name: str, number: int) -> str:
     fits = all(letter and letter in order for letter, order in zip(letters, _ORDER, strict=False))
     if not fits or not 1 <= len(letters) <= len(_ORDER):
         raise CommandError(
-            f"FileTemplate: found {template!r}, expected %s for the folder, then %s for the name and %d for the number"
+            f"FileTemplate: found {template!r}, expected %s for the folder, then %s for the name and %d for the number, "
+            "each at most 99 wide"
         )
+    if not name.isprintable():
+        raise CommandError(f"FileName: found {name!r}, expected characters that can be printed")
     inside = os.path.normpath(folder)
     path = os.path.normpath(template % (f"{inside}/", name, number)[: len(letters)])
     if not path.startswith(inside.rstrip("/") + "/") or path == inside:

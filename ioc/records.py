@@ -1,4 +1,4 @@
-"""The records at run time: readings that publish on change, and setpoints that always show the value in force.
+"""The records at run time: readings that publish on change, and setpoints (``ioc.setpoint``).
 
 Made from the bindings after the templates are loaded and before the IOC starts.
 """
@@ -9,15 +9,13 @@ from typing import Any, Final
 
 from softioc import alarm
 
-from detectors.errors import PebbleDaqError
 from ioc import epics
-from ioc.bindings import Bindings, CommandBinding, Handler, StatusBinding
+from ioc.bindings import Bindings, Handler, StatusBinding
+from ioc.puts import PutLog
+from ioc.setpoint import Setpoint
 from ioc.status import OWNER as IOC
 
 log = logging.getLogger(__name__)
-
-_CHOICES: Final = ("ZR", "ON", "TW", "TH", "FR", "FV", "SX", "SV", "EI", "NI", "TE", "EL", "TV", "TT", "FT", "FF")
-"""First letters of the fields of an mbbi's choices, in order: ``ZRST`` is the text of the first choice."""
 
 _INT64_MAX: Final = 2**63 - 1
 _LONG_MAX: Final = 2**31 - 1
@@ -32,8 +30,7 @@ class Reading:
     def __init__(self, binding: StatusBinding) -> None:
         self.binding = binding
         self._device = epics.make_device(binding.record)
-        names = (f"{start}ST" for start in _CHOICES)
-        self._choices = [binding.record.fields[name] for name in names if name in binding.record.fields]
+        self._choices = binding.record.choices
         self._shown: tuple[Any, bool] | None = None
 
     @property
@@ -85,76 +82,6 @@ class Reading:
         return f"{value} {unit}".strip()
 
 
-class Setpoint:
-    """A record that takes a command.
-
-    It is busy until the handler has returned, so that a put with completion waits for it, and then shows the value in
-    force: a refused value does not stay. The tag ``pebbledaq:always`` is for a record that only waits for the end of
-    what another started, ``pebbledaq:repeats`` for one whose handler is called also when the value did not change.
-    """
-
-    def __init__(self, binding: CommandBinding, handler: Handler, done: Callable[[str, str | None], None]) -> None:
-        self.binding = binding
-        self._handler = handler
-        self._done = done
-        tags = binding.record.tags
-        self._follows = tags.get("pebbledaq:always") == "yes"
-        self._repeats = tags.get("pebbledaq:repeats") == "yes"
-        self._echoes = 0
-        self._shown = self._present()
-        self._device = epics.make_device(
-            binding.record,
-            on_update=self._on_update,
-            always_update=self._follows or self._repeats,
-            blocking=True,
-            initial_value=self._shown,
-        )
-        self._running = 0
-
-    def _present(self) -> Any:
-        if self._handler.present is not None:
-            return self._handler.present(*self.binding.words)
-        return "" if self.binding.record.kind == "waveform" else 0
-
-    async def _on_update(self, value: Any) -> None:
-        if self._echoes:
-            self._echoes -= 1
-            return
-        if self.binding.trigger and not value:
-            return
-        self._shown = value
-        refusal: str | None = None
-        self._running += 1
-        try:
-            arguments = self.binding.words if self.binding.trigger else (value, *self.binding.words)
-            await self._handler.apply(*arguments)
-        except PebbleDaqError as error:
-            refusal = str(error)
-            log.warning("%s refused: %s", self.binding.record.name, refusal)
-        except Exception as error:  # a client's write must never end silently
-            refusal = f"{type(error).__name__}: {error}"
-            log.exception("%s failed", self.binding.record.name)
-        finally:
-            self._running -= 1
-            # Before the put completes: a client that waited for it then reads the outcome.
-            if refusal or not self._follows:  # the record that it follows has reported its own outcome
-                self._done(self.binding.record.name, refusal)
-            self.refresh()
-
-    def refresh(self) -> None:
-        """Show the value in force, if another is shown."""
-        value = self._present()
-        if value == self._shown or self._running:
-            return
-        self._shown = value
-        # Without processing: with it the handler would be called again. The completion of a busy record posts its
-        # monitors; at other times the record is processed once more, which finds no change and only posts.
-        self._device.set(value, process=False)
-        if not epics.is_busy(self._device):
-            self._echoes += self._repeats
-            epics.process(self.binding.record.name)
-
-
 class Records:
     """All bound records of the IOC."""
 
@@ -165,7 +92,12 @@ class Records:
         done: Callable[[str, str | None], None],
     ) -> None:
         self.readings = [Reading(binding) for binding in bindings.status]
-        self.setpoints = [Setpoint(binding, handlers[binding.handler], done) for binding in bindings.commands]
+        self._puts = PutLog()
+        found: dict[str, Setpoint] = {}
+        for binding in sorted(bindings.commands, key=lambda binding: binding.follows):  # leaders first
+            handler, leader = handlers[binding.handler], found.get(binding.follows)
+            found[binding.record.name] = Setpoint(binding, handler, done, self._puts.putter, leader)
+        self.setpoints = list(found.values())
         self.published = 0
         """Publications of readings so far, but for those of the IOC itself."""
         self._by_owner: dict[str, list[Reading]] = {}

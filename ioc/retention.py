@@ -82,7 +82,7 @@ class Retention:
 
     async def _set_limit(self, value: Any, name: str) -> None:
         amount = float(value)
-        if not math.isfinite(amount) or amount < 0:
+        if not math.isfinite(amount * _GIB) or amount < 0:
             raise CommandError(f"found {amount:g}, expected a positive number, or 0 for no limit")
         # A limit is never rounded down to 0, which would be to keep nothing.
         nbytes = math.ceil(amount * _GIB) or None

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from p4p.client.thread import Context
+import pytest
+from p4p.client.thread import Context, RemoteError
 
 from detectors.runtime import Runtime
 from detectors.workers.commands import request
@@ -61,6 +62,13 @@ class IocProcess(Process):
 
     def put(self, name: str, value: Any, *, wait: bool = True) -> None:
         self.pva.put(self.prefix + name, value, wait=wait, timeout=20.0)
+
+    def refused(self, name: str, value: Any) -> str:
+        """Put a value that must be refused: the client gets an error, the setpoint an alarm. Return the reason."""
+        with pytest.raises(RemoteError, match=r"^Error in dbNotify$"):
+            self.put(name, value)
+        assert self.severity(name) == 1
+        return self.until("Message_RBV", lambda text: text.startswith(f"{name}: ")).removeprefix(f"{name}: ")
 
     def until(self, name: str, good: Any) -> Any:
         """Wait until a record has a value, or one that a predicate takes."""

@@ -148,8 +148,7 @@ def test_transitions_over_ca_reach_every_worker(ioc: IocProcess) -> None:
 
 def test_an_illegal_transition_is_refused_with_its_reason(ioc: IocProcess) -> None:
     refused = ioc.value("Refused_RBV")
-    ioc.put("Configure", 1)
-    assert ioc.value("Message_RBV").startswith("Configure: Configure refused: the run is Enabled; legal now: Disable")
+    assert ioc.refused("Configure", 1) == "Configure refused: the run is Enabled; legal now: Disable"
     assert ioc.value("Refused_RBV") == refused + 1
     assert ioc.value("RunState_RBV") == "Enabled"
     assert ioc.value("Configure") == "Done"
@@ -160,8 +159,7 @@ def test_an_illegal_transition_is_refused_with_its_reason(ioc: IocProcess) -> No
 def test_what_one_worker_refuses_none_does(ioc: IocProcess) -> None:
     ioc.put("Disable", 1)
     ioc.ask(M01, "refuse", services=["Enable"])
-    ioc.put("Enable", 1)
-    assert ioc.value("Message_RBV") == "Enable: Enable refused by udp.M01: Enable is not wanted"
+    assert ioc.refused("Enable", 1) == "Enable refused by udp.M01: Enable is not wanted"
     assert ioc.value("RunState_RBV") == "Running"
     assert [ioc.ask(w, "status")["run_state"] for w in (M00, M01, CAM)] == ["Running"] * 3
 
@@ -170,9 +168,8 @@ def test_a_refused_acquire_does_not_stay(ioc: IocProcess) -> None:
     ioc.put("Disable", 1)
     assert ioc.value("Acquire") == "Done"
     ioc.ask(CAM, "refuse", services=["Enable"])
-    ioc.put("Acquire", 1)
+    assert "pva.CAM: Enable is not wanted" in ioc.refused("Acquire", 1)
     assert ioc.value("Acquire") == "Done"
-    assert "pva.CAM: Enable is not wanted" in ioc.value("Message_RBV")
     assert ioc.value("AcquireBusy") == "Done"
 
 
@@ -226,13 +223,12 @@ def test_the_folder_moves_or_stays_with_a_reason(ioc: IocProcess) -> None:
     for name in SOURCES:
         ioc.until(f"{name}:Disk:Folder_RBV", "/tmp/elsewhere/DET")
         assert ioc.value(f"{name}:Disk:Folder") == "/tmp/elsewhere"
-    for refused, reason in (
+    for folder, reason in (
         ("/tmp/unwritable", "cannot be written"),
         ("here", "expected an absolute path"),
         ("/etc", "expected a place below the roots"),
     ):
-        ioc.put("M00:Disk:Folder", refused)
-        assert reason in ioc.value("Message_RBV")
+        assert reason in ioc.refused("M00:Disk:Folder", folder)
         assert ioc.value("M00:Disk:Folder") == "/tmp/elsewhere"
     ioc.put("Disk:Folder", first)
 

@@ -1,6 +1,10 @@
 """Who may write which record, over Channel Access and PV Access."""
 
+import os
+import pwd
+import time
 from collections.abc import Iterator
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +25,7 @@ READINGS: tuple[tuple[str, Any], ...] = (
     ("M00:PacketsLost_RBV.SCAN", "Passive"),
     ("M00:PacketsLost_RBV.DESC", "x"),
     ("Health_RBV.DESC", "x"),
+    ("AcquireBusy", "Busy"),
 )
 
 PYEPICS = """
@@ -58,19 +63,17 @@ def others(tmp_path_factory: pytest.TempPathFactory, runtime_dir: Path) -> Itera
         yield running
 
 
-def refused(ioc: IocProcess, name: str, value: Any) -> str:
-    with pytest.raises(RemoteError) as error:
-        ioc.put(name, value)
-    return str(error.value)
+def not_permitted(ioc: IocProcess, name: str, value: Any) -> None:
+    before = ioc.value(name)
+    for wait in (True, False):
+        with pytest.raises(RemoteError, match=r"^Put not permitted$"):
+            ioc.put(name, value, wait=wait)
+    assert ioc.value(name) == before or name == "Heartbeat_RBV"
 
 
 @pytest.mark.parametrize(("name", "value"), READINGS)
 def test_a_reading_refuses_puts_over_pva_of_experts_too(ioc: IocProcess, name: str, value: Any) -> None:
-    before = ioc.value(name)
-    assert refused(ioc, name, value) == "Put not permitted"
-    with pytest.raises(RemoteError, match="Put not permitted"):
-        ioc.put(name, value, wait=False)
-    assert ioc.value(name) == before or name == "Heartbeat_RBV"
+    not_permitted(ioc, name, value)
 
 
 def test_a_reading_refuses_puts_over_ca_of_experts_too(ioc: IocProcess) -> None:
@@ -107,9 +110,7 @@ def test_an_operator_has_what_an_experiment_needs_and_no_more(others: IocProcess
         ("Acquire.ASG", "DEFAULT"),
         ("M00:PacketsLost_RBV.ASG", "OPERATOR"),
     ):
-        before = others.value(name)
-        assert refused(others, name, value) == "Put not permitted"
-        assert others.value(name) == before
+        not_permitted(others, name, value)
 
 
 def test_over_ca_an_expert_is_known_by_account_and_address(ioc: IocProcess, others: IocProcess) -> None:
@@ -119,6 +120,84 @@ def test_over_ca_an_expert_is_known_by_account_and_address(ioc: IocProcess, othe
     assert [line.split()[1] for line in others.python(script).splitlines()] == ["no", "1", "1"]
     for running in (ioc, others):
         running.put("Disk:Enable", 1)
+
+
+def test_every_put_is_logged_with_its_user_and_host(ioc: IocProcess) -> None:
+    user = pwd.getpwuid(os.geteuid()).pw_name
+    ioc.put("M00:Disk:Enable", 0)
+    ioc.caproto("put", ioc.prefix + "M00:Disk:Enable", "1")
+    ioc.put("Retention:KeepHours", 7.0)
+    ioc.caproto("put", ioc.prefix + "M00:PacketsLostRecently_RBV.HIGH", "9")
+    ioc.put("Acquire.DESC", "a text")
+    ioc.refused("M00:Disk:Folder", "/etc")
+    found = [
+        line.partition(ioc.prefix)[2] for line in ioc.lines if " INFO " in f" {line}" and line.endswith("@127.0.0.1")
+    ]
+    assert [line.removesuffix(f" by {user}@127.0.0.1") for line in found[-6:]] == [
+        "M00:Disk:Enable: Enable -> Disable",
+        "M00:Disk:Enable: Disable -> Enable",
+        "Retention:KeepHours: 5.0 -> 7.0",
+        "M00:PacketsLostRecently_RBV.HIGH: 3 -> 9",
+        "Acquire.DESC: Start or stop data taking -> a text",
+        f"M00:Disk:Folder: '{ioc.value('M00:Disk:Folder')}' -> '/etc'",
+    ]
+
+
+REFUSED: tuple[tuple[str, Any, str], ...] = (
+    ("Acquire", 7, "found 7, expected one of Done, Acquire"),
+    ("M00:Disk:Enable", 2, "found 2, expected one of Disable, Enable"),
+    ("Configure", 1, "Configure refused: the run is Enabled; legal now: Disable"),
+    ("Disk:Folder", "/etc", "folder: found '/etc', expected a place below the roots"),
+    ("Retention:KeepHours", -1.0, "found -1.0, expected 0 to 1000000"),
+    ("Retention:KeepSize", 1e308, "found 1e+308, expected 0 to 1000000000"),
+    ("Retention:KeepFree", float("nan"), "found nan, expected a number"),
+    ("Retention:KeepFree", 1e9, "found 1000000000.0 GiB to keep free"),
+)
+
+
+@pytest.mark.parametrize(("name", "value", "reason"), REFUSED)
+def test_a_refused_put_is_an_error_an_alarm_and_a_reason(ioc: IocProcess, name: str, value: Any, reason: str) -> None:
+    before, count = ioc.value(name), ioc.value("Refused_RBV")
+    assert ioc.refused(name, value).startswith(reason)
+    ioc.until("Refused_RBV", count + 1)
+    assert ioc.value(name) == before
+    alarm = ioc.pva.get(ioc.prefix + name).alarm
+    assert (alarm.severity, alarm.message[:30]) == (1, reason[:30])
+    assert ioc.value(f"{name}.STAT") == "WRITE"
+    assert ioc.value("RunState_RBV") == "Enabled"
+
+
+@pytest.mark.parametrize("name", ["M00:Disk:Enable", "Disk:Folder", "Retention:KeepHours"])
+def test_the_alarm_of_a_refused_put_lasts_until_the_next_good_one(ioc: IocProcess, name: str) -> None:
+    before = ioc.value(name)
+    ioc.refused(name, {"M00:Disk:Enable": 9, "Disk:Folder": "/etc", "Retention:KeepHours": -1.0}[name])
+    time.sleep(1.2)  # the IOC shows its values twice a second
+    assert ioc.severity(name) == 1
+    ioc.put(name, before)  # also when it changes nothing
+    assert ioc.severity(name) == 0
+    assert ioc.value("Message_RBV") == ""
+
+
+def test_a_refused_put_is_an_error_over_ca(ioc: IocProcess) -> None:
+    script = (
+        "from caproto.sync.client import write\n"
+        "for name, value in {puts!r}:\n"
+        "    print(write(P + name, value, notify=True, timeout=10, repeater=False).status.name)\n"
+    )
+    puts = [(name, value) for name, value, _ in REFUSED if isinstance(value, int | float) and not isnan(value)]
+    assert set(ioc.python(script.replace("{puts!r}", repr(puts))).split()) == {"ECA_PUTFAIL"}
+    # Without completion the client hears of what is refused at once.
+    for name, value in (("Acquire", "7"), ("M00:Disk:Enable", "2"), ("Retention:KeepHours", "-1.0")):
+        assert "Channel write request failed" in ioc.caproto("put", ioc.prefix + name, value), name
+
+
+def test_a_refused_acquire_is_not_waited_for(ioc: IocProcess) -> None:
+    assert ioc.value("RunState_RBV") == "Enabled"
+    begun = time.monotonic()
+    ioc.refused("Acquire", 7)
+    assert time.monotonic() - begun < 2
+    ioc.put("Acquire", 1, wait=False)
+    assert ioc.value("RunState_RBV") == "Enabled"
 
 
 def test_an_access_file_that_is_wrong_stops_the_start(tmp_path: Path) -> None:

@@ -78,8 +78,7 @@ def test_what_cannot_be_met_is_said_and_alarms(ioc: IocProcess, folder: Path) ->
 def test_a_refused_limit_does_not_stay(ioc: IocProcess) -> None:
     for record, value in (("KeepHours", -1.0), ("KeepFree", 1e9)):
         before = ioc.value(f"Retention:{record}")
-        ioc.put(f"Retention:{record}", value)
-        assert f"Retention:{record}: found" in ioc.value("Message_RBV")
+        assert ioc.refused(f"Retention:{record}", value).startswith("found")
         assert ioc.value(f"Retention:{record}") == before
 
 

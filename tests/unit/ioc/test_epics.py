@@ -18,6 +18,7 @@ from pathlib import Path
 from ioc import epics, database
 from ioc.access import ACCESS_FILE, substitutions
 from epicscorelibs.ioc import dbCore
+from softioc import softioc
 
 template = Path(sys.argv[1])
 template.write_text('''
@@ -58,14 +59,18 @@ async def main():
     found["its own limit"] = await until(lambda: epics.severity(reading) == 1)
     text.set("a text longer than the forty characters of a string")
     found["text"] = text.get()
-    found["idle"] = epics.is_busy(setpoint)
-    await asyncio.to_thread(epics.process, "T:Out")
+    found["idle"] = bool(setpoint._record.PACT)
+    await asyncio.to_thread(softioc.dbpf, "T:Out", "1")
     await begun.wait()
-    found["busy"] = epics.is_busy(setpoint)
+    found["busy"] = bool(setpoint._record.PACT)
     go.set()
-    found["ended"] = await until(lambda: not epics.is_busy(setpoint))
+    epics.refuse_put(setpoint, "not today, since this is a text longer than forty characters")
+    found["ended"] = await until(lambda: not bool(setpoint._record.PACT))
+    found["refused"] = setpoint._record.SEVR, setpoint._record.STAT, setpoint._record.AMSG
+    epics.show(setpoint, 0)
+    found["shown"] = setpoint.get(), setpoint._record.VAL, bool(setpoint._record.PACT)
     stopping.append(1)
-    await asyncio.to_thread(epics.process, "T:Out")
+    await asyncio.to_thread(softioc.dbpf, "T:Out", "1")
     await asyncio.sleep(0.1)
     found["calls"] = values
     status = (ctypes.c_int * 16)()  # struct callbackQueueStats begins with the size
@@ -116,4 +121,12 @@ def test_a_record_is_busy_while_its_handler_runs(found: dict[str, Any]) -> None:
 
 
 def test_a_write_is_handled_but_not_while_the_ioc_stops(found: dict[str, Any]) -> None:
-    assert found["calls"] == [0]
+    assert found["calls"] == [1]
+
+
+def test_a_refused_put_leaves_an_alarm_with_its_reason(found: dict[str, Any]) -> None:
+    assert found["refused"] == [1, 2, "not today, since this is a text longer "]
+
+
+def test_a_value_is_shown_without_a_put(found: dict[str, Any]) -> None:
+    assert found["shown"] == [0, 0, False]

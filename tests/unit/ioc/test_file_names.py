@@ -25,7 +25,22 @@ def test_c_formats(template: str, path: str, folder: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "template", ["", "a.h5", "%d.h5", "%s%d", "%s%s%s", "%s%s%d%d", "%s%x", "%s%", "%s%(a)s", "%s%*d"]
+    "template",
+    [
+        "",
+        "a.h5",
+        "%d.h5",
+        "%s%d",
+        "%s%s%s",
+        "%s%s%d%d",
+        "%s%x",
+        "%s%",
+        "%s%(a)s",
+        "%s%*d",
+        "%s%s%.999999999d",
+        "%s%999999999s",
+        "%s%s%100d",
+    ],
 )
 def test_a_format_that_cannot_be_filled_in_is_refused(template: str) -> None:
     with pytest.raises(CommandError, match="FileTemplate: found"):
@@ -35,6 +50,12 @@ def test_a_format_that_cannot_be_filled_in_is_refused(template: str) -> None:
 @pytest.mark.parametrize("name", ["../run", "", "..", "a/../../../b"])
 def test_a_name_that_leads_out_of_the_folder_is_refused(name: str) -> None:
     with pytest.raises(CommandError, match="expected a file inside FilePath, /data/x"):
+        full_file_name("%s%s", "/data/x", name, 1)
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\0", "\x1b[2J"])
+def test_a_name_that_cannot_be_printed_is_refused(name: str) -> None:
+    with pytest.raises(CommandError, match="FileName: found"):
         full_file_name("%s%s", "/data/x", name, 1)
 
 

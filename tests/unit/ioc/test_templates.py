@@ -121,7 +121,7 @@ def test_readings_are_told_from_setpoints(records: list[dict[str, Any]]) -> None
 def test_every_record_has_the_role_of_what_it_is_for(records: list[dict[str, Any]]) -> None:
     experts = re.compile(r".*(Disk:Folder|Retention:Keep(Size|Hours|Free)|ResetCounters)")
     for record in records:
-        reading = record["name"].endswith(("_RBV", "PVI_"))
+        reading = record["name"].endswith(("_RBV", "PVI_", "Busy"))
         roles = (
             ("READING", "LIMITED") if reading else ("EXPERT",) if experts.fullmatch(record["name"]) else ("OPERATOR",)
         )
