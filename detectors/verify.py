@@ -13,7 +13,7 @@ import h5py
 import hdf5plugin
 import numpy as np
 
-from detectors.buffer.checks import FILE_CHECKS, MODULES_CHECKS, Checked, Inconsistency, check_buffer
+from detectors.buffer.checks import FILE_CHECKS, MODULES_CHECKS, Checked, Inconsistency, Progress, check_buffer
 from detectors.buffer.layout import LAST_PULSE
 from detectors.buffer.reader import BufferReader
 from detectors.errors import BufferReadError
@@ -23,6 +23,7 @@ METADATA: Final = IMAGE_HEAD.names or ()
 
 CHECKS: Final = (
     "readable",
+    "records",
     "name",
     "latest",
     *FILE_CHECKS,
@@ -46,6 +47,7 @@ def verify(
     start: int = 0,
     stop: int = LAST_PULSE,
     checked: Checked | None = None,
+    progress: Progress | None = None,
 ) -> Iterator[Inconsistency]:
     """Yield what is inconsistent between ``start`` and ``stop``, in the buffer and then in ``hdf5``; count into ``checked``.
 
@@ -53,12 +55,12 @@ def verify(
     """
     checked = checked if checked is not None else Checked()
     if hdf5 is None:
-        yield from check_buffer(reader, start, stop, checked)
+        yield from check_buffer(reader, start, stop, checked, progress)
         return
     # Opened first: a wrong path should not show after an hour of reading the buffer.
     with _open(hdf5) as file:
-        yield from check_buffer(reader, start, stop, checked)
-        for finding in _hdf5(reader, file, start, stop, checked):
+        yield from check_buffer(reader, start, stop, checked, progress)
+        for finding in _hdf5(reader, file, range(start, stop + 1), checked, progress):
             checked.findings += 1
             yield finding
 
@@ -83,7 +85,9 @@ def _open(path: Path) -> h5py.File:
         raise BufferReadError(f"{path}: cannot be opened as HDF5: {reason}") from None
 
 
-def _hdf5(reader: BufferReader, file: h5py.File, start: int, stop: int, checked: Checked) -> Iterator[Inconsistency]:
+def _hdf5(
+    reader: BufferReader, file: h5py.File, limits: range, checked: Checked, progress: Progress | None
+) -> Iterator[Inconsistency]:
     rows = _layout(reader, file)
     if isinstance(rows, Inconsistency):
         yield rows
@@ -93,10 +97,13 @@ def _hdf5(reader: BufferReader, file: h5py.File, start: int, stop: int, checked:
         yield rows.finding(
             "hdf5_order", int(pulses[i + 1]), f"row {i + 1} follows pulse {pulses[i]}, expected a later one"
         )
-    for row in np.flatnonzero((pulses >= start) & (pulses <= stop)):
+    wanted = np.flatnonzero((pulses >= limits.start) & (pulses < limits.stop))
+    for done, row in enumerate(wanted):
+        if progress:
+            progress(done, len(wanted))
         checked.images += 1
         yield from _row(reader, rows, int(row))
-    yield from _missing(reader, rows, start, stop)
+    yield from _missing(reader, rows, limits)
 
 
 def _layout(reader: BufferReader, file: h5py.File) -> _Rows | Inconsistency:
@@ -155,7 +162,7 @@ def _row(reader: BufferReader, rows: _Rows, row: int) -> Iterator[Inconsistency]
         yield rows.finding("hdf5_data", pulse_id, f"row {row}: {count} pixels differ from the buffer, first [{place}]")
 
 
-def _missing(reader: BufferReader, rows: _Rows, start: int, stop: int) -> Iterator[Inconsistency]:
+def _missing(reader: BufferReader, rows: _Rows, limits: range) -> Iterator[Inconsistency]:
     """Check that no image of the file's own range is left out."""
     pulses = np.unique(rows.metadata["pulse_id"])
     if len(pulses) < 2:
@@ -166,5 +173,5 @@ def _missing(reader: BufferReader, rows: _Rows, start: int, stop: int) -> Iterat
     for module in reader.modules[1:]:
         held = np.intersect1d(held, reader.pulses(first, last, step, module))
     for pulse_id in np.setdiff1d(held, pulses):
-        if start <= pulse_id <= stop:
+        if pulse_id in limits:
             yield rows.finding("hdf5_missing", int(pulse_id), "the buffer holds this image, the file does not")

@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -60,10 +60,12 @@ def replay(
     step: int = 1,
     rate_hz: float = 0.0,
     ended: threading.Event | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> ReplayReport:
     """Send every recorded pulse of ``start, start + step, ... <= stop`` that any module holds, ``rate_hz`` a second.
 
-    Rate 0: as fast as the target takes them. ``ended`` stops it between two pulses.
+    Rate 0: as fast as the target takes them. ``ended`` stops it between two pulses. ``progress``
+    is called with the pulses done and the pulses in all.
     """
     ended = ended or threading.Event()
     report = ReplayReport()
@@ -75,6 +77,8 @@ def replay(
         due_s = begun + n * period_s - time.monotonic()
         if ended.wait(due_s) if due_s > 0 else ended.is_set():
             break
+        if progress:
+            progress(n, len(pulses))
         report.late += bool(period_s) and -due_s > period_s
         try:
             image = reader.read_image(int(pulse_id), allow_missing=True)

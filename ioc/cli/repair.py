@@ -9,6 +9,7 @@ from detectors.buffer.layout import LAST_PULSE
 from detectors.buffer.reader import BufferReader
 from detectors.buffer.repair import repair_buffer
 from ioc.cli.verify import line
+from ioc.progress import progress
 
 
 @click.command("repair")
@@ -23,9 +24,10 @@ def command(folder: Path, start: int, stop: int, dry_run: bool) -> None:
     """
     done = 0
     left = 0
-    for finding in repair_buffer(BufferReader(folder), start, stop, dry_run=dry_run):
-        left += finding.check == "readable"
-        done += finding.check != "readable"
-        print(line(finding))
-    print(f"{done} {'to repair' if dry_run else 'repaired'}{f', {left} files left alone' if left else ''}")
+    with progress("repair") as show:
+        for finding in repair_buffer(BufferReader(folder), start, stop, dry_run=dry_run, progress=show):
+            left += finding.check == "readable"
+            done += finding.check != "readable"
+            print(line(finding))
+    print(f"{done} {'to repair' if dry_run else 'repaired'}{f', {left} files or folders left alone' if left else ''}")
     sys.exit(bool(left))

@@ -8,6 +8,7 @@ import click
 from detectors.buffer.reader import BufferReader
 from detectors.errors import ConfigError
 from detectors.replay.play import ReplayReport, Target, replay
+from ioc.progress import progress
 
 
 @click.command("replay")
@@ -64,14 +65,16 @@ def command(
     first, last = _extent(reader)
     target = _target(reader, udp=udp, zmq=zmq, images=images, pv=pv, geometry=geometry)
     try:
-        report = replay(
-            reader,
-            target,
-            start=first if start is None else start,
-            stop=last if stop is None else stop,
-            step=step,
-            rate_hz=rate_hz,
-        )
+        with progress("replay") as show:
+            report = replay(
+                reader,
+                target,
+                start=first if start is None else start,
+                stop=last if stop is None else stop,
+                step=step,
+                rate_hz=rate_hz,
+                progress=show,
+            )
     finally:
         target.close()
     print(_text(report))

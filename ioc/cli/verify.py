@@ -13,6 +13,7 @@ from detectors.buffer.layout import LAST_PULSE
 from detectors.buffer.reader import BufferReader
 from detectors.errors import ConfigError, PebbleDaqError
 from detectors.verify import verify
+from ioc.progress import progress
 
 
 @click.command("verify")
@@ -28,7 +29,9 @@ def command(folder: Path, hdf5: Path | None, start: int, stop: int, as_json: boo
     """
     checked = Checked()
     try:
-        findings = list(_shown(verify(BufferReader(folder), hdf5, start=start, stop=stop, checked=checked), as_json))
+        with progress("verify") as show:
+            found = verify(BufferReader(folder), hdf5, start=start, stop=stop, checked=checked, progress=show)
+            findings = list(_shown(found, as_json))
     except PebbleDaqError as error:
         # 1 means findings here, so whatever keeps it from running ends in 2.
         raise ConfigError(str(error)) from None

@@ -1,15 +1,13 @@
 """``pebbledaq write``: a pulse range of the binary buffer to HDF5."""
 
 import time
-from contextlib import nullcontext
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from detectors.buffer.reader import BufferReader
 from detectors.errors import ConfigError
+from ioc.progress import progress
 
 
 @click.command("write")
@@ -43,7 +41,8 @@ def command(  # noqa: PLR0917  click passes every option by name
 ) -> None:
     """Write the images START, START + STEP, ... up to STOP of a detector's buffer to an HDF5 file.
 
-    The file appears when it is complete. Needs no configuration and no running detector.
+    The file appears when it is complete: not when the pixels of a record differ from their CRC, which `pebbledaq verify` lists
+    and `pebbledaq repair` makes holes of; with --view pixels are not checked. Needs no configuration and no running detector.
     """
     from detectors.outputs.hdf5.cluster import write_on_cluster
     from detectors.outputs.hdf5.copy import write_file
@@ -56,25 +55,16 @@ def command(  # noqa: PLR0917  click passes every option by name
     policy = "fill" if missing == "fill" else "skip"
     reader = BufferReader(detector_folder)
     began = time.monotonic()
-    console = Console(stderr=True)
-    bar = Progress(
-        *Progress.get_default_columns()[:1], BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console
-    )
-    with bar if console.is_terminal and not view else nullcontext():
-        task = bar.add_task(output.name, total=None)
-
-        def progress(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
-
+    with progress(output.name) as show:
         if view:
             count = write_view(reader, pulses, output, missing=policy)
         elif scheduler:
             count = write_on_cluster(
-                reader, pulses, output, scheduler, compress=compression, missing=policy, progress=progress
+                reader, pulses, output, scheduler, compress=compression, missing=policy, progress=show
             )
         else:
-            count = write_file(reader, pulses, output, compress=compression, missing=policy, progress=progress)
+            count = write_file(reader, pulses, output, compress=compression, missing=policy, progress=show)
     took = time.monotonic() - began
     nbytes = count * len(reader.modules) * reader.info.pixel_bytes
-    rate = "no pixel copied" if view else f"{nbytes / 1e6 / took:.0f} MB/s"
+    rate = "no pixel copied or checked" if view else f"{nbytes / 1e6 / took:.0f} MB/s"
     print(f"{output}: {count} images of {len(reader.modules)} modules, {nbytes / 1e6:.1f} MB, {took:.2f} s, {rate}")

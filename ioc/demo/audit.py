@@ -1,7 +1,9 @@
 """Compares what was sent, what the PVs count, and what is on disk, byte by byte."""
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +15,7 @@ from detectors.stats import MonitorStatus, ReceiverStatus, balance
 
 FirstMismatch = Callable[[np.ndarray, int, int, bytes], int | None]
 """``first_mismatch(data, pulse_id, module_id, missing_mask)``: index of the first wrong pixel, or None."""
+Progress = Callable[[int, int], None]
 
 _WRONG_LINES: Final = 5
 
@@ -38,6 +41,9 @@ class ReadBack:
     frames: int = 0
     incomplete: int = 0
     bytes: int = 0
+    """Pixels compared."""
+    uncompared: int = 0
+    """Frames whose pixels were not compared, since that took too long."""
     wrong: int = 0
     good: set[int] = field(default_factory=set)
     """Pulses whose frame is complete and as sent."""
@@ -65,8 +71,13 @@ class Sent:
     """frame_index of the first pulse; None: not checked."""
 
 
-def read_back(sent: Sent, mismatch: FirstMismatch) -> ReadBack:
-    """Read every frame that the disk holds of the pulses sent, and compare it with its pattern."""
+def read_back(
+    sent: Sent, mismatch: FirstMismatch, *, compare_s: float = inf, progress: Progress | None = None
+) -> ReadBack:
+    """Read every frame that the disk holds of the pulses sent, and compare it with its pattern.
+
+    Pixels are compared for ``compare_s`` at most. ``progress`` is called with the frames read and the frames in all.
+    """
     found = ReadBack()
     if not sent.pulses:
         return found
@@ -76,15 +87,21 @@ def read_back(sent: Sent, mismatch: FirstMismatch) -> ReadBack:
     except BufferReadError as error:
         found.add_problem(str(error))
         return found
-    for pulse_id in map(int, held):
+    until_s = time.monotonic() + compare_s
+    for done, pulse_id in enumerate(map(int, held)):
+        if progress:
+            progress(done, len(held))
         try:
             frame = reader.read_frame(pulse_id)
         except BufferReadError as error:
             found.add_problem(str(error))
             continue
         found.frames += 1
-        found.bytes += frame.data.nbytes
         found.incomplete += frame.head.n_recv_packets < sent.packets
+        if time.monotonic() > until_s:
+            found.uncompared += 1
+            continue
+        found.bytes += frame.data.nbytes
         if problem := _problem(reader, frame, pulse_id, sent, mismatch):
             found.add_problem(f"{sent.module}: pulse {pulse_id}: {problem}")
         elif frame.head.n_recv_packets == sent.packets:

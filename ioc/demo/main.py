@@ -9,6 +9,7 @@ import time
 from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Any, Final
 
@@ -52,6 +53,7 @@ from ioc.demo.plan import (
 )
 from ioc.demo.rolling import Rolling
 from ioc.demo.screen import Screen, summary
+from ioc.progress import progress
 from ioc.templates import workers
 
 _START_S: Final = 30.0
@@ -65,6 +67,8 @@ _SOURCES_END_S: Final = 10.0
 _EARLY_S: Final = 0.5
 """A source that has ended so long before its time has failed, s."""
 _DRAIN_S: Final = 20.0
+_COMPARE_S: Final = 3.0
+"""Without an end, the pixels of each source are compared for so long, s: who stops it does not want to wait."""
 
 
 @dataclass(slots=True)
@@ -181,7 +185,7 @@ class Demo:
                     screen.show(f"{config.detector.name} {shown_s:.0f}{of} s", snapshots)
                     time.sleep(_REFRESH_S)
         except KeyboardInterrupt:
-            self.console.print("stopping the sources; Ctrl-C again to give up")
+            self.console.print("stopping the sources, then reading back what they sent; Ctrl-C again to give up")
             # In the middle between two images, so that camera and timing end with the same one.
             phase_ns = (time.time_ns() - epoch_ns) % period_ns
             time.sleep(((1.5 * period_ns - phase_ns) % period_ns) / 1e9)
@@ -198,7 +202,7 @@ class Demo:
         """Read everything back, compare and show the result; return the comparisons."""
         lines: list[Line] = []
         problems: list[str] = []
-        total, began_s = 0, time.monotonic()
+        total, uncompared, began_s = 0, 0, time.monotonic()
         assert config.disk is not None
         for source in (*config.udp, *config.pva):
             name, status, sent = source.name, final[worker_name(source)], reports[source.name]
@@ -211,7 +215,10 @@ class Demo:
             else:
                 compared = compare_camera(name, sent, reports["timing"], OLD_IMAGES, status)
                 expected = Sent(folder, module, range(first, last + 1, PULSES_PER_IMAGE), packets=1)
-            found = read_back(expected, self.mismatch)
+            compare_s = inf if self.seconds is not None else _COMPARE_S
+            with progress(f"reading back {name}") as show:
+                found = read_back(expected, self.mismatch, compare_s=compare_s, progress=show)
+            uncompared += found.uncompared
             problems += found.problems
             total += found.bytes
             if name in restarted:
@@ -229,7 +236,9 @@ class Demo:
         self.console.print(summary(lines))
         took_s = time.monotonic() - began_s
         self.console.print(
-            f"read back {total / 1e9:.2f} GB in {took_s:.1f} s, every pixel compared with the pattern", highlight=False
+            f"read back {total / 1e9:.2f} GB in {took_s:.1f} s, every pixel compared with the pattern"
+            + (f"; {uncompared} frames counted only" if uncompared else ""),
+            highlight=False,
         )
         for problem in problems:
             self.console.print(f"[red]{problem}[/]", highlight=False, soft_wrap=True)

@@ -67,3 +67,11 @@ def test_a_folder_that_is_no_detector(tmp_path):
     done = write(tmp_path, "--start", 1, "--stop", 2, "-o", tmp_path / "a.h5")
     assert done.returncode == 1
     assert "give the folder of a detector" in done.stderr
+
+
+def test_a_record_with_wrong_pixels_is_named_and_the_exit_code_is_not_0(raw, tmp_path):
+    raw.poke(raw.path("M00", 105), 105 * raw.record_bytes + 60, b"\x01\x02\x03")
+    done = write(raw.folder, "--start", 100, "--stop", 110, "-o", tmp_path / "a.h5")
+    assert done.returncode == 1
+    assert "the pixels of pulse 105 have CRC32C" in done.stderr
+    assert not (tmp_path / "a.h5").exists()

@@ -10,9 +10,11 @@ from typing import Any, Final
 
 import h5py
 import numpy as np
+from crc32c import crc32c
 
 from detectors.buffer.reader import BufferReader
 from detectors.errors import BufferReadError, HostError
+from detectors.frame import SIDECAR_HAS_CRC
 from detectors.outputs.hdf5.filters import Compression, Encode, compression
 from detectors.outputs.hdf5.schema import DATA, FileLayout, atomic_file, link_images, write_metadata
 from detectors.outputs.hdf5.selection import Missing, PulseRange, Selection, frame_file, select
@@ -37,7 +39,8 @@ def write_file(
     """Write the images of a range to a new file, and return how many.
 
     Modules that lack a pulse are zeros; so are, with ``missing`` "fill", whole images. Raises ConfigError for a wrong
-    request, BufferReadError when there is nothing to write or a record is torn, HostError when the disk refuses.
+    request, BufferReadError when there is nothing to write, a record is torn or its
+    pixels differ from their CRC, HostError when the disk refuses.
     """
     layout = FileLayout.of(reader.folder.absolute().name, reader.modules, reader.info)
     how = compression(compress, layout.image_bytes)
@@ -103,19 +106,26 @@ class _Images:
         for m, module in enumerate(layout.modules):
             part = flat[m * size : (m + 1) * size]
             if self._selection.present[row, m]:
-                self._read_frame(*frame_file(self._reader, pulse_id, module), part)
+                self._read_frame(pulse_id, module, part)
             else:
                 part[:] = 0
         return image
 
-    def _read_frame(self, path: Path, offset: int, out: np.ndarray) -> None:
-        stored = self._reader.info.layout
-        if not stored.is_packed:
-            read_frame_into(path, offset, out)
-            return
-        packed = np.empty(stored.data_bytes, np.uint8)
-        read_frame_into(path, offset, packed)
-        stored.unpack(packed, out.view(stored.pixel_type))
+    def _read_frame(self, pulse_id: int, module: str, out: np.ndarray) -> None:
+        info = self._reader.info
+        path, offset = frame_file(self._reader, pulse_id, module)
+        stored = out if info.data_bytes == out.nbytes else np.empty(info.data_bytes, np.uint8)
+        read_frame_into(path, offset, stored)
+        entry = self._reader.sidecar(pulse_id, module)
+        if entry is not None and entry["flags"] & SIDECAR_HAS_CRC and (found := crc32c(stored.data)) != entry["crc32c"]:
+            raise BufferReadError(
+                f"{path}: the pixels of pulse {pulse_id} have CRC32C {found:#010x}, the sidecar says "
+                f"{int(entry['crc32c']):#010x}; `pebbledaq repair` marks the record as a hole"
+            )
+        if info.layout.is_packed:
+            info.layout.unpack(stored[: info.pixel_bytes], out.view(info.numpy_dtype))
+        elif stored is not out:
+            out[:] = stored[: out.nbytes]
 
 
 def read_frame_into(path: Path, offset: int, out: np.ndarray) -> None:

@@ -90,3 +90,12 @@ def test_a_range_without_pulses_says_what_there_is(raw):
         BufferReadError, match=r"found no pulse from 5 to 9, .* M00 holds 998 to 1005; M01 holds 998 to"
     ):
         replay(BufferReader(raw.folder), Recorder(), start=5, stop=9)
+
+
+@pytest.mark.timeout(20)
+def test_a_jump_of_the_pulse_ids_takes_no_time(raw):
+    raw.put("M00", (1 << 40) + 7)
+    target, seen = Recorder(), []
+    replay(BufferReader(raw.folder), target, start=0, stop=(1 << 63) - 1, progress=lambda *done: seen.append(done))
+    assert [pulse for pulse, _ in target.sent] == [998, 999, 1000, 1004, 1005, (1 << 40) + 7]
+    assert seen == [(n, 6) for n in range(6)]

@@ -131,3 +131,10 @@ def test_packed_pixels_are_sent_as_they_came(tmp_path, sockets):
     assert target.send(reader.read_image(3), 0.001) == 8
     target.close()
     assert b"".join(sockets[0].recv(9000)[48:] for _ in range(8)) == data
+
+
+def test_header_fields_beyond_those_of_a_packet_are_cut_to_them(raw, sockets):
+    raw.put("M00", 5, packets=8)
+    raw.poke(raw.path("M00", 5), 5 * raw.record_bytes + 9, b"\xff" * 32)
+    head = struct.unpack_from("<QIIdQH", sent(raw, sockets, 5, [8, 0])[0][0])
+    assert (head[0], head[5]) == ((1 << 64) - 1, 0xFFFF)

@@ -1,3 +1,4 @@
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -49,6 +50,23 @@ def put(buffer, pulse, *, missing=(), packets=None, sidecar=True):
 def look(buffer, start, stop, step=1, first_frame=None):
     sent = Sent(buffer.folder, "M00", range(start, stop, step), PACKETS, first_frame)
     return read_back(sent, mismatch)
+
+
+def test_after_the_time_for_it_frames_are_counted_and_not_compared(buffer):
+    for pulse in range(995, 1005):
+        put(buffer, pulse)
+    seen = []
+
+    def slow(data, *head):
+        time.sleep(0.05)
+        return mismatch(data, *head)
+
+    sent = Sent(buffer.folder, "M00", range(995, 1005), PACKETS)
+    found = read_back(sent, slow, compare_s=0.12, progress=lambda *done: seen.append(done))
+    assert (found.frames, found.wrong) == (10, 0)
+    assert found.uncompared >= 7
+    assert found.bytes == 256 * len(found.good) == 256 * (10 - found.uncompared)
+    assert seen == [(n, 10) for n in range(10)]
 
 
 def test_what_was_sent_is_found(buffer):

@@ -119,3 +119,27 @@ def test_packed_pixels_are_unpacked(tmp_path, dtype, compress):
             np.testing.assert_array_equal(image[:8], raw.frame("M00", pulse_id))
         assert not data[1, 8:].any()
     assert not [f for f in verify(reader, tmp_path / "p.h5") if f.check.startswith("hdf5")]
+
+
+@pytest.mark.parametrize("compress", ["none", "bslz4"])
+def test_pixels_that_differ_from_their_crc_make_no_file(raw, reader, tmp_path, compress):
+    raw.poke(raw.path("M01", START), START % 1000 * raw.record_bytes + 60, b"\x01\x02\x03")
+    with pytest.raises(BufferReadError, match=rf"12345000\.bin: the pixels of pulse {START} have CRC32C 0x"):
+        write_file(reader, RANGE, tmp_path / "a.h5", compress=compress)
+    assert list(tmp_path.glob("*a.h5*")) == []
+    later = PulseRange(START + 1, START + 29)
+    assert write_file(reader, later, tmp_path / "a.h5", compress=compress) == 28
+
+
+def test_the_crc_of_padded_frames_covers_the_padding(tmp_path):
+    raw = RawBuffer(tmp_path / "JF01", ("M00",))
+    raw.put("M00", START)
+    text = raw.folder / "detector.json"
+    text.write_text(text.read_text().replace("[8, 16]", "[7, 16]"))
+    one = PulseRange(START, START)
+    assert write_file(BufferReader(raw.folder), one, tmp_path / "a.h5") == 1
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert dataset(file, "data/JF01/data")[0].tobytes() == raw.frame("M00", START)[:7].tobytes()
+    raw.poke(raw.path("M00", START), (START % 1000 + 1) * raw.record_bytes - 2, b"\x00\x00\x00"[:2])
+    with pytest.raises(BufferReadError, match="have CRC32C"):
+        write_file(BufferReader(raw.folder), one, tmp_path / "b.h5")
