@@ -40,10 +40,11 @@ class RetentionStatus:
 
 
 class Retention:
-    """The keeper of a configuration that writes to disk."""
+    """The keeper of a configuration that writes to disk; it deletes what the server with this PV prefix wrote."""
 
-    def __init__(self, disk: DiskSection) -> None:
-        self._keeper = RetentionKeeper((), Limits(disk.keep_size, disk.keep_hours, disk.keep_free))
+    def __init__(self, disk: DiskSection, prefix: str) -> None:
+        limits = Limits(disk.keep_size, disk.keep_hours, disk.keep_free)
+        self._keeper = RetentionKeeper((), limits, server=prefix, roots=disk.allowed)
 
     def handlers(self) -> dict[str, Handler]:
         """Return the handlers of the limits: their word is a field of LimitsShown."""
@@ -105,7 +106,7 @@ class Retention:
 def _beyond(keep_free: int | None, folders: Iterable[Path]) -> str:
     """Return why a limit of free space can never be met; empty when it can.
 
-    With an impossible limit all data would be deleted, a folder at a time.
+    With an impossible limit all data would be deleted, a file at a time.
     """
     for folder in folders if keep_free else ():
         existing = next(path for path in (folder, *folder.parents) if path.exists())

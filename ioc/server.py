@@ -96,7 +96,7 @@ class Server:
         self._capture = None
         if config.hdf5:
             self._capture = CaptureControl(config.hdf5, link.ask, lambda: HDF5 in roster.responding)
-        self._retention = Retention(config.disk) if config.disk else None
+        self._retention = Retention(config.disk, config.detector.prefix) if config.disk else None
         self._commands = Commands(roster, settings, run, self._supervisor, link.ask, capture=self._capture)
         self._follower = Follower(roster, run, self._commands.settle, timing=config.timing is not None)
 

@@ -44,9 +44,12 @@ class DataFile:
         self._edge = bytearray(shape.align)
         self._edge_offset = -1
         self._fd = self._direct_fd = -1
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            self._open()
+            try:
+                self._open()
+            except FileNotFoundError:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self._open()
         except OSError as error:
             self.close()
             error.filename = str(path)

@@ -1,22 +1,26 @@
-"""Retention: the buffer is a buffer. Looks at the data folders and deletes those that ``retention_plan`` names."""
+"""Retention: the buffer is a buffer. Looks at the data files of one server and deletes those that ``retention_plan`` names."""
 
 import fcntl
 import logging
 import os
-import re
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Final, Self
 
-from detectors.buffer.layout import DETECTOR_JSON
-from detectors.buffer.retention_plan import DataFolder, Limits, obstacle, plan
-from detectors.frame import FOLDER_MOD
+from detectors.buffer.claim import claimed_since_ns
+from detectors.buffer.layout import DETECTOR_JSON, data_folder, sidecar_path
+from detectors.buffer.listing import data_files
+from detectors.buffer.registration import read_detector
+from detectors.buffer.regular import is_missing
+from detectors.buffer.retention_plan import Limits, PulseFiles, obstacle, plan
+from detectors.errors import PebbleDaqError
+from detectors.roots import confined
 
 log = logging.getLogger(__name__)
 
@@ -27,11 +31,7 @@ SHARE: Final = 0.05
 """Largest share of the time that is spent looking: a buffer of many thousand files takes seconds to look through."""
 
 SETTLED_S: Final = 60.0
-"""A folder written to within this time counts as in use, s: for file systems whose locks cannot be trusted."""
-
-_OURS: Final = re.compile(r"\d+\.(bin|meta)")
-_DOOMED: Final = ".deleting-"
-"""Folders are renamed before their files are unlinked, so that no reader meets half of one."""
+"""A file written to within this time counts as in use, s: for file systems whose locks cannot be trusted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +40,18 @@ class RetentionStats:
 
     state: str = "Disabled"
     """Disabled (no limits), Idle (they are met), Deleting, Blocked (they cannot be met), Failing."""
-    folders: int = 0
+    files: int = 0
+    """Data files that the server wrote, and may delete."""
     kept_bytes: int = 0
-    deleted_folders: int = 0
+    """On disk, in these and their sidecars."""
+    deleted_files: int = 0
     deleted_bytes: int = 0
     free_bytes: int = 0
     """Free space of the fullest file system, bytes."""
     oldest_hours: float = 0.0
-    """Age of the oldest folder, hours."""
+    """Age of the oldest file, hours."""
     oldest_pulse: int = 0
-    """Pulse id that the oldest folder begins with."""
+    """Pulse id that the oldest file begins with."""
     errors: int = 0
     message: str = ""
     """What stands in the way of the limits; empty when they are met."""
@@ -57,44 +59,64 @@ class RetentionStats:
     """What was deleted last, and when."""
 
 
-def scan(detector: Path, *, now_ns: int, stopping: Callable[[], bool] = lambda: False) -> list[DataFolder]:
-    """Return the data folders of a detector; nothing when the folder holds no ``detector.json``. Raises OSError.
+def scan(detector: Path, server: str, *, now_ns: int, stopping: Callable[[], bool] = lambda: False) -> list[PulseFiles]:
+    """Return the files of a detector's registered modules that ``server`` wrote; nothing when there is no ``detector.json``.
 
-    When ``stopping`` cut it short, some are left out.
+    When ``stopping`` cut it short, some are left out. Raises OSError or BufferReadError.
     """
-    if not (detector / DETECTOR_JSON).exists():
+    if is_missing(detector / DETECTOR_JSON):
         return []
-    found: dict[int, list[Path]] = {}
-    newest: set[Path] = set()
-    for module in _folders(detector):
-        mine = {int(p.name): p for p in _folders(module) if p.name.isdecimal() and int(p.name) % FOLDER_MOD == 0}
-        for number, path in mine.items():
-            found.setdefault(number, []).append(path)
-        if mine:
-            newest.add(max(mine.values(), key=_modified_ns))
-    return [_look(detector, n, paths, newest, now_ns) for n, paths in sorted(found.items()) if not stopping()]
+    found: dict[int, PulseFiles] = {}
+    for module in read_detector(detector).modules:
+        folder = detector / module
+        since_ns = claimed_since_ns(folder, server)
+        if since_ns is None or folder.is_symlink():
+            continue
+        mine: list[PulseFiles] = []
+        for first in data_files(folder):
+            if stopping():
+                break
+            one = _look(detector, folder / str(data_folder(first)) / f"{first}.bin", first, now_ns)
+            if one and one.modified_ns >= since_ns:
+                mine.append(one)
+        newest = max(mine, key=lambda one: one.modified_ns, default=None)
+        for one in mine:
+            found[one.first_pulse] = _joined(found.get(one.first_pulse), replace(one, newest=one is newest))
+    return [found[first] for first in sorted(found)]
 
 
-def delete(folder: DataFolder, stopping: Callable[[], bool]) -> bool:
-    """Delete a data folder of all modules; return False when ``stopping`` cut it short. Raises OSError.
+def delete(files: PulseFiles, stopping: Callable[[], bool]) -> bool:
+    """Delete data files with their sidecars, and the folders that are empty then. Raises OSError.
 
-    What is left then is out of every reader's sight, and goes at the next look.
+    Return False when it was not done: a writer has one open, or ``stopping`` cut it short; what is left then goes at the
+    next look.
     """
-    doomed = [path.with_name(f"{_DOOMED}{path.name}") for path in folder.paths]
-    for path, hidden in zip(folder.paths, doomed, strict=True):
-        path.rename(hidden)
-    return all(_clear(hidden, stopping) for hidden in doomed)
+    with suppress(FileNotFoundError):
+        if any(_is_open(path) for path in files.paths):
+            return False
+    for path in files.paths:
+        if stopping():
+            return False
+        # One at a time, since one may be of a GiB and take its time; a sidecar alone would never be found again.
+        sidecar_path(path).unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
+        with suppress(OSError):
+            path.parent.rmdir()
+    return True
 
 
 class RetentionKeeper:
-    """Keeps the detector folders ``detectors`` within ``limits``: a thread that looks every PERIOD_S.
+    """Keeps the detector folders ``detectors``, as far as ``server`` wrote them, within ``limits``: a thread that looks every PERIOD_S.
 
+    ``server`` is the PV prefix. Nothing outside of ``roots`` is touched, whatever symlinks there are.
     Used as a context manager, or with ``start`` and ``close``; ``run_once`` looks now. ``stats``, ``set_limits`` and
     ``set_detectors`` are for any thread.
     """
 
-    def __init__(self, detectors: Iterable[Path], limits: Limits) -> None:
+    def __init__(self, detectors: Iterable[Path], limits: Limits, *, server: str, roots: Iterable[Path]) -> None:
         self._detectors = tuple(detectors)
+        self._server = server
+        self._roots = tuple(roots)
         self._limits = limits
         self._stats = RetentionStats()
         self._wake = threading.Condition()
@@ -154,51 +176,63 @@ class RetentionKeeper:
         now_ns = time.time_ns()
         try:
             self._keep(now_ns)
-        except OSError as error:
+        except (OSError, PebbleDaqError) as error:
             self._fail(error)
         return self._stats
 
     def _keep(self, now_ns: int) -> None:
         limits, detectors = self._limits, self._detectors
-        folders: list[DataFolder] = []
+        files: list[PulseFiles] = []
         for detector in detectors:
-            _finish_deleting(detector, self._is_stopping)
-            folders += scan(detector, now_ns=now_ns, stopping=self._is_stopping)
+            if not is_missing(detector):
+                confined(detector, self._roots, "retention")
+                files += scan(detector, self._server, now_ns=now_ns, stopping=self._is_stopping)
         if self._stopping:
             return
         free = _free_bytes(detectors)
-        for folder in plan(folders, limits, free_bytes=free, now_ns=now_ns):
-            self._stats = replace(self._stats, state="Deleting")
-            if self._stopping or not delete(folder, self._is_stopping):
-                return
-            folders.remove(folder)
-            free[folder.device] += folder.nbytes
-            self._deleted(folder)
-        message = obstacle(folders, limits, free, now_ns)
-        oldest = min(folders, key=lambda f: (f.modified_ns, f.number), default=None)
+        while True:
+            gone: set[PulseFiles] = set()
+            opened: set[PulseFiles] = set()
+            for one in plan(files, limits, free_bytes=free, now_ns=now_ns):
+                self._stats = replace(self._stats, state="Deleting")
+                if delete(one, self._is_stopping):
+                    gone.add(one)
+                    free[one.device] += one.nbytes
+                    self._deleted(one)
+                elif self._stopping:
+                    return
+                else:
+                    opened.add(one)
+            files = [replace(one, in_use=one.in_use or one in opened) for one in files if one not in gone]
+            if not opened:
+                break  # else others go instead of those that a writer has open
+        message = obstacle(files, limits, free, now_ns)
+        oldest = min(files, key=lambda f: (f.modified_ns, f.first_pulse), default=None)
         self._stats = replace(
             self._stats,
             state="Blocked" if message else "Idle" if limits.active else "Disabled",
-            folders=len(folders),
-            kept_bytes=sum(f.nbytes for f in folders),
+            files=sum(len(one.paths) for one in files),
+            kept_bytes=sum(one.nbytes for one in files),
             free_bytes=min(free.values(), default=0),
             oldest_hours=max(0.0, (now_ns - oldest.modified_ns) / 3600e9) if oldest else 0.0,
-            oldest_pulse=oldest.number if oldest else 0,
+            oldest_pulse=oldest.first_pulse if oldest else 0,
             message=message,
         )
 
-    def _deleted(self, folder: DataFolder) -> None:
-        log.info("%s: deleted data folder %d, %d bytes", folder.detector, folder.number, folder.nbytes)
+    def _deleted(self, files: PulseFiles) -> None:
+        log.info("%s: deleted the files %d.bin, %d bytes", files.detector, files.first_pulse, files.nbytes)
         when = datetime.now().astimezone().isoformat(" ", "seconds")
         self._stats = replace(
             self._stats,
-            deleted_folders=self._stats.deleted_folders + 1,
-            deleted_bytes=self._stats.deleted_bytes + folder.nbytes,
-            last_action=f"{when}: deleted data folder {folder.number} of {folder.detector}, {folder.nbytes:,} bytes",
+            deleted_files=self._stats.deleted_files + len(files.paths),
+            deleted_bytes=self._stats.deleted_bytes + files.nbytes,
+            last_action=f"{when}: deleted the files {files.first_pulse}.bin of {files.detector}, {files.nbytes:,} bytes",
         )
 
-    def _fail(self, error: OSError) -> None:
-        message = f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error)
+    def _fail(self, error: OSError | PebbleDaqError) -> None:
+        message = str(error)
+        if isinstance(error, OSError):
+            message = f"{error.filename}: {error.strerror}" if error.filename else error.strerror or message
         if message != self._stats.message:
             log.error("retention: %s", message)
         self._stats = replace(self._stats, state="Failing", errors=self._stats.errors + 1, message=message)
@@ -223,38 +257,43 @@ def _free_bytes(detectors: Iterable[Path]) -> dict[int, int]:
     return {d.stat().st_dev: shutil.disk_usage(d).free for d in detectors if d.exists()}
 
 
-def _folders(path: Path) -> Iterator[Path]:
-    with os.scandir(path) as entries:
-        yield from sorted(Path(e.path) for e in entries if e.is_dir(follow_symlinks=False) and e.name[0] != ".")
+def _look(detector: Path, path: Path, first_pulse: int, now_ns: int) -> PulseFiles | None:
+    """Return what there is to know of one file; None when it is gone."""
+    there: list[os.stat_result] = []
+    for each in (path, sidecar_path(path)):
+        with suppress(FileNotFoundError):
+            there.append(each.stat(follow_symlinks=False))
+    if not there:
+        return None
+    modified_ns = max(found.st_mtime_ns for found in there)
+    return PulseFiles(
+        detector,
+        first_pulse,
+        (path,),
+        sum(found.st_blocks for found in there) * 512,
+        modified_ns,
+        in_use=now_ns - modified_ns < SETTLED_S * 1e9,
+        device=there[0].st_dev,
+    )
 
 
-def _modified_ns(path: Path) -> int:
-    with os.scandir(path) as entries:
-        return max((e.stat().st_mtime_ns for e in entries), default=path.stat().st_mtime_ns)
+def _joined(others: PulseFiles | None, one: PulseFiles) -> PulseFiles:
+    """Return the files of several modules together."""
+    if others is None:
+        return one
+    return replace(
+        others,
+        paths=others.paths + one.paths,
+        nbytes=others.nbytes + one.nbytes,
+        modified_ns=max(others.modified_ns, one.modified_ns),
+        in_use=others.in_use or one.in_use,
+        newest=others.newest or one.newest,
+    )
 
 
-def _look(detector: Path, number: int, paths: list[Path], newest: set[Path], now_ns: int) -> DataFolder:
-    nbytes, modified, blocked, in_use = 0, 0, "", False
-    for path in paths:
-        modified = max(modified, path.stat().st_mtime_ns)
-        with os.scandir(path) as entries:
-            for entry in entries:
-                stat = entry.stat(follow_symlinks=False)
-                nbytes += stat.st_blocks * 512
-                modified = max(modified, stat.st_mtime_ns)
-                if not _OURS.fullmatch(entry.name):
-                    blocked = f"holds {entry.path}, which is not the buffer's"
-                elif not in_use and entry.name.endswith(".bin"):
-                    in_use = _is_open(entry.path)
-    in_use = in_use or now_ns - modified < SETTLED_S * 1e9
-    is_newest = not newest.isdisjoint(paths)
-    device = detector.stat().st_dev
-    return DataFolder(detector, number, tuple(paths), nbytes, modified, in_use, is_newest, blocked, device)
-
-
-def _is_open(path: str) -> bool:
+def _is_open(path: Path) -> bool:
     """Return whether a writer holds a file: writers keep a shared lock on what they have open."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -264,25 +303,3 @@ def _is_open(path: str) -> bool:
     finally:
         os.close(fd)
     return False
-
-
-def _finish_deleting(detector: Path, stopping: Callable[[], bool]) -> None:
-    """Delete what a keeper that was stopped or killed had renamed but not yet deleted."""
-    with suppress(FileNotFoundError):
-        for module in _folders(detector):
-            for doomed in module.glob(f"{_DOOMED}*"):
-                if not _clear(doomed, stopping):
-                    return
-
-
-def _clear(folder: Path, stopping: Callable[[], bool]) -> bool:
-    """Delete the files of a folder, and it; return False when ``stopping`` cut it short.
-
-    File by file, since one may be of a GiB and take its time.
-    """
-    for path in list(folder.iterdir()):
-        if stopping():
-            return False
-        path.unlink()
-    folder.rmdir()
-    return True

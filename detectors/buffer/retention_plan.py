@@ -1,12 +1,18 @@
 """What retention deletes, and what stands in its way. Pure: looks at no disk and no clock.
 
-Whole data folders go, the oldest first and all modules of a detector together; never one that a writer has open. The
-newest of a module goes only for its age: a limit on size must not take the run that has just ended.
+The files of one range of pulses go together, of all modules of a detector, the oldest first; never one that a writer has
+open. The newest of a module goes only for its age: a limit on size must not take the run that has just ended.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
+
+from detectors.frame import FILE_MOD, RecordShape
+
+_IN_USE: Final = 3
+"""Files of a module that a writer may have open: these stay whatever the limits are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +22,7 @@ class Limits:
     keep_bytes: int | None = None
     """Most bytes on disk of all detectors together."""
     keep_hours: float | None = None
-    """Longest time since the last write to a folder, hours."""
+    """Longest time since the last write to a file, hours."""
     keep_free: int | None = None
     """Free space of each file system that is to be reached, bytes."""
 
@@ -27,54 +33,57 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class DataFolder:
-    """One data folder of a detector: the same pulses of all its modules."""
+class PulseFiles:
+    """The data files of one range of pulses, of all modules of a detector."""
 
     detector: Path
-    number: int
+    first_pulse: int
     paths: tuple[Path, ...]
+    """One ``.bin`` of each module; the sidecars beside them belong to it."""
     nbytes: int
     """Bytes on disk; less than the file sizes, which have holes."""
     modified_ns: int
-    """Last write to any of its files, POSIX ns."""
+    """Last write to any of them, POSIX ns."""
     in_use: bool = False
     newest: bool = False
-    """Whether it is the newest of a module."""
-    blocked: str = ""
-    """Why it cannot be deleted, although it is not in use: something in it is not ours."""
+    """Whether one of them is the newest of its module."""
     device: int = 0
-    """File system that it is on: to delete it makes room there only."""
+    """File system that they are on: to delete them makes room there only."""
 
 
 def plan(
-    folders: Sequence[DataFolder], limits: Limits, *, free_bytes: Mapping[int, int], now_ns: int
-) -> list[DataFolder]:
-    """Return the folders to delete, the oldest first. ``free_bytes`` is by file system. Pure."""
-    total = sum(folder.nbytes for folder in folders)
+    files: Sequence[PulseFiles], limits: Limits, *, free_bytes: Mapping[int, int], now_ns: int
+) -> list[PulseFiles]:
+    """Return what to delete, the oldest first. ``free_bytes`` is by file system. Pure."""
+    total = sum(each.nbytes for each in files)
     free = dict(free_bytes)
-    doomed: list[DataFolder] = []
-    for folder in sorted(folders, key=lambda f: (f.modified_ns, f.number)):
-        too_old = limits.keep_hours is not None and now_ns - folder.modified_ns > limits.keep_hours * 3600e9
+    doomed: list[PulseFiles] = []
+    for each in sorted(files, key=lambda f: (f.modified_ns, f.first_pulse)):
+        too_old = limits.keep_hours is not None and now_ns - each.modified_ns > limits.keep_hours * 3600e9
         too_much = limits.keep_bytes is not None and total > limits.keep_bytes
-        too_full = limits.keep_free is not None and free[folder.device] < limits.keep_free
-        if not (too_old or too_much or too_full):
+        too_full = limits.keep_free is not None and free[each.device] < limits.keep_free
+        if not (too_old or too_much or too_full) or each.in_use or (each.newest and not too_old):
             continue
-        if folder.in_use or folder.blocked or (folder.newest and not too_old):
-            continue
-        doomed.append(folder)
-        total -= folder.nbytes
-        free[folder.device] += folder.nbytes
+        doomed.append(each)
+        total -= each.nbytes
+        free[each.device] += each.nbytes
     return doomed
 
 
-def obstacle(folders: Sequence[DataFolder], limits: Limits, free: Mapping[int, int], now_ns: int) -> str:
+def obstacle(files: Sequence[PulseFiles], limits: Limits, free: Mapping[int, int], now_ns: int) -> str:
     """Return why the limits are not met; empty when they are.
 
     Whatever a plan would still want if nothing were in the way, is in the way.
     """
-    free_to_go = [replace(f, in_use=False, newest=False, blocked="") for f in folders]
+    free_to_go = [replace(each, in_use=False, newest=False) for each in files]
     for wanted in plan(free_to_go, limits, free_bytes=free, now_ns=now_ns):
-        folder = folders[free_to_go.index(wanted)]
-        reason = folder.blocked or ("is in use" if folder.in_use else "is the newest")
-        return f"{folder.detector}: data folder {folder.number} is to go but {reason}"
-    return ""
+        each = files[free_to_go.index(wanted)]
+        reason = "are in use" if each.in_use else "are the newest"
+        return f"{each.detector}: the files {each.first_pulse}.bin are to go but {reason}"
+    full = [device for device, nbytes in free.items() if limits.keep_free is not None and nbytes < limits.keep_free]
+    return "too little is free, and there is nothing left to delete that this server wrote" if full else ""
+
+
+def least_bytes(shape: RecordShape, pulse_id_step: int) -> int:
+    """Return the bytes of a module that are never deleted for a limit on size: the files that a writer may have open."""
+    return _IN_USE * -(-FILE_MOD // pulse_id_step) * shape.record_bytes

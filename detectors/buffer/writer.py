@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from detectors.buffer.claim import claim
 from detectors.buffer.datafile import DataFile
 from detectors.buffer.fields import Field
 from detectors.buffer.folder_lease import FolderLease
@@ -55,6 +56,7 @@ class BufferWriter:
         sidecar: bool = True,
         min_free: int = 0,
         sync_s: float = SYNC_S,
+        server: str = "",
     ) -> None:
         self.module = module
         self._shape = shape
@@ -66,6 +68,7 @@ class BufferWriter:
         self._sidecar = sidecar
         self._min_free = min_free
         self._sync_s = sync_s
+        self._server = server
         self.figures = SinkFigures(syncs=True)
         self._lease: FolderLease | None = None
         self._files = self._use(folder)
@@ -138,6 +141,7 @@ class BufferWriter:
             _check_writable(module_folder)
             if not (lease and lease.is_of(module_folder)):
                 lease = FolderLease(module_folder)
+                self._claim(module_folder)
                 sync_newest(module_folder)
             self._measure(module_folder)
         except OSError as error:
@@ -215,6 +219,12 @@ class BufferWriter:
         except ConfigError as error:
             raise OSError(errno.EINVAL, str(error)) from None
         self._lease = FolderLease(folder)
+        self._claim(folder)
+
+    def _claim(self, module_folder: Path) -> None:
+        """Let retention delete what is written, for a server that is named."""
+        if self._server:
+            claim(module_folder, self._server)
 
     def _measure(self, folder: Path) -> None:
         self._free = self.figures.free_bytes = shutil.disk_usage(folder).free

@@ -325,7 +325,7 @@ class DiskSection(RootedSection):
     keep_hours: Positive | None = None
     """Retention: longest time that data is kept, hours; left out: no limit."""
     keep_free: Bytes | None = None
-    """Retention: oldest data folders are deleted until this much is free, bytes; left out: none."""
+    """Retention: oldest data files are deleted until this much is free, bytes; left out: none."""
 
 
 class ZmqSection(Section):

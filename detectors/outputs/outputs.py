@@ -102,6 +102,7 @@ class Outputs:
                 sidecar=config.disk.sidecar,
                 min_free=int(config.disk.min_free),
                 sync_s=config.disk.sync_s,
+                server=runtime.prefix,
             )
         try:
             publisher = ModulePublisher(stream_address(config, source, runtime), config.zmq.high_water_mark)

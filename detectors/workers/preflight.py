@@ -9,13 +9,14 @@ import resource
 import shutil
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Final
 
+from detectors.buffer.retention_plan import least_bytes
 from detectors.config import Config, SourceSection, UdpSection
 from detectors.errors import PebbleDaqError, SizingError
 from detectors.pools.available import mem_available
@@ -219,6 +220,27 @@ def _disk(request: Request) -> Iterator[Finding]:
         Level.ERROR if low else Level.WARNING if minutes < 10 else Level.OK,
         f"{folder}: {size_text(free)} free: {minutes:.0f} min at {request.rate_hz:g} frames/s",
         "free some space, or set disk.keep_free so that the oldest data makes room" if low or minutes < 10 else "",
+    )
+
+
+@check("retention", cheap=True)
+def _retention(request: Request) -> Iterator[Finding]:
+    with suppress(SizingError):  # the check of the memory has it
+        if found := keep_size_shortfall(request.config, _plans(request)):
+            yield Finding("retention", Level.WARNING, found, "set a larger disk.keep_size")
+
+
+def keep_size_shortfall(config: Config, plans: Mapping[str, BufferPlan]) -> str:
+    """Return why the disk will hold more than ``keep_size``; empty when it need not, or when payloads are not known."""
+    if config.disk is None or config.disk.keep_size is None:
+        return ""
+    step = config.detector.pulse_id_step
+    least = sum(least_bytes(p.record_shape, step) for p in plans.values() if p.payload_bytes is not None)
+    if config.disk.keep_size >= least:
+        return ""
+    return (
+        f"disk.keep_size is {size_text(int(config.disk.keep_size))}, but the files that are being written take "
+        f"{size_text(least)}, and are never deleted"
     )
 
 

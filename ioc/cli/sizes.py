@@ -13,6 +13,7 @@ from rich.table import Table
 from detectors.config import load_config
 from detectors.pools.host_memory import Machine
 from detectors.pools.sizing import PROCESS_BYTES, BufferPlan, BufferSize, size_text
+from detectors.workers.preflight import keep_size_shortfall
 from ioc.plan import plan_source_by_source
 
 _PLAIN_WIDTH: Final = 150
@@ -26,7 +27,8 @@ _RMEM_MAX: Final = Path("/proc/sys/net/core/rmem_max")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: for each source its buffers, and whether all fit.")
 def command(config: Path, as_json: bool) -> None:
     """Print the buffer plan of a configuration."""
-    plans = plan_source_by_source(load_config(config))
+    found = load_config(config)
+    plans = plan_source_by_source(found)
     machine = Machine.read()
     if as_json:
         click.echo(json.dumps(as_dict(plans, machine), indent=2))
@@ -35,6 +37,8 @@ def command(config: Path, as_json: bool) -> None:
     if not console.is_terminal:
         console.width = _PLAIN_WIDTH
     show(console, list(plans.values()), machine)
+    if shortfall := keep_size_shortfall(found, plans):
+        console.print(f"[bold yellow]Retention[/]: {escape(shortfall)}.", highlight=False)
 
 
 def as_dict(plans: dict[str, BufferPlan], machine: Machine) -> dict[str, Any]:

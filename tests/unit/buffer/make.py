@@ -111,6 +111,14 @@ class RawBuffer:
         """Where the sidecar's entry of a pulse lies."""
         return pulse_id % 1000 * 64 if self.old_sidecars else (1 + pulse_id % 1000) * 128
 
+    def claim(self, server: str, *, all_files: bool = True) -> None:
+        """Make it the data of a server, by its PV prefix: all of it, or what is written from now on."""
+        for module in self.modules:
+            folder = self.folder / module
+            folder.mkdir(exist_ok=True)
+            tree = {"server": server, "inode": folder.stat().st_ino, "all_files": all_files}
+            (folder / ".claim.json").write_text(json.dumps(tree))
+
     def poke(self, path: Path, offset: int, data: bytes) -> None:
         """Overwrite bytes of a file."""
         with path.open("r+b") as file:

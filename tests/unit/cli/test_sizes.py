@@ -132,3 +132,10 @@ def test_the_payload_follows_from_the_specifications(tmp_path: Path):
     text = CONFIG.partition("pv =")[0] + 'pv = ["A[4,5](ushort)", "B[1](double)", "M(string)"]'
     plan = json.loads(sizes(tmp_path, text, "--json"))["AXIS"]
     assert plan["transition"]["size_bytes"] == 40 + 8 + 256
+
+
+def test_it_warns_of_a_keep_size_that_can_never_be_met(tmp_path: Path):
+    disk = f'[disk]\nfolder = "{tmp_path}"\nkeep_size = "6 GiB"\n'
+    text = " ".join(sizes(tmp_path, CONFIG + disk).split())
+    assert "Retention: disk.keep_size is 6 GiB, but the files that are being written take 216.8 GiB" in text
+    assert "Retention" not in sizes(tmp_path, CONFIG + disk.replace("6 GiB", "300 GiB"))

@@ -22,7 +22,7 @@ def shown(retention: Retention, name: str) -> float:
 
 
 def test_it_is_off_by_default(tmp_path: Path) -> None:
-    retention = Retention(DiskSection(folder=tmp_path))
+    retention = Retention(DiskSection(folder=tmp_path), "T:")
     assert retention.status().keep == LimitsShown(0, 0, 0)
     assert retention.status().stats.state == "Disabled"
 
@@ -31,11 +31,11 @@ def test_limits_begin_as_configured(tmp_path: Path) -> None:
     disk = DiskSection.model_validate(
         {"folder": tmp_path, "keep_size": "3 GiB", "keep_hours": 24, "keep_free": "1.5 GiB"}
     )
-    assert Retention(disk).status().keep == LimitsShown(3, 24, 1.5)
+    assert Retention(disk, "T:").status().keep == LimitsShown(3, 24, 1.5)
 
 
 def test_limits_are_set_and_taken_off_one_by_one(tmp_path: Path) -> None:
-    retention = Retention(DiskSection(folder=tmp_path))
+    retention = Retention(DiskSection(folder=tmp_path), "T:")
     for name, value in (("size_gib", 2.5), ("hours", 12.0), ("free_gib", 1e-3)):
         give(retention, value, name)
         assert shown(retention, name) == pytest.approx(value, rel=1e-6)
@@ -44,14 +44,14 @@ def test_limits_are_set_and_taken_off_one_by_one(tmp_path: Path) -> None:
 
 
 def test_a_limit_is_never_rounded_to_nothing(tmp_path: Path) -> None:
-    retention = Retention(DiskSection(folder=tmp_path))
+    retention = Retention(DiskSection(folder=tmp_path), "T:")
     give(retention, 1e-15, "size_gib")
     assert shown(retention, "size_gib") == 1 / GIB
 
 
 @pytest.mark.parametrize("value", [-1, float("nan"), float("inf"), -1e-9])
 def test_senseless_limits_are_refused(tmp_path: Path, value: float) -> None:
-    retention = Retention(DiskSection(folder=tmp_path))
+    retention = Retention(DiskSection(folder=tmp_path), "T:")
     for name in ("size_gib", "hours", "free_gib"):
         with pytest.raises(CommandError, match="expected a positive number, or 0 for no limit"):
             give(retention, value, name)
@@ -60,7 +60,7 @@ def test_senseless_limits_are_refused(tmp_path: Path, value: float) -> None:
 
 def test_a_mark_that_the_disk_can_never_reach_is_refused(tmp_path: Path) -> None:
     total = shutil.disk_usage(tmp_path).total
-    retention = Retention(DiskSection(folder=tmp_path))
+    retention = Retention(DiskSection(folder=tmp_path), "T:")
     retention.start([tmp_path / "D"])
     try:
         with pytest.raises(CommandError, match=r"to keep free, but the file system of .* GiB in total; set less"):
@@ -68,7 +68,7 @@ def test_a_mark_that_the_disk_can_never_reach_is_refused(tmp_path: Path) -> None
         assert shown(retention, "free_gib") == 0
     finally:
         retention.close()
-    configured = Retention(DiskSection.model_validate({"folder": tmp_path, "keep_free": total}))
+    configured = Retention(DiskSection.model_validate({"folder": tmp_path, "keep_free": total}), "T:")
     with pytest.raises(HostError, match=r"^disk.keep_free: found"):
         configured.start([tmp_path / "D"])
     configured.close()

@@ -48,7 +48,7 @@ run = RunControl(RunState.UNCONFIGURED, None, None)
 roster = Roster(workers(config))
 capture = CaptureControl(config.hdf5, None, None) if config.hdf5 else None
 commands = Commands(roster, Settings(config, roster), run, None, None, capture=capture)
-handlers = commands.handlers() | Retention(config.disk).handlers()
+handlers = commands.handlers() | Retention(config.disk, config.detector.prefix).handlers()
 bound = load_records(loads(config), defaults(config), handlers)
 print(len(bound.status), len(bound.commands))
 """

@@ -121,6 +121,22 @@ def test_too_little_space_is_an_error(tmp_path: Path) -> None:
     assert by_check(run_checks(low, cheap=True), "disk")[0].level is Level.ERROR
 
 
+def test_a_keep_size_below_the_files_being_written_is_a_warning(tmp_path: Path) -> None:
+    found = config(tmp_path)
+    assert found.disk is not None
+    record_bytes, least = 41 + (1 << 20), 3 * 1000 * (41 + (1 << 20))
+    findings: list[Finding] = []
+    for keep, warned in ((None, False), (least, False), (least - record_bytes, True), (6 << 20, True)):
+        kept = found.model_copy(update={"disk": found.disk.model_copy(update={"keep_size": keep})})
+        findings = [f for f in run_checks(kept, cheap=True) if f.check == "retention"]
+        assert [f.level for f in findings] == [Level.WARNING] * warned
+    (finding,) = findings
+    assert (
+        finding.found
+        == "disk.keep_size is 6 MiB, but the files that are being written take 2.93 GiB, and are never deleted"
+    )
+
+
 def test_the_write_probe_leaves_nothing(tmp_path: Path) -> None:
     assert preflight.write_rate(tmp_path, 8 << 20) > 0
     assert list(tmp_path.iterdir()) == []
