@@ -86,6 +86,7 @@ class UdpTarget:
             daq_rec=head.daq_rec,
             module_id=head.module_id,
             timestamp_ns=head.timestamp_ns,
+            detector_time=head.detector_time,
         )
         numbers = np.flatnonzero(self._received(head))
         address = self._addresses[frame.module]

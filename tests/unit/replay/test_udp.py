@@ -46,7 +46,7 @@ def test_each_module_gets_its_packets(raw, sockets):
         raw.put(module, 5, packets=8)
     raw.meta("M00", 5).unlink()
     for module, packets in zip(raw.modules, sent(raw, sockets, 5, [8, 8]), strict=True):
-        timestamp = 0 if module == "M00" else 10
+        timestamp = 0 if module == "M00" else 2005
         for number, packet in enumerate(packets):
             assert len(packet) == 48 + 32
             head = struct.unpack("<QIIdQ4HIHBB", packet[:48])

@@ -37,3 +37,10 @@ def test_packets_of_zeros_are_known():
     data[2:4] = 0
     packets.fill(data, pulse_id=1, frame_index=1, daq_rec=0, module_id=0)
     assert packets.blank().tolist() == [False, True, False, False]
+
+
+def test_the_time_stamp_of_the_detector_is_its_own():
+    packets = ModulePackets(SMALL)
+    known = {"pulse_id": 1, "frame_index": 1, "daq_rec": 0, "module_id": 0, "timestamp_ns": 12_345_600}
+    packets.fill(np.zeros((8, 16), "<u2"), **known, detector_time=(1 << 64) - 1)
+    assert struct.unpack_from("<Q", packets.packets[3], 24) == ((1 << 64) - 1,)
