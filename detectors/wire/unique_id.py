@@ -29,6 +29,15 @@ class UniqueIds:
         self._raw: int | None = None
         self._value = 0
 
+    @property
+    def last(self) -> tuple[int, int]:
+        """The last one, unwrapped and as received; -1 before the first."""
+        return (-1, -1) if self._raw is None else (self._value, self._raw)
+
+    def go_on(self, value: int, raw: int) -> None:
+        """Go on after one that was received before, unwrapped and as received."""
+        self._value, self._raw = value, raw
+
     def step(self, unique_id: int) -> Step:
         """Return the meaning of a received ``unique_id``; only its low 32 bits count."""
         raw = unique_id & 0xFFFF_FFFF

@@ -28,8 +28,8 @@ class MonitorRig:
         runtime.make_folder()  # as run_worker does, which is not running here
         wake = Wake()
         stack.callback(wake.close)
-        account = Account(runtime.counters(self.worker.name), self.worker.empty, self.worker.blocks)
-        self.worker.open(stack, wake, account)
+        self.account = Account(runtime.counters(self.worker.name), self.worker.empty, self.worker.blocks)
+        self.worker.open(stack, wake, self.account)
         self._counter = 0
 
     @property

@@ -18,6 +18,7 @@ from detectors.config import Config, PvaSection
 from detectors.errors import BufferReadError
 from detectors.frame import Damage, FrameHead
 from detectors.outputs.outputs import Outputs, worker_name
+from detectors.outputs.stage import StageAccount
 from detectors.pools.host_memory import Machine, check_memory
 from detectors.pools.pebble import Pebble, PebbleLease
 from detectors.pools.sizing import BufferPlan
@@ -64,8 +65,9 @@ class MonitorBuffers:
         *,
         root: Path | None,
         enabled: Mapping[str, bool],
+        accounts: Mapping[str, StageAccount],
     ) -> None:
-        """``root`` and ``enabled`` are what commands have set, over the configuration."""
+        """``root`` and ``enabled`` are what commands have set, over the configuration; ``accounts`` are the outputs'."""
         pools = config.pools_of(source)
         self.plan = plan
         self.layout = layout
@@ -108,6 +110,7 @@ class MonitorBuffers:
                 dtype=layout.dtype,
                 frame_shape=layout.shape,
                 slots=plan.pebble.count,
+                accounts=accounts,
                 folder=folder,
                 fields=layout.parts,
             )

@@ -29,7 +29,8 @@ log = logging.getLogger(__name__)
 class DataPath:
     """For the data thread.
 
-    ``inputs`` returns what has come in; ``notify`` is given the pulse_id of each event placed.
+    ``inputs`` returns what has come in; ``notify`` is given the pulse_id of each event placed; ``enter`` is called when one
+    is counted, before the outputs get it.
     """
 
     def __init__(
@@ -39,6 +40,8 @@ class DataPath:
         tally: Tally,
         inputs: Callable[[], list[Input]],
         notify: Callable[[int], object],
+        *,
+        enter: Callable[[], object],
     ) -> None:
         self.drain_s = DRAIN_S
         """How long the outputs may take to finish when buffers are freed."""
@@ -49,6 +52,7 @@ class DataPath:
         self.opened_ns = 0
         """When data was last taken from, by the monotonic clock."""
         self._intakes, self._store, self._tally, self._inputs, self._notify = intakes, store, tally, inputs, notify
+        self._enter = enter
 
     def do(self, action: Action) -> Any:
         """Carry out an action, and return its reply."""
@@ -121,8 +125,9 @@ class DataPath:
             return
         partial, truncated = count < len(settled.tokens), buffers.truncates
         with self._tally.lock:
-            buffers.outputs.offer(lease)
             self._tally.add(held=-count, match=count, l1_pending=-1, placed=1, partial=partial, truncated=truncated)
             self.pulse_id = pulse_id
+            self._enter()  # first, so that no output writes more
+            buffers.outputs.offer(lease)
             self.placed_bytes += sum(u.nbytes for u in updates)
         self._notify(pulse_id)

@@ -52,6 +52,8 @@ class Intake:
         self._hold = hold
         self._conform = conform
         self._ids = UniqueIds()
+        self.last_ids = self._ids.last
+        """The last uniqueId, unwrapped and as received, -1 before the first; the update that had it is counted."""
         self._pool: TransitionPool | None = None
         self._planned: Description | None = None
         self._unfit = False
@@ -92,6 +94,11 @@ class Intake:
             self._closing = True
             self._pool = self._last = None
         self.resume()
+
+    def resume_ids(self, value: int, raw: int) -> None:
+        """Go on with the uniqueIds of an earlier life, the last one unwrapped and as received. For a source not started."""
+        self._ids.go_on(value, raw)
+        self.unique_id, self.last_ids = value, (value, raw)
 
     # --- source thread: ImageSink
 
@@ -140,8 +147,8 @@ class Intake:
         buffer, pool = self._loan, self._loan_pool
         self._loan = self._loan_pool = None
         assert buffer is not None
-        unique_id = self._note(update)
         with self._tally.lock:
+            unique_id = self._note(update)
             wanted = self.accepting and not self._early and pool is self._pool
             self._last = buffer.view[: update.nbytes] if pool is self._pool else None
             if wanted:
@@ -169,9 +176,10 @@ class Intake:
 
     def dropped(self, update: ArrayHead) -> None:
         """Count an array for which there was no slot, by the reason."""
-        self._note(update)
+        with self._tally.lock:
+            self._note(update)
+            self._tally.add(updates=1, **{self._unwanted: 1})
         self._early = False
-        self._tally.add(updates=1, **{self._unwanted: 1})
 
     def bad(self, reason: str) -> None:
         """Count an array that cannot be decoded; the log has each reason once in a row."""
@@ -197,7 +205,10 @@ class Intake:
             self._post(PvChanged(self._pv, state, waits))
 
     def _note(self, update: ArrayHead) -> int | None:
-        """Count what is missing before an update, and note its times; return its unwrapped uniqueId."""
+        """Count what is missing before an update, and note its times; return its unwrapped uniqueId.
+
+        For one that holds the tally's lock, and counts the update before it gives it up.
+        """
         now_ns = time.monotonic_ns()
         if self.last_update_ns:
             self.interval_ns = now_ns - self.last_update_ns
@@ -211,5 +222,5 @@ class Intake:
         step = self._ids.step(update.unique_id)
         if step.missed or step.restarted:
             self._tally.add(missed=step.missed, restarts=int(step.restarted))
-        self.unique_id = step.value
+        self.unique_id, self.last_ids = step.value, self._ids.last
         return step.value

@@ -1,7 +1,7 @@
 """The buffers that a PvMonitor has at present, what commands have set for them, and the counts of those it had before."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import fields, replace
 from pathlib import Path
@@ -12,6 +12,7 @@ from detectors.buffer.layout import LAST_PULSE
 from detectors.buffer.listing import highest_pulse
 from detectors.config import Config, PvaSection
 from detectors.errors import CommandError, HostError, PebbleDaqError
+from detectors.outputs.stage import StageAccount
 from detectors.pools.sizing import BufferPlan
 from detectors.roots import confined
 from detectors.runtime import Runtime
@@ -69,6 +70,8 @@ class BufferStore:
 
     def __init__(self, config: Config, source: PvaSection, runtime: Runtime, post: Callable[[OnDisk], object]) -> None:
         self.present: MonitorBuffers | None = None
+        self.accounts: Mapping[str, StageAccount] = {}
+        """Where the outputs write what they settled."""
         self._config, self._source, self._runtime, self._post = config, source, runtime, post
         self._root: Path | None = None
         self._enabled: dict[str, bool] = {}
@@ -125,7 +128,14 @@ class BufferStore:
         """Make buffers and outputs. Raises PebbleDaqError when memory, folder or address are refused."""
         assert self.present is None
         buffers = MonitorBuffers(
-            self._config, self._source, self._runtime, plan, layout, root=self._root, enabled=self._enabled
+            self._config,
+            self._source,
+            self._runtime,
+            plan,
+            layout,
+            root=self._root,
+            enabled=self._enabled,
+            accounts=self.accounts,
         )
         if buffers.module_folder:
             try:

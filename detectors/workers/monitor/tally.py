@@ -1,6 +1,7 @@
 """The running counts of a PvMonitor: several threads count, each under the one lock."""
 
 import threading
+from collections.abc import Iterable
 from dataclasses import fields
 
 from detectors.stats import UpdateStats
@@ -28,6 +29,10 @@ class Tally:
 
     def __getitem__(self, name: str) -> int:
         return self._counts[name]
+
+    def values(self) -> Iterable[int]:
+        """Return all counts in the order of UpdateStats; for one that holds ``lock``."""
+        return self._counts.values()
 
     def freeze(self) -> UpdateStats:
         """Return a snapshot."""

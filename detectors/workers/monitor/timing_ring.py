@@ -26,7 +26,8 @@ class TimingRing:
         self.last_event_ns = 0
         """When the last L1Accept was read, by the monotonic clock. May be read by any thread."""
         self._tally = tally
-        self._counter: int | None = None
+        self.counter: int | None = None
+        """Event counter of the last event; None before the first."""
 
     def read(self, room: int) -> list[Timed]:
         """Return the oldest events that are in the ring, ``room`` at most."""
@@ -49,8 +50,8 @@ class TimingRing:
         return events
 
     def _count_gap(self, counter: int) -> None:
-        if self._counter is not None:
-            ahead = (counter - self._counter) & _COUNTER_MASK
+        if self.counter is not None:
+            ahead = (counter - self.counter) & _COUNTER_MASK
             if 1 < ahead < _LARGEST_GAP:
                 self._tally.add(l1_missed=ahead - 1)
-        self._counter = counter
+        self.counter = counter

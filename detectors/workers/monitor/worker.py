@@ -3,7 +3,7 @@
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import replace
@@ -15,7 +15,8 @@ from detectors.buffer.fields import field_names
 from detectors.config import Config, PvaSection
 from detectors.errors import HostError
 from detectors.outputs.notifier import Notifier
-from detectors.outputs.outputs import worker_name
+from detectors.outputs.outputs import ACCOUNTS, worker_name
+from detectors.outputs.stage import StageAccount
 from detectors.pools.datadev import read_datadev
 from detectors.pools.dma import DmaRing
 from detectors.pools.host_memory import Machine, check_memory
@@ -27,6 +28,7 @@ from detectors.sources.pvspec import PvSpec, parse_pv_spec
 from detectors.sources.timing_receiver import TimingReceiver
 from detectors.stats import MonitorStatus
 from detectors.workers.account import Account
+from detectors.workers.monitor.account import MonitorAccount
 from detectors.workers.monitor.data_path import DataPath
 from detectors.workers.monitor.intake import Intake
 from detectors.workers.monitor.machine import MonitorMachine, drive
@@ -66,7 +68,6 @@ class MonitorWorker:
     The data thread runs the state machine; sources and the timing stream bring inputs on threads of their own.
     """
 
-    blocks: Mapping[str, Sequence[str]] = {}
     empty = MonitorStatus()
 
     def __init__(
@@ -104,7 +105,9 @@ class MonitorWorker:
         pvs = Pvs(names, [declared(spec, source) for spec in specs], source.connect_timeout_s)
         now_ns = time.monotonic_ns()
         self.machine = MonitorMachine(config, source, pvs, aim=aim, now_ns=now_ns, driver=driver)
-        self._path = DataPath(self._intakes, self._store, tally, self._inputs, self._notify)
+        self._account = MonitorAccount(tally, self._intakes, self._timing)
+        self.blocks = self._account.blocks
+        self._path = DataPath(self._intakes, self._store, tally, self._inputs, self._notify, enter=self._account.enter)
         self._taker = MonitorStatusTaker(
             source, self._sources, self._intakes, self.machine, self._path, self._store, tally, self._timing
         )
@@ -114,8 +117,10 @@ class MonitorWorker:
         """Run transitions, and what concerns the outputs."""
         return {"transition": self.ask, "output": self._store.set_output, "folder": self._store.set_folder}
 
-    def open(self, stack: ExitStack, wake: Wake, account: Account) -> str:  # noqa: ARG002
+    def open(self, stack: ExitStack, wake: Wake, account: Account) -> str:
         """Take what others can refuse, and start the threads. Raises HostError."""
+        self._account.go_on(account["data"], account.last)
+        self._store.accounts = {output: StageAccount(account[output]) for output in ACCOUNTS}
         self._ring_bell = wake.ring
         self._notifier = Notifier(self._runtime.notify(self.name))
         stack.callback(self._notifier.close)
@@ -134,6 +139,7 @@ class MonitorWorker:
         inputs = [*events, *self._inputs()]
         drive(self.machine.step(inputs, time.monotonic_ns()), self._path.do)
         if inputs:
+            self._account.enter()
             return 0.0
         now_ns = time.monotonic_ns()
         due_ns = self.machine.due_ns(now_ns)
@@ -142,6 +148,7 @@ class MonitorWorker:
     def snapshot(self) -> MonitorStatus:
         """Return all there is to know, of this moment."""
         status = self._taker.take()
+        self._account.enter()
         # A snapshot is published before a command's turn, and not again until that is over: making buffers takes a while.
         asked = any(isinstance(one, RunCommand) and one.service is Service.CONFIGURE for one in tuple(self._inbox))
         return replace(status, state="Configuring") if asked else status

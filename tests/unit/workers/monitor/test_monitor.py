@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detectors.config import parse_config
+from detectors.counters_page import read_page
 from detectors.errors import CommandError, ConfigError, HostError, SizingError, TransitionRefusedError
 from detectors.run_state import RunState, Service
+from detectors.runtime import Runtime
+from detectors.stats import balance
+from detectors.totals import counters
 from detectors.wire.ntndarray import timestamp_ns
 from tests.support.epics_env import free_ports
 from tests.support.fake_source import FakeSource
@@ -39,6 +44,7 @@ def rig(tmp_path: Path, short_runtime_dir: Path) -> Iterator[Callable[..., Monit
             connect_timeout_s: float = 0.05,
             sources: list[FakeSource] | None = None,
             specification: str = "",
+            page: Path | None = None,
         ) -> MonitorRig:
             names = ", ".join(f'"F{i}=SIM:CAM{i}{specification}"' for i in range(pvs))
             section = f"[timing]\nport = {free_ports(1)[0]}" if timing else ""
@@ -61,7 +67,10 @@ def rig(tmp_path: Path, short_runtime_dir: Path) -> Iterator[Callable[..., Monit
             direct = false
             min_free = 1
             """
-            rig = MonitorRig(parse_config(text), state, sources or [FakeSource() for _ in range(pvs)], stack)
+            config = parse_config(text)
+            if page:
+                page.rename(Runtime(config.detector.prefix).counters("pva.CAM"))
+            rig = MonitorRig(config, state, sources or [FakeSource() for _ in range(pvs)], stack)
             rigs.append(rig)
             return rig
 
@@ -903,3 +912,67 @@ def test_the_balance_holds_at_every_moment(timing: bool, mode: str, script: list
         status = r.status
         assert (status.updates.held, status.updates.l1_pending) == (0, 0)
         assert (status.pebble.in_use, status.transition.in_use) == (0, 0)
+
+
+def killed(rig: MonitorRig) -> Path:
+    """Return a copy of a monitor's counters page as a kill at this moment leaves it."""
+    page = rig.worker._runtime.counters(rig.worker.name)
+    left = page.rename(page.with_name("killed"))
+    copy = left.read_bytes()
+    rig.worker.finish(time.monotonic() + 5)
+    left.write_bytes(copy)
+    return left
+
+
+def test_what_was_sent_while_the_monitor_was_down_is_missed(rig: Callable[..., MonitorRig]) -> None:
+    r = rig()
+    r.up()
+    for n in range(10, 15):
+        assert r.source.send(n)
+        r.step()
+    before = r.status.updates
+    assert (before.updates, before.placed) == (5, 5)
+    r = rig(page=killed(r))
+    assert r.up().updates.updates == 0  # in this life
+    assert r.source.send(20)
+    totals = counters(r.account.enter(r.step()))
+    assert (totals["updates.updates"], totals["updates.missed"], totals["updates.placed"]) == (6, 5, 6)
+    assert totals["disk.offered"] == totals["zmq.offered"] == 6
+
+
+def test_updates_and_events_that_waited_when_the_monitor_was_killed_are_abandoned(
+    rig: Callable[..., MonitorRig],
+) -> None:
+    r = rig(timing=True)
+    r.up()
+    r.event(Service.L1_ACCEPT, 1)
+    r.step()
+    r.source.send(2)
+    r.step()
+    waiting = r.status.updates
+    assert (waiting.held, waiting.l1_pending) in {(1, 0), (1, 1), (0, 1)}
+    r = rig(timing=True, page=killed(r))
+    totals = r.account.show(r.status)
+    assert {line: rest for line, rest in balance(totals).items() if rest} == {}
+    assert (totals.updates.abandoned, totals.updates.l1_abandoned) == (waiting.held, waiting.l1_pending)
+
+
+def test_no_output_writes_what_the_page_does_not_have(rig: Callable[..., MonitorRig]) -> None:
+    """A kill right when the outputs get an event."""
+    r = rig()
+    r.up()
+    pages: list[Any] = []
+    outputs = r.worker._store.present
+    assert outputs is not None
+    offer = outputs.outputs.offer
+
+    def look(lease: Any) -> None:
+        pages.append(read_page(r.worker._runtime.counters(r.worker.name)))
+        offer(lease)
+
+    object.__setattr__(
+        outputs, "outputs", SimpleNamespace(offer=look, close=outputs.outputs.close, stats=outputs.outputs.stats)
+    )
+    r.source.send(10)
+    r.step()
+    assert [page["data"]["updates.placed"] for page in pages] == [1]
