@@ -4,7 +4,7 @@ import argparse
 import dataclasses
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from typing import Any
@@ -13,12 +13,15 @@ from detectors.errors import CommandError
 from detectors.run_state import RunState, Service, next_state
 from detectors.runtime import Runtime
 from detectors.stats import MonitorStatus, OutputStats, ReceiverStatus
+from detectors.workers.account import Account
 from detectors.workers.runtime import run_worker
 from detectors.workers.wake import Wake
 
 
 class FakeWorker:
     """``refuse`` names transitions that it refuses; ``set`` changes any field of its snapshot by dotted name."""
+
+    blocks: Mapping[str, Sequence[str]] = {}
 
     def __init__(self, worker: str, state: RunState, folder: str) -> None:
         kind = ReceiverStatus if worker.startswith("udp.") else MonitorStatus
@@ -44,7 +47,7 @@ class FakeWorker:
         names = ("transition", "output", "folder", "set", "refuse", "hold", "let_go")
         return {name: getattr(self, name) for name in names}
 
-    def open(self, stack: ExitStack, wake: Wake) -> str:
+    def open(self, stack: ExitStack, wake: Wake, account: Account) -> str:
         return ""
 
     def step(self) -> float:
