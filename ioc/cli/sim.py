@@ -259,10 +259,11 @@ def timing(
 @click.option(
     "--linger", default=1.0, show_default=True, help="Keep serving so long, s, so that clients get the last image."
 )
-@click.option("--interface", default="127.0.0.1", show_default=True, help="Address to serve on.")
-@click.option("--port", default=0, show_default=True, help="TCP port; 0: any free one.")
-@click.option("--broadcast-port", default=0, show_default=True, help="UDP port of searches; 0: any free one.")
-@click.option("--environment", is_flag=True, help="Let EPICS_PVAS_* decide on interfaces and ports.")
+@click.option(
+    "--interface", help="Address to serve on. Without this and the ports, EPICS_PVAS_* or its defaults decide."
+)
+@click.option("--port", type=click.IntRange(0, 65535), help="TCP port; 0: any free one.")
+@click.option("--broadcast-port", type=click.IntRange(0, 65535), help="UDP port of searches; 0: any free one.")
 def pva(
     *,
     pv: str,
@@ -278,10 +279,9 @@ def pva(
     restart_after: int | None,
     restart_shape: tuple[int, ...] | None,
     linger: float,
-    interface: str,
-    port: int,
-    broadcast_port: int,
-    environment: bool,
+    interface: str | None,
+    port: int | None,
+    broadcast_port: int | None,
 ) -> None:
     """Serve a camera's images as the NTNDArray PV."""
     from sim.pva_camera import PvaCamera, keep_freed_memory
@@ -295,10 +295,10 @@ def pva(
         module_id=module_id,
         codec="" if codec == "none" else codec,
         count_afresh=count_afresh,
-        environment=environment,
-        interface=interface,
-        server_port=port,
-        broadcast_port=broadcast_port,
+        environment=interface is port is broadcast_port is None,
+        interface=interface or "127.0.0.1",
+        server_port=port or 0,
+        broadcast_port=broadcast_port or 0,
     )
     with Stop() as stop:
         _ready(pv=pv, environment=camera.client_conf)

@@ -70,7 +70,9 @@ def test_all_sources_started_by_one_line_share_pulses_and_time(start, line):
         for i, (_, port) in enumerate(sockets)
     ]
     timing = start("timing", timing_port, *slow)
-    camera = start("pva", "SIM:TEST:image", *slow, "--shape", "8x16", "--dtype", "float32", "--initial-image")
+    camera = start(
+        "pva", "SIM:TEST:image", *slow, "--shape", "8x16", "--dtype", "float32", "--initial-image", "--port", 0
+    )
     served = ready(camera, timing, *modules)[0]
     images, got = [], threading.Event()
 
@@ -114,7 +116,7 @@ def test_a_signal_ends_every_source_with_its_report(start, line, number):
     children = [
         start("udp", line()[1], "--rate", 50),
         start("timing", line()[1], "--rate", 50, "--transitions"),
-        start("pva", "SIM:TEST:image", "--rate", 50, "--shape", "4x4"),
+        start("pva", "SIM:TEST:image", "--rate", 50, "--shape", "4x4", "--port", 0),
         start("ca", "SIM:TEST:", "--rate", 50, "--shape", "4x4", **environment),
     ]
     ready(*children)

@@ -131,7 +131,6 @@ def test_a_camera_and_its_images(tmp_path: Path, stack: ExitStack, workers: Work
             "--rate",
             "10",
             "--count-afresh",
-            "--environment",
         )
         workers.start("monitor", str(path), "CAM")
         workers.start("stream", str(path))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from detectors.config import load_config, parse_config
-from ioc.cli import _COMMANDS
+from ioc.cli import _COMMANDS, sim
 from ioc.templates import loads
 
 ROOT = Path(__file__).parents[2]
@@ -82,3 +82,34 @@ def test_every_pv_in_the_operation_page_exists() -> None:
     assert shown <= names
     relative = set(re.findall(r"`\$\(P\)([A-Za-z0-9:_]+)`", text))
     assert {f"DAQ:JF01:{name}" for name in relative} - names <= {"DAQ:JF01:Disk:Folder"}
+
+
+def test_the_simulated_sources_shown_are_those_of_their_examples() -> None:
+    text = (ROOT / "docs" / "operation.md").read_text()
+    both, small = blocks(text[text.index("## Simulated sources") : text.index("## Long runs")])
+    shown = {"both": both.splitlines()[1:], "pva-small": small.splitlines()}
+    for example, lines in shown.items():
+        config = load_config(ROOT / "examples" / f"{example}.toml")
+        found = []
+        for line in lines:
+            kind, *words = line.removeprefix("pebbledaq sim ").replace("$EPOCH", "1000000000").split()
+            command = sim.command.commands[kind]
+            options = command.make_context(kind, words).params
+            assert options["epoch_ns"] == (1_000_000_000 if "EPOCH" in line else None)
+            if kind == "pva":
+                assert options["interface"] is options["port"] is options["broadcast_port"] is None
+                found.append((options["pv"], options["shape"], options["dtype"]))
+            else:
+                found.append(options["address"])
+        cameras = [(source.pv[0], source.shape, source.dtype) for source in config.pva]
+        timing = [("127.0.0.1", config.timing.port)] if config.timing else []
+        assert found == [*(("127.0.0.1", module.port) for module in config.udp), *cameras, *timing]
+
+
+def test_a_pv_of_two_examples_is_the_same_array_in_both() -> None:
+    arrays: dict[str, set[object]] = {}
+    for path in sorted((ROOT / "examples").glob("*.toml")):
+        for source in load_config(path).pva:
+            for pv in source.pv:
+                arrays.setdefault(pv, set()).add((source.shape, source.dtype))
+    assert [pv for pv, kinds in arrays.items() if len(kinds) > 1] == []
