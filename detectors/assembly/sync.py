@@ -60,6 +60,8 @@ class Synchroniser:
         self._dead = 0
         self._last: int | None = None
         self._in_step = False
+        self._jumped = False
+        """Whether some modules are far ahead of the last match, and the others are given one frame each to follow."""
         self._attempts, self._target = 0, -1
         self.received = [0] * rules.modules
         self.matched = [0] * rules.modules
@@ -113,11 +115,15 @@ class Synchroniser:
             behind = smallest if self._in_step else min(waiting[-1] for waiting in self._waiting if waiting)
             if smallest == largest:
                 found.append(self._match(largest, now))
+            elif largest - behind > self._limit and self._jumped:
+                self._drop_above(smallest + self._limit)
             elif largest - behind > self._limit:
                 self._start_afresh(
                     f"modules {self._modules_at(behind)} and {self._modules_at(largest)} are "
-                    f"{(largest - behind) // self.rules.pulse_id_step} pulses apart, at {behind} and {largest}"
+                    f"{(largest - behind) // self.rules.pulse_id_step} pulses apart, at {behind} and {largest}",
+                    keep=largest - self._limit,
                 )
+                self._jumped = True
             elif largest > self._target and self._attempts >= self.rules.retry_limit:
                 self._start_afresh(f"no common pulse in {self._attempts} attempts, last at {smallest} to {largest}")
             else:
@@ -146,7 +152,7 @@ class Synchroniser:
                 present |= 1 << m
         self._waiting_since = now
         self._last = pulse_id
-        self._in_step = True
+        self._in_step, self._jumped = True, False
         self._attempts, self._target = 0, -1
         return Matched(pulse_id, present)
 
@@ -160,14 +166,23 @@ class Synchroniser:
         self._waiting[module].popleft()
         self.skipped[module] += 1
 
-    def _start_afresh(self, reason: str) -> None:
+    def _drop_above(self, pulse_id: int) -> None:
+        """Skip what is far ahead: the modules did not follow it, so it was one module's error."""
+        for m, waiting in enumerate(self._waiting):
+            while waiting and waiting[-1] > pulse_id:
+                waiting.pop()
+                self.skipped[m] += 1
+        self._jumped = False
+
+    def _start_afresh(self, reason: str, keep: int | None = None) -> None:
+        """Skip everything that waits, but for the pulses from ``keep`` on."""
         self.losses += 1
         self.reason = reason
         for m, waiting in enumerate(self._waiting):
-            while waiting:
+            while waiting and (keep is None or waiting[0] < keep):
                 self._skip(m)
         self._last = None
-        self._in_step = False
+        self._in_step = self._jumped = False
         self._attempts, self._target = 0, -1
 
     def _modules_at(self, pulse_id: int) -> str:

@@ -1,3 +1,4 @@
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -74,6 +75,15 @@ def test_too_far_apart_is_a_loss_and_a_fresh_start():
     assert not sync.in_step
     assert pulses(feed(sync, (0, 1406), (1, 1406))) == [1406]
     assert sync.in_step
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_no_image_is_lost_when_all_modules_jump_forward(order: tuple[int, int]):
+    sync = Synchroniser(Rules(modules=2, depth=8, offset_limit=100))
+    ended_unevenly = [(0, 1), (1, 1), (0, 2), (0, 3)]
+    jumped = [(m, p) for p in (100_001, 100_002) for m in order]
+    assert pulses(feed(sync, *ended_unevenly, *jumped)) == [1, 100_001, 100_002]
+    assert (sync.losses, sync.skipped) == (1, [2, 0])
 
 
 def test_modules_that_never_meet_are_a_loss():
