@@ -23,6 +23,8 @@ _FLIP: Final[dict[str, _Part]] = {
 ROTATIONS: Final = (0, 90, 180, 270)
 FARTHEST: Final = 0xFFFF
 """Largest row and column of a place, and of a chip."""
+MOST_CHIPS: Final = 4096
+"""Most chips of a frame: each is copied by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,9 @@ class Chips:
         for name, size, chip in zip(("chip_rows", "chip_cols"), shape, (self.rows, self.cols), strict=True):
             if chip and size % chip:
                 raise ConfigError(f"{name}: found {chip}, expected a divisor of {size}")
+        rows, cols = shape
+        if (chips := self._count(rows, self.rows) * self._count(cols, self.cols)) > MOST_CHIPS:
+            raise ConfigError(f"chip_rows, chip_cols: found {chips} chips in a frame, expected at most {MOST_CHIPS}")
 
     def spread(self, shape: tuple[int, ...]) -> tuple[int, int]:
         """Return the shape of a frame with the gaps between its chips."""
@@ -95,7 +100,7 @@ class ModulePlace:
             number = getattr(self, name)
             if type(number) is not int or not 0 <= number <= FARTHEST:
                 raise ConfigError(f"{name}: found {number!r}, expected a whole number from 0 to {FARTHEST}")
-        for name, known in (("flip", _FLIP), ("rotate", ROTATIONS)):
+        for name, known in (("flip", tuple(_FLIP)), ("rotate", ROTATIONS)):
             if getattr(self, name) not in known:
                 raise ConfigError(
                     f"{name}: found {getattr(self, name)!r}, expected one of {', '.join(map(str, known))}"

@@ -36,6 +36,7 @@ def test_ports_are_as_the_vendor_has_them(name: str, shape: tuple[int, int], pac
         ({"chip_rows": 100}, "expected a divisor of 256"),
         ({"chip_cols": 300}, "expected a divisor of 512"),
         ({"gap": -1}, "gap: found -1"),
+        ({"chip_rows": 1, "chip_cols": 1}, "found 131072 chips in a frame, expected at most 4096"),
     ],
 )
 def test_an_irregular_geometry_is_refused(change: dict[str, object], message: str):

@@ -95,6 +95,7 @@ def test_every_pixel_lies_in_an_image_once_or_the_places_overlap(places: list[Mo
         ({"column": 1 << 16}, "column: found 65536"),
         ({"column": 1.5}, "column: found 1.5"),
         ({"flip": "both"}, "flip: found 'both', expected one of none, rows, columns"),
+        ({"flip": ["rows"]}, "flip: found"),
         ({"rotate": 45}, "rotate: found 45, expected one of 0, 90, 180, 270"),
     ],
 )
