@@ -36,6 +36,8 @@ class ImageHead(NamedTuple):
     is_good_frame: bool = False
     present: int = 0
     """Mask of the modules that are there: bit m for module m."""
+    timestamp_ns: int = 0
+    """POSIX time of the first module that is there; 0 when it is not known."""
 
 
 def is_good(frames: Sequence[FrameHead | None]) -> bool:
@@ -59,7 +61,7 @@ def image_head(pulse_id: int, frames: Sequence[FrameHead | None]) -> ImageHead:
     first = next(filter(None, frames), None)
     if first is None:
         return ImageHead(pulse_id)
-    return ImageHead(pulse_id, first.frame_index, first.daq_rec, is_good(frames), present)
+    return ImageHead(pulse_id, first.frame_index, first.daq_rec, is_good(frames), present, first.timestamp_ns)
 
 
 def image_heads(pulses: np.ndarray, frames: np.ndarray, held: np.ndarray) -> np.ndarray:

@@ -188,6 +188,8 @@ class ReceiverStatus(WorkerStatus):
     kind: str = "receiver"
     run_state: str = "Unconfigured"
     pulse_id: int = 0
+    data_ns: int = 0
+    """POSIX time of that frame, ns; 0 when it is not known."""
     frame_index: int = 0
     packets: PacketStats = field(default_factory=PacketStats)
     frames: FrameStats = field(default_factory=FrameStats)
@@ -276,6 +278,8 @@ class PvStatus:
     """The client that serves it now: direct, p4p or ca."""
     connected: bool = False
     unique_id: int = 0
+    data_ns: int = 0
+    """POSIX time of its last update, ns; 0 when it is not known."""
     time_diff_ns: int = 0
     """L1Accept minus PV timestamp of its last match, ns."""
     latency_us: float = 0.0
@@ -304,6 +308,8 @@ class MonitorStatus(WorkerStatus):
     codec: str = ""
     unique_id: int = 0
     pulse_id: int = 0
+    data_ns: int = 0
+    """POSIX time of that frame, ns; 0 when it is not known."""
     updates: UpdateStats = field(default_factory=UpdateStats)
     time_diff_ns: int = 0
     """L1Accept minus PV timestamp of the last match, ns; of several PVs the largest, whatever its sign."""
@@ -370,6 +376,8 @@ class StreamStatus(WorkerStatus):
 
     kind: str = "stream"
     pulse_id: int = 0
+    data_ns: int = 0
+    """POSIX time of that image, ns; 0 when it is not known."""
     frame_index: int = 0
     modules: int = 0
     shape: str = ""
@@ -414,6 +422,8 @@ class CaptureStatus(WorkerStatus):
     write_message: str = ""
     """Why."""
     pulse_id: int = 0
+    data_ns: int = 0
+    """POSIX time of that image, ns; 0 when it is not known."""
     shape: str = ""
     dtype: str = ""
     sync: SyncStats = field(default_factory=SyncStats)

@@ -33,7 +33,8 @@ Written by `python docs/make_pvs.py` from `db/*.template`, for `examples/both.to
 Every record is served over Channel Access and PV Access. A name with braces stands for one PV of each source in them. `_RBV` is
 a reading; a name without it is a setpoint, which shows the value in force, also after a refused write. How clients read and write
 the long texts (`waveform`) is in [Running it](operation.md). Alarms are those of the record itself; all become INVALID when
-the worker behind them is gone.
+the worker behind them is gone. Readings of a frame (pulse id, frame number, uniqueId, time difference, latency) have the time
+stamp of the data, all others that of the change.
 """
 
 

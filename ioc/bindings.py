@@ -2,6 +2,8 @@
 
 - ``info(pebbledaq:status, "packets.lost udp.M00")``: the record shows the field ``packets.lost`` of ``udp.M00``;
   ``recent.packets.lost`` is how much that counter grew in the last seconds.
+- ``info(pebbledaq:time, "data_ns")`` beside it: the record's time stamp is that field of the same owner, in ns since 1970; else
+  it is when the record changed.
 - ``info(pebbledaq:command, "output_enable udp.M00 disk")``: a write calls the handler with the value and the words.
 - ``info(pebbledaq:trigger, "transition Enable")``: a write of 1 calls the handler with the words; the record returns to 0.
 
@@ -21,6 +23,7 @@ RECENT: Final = "recent."
 STATES: Final = ("ZR", "ON", "TW", "TH", "FR", "FV", "SX", "SV", "EI", "NI", "TE", "EL", "TV", "TT", "FT", "FF")
 """First letters of the fields of an mbbi's choices, in order: ``ZRST`` is the text of the first choice, ``ZRSV`` its severity."""
 
+_TIME: Final = "pebbledaq:time"
 _STATUS, _COMMAND, _TRIGGER = "pebbledaq:status", "pebbledaq:command", "pebbledaq:trigger"
 
 _READS: Final[dict[str, tuple[type, ...]]] = {
@@ -59,11 +62,12 @@ class StaticRecord:
 
 @dataclass(frozen=True, slots=True)
 class StatusBinding:
-    """A record that shows ``field`` of ``owner``."""
+    """A record that shows ``field`` of ``owner``, at the time that the field ``time`` says; empty: of the change."""
 
     record: StaticRecord
     field: str
     owner: str
+    time: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +116,8 @@ def device_fields(record: StaticRecord) -> dict[str, str]:
         fields = {"DTYP": f"PythonLongString{'In' if status else 'Out'}", "FTVL": "CHAR"}
     if status:
         fields["SCAN"] = "I/O Intr"
+    if _TIME in record.tags:
+        fields["TSE"] = "-2"
     fields["INP" if status or text else "OUT"] = f"@{record.name}"
     return fields
 
@@ -144,7 +150,7 @@ def bind(
         elif tags[0] == _STATUS:
             problem = _status_problem(record, first, words, owners)
             if problem is None:
-                status.append(StatusBinding(record, first, words[0]))
+                status.append(StatusBinding(record, first, words[0], record.tags.get(_TIME, "")))
         else:
             problem = _command_problem(record, first, known)
             commands.append(CommandBinding(record, first, tuple(words), tags[0] == _TRIGGER))
@@ -174,6 +180,9 @@ def _status_problem(
     kind = owners[words[0]].get(field)
     if kind is None:
         return f"bound to {field!r}, which {words[0]} does not have"
+    time = record.tags.get(_TIME)
+    if time is not None and owners[words[0]].get(time) is not int:
+        return f"found the time {time!r}, expected a field of {words[0]} in ns"
     if kind not in _READS.get(record.kind, ()):
         return f"a record of type {record.kind} cannot show {field!r}, which is {kind.__name__}"
     return None

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 from epicscorelibs.ioc import Com, dbCore
-from softioc import alarm, asyncio_dispatcher, device, imports, softioc
+from softioc import alarm, asyncio_dispatcher, device, fields, imports, softioc
 
 from ioc.bindings import DatabaseError, StaticRecord
 
@@ -38,6 +38,9 @@ class _ProcessNotify(ctypes.Structure):
 CALLBACK_QUEUE: Final = 8000
 """Records that may wait for processing; EPICS's default overflows when all records change in one tick."""
 
+_EPICS_EPOCH_S: Final = 631_152_000
+"""1990-01-01 in POSIX time, s."""
+
 
 def make_device(record: StaticRecord, **arguments: Any) -> Any:
     """Return a new device of a record of the static database. softioc's own way is to make the record, too."""
@@ -47,6 +50,14 @@ def make_device(record: StaticRecord, **arguments: Any) -> Any:
     arguments |= {"_wf_nelm": int(record.fields["NELM"]), "_wf_dtype": np.dtype("i1")}
     arguments.setdefault("initial_value", "")
     return kinds[record.fields["DTYP"]](record.name, **arguments)
+
+
+def timestamp(time_ns: int) -> fields.ca_timestamp:
+    """Return a POSIX time as a device's ``set`` takes it, exactly; the nearest one that EPICS can hold, 1990 to 2106."""
+    seconds, nanoseconds = divmod(time_ns, 1_000_000_000)
+    if not _EPICS_EPOCH_S <= seconds < 1 << 32:
+        seconds, nanoseconds = min(max(seconds, _EPICS_EPOCH_S), (1 << 32) - 1), 0
+    return fields.ca_timestamp(seconds, nanoseconds)
 
 
 def severity(record: Any) -> int:

@@ -4,6 +4,7 @@ Made from the bindings after the templates are loaded and before the IOC starts.
 """
 
 import logging
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -38,8 +39,11 @@ class Reading:
         """Name of the record."""
         return self.binding.record.name
 
-    def show(self, value: Any, *, valid: bool = True) -> bool:
-        """Publish ``value``, INVALID when it is only the last known one; return whether anything changed."""
+    def show(self, value: Any, *, valid: bool = True, time_ns: int = 0) -> bool:
+        """Publish ``value`` with its time, INVALID when it is only the last known one; return whether anything changed.
+
+        ``time_ns`` is for records that have their time from the data; 0: now.
+        """
         if (value, valid) == self._shown:
             return False
         self._shown = (value, valid)
@@ -49,7 +53,8 @@ class Reading:
             severity, status = alarm.INVALID_ALARM, alarm.COMM_ALARM
         elif not known:
             severity, status = alarm.INVALID_ALARM, alarm.STATE_ALARM
-        self._device.set(raw, severity=severity, alarm=status)
+        timestamp = epics.timestamp(time_ns or time.time_ns()) if self.binding.time else None
+        self._device.set(raw, severity=severity, alarm=status, timestamp=timestamp)
         return True
 
     def _raw(self, value: Any) -> tuple[Any, bool]:
@@ -116,7 +121,8 @@ class Records:
         for reading in self._by_owner.get(owner, ()):
             field = reading.binding.field
             if field in values:
-                changed = reading.show(values[field], valid=valid or field.startswith("process."))
+                current = valid or field.startswith("process.")
+                changed = reading.show(values[field], valid=current, time_ns=values.get(reading.binding.time, 0))
                 self.published += changed and owner != IOC
 
     def refresh(self) -> None:

@@ -13,6 +13,7 @@ from detectors.assembly.images import ImageAssembler
 from detectors.assembly.sync import Matched
 from detectors.config import Config, Hdf5Section, StreamSection
 from detectors.errors import CommandError, ConfigError, HostError
+from detectors.image_head import ImageHead
 from detectors.outputs.hdf5.capture import Capture, CaptureRequest, Selector
 from detectors.outputs.hdf5.folder import free_bytes, make_folder, writable_folder
 from detectors.outputs.hdf5.schema import FileLayout
@@ -91,7 +92,7 @@ class CapturePart:
         self._gathered = self._dropped = self._unwanted = 0
         self._before = OutputStats()
         self._message = self._refusal = ""
-        self._pulse_id = 0
+        self._latest = ImageHead(0)
 
     @property
     def commands(self) -> Mapping[str, Callable[..., Any]]:
@@ -143,7 +144,8 @@ class CapturePart:
             folder_exists=self._place.exists,
             write_error=bool(complaint),
             write_message=complaint,
-            pulse_id=self._pulse_id,
+            pulse_id=self._latest.pulse_id,
+            data_ns=self._latest.timestamp_ns,
             shape=" x ".join(map(str, gatherer.assembler.shape)) if gatherer.assembler else "",
             dtype=gatherer.assembler.pixel_type.name if gatherer.assembler else "",
             sync=gatherer.sync_stats(),
@@ -274,7 +276,7 @@ class CapturePart:
         self._gathered += 1
         buffer.set_len(header.data_bytes)
         capture.offer(header.head, buffer.freeze())
-        self._pulse_id = matched.pulse_id
+        self._latest = header.head
 
     def _follow_size(self) -> None:
         """Take memory for images of the present size."""

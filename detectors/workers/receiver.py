@@ -169,6 +169,7 @@ class Receiver:
             message=self._source.ring.shortfall() or assembler.latest_note,
             run_state=self._state.label,
             pulse_id=assembler.latest.pulse_id,
+            data_ns=assembler.latest.timestamp_ns,
             frame_index=assembler.latest.frame_index,
             packets=packets,
             frames=frames,

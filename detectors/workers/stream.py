@@ -11,6 +11,7 @@ from detectors.assembly.images import ImageAssembler
 from detectors.assembly.sync import Matched
 from detectors.config import Config, StreamSection
 from detectors.errors import CommandError, ConfigError
+from detectors.image_head import ImageHead
 from detectors.outputs.zmq_image import FullStream, ImageOutput, PulseStream, ReducedStream
 from detectors.pools.buffer_pool import BufferPool
 from detectors.runtime import Runtime
@@ -53,7 +54,7 @@ class Streamer:
         self._pool_of: ImageAssembler | None = None
         self._outputs: dict[str, ImageOutput] = {}
         self._gathered = 0
-        self._pulse_id = self._frame_index = 0
+        self._latest = ImageHead(0)
         self._rates = RateMeter()
 
     @property
@@ -111,8 +112,9 @@ class Streamer:
         return StreamStatus(
             state=state,
             message=message,
-            pulse_id=self._pulse_id,
-            frame_index=self._frame_index,
+            pulse_id=self._latest.pulse_id,
+            data_ns=self._latest.timestamp_ns,
+            frame_index=self._latest.frame_index,
             modules=len(gatherer.sources),
             shape=" x ".join(map(str, shape)),
             dtype=gatherer.assembler.pixel_type.name if gatherer.assembler else "",
@@ -164,7 +166,7 @@ class Streamer:
             output.send(header, lease.clone() if lease is not None and name in wanting else None, now)
         if lease is not None:
             lease.close()
-        self._pulse_id, self._frame_index = header.head.pulse_id, header.head.frame_index
+        self._latest = header.head
 
 
 def _section(config: Config) -> StreamSection:

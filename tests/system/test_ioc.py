@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,6 +47,36 @@ def test_what_a_worker_counts_is_shown(ioc: IocProcess) -> None:
     ioc.until("CAM:Match_RBV", 7)
     assert ioc.value("CAM:Shape_RBV") == "2048 x 2048"
     assert ioc.value("CAM:Transition:InUse_RBV") == 3
+
+
+def test_readings_of_a_frame_have_its_time(ioc: IocProcess) -> None:
+    frame_ns = 1_700_000_000_123_456_789
+    ioc.ask(M00, "set", pulse_id=77, frame_index=7, data_ns=frame_ns)
+    ioc.ask(CAM, "set", pulse_id=78, unique_id=8, data_ns=frame_ns + 1)
+    for name, value, expected in (
+        ("M00:PulseId_RBV", 77, frame_ns),
+        ("M00:FrameIndex_RBV", 7, frame_ns),
+        ("CAM:PulseId_RBV", 78, frame_ns + 1),
+        ("CAM:UniqueId_RBV", 8, frame_ns + 1),
+    ):
+        ioc.until(name, value)
+        stamp = ioc.pva.get(ioc.prefix + name).timeStamp
+        assert stamp.secondsPastEpoch * 1_000_000_000 + stamp.nanoseconds == expected
+    ca = ioc.python(
+        "import epics\n"
+        "pv = epics.PV(P + 'M00:PulseId_RBV', form='time')\n"
+        "assert pv.wait_for_connection(10)\n"
+        "pv.get()\n"
+        "print(pv.posixseconds, pv.nanoseconds)\n"
+        "epics.ca.finalize_libca()\n"
+    )
+    assert ca.split()[-2:] == ["1700000000.0", "123456789"]
+    ioc.ask(M00, "set", pulse_id=79, data_ns=0)  # not known: when it changed
+    ioc.until("M00:PulseId_RBV", 79)
+    assert abs(ioc.pva.get(ioc.prefix + "M00:PulseId_RBV").timeStamp.secondsPastEpoch - time.time()) < 10
+    ioc.ask(M00, "set", pulse_id=80, data_ns=2**62)  # beyond what EPICS can hold
+    ioc.until("M00:PulseId_RBV", 80)
+    assert ioc.pva.get(ioc.prefix + "M00:PulseId_RBV").timeStamp.secondsPastEpoch == 2**32 - 1
 
 
 def test_the_buffer_plan_is_a_text_that_follows_the_payload(ioc: IocProcess) -> None:

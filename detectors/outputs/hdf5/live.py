@@ -81,7 +81,7 @@ class LiveFile:
             if pixels is not None:
                 chunk = self._how.encode(pixels) if self._how.encode else pixels
                 self._data.id.write_direct_chunk((row, *corner), chunk)
-        heads = np.array([head[:-1] for head, _ in images], IMAGE_HEAD)
+        heads = np.array([head[:4] for head, _ in images], IMAGE_HEAD)
         for name, dataset in self._columns.items():
             dataset.resize(count, axis=0)
             dataset[first:] = heads[name][:, None]

@@ -45,7 +45,7 @@ class DataPath:
     ) -> None:
         self.drain_s = DRAIN_S
         """How long the outputs may take to finish when buffers are freed."""
-        self.pulse_id = 0
+        self.pulse_id = self.data_ns = 0
         self.placed_bytes = 0
         self.differences_ns = [0] * len(intakes)
         """L1Accept minus PV timestamp of each PV's last match."""
@@ -126,7 +126,7 @@ class DataPath:
         partial, truncated = count < len(settled.tokens), buffers.truncates
         with self._tally.lock:
             self._tally.add(held=-count, match=count, l1_pending=-1, placed=1, partial=partial, truncated=truncated)
-            self.pulse_id = pulse_id
+            self.pulse_id, self.data_ns = pulse_id, settled.event.timestamp_ns
             self._enter()  # first, so that no output writes more
             buffers.outputs.offer(lease)
             self.placed_bytes += sum(u.nbytes for u in updates)

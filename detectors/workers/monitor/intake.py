@@ -40,6 +40,8 @@ class Intake:
         self.state = PvState()
         self.unique_id = 0
         self.latency_us = 0.0
+        self.data_ns = 0
+        """Time of the last array by its source, POSIX; 0 when it is not known."""
         self.last_update_ns = 0
         """When the last array came, by the monotonic clock; 0 before the first."""
         self.interval_ns = 0
@@ -212,7 +214,7 @@ class Intake:
         now_ns = time.monotonic_ns()
         if self.last_update_ns:
             self.interval_ns = now_ns - self.last_update_ns
-        self.last_update_ns = now_ns
+        self.last_update_ns, self.data_ns = now_ns, update.timestamp_ns
         if update.timestamp_ns == MAX_TIMESTAMP_NS:
             self._tally.add(bad_timestamps=1)
         elif update.timestamp_ns:

@@ -29,6 +29,15 @@ def test_records_find_their_fields_and_handlers() -> None:
     assert [(b.handler, b.words, b.trigger) for b in found.commands] == [("enable", ("udp.M00",), False)]
 
 
+def test_a_record_can_have_its_time_from_the_data() -> None:
+    timed = StaticRecord("int64in", "X", tags={"pebbledaq:status": "pulse_id udp.M00", "pebbledaq:time": "data_ns"})
+    assert bind([timed], OWNERS, []).status[0].time == "data_ns"
+    assert device_fields(timed)["TSE"] == "-2"
+    assert "TSE" not in device_fields(reading())
+    wrong = StaticRecord("int64in", "X", tags={"pebbledaq:status": "pulse_id udp.M00", "pebbledaq:time": "state"})
+    assert problem(wrong) == "X: found the time 'state', expected a field of udp.M00 in ns"
+
+
 def test_a_trigger_is_told_from_a_command() -> None:
     found = bind([setpoint("transition Enable", tag="trigger")], OWNERS, ["transition"])
     assert [(b.handler, b.words, b.trigger) for b in found.commands] == [("transition", ("Enable",), True)]

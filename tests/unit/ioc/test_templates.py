@@ -182,7 +182,11 @@ NOT_SHOWN = re.compile(
 
 
 def test_every_field_of_a_snapshot_is_shown(records: list[dict[str, Any]], example: Path) -> None:
-    shown = {r["tags"]["pebbledaq:status"] for r in records if "pebbledaq:status" in r["tags"]}
+    tags = [r["tags"] for r in records if "pebbledaq:status" in r["tags"]]
+    shown = {tag["pebbledaq:status"] for tag in tags}
+    shown |= {
+        f"{tag['pebbledaq:time']} {tag['pebbledaq:status'].split()[1]}" for tag in tags if "pebbledaq:time" in tag
+    }
     found = load_config(example)
     streams = set(image_streams(found))
     for worker, snapshot in defaults(found).items():
