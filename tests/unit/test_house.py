@@ -34,6 +34,20 @@ def test_the_required_folders_are_packages() -> None:
         assert (ROOT / folder / "__init__.py").is_file()
 
 
+def test_no_two_classes_share_a_name() -> None:
+    places: dict[str, list[str]] = {}
+    for folder in ("detectors", "ioc", "sim"):
+        for path in (ROOT / folder).rglob("*.py"):
+            for name in re.findall(r"^class ([A-Z]\w*)", path.read_text(), re.MULTILINE):
+                places.setdefault(name, []).append(str(path.relative_to(ROOT)))
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}
+
+
+def test_every_decision_has_a_number_of_its_own() -> None:
+    numbers = [path.name[:4] for path in (ROOT / "docs" / "decisions").glob("*.md")]
+    assert len(set(numbers)) == len(numbers)
+
+
 def test_every_link_in_the_documents_leads_somewhere() -> None:
     broken = []
     for page in [
