@@ -3,13 +3,11 @@
 The roles are the access security groups of ``db/pebbledaq.acf``.
 """
 
-import fcntl
 import os
 import pwd
-import socket
-import struct
 from typing import Final
 
+from detectors.interfaces import interfaces
 from ioc.bindings import STATES, StaticRecord, is_setpoint
 from ioc.templates import TEMPLATES
 
@@ -33,8 +31,6 @@ LIMITS: Final = frozenset(
 )
 """Fields of a reading that an expert may set: when it alarms, and how much it must change to be published."""
 
-_SIOCGIFADDR: Final = 0x8915
-
 
 def role(record: StaticRecord) -> str:
     """Return the role of a record: the template's, else operators write setpoints and nobody writes readings."""
@@ -51,16 +47,5 @@ def substitutions() -> str:
         user = pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:  # an account without a name, as containers have
         user = str(os.geteuid())
-    return f'USER="{user}",HOST="{",".join(_own_addresses())}"'
-
-
-def _own_addresses() -> list[str]:
-    found = ["127.0.0.1"]
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        for _, name in socket.if_nameindex():
-            try:
-                answer = fcntl.ioctl(probe.fileno(), _SIOCGIFADDR, struct.pack("256s", name.encode()[:15]))
-            except OSError:
-                continue  # no IPv4 address
-            found.append(socket.inet_ntoa(answer[20:24]))
-    return list(dict.fromkeys(found))
+    hosts = dict.fromkeys(("127.0.0.1", *(str(found.ip) for found in interfaces().values())))
+    return f'USER="{user}",HOST="{",".join(hosts)}"'

@@ -2,13 +2,11 @@
 
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, MutableMapping
+from ipaddress import IPv4Address
 from typing import Final
 
-_SERVERS: Final = (
-    ("CA", ("EPICS_CAS_SERVER_PORT", "EPICS_CA_SERVER_PORT"), 5064),
-    ("PVA", ("EPICS_PVAS_SERVER_PORT", "EPICS_PVA_SERVER_PORT"), 5075),
-)
+from detectors.workers.preflight.addresses import EPICS_SERVERS
 
 _CLIENT_VARIABLES: Final = (
     "EPICS_CA_ADDR_LIST",
@@ -27,6 +25,12 @@ def client_environment(environment: Mapping[str, str] = os.environ) -> list[str]
     return [f"{name}={environment[name]}" for name in _CLIENT_VARIABLES if environment.get(name)]
 
 
+def choose_interfaces(chosen: Iterable[IPv4Address], environment: MutableMapping[str, str] = os.environ) -> None:
+    """Let EPICS serve on these addresses only; without any, on those that the environment says. Before EPICS is loaded."""
+    if addresses := " ".join(map(str, chosen)):
+        environment.update({server.interfaces_variable: addresses for server in EPICS_SERVERS})
+
+
 def ports_in_use(environment: Mapping[str, str] = os.environ) -> list[str]:
     """Return a line for each server port that another program uses.
 
@@ -34,15 +38,15 @@ def ports_in_use(environment: Mapping[str, str] = os.environ) -> list[str]:
     to the configured port do not.
     """
     found: list[str] = []
-    for protocol, variables, default in _SERVERS:
-        port = next((int(environment[name]) for name in variables if environment.get(name, "").isdigit()), default)
+    for server in EPICS_SERVERS:
+        port = server.port(environment)
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(("", port))
             except OSError as error:
                 found.append(
-                    f"{protocol} port {port}: {error.strerror}; EPICS takes another TCP port, which clients find by "
-                    f"searching; set {variables[0]} to give this IOC one of its own"
+                    f"{server.protocol} port {port}: {error.strerror}; EPICS takes another TCP port, which clients find by "
+                    f"searching; set {server.port_variables[0]} to give this IOC one of its own"
                 )
     return found

@@ -25,7 +25,7 @@ from ioc.loading import load_records
 from ioc.observer import Observer
 from ioc.patience import patience_s
 from ioc.plan import Plan
-from ioc.ports import client_environment, ports_in_use
+from ioc.ports import choose_interfaces, client_environment, ports_in_use
 from ioc.retention import Retention
 from ioc.roster import Roster
 from ioc.run_control import RunControl, state_by_label
@@ -130,6 +130,7 @@ class Server:
 
     async def _start(self, templates: list[Load]) -> "Display":
         """Adopt or start the workers, and start EPICS; return the records. Raises PebbleDaqError."""
+        choose_interfaces(self._config.ioc.interfaces)
         from ioc import epics  # loads EPICS
         from ioc.display import Display
 

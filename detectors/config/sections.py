@@ -141,6 +141,9 @@ class IocSection(Section):
 
     access_file: AbsolutePath | None = None
     """EPICS access security file, which says who may write; left out: the one that is shipped (db/pebbledaq.acf)."""
+    interfaces: tuple[IPv4Address, ...] = ()
+    """Addresses of this host that records are served on, over CA and PVA; none: what EPICS_CAS_INTF_ADDR_LIST and
+    EPICS_PVAS_INTF_ADDR_LIST say, and without them all."""
 
 
 class DmaSection(Section):

@@ -13,7 +13,7 @@ from rich.table import Table
 from detectors.config import load_config
 from detectors.pools.host_memory import Machine
 from detectors.pools.sizing import PROCESS_BYTES, BufferPlan, BufferSize, size_text
-from detectors.workers.preflight import keep_size_shortfall
+from detectors.workers.preflight.storage import keep_size_shortfall
 from ioc.plan import plan_source_by_source
 
 _PLAIN_WIDTH: Final = 150

@@ -22,7 +22,7 @@ from detectors.pools.available import mem_available
 from detectors.runtime import COUNTERS_VARIABLE, SHM_FOLDER, Runtime
 from detectors.stats import ReceiverStatus
 from detectors.workers.lock import is_running, remove_leftovers
-from detectors.workers.preflight import granted_receive_buffer
+from detectors.workers.preflight.network import granted_receive_buffer
 from ioc.demo.audit import (
     FirstMismatch,
     Line,

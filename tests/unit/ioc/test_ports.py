@@ -1,6 +1,7 @@
 import socket
+from ipaddress import IPv4Address
 
-from ioc.ports import client_environment, ports_in_use
+from ioc.ports import choose_interfaces, client_environment, ports_in_use
 from tests.support.epics_env import free_ports
 
 
@@ -28,3 +29,11 @@ def test_the_client_variable_counts_where_the_server_has_none() -> None:
 def test_clients_are_told_what_differs_from_the_defaults() -> None:
     environment = {"EPICS_CA_SERVER_PORT": "6064", "EPICS_CAS_INTF_ADDR_LIST": "127.0.0.1", "PATH": "/bin"}
     assert client_environment(environment) == ["EPICS_CA_SERVER_PORT=6064"]
+
+
+def test_chosen_interfaces_are_those_of_both_servers() -> None:
+    environment = {"EPICS_CAS_INTF_ADDR_LIST": "127.0.0.1"}
+    choose_interfaces((), environment)
+    assert environment == {"EPICS_CAS_INTF_ADDR_LIST": "127.0.0.1"}
+    choose_interfaces((IPv4Address("10.1.0.5"), IPv4Address("127.0.0.1")), environment)
+    assert environment == dict.fromkeys(("EPICS_CAS_INTF_ADDR_LIST", "EPICS_PVAS_INTF_ADDR_LIST"), "10.1.0.5 127.0.0.1")

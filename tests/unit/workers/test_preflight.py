@@ -3,13 +3,19 @@ import re
 import socket
 import subprocess
 import sys
+from ipaddress import IPv4Interface
 from pathlib import Path
 
 import pytest
 
 from detectors.config import Config, parse_config
-from detectors.workers import preflight
-from detectors.workers.preflight import Finding, Level, run_checks
+from detectors.interfaces import interfaces
+from detectors.workers.preflight import Finding, Level, addresses, network, run_checks, storage
+
+INTERFACES = {
+    name: IPv4Interface(address)
+    for name, address in (("lo", "127.0.0.1/8"), ("office", "192.0.2.2/24"), ("data", "10.1.0.5/16"))
+}
 
 
 def config(folder: Path, extra: str = "", port: int = 0) -> Config:
@@ -63,12 +69,12 @@ def test_every_finding_that_is_not_ok_says_what_to_type(tmp_path: Path) -> None:
 
 
 def test_cheap_checks_write_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preflight, "write_rate", lambda *_: pytest.fail("wrote"))
+    monkeypatch.setattr(storage, "write_rate", lambda *_: pytest.fail("wrote"))
     assert all(f.check != "write rate" for f in run_checks(config(tmp_path), cheap=True))
 
 
 def test_a_small_receive_buffer_is_named_with_what_to_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preflight, "granted_receive_buffer", lambda *_: 212_992)
+    monkeypatch.setattr(network, "granted_receive_buffer", lambda *_: 212_992)
     finding = by_check(run_checks(config(tmp_path), cheap=True), "receive buffer")[0]
     assert finding.level is Level.ERROR
     assert "asked 4194304 bytes, got 212992: room for 0 frame(s)" in finding.found
@@ -76,7 +82,7 @@ def test_a_small_receive_buffer_is_named_with_what_to_type(tmp_path: Path, monke
 
 
 def test_a_buffer_of_a_few_frames_tells_how_many_it_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preflight, "granted_receive_buffer", lambda *_: 3 << 20)
+    monkeypatch.setattr(network, "granted_receive_buffer", lambda *_: 3 << 20)
     finding = by_check(run_checks(config(tmp_path), cheap=True), "receive buffer")[0]
     assert finding.level is Level.WARNING
     assert finding.found.endswith("got 3145728: room for 3 frame(s)")
@@ -138,7 +144,7 @@ def test_a_keep_size_below_the_files_being_written_is_a_warning(tmp_path: Path) 
 
 
 def test_the_write_probe_leaves_nothing(tmp_path: Path) -> None:
-    assert preflight.write_rate(tmp_path, 8 << 20) > 0
+    assert storage.write_rate(tmp_path, 8 << 20) > 0
     assert list(tmp_path.iterdir()) == []
 
 
@@ -156,3 +162,72 @@ def test_the_command_prints_json_and_tells_by_its_exit_code(tmp_path: Path) -> N
     assert done.returncode == 1, done.stderr
     findings = json.loads(done.stdout)
     assert any(f["check"] == "ports" and f["level"] == "error" for f in findings)
+
+
+def test_every_address_is_listed_with_who_can_reach_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(addresses, "interfaces", lambda: INTERFACES)
+    more = """
+        [ioc]
+        interfaces = ["127.0.0.1", "10.1.0.5"]
+        [timing]
+        port = 50100
+        address = "239.255.50.1"
+        [zmq]
+        port_base = 9100
+        host = "10.1.0.5"
+        [stream]
+        full = "tcp://*:9200"
+        reduced = "tcp://data:9201"
+        pulse = "ipc:///tmp/pulse"
+        [[pva]]
+        name = "CAM"
+        pv = "SIM:IMAGE"
+    """
+    monkeypatch.setenv("EPICS_CAS_SERVER_PORT", "6064")
+    monkeypatch.delenv("EPICS_PVAS_SERVER_PORT", raising=False)
+    monkeypatch.delenv("EPICS_PVA_SERVER_PORT", raising=False)
+    found = [f.found for f in by_check(run_checks(config(tmp_path, more, port=50020)), "addresses")]
+    assert found[:-1] == [
+        "CA records: 127.0.0.1:6064: this host only",
+        "CA records: 10.1.0.5:6064: everyone who can reach data (10.1.0.5/16)",
+        "PVA records: 127.0.0.1:5075: this host only",
+        "PVA records: 10.1.0.5:5075: everyone who can reach data (10.1.0.5/16)",
+        "M00 packets: 127.0.0.1:50020: this host only",
+        "timing: 239.255.50.1:50100: everyone whose packets to this group reach this host",
+        "M00 stream: 10.1.0.5:9100: everyone who can reach data (10.1.0.5/16)",
+        "CAM stream: 10.1.0.5:9101: everyone who can reach data (10.1.0.5/16)",
+        "full stream: *:9200: everyone who can reach office (192.0.2.2/24), data (10.1.0.5/16)",
+        "reduced stream: data:9201: everyone who can reach data (10.1.0.5/16)",
+    ]
+    assert found[-1].endswith("this account only")
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({}, [("", 5064)]),
+        ({"EPICS_CAS_INTF_ADDR_LIST": "127.0.0.1 10.1.0.5:6000"}, [("127.0.0.1", 5064), ("10.1.0.5", 6000)]),
+    ],
+)
+def test_without_interfaces_those_of_epics_count(
+    tmp_path: Path, variables: dict[str, str], expected: list[tuple[str, int]]
+) -> None:
+    found = addresses.listening(config(tmp_path), variables)
+    assert [(address, port) for name, address, port in found if name == "CA records"] == expected
+
+
+@pytest.mark.parametrize(
+    ("address", "who"),
+    [
+        ("localhost", "this host only"),
+        ("127.3.0.1", "this host only"),
+        ("10.9.9.9", "no interface of this host has this address"),
+        ("detector", "detector is not known here"),
+    ],
+)
+def test_who_can_reach_an_address(address: str, who: str) -> None:
+    assert addresses.reach(address) == who
+
+
+def test_the_loopback_interface_is_found() -> None:
+    assert "127.0.0.1/8" in map(str, interfaces().values())

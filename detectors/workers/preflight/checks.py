@@ -1,0 +1,81 @@
+"""What a check is: a generator of findings, registered by ``@check``. The cheap ones also run when a worker starts."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from detectors.config import Config, SourceSection, UdpSection
+from detectors.errors import PebbleDaqError
+from detectors.pools.sizing import BufferPlan, plan_buffers
+
+
+class Level(Enum):
+    """How bad a finding is."""
+
+    OK = "ok"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check found: ``remedy`` is what to type, empty when nothing is to be done."""
+
+    check: str
+    level: Level
+    found: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked of the host: a configuration and the frame rate it is meant for."""
+
+    config: Config
+    rate_hz: float
+    only: SourceSection | None = None
+
+    @property
+    def sources(self) -> list[SourceSection]:
+        """The sources looked at."""
+        return [self.only] if self.only else [s for s in (*self.config.udp, *self.config.pva) if s.enabled]
+
+    @property
+    def modules(self) -> list[UdpSection]:
+        """The UDP modules among them."""
+        return [s for s in self.sources if isinstance(s, UdpSection)]
+
+    def plans(self) -> dict[str, BufferPlan]:
+        """Return the buffers of the sources, by name. Raises SizingError."""
+        return {s.name: plan_buffers(self.config, s) for s in self.sources}
+
+
+Check = Callable[[Request], Iterator[Finding]]
+_CHECKS: Final[dict[str, tuple[Check, bool]]] = {}
+
+
+def check(name: str, *, cheap: bool) -> Callable[[Check], Check]:
+    """Register a check; cheap ones take milliseconds and leave nothing behind."""
+
+    def register(function: Check) -> Check:
+        _CHECKS[name] = (function, cheap)
+        return function
+
+    return register
+
+
+def run_checks(
+    config: Config, *, rate_hz: float = 100.0, cheap: bool = False, only: SourceSection | None = None
+) -> list[Finding]:
+    """Return the findings of all checks, or of the cheap ones."""
+    request = Request(config, rate_hz, only)
+    findings: list[Finding] = []
+    for name, (function, is_cheap) in _CHECKS.items():
+        if cheap and not is_cheap:
+            continue
+        try:
+            findings += function(request)
+        except (OSError, PebbleDaqError) as error:
+            findings.append(Finding(name, Level.ERROR, f"cannot be checked: {error}"))
+    return findings

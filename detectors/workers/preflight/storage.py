@@ -1,0 +1,141 @@
+"""Checks of memory and disk: whether the pools fit, and whether the data does."""
+
+import mmap
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from detectors.buffer.retention_plan import least_bytes
+from detectors.config import Config
+from detectors.errors import SizingError
+from detectors.pools.available import mem_available
+from detectors.pools.host_memory import Machine
+from detectors.pools.sizing import BufferPlan, size_text
+from detectors.runtime import SHM_FOLDER
+from detectors.workers.preflight.checks import Finding, Level, Request, check
+
+WRITE_PROBE_BYTES: Final = 256 << 20
+WRITE_CHUNK_BYTES: Final = 4 << 20
+
+
+@check("memory", cheap=True)
+def _memory(request: Request) -> Iterator[Finding]:
+    try:
+        plans = request.plans()
+    except SizingError as error:
+        yield Finding("memory", Level.ERROR, str(error), "correct the configuration: pebbledaq sizes CONFIG")
+        return
+    pebble = sum(p.pebble.total_bytes for p in plans.values() if p.pebble)
+    transition = sum(p.transition.total_bytes for p in plans.values() if p.transition)
+    shm = os.statvfs(SHM_FOLDER)
+    free, available, needed = shm.f_bavail * shm.f_frsize, mem_available(), pebble + transition
+    largest = Machine(available, available).largest_count(list(plans.values())) if plans else None
+    lower = f"set pebbleBufCount = {largest}, and cfgRxCount below it" if largest else "take smaller images"
+    lower = f"{lower}, or free memory: pebbledaq sizes CONFIG"
+    # More shared memory than there is memory would be no use.
+    larger = f"mount -o remount,size={pebble * 5 // 4 >> 20}m /dev/shm" if needed <= available else lower
+    yield Finding(
+        "shared memory",
+        Level.OK if pebble <= free else Level.ERROR,
+        f"pebbles need {size_text(pebble)}, free {size_text(free)}",
+        "" if pebble <= free else larger,
+    )
+    yield Finding(
+        "memory",
+        Level.OK if needed <= available else Level.ERROR,
+        f"pools need {size_text(needed)}, available {size_text(available)}",
+        "" if needed <= available else lower,
+    )
+
+
+def _existing(folder: Path) -> Path:
+    while not folder.exists():
+        folder = folder.parent
+    return folder
+
+
+@check("disk", cheap=True)
+def _disk(request: Request) -> Iterator[Finding]:
+    disk = request.config.disk
+    if disk is None or not disk.enabled:
+        return
+    folder = _existing(disk.folder)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        yield Finding("disk", Level.ERROR, f"{folder}: not writable", f"chown {os.getuid()} {folder}  (as root)")
+        return
+    free = shutil.disk_usage(folder).free
+    rate = _byte_rate(request)
+    minutes = free / rate / 60 if rate else float("inf")
+    low = free < disk.min_free
+    yield Finding(
+        "disk",
+        Level.ERROR if low else Level.WARNING if minutes < 10 else Level.OK,
+        f"{folder}: {size_text(free)} free: {minutes:.0f} min at {request.rate_hz:g} frames/s",
+        "free some space, or set disk.keep_free so that the oldest data makes room" if low or minutes < 10 else "",
+    )
+
+
+@check("retention", cheap=True)
+def _retention(request: Request) -> Iterator[Finding]:
+    with suppress(SizingError):  # the check of the memory has it
+        if found := keep_size_shortfall(request.config, request.plans()):
+            yield Finding("retention", Level.WARNING, found, "set a larger disk.keep_size")
+
+
+def keep_size_shortfall(config: Config, plans: Mapping[str, BufferPlan]) -> str:
+    """Return why the disk will hold more than ``keep_size``; empty when it need not, or when payloads are not known."""
+    if config.disk is None or config.disk.keep_size is None:
+        return ""
+    step = config.detector.pulse_id_step
+    least = sum(least_bytes(p.record_shape, step) for p in plans.values() if p.payload_bytes is not None)
+    if config.disk.keep_size >= least:
+        return ""
+    return (
+        f"disk.keep_size is {size_text(int(config.disk.keep_size))}, but the files that are being written take "
+        f"{size_text(least)}, and are never deleted"
+    )
+
+
+def _byte_rate(request: Request) -> float:
+    return sum((p.payload_bytes or 0) * request.rate_hz for p in request.plans().values())
+
+
+def write_rate(folder: Path, nbytes: int = WRITE_PROBE_BYTES) -> float:
+    """Return the rate of O_DIRECT writes to a file in ``folder``, bytes/s. Buffered and synced where it is refused."""
+    with mmap.mmap(-1, WRITE_CHUNK_BYTES) as chunk:
+        chunk.write(b"\xa5" * WRITE_CHUNK_BYTES)
+        path = folder / f".pebbledaq-preflight-{os.getpid()}"
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_DIRECT, 0o600)
+        except OSError:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+        try:
+            start = time.monotonic()
+            for offset in range(0, nbytes, WRITE_CHUNK_BYTES):
+                os.pwrite(descriptor, chunk, offset)
+            os.fdatasync(descriptor)
+            return nbytes / (time.monotonic() - start)
+        finally:
+            os.close(descriptor)
+            path.unlink()
+
+
+@check("write rate", cheap=False)
+def _write_rate(request: Request) -> Iterator[Finding]:
+    disk = request.config.disk
+    if disk is None or not disk.enabled:
+        return
+    folder = _existing(disk.folder)
+    if not os.access(folder, os.W_OK | os.X_OK) or shutil.disk_usage(folder).free < 2 * WRITE_PROBE_BYTES:
+        return
+    rate, needed = write_rate(folder), _byte_rate(request)
+    yield Finding(
+        "write rate",
+        Level.OK if rate >= needed else Level.WARNING,
+        f"{folder}: {rate / 1e6:.0f} MB/s, {needed / 1e6:.0f} MB/s needed at {request.rate_hz:g} frames/s",
+        "" if rate >= needed else "use a faster disk, or fewer modules to a disk",
+    )
