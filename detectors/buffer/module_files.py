@@ -212,8 +212,8 @@ class ModuleFiles:
     def _lost(self, file: OpenFile, error: OSError) -> None:
         lost, file.unsynced = file.unsynced, 0
         self._figures.lost_on_disk += lost
-        what = f"{error.strerror or error}; {lost} records written since the last sync are counted as lost"
-        self._fails(file.data.path, OSError(error.errno, what))
+        counted = f"; {lost} records written since the last sync are counted as lost" if lost else ""
+        self._fails(file.data.path, OSError(error.errno, f"{error.strerror or error}{counted}"))
 
     def _fails(self, path: Path, error: OSError) -> None:
         what = error.strerror or str(error)
