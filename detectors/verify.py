@@ -37,6 +37,11 @@ CHECKS: Final = (
 )
 """Every check by the name that its findings carry."""
 
+_DAMAGED: Final = (OSError, RuntimeError, LookupError, ValueError, TypeError, OverflowError, MemoryError)
+"""What h5py raises for a file that is damaged."""
+_MOST_IMAGES: Final = 1 << 32
+"""Images that a file may claim to have; beyond, its metadata is not read."""
+
 assert hdf5plugin.FILTERS  # imported for the filters that it registers
 
 
@@ -80,15 +85,23 @@ class _Rows:
 def _open(path: Path) -> h5py.File:
     try:
         return h5py.File(path, "r")
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise BufferReadError(f"{path}: cannot be opened as HDF5: {reason}") from None
+    except _DAMAGED as error:
+        raise BufferReadError(f"{path}: cannot be opened as HDF5: {_reason(error)}") from None
+
+
+def _reason(error: Exception) -> str:
+    """Return what h5py says, on one line."""
+    return " ".join(str(getattr(error, "strerror", None) or error or type(error).__name__).split())
 
 
 def _hdf5(
     reader: BufferReader, file: h5py.File, limits: range, checked: Checked, progress: Progress | None
 ) -> Iterator[Inconsistency]:
-    rows = _layout(reader, file)
+    try:
+        rows = _layout(reader, file)
+    except _DAMAGED as error:
+        name = Path(file.filename).name
+        rows = Inconsistency("hdf5_layout", "", None, f"{name}: is damaged: {_reason(error)}")
     if isinstance(rows, Inconsistency):
         yield rows
         return
@@ -124,9 +137,14 @@ def _layout(reader: BufferReader, file: h5py.File) -> _Rows | Inconsistency:
         return wrong(f"found no dataset {', '.join(absent)} in /data/{detector}")
     data = group["data"]
     count = data.shape[0] if data.shape else 0
+    if count > _MOST_IMAGES:
+        return wrong(f"found {count} images, expected at most {_MOST_IMAGES}")
     shapes = {key: group[key].shape for key in METADATA if group[key].shape != (count, 1)}
     if shapes:
         return wrong(f"found shapes {shapes}, expected {(count, 1)} as data has {count} images")
+    types = {key: str(group[key].dtype) for key in METADATA if group[key].dtype.kind not in "biu"}
+    if types:
+        return wrong(f"found types {types}, expected integers")
     rows, *rest = reader.info.shape or (1,)
     expected = (len(reader.modules) * rows, *rest)
     if data.shape[1:] != expected or data.dtype != reader.info.numpy_dtype:
@@ -141,9 +159,14 @@ def _row(reader: BufferReader, rows: _Rows, row: int) -> Iterator[Inconsistency]
     """Check one image against the buffer."""
     pulse_id = int(rows.metadata["pulse_id"][row])
     try:
+        there = rows.data[row]
+    except _DAMAGED as error:
+        yield rows.finding("hdf5_data", pulse_id, f"row {row}: cannot be read: {_reason(error)}")
+        return
+    try:
         image = reader.read_image(pulse_id, allow_missing=True)
     except BufferReadError as error:
-        if rows.metadata["is_good_frame"][row] or rows.data[row].any():
+        if rows.metadata["is_good_frame"][row] or there.any():
             yield rows.finding("hdf5_pulse", pulse_id, f"row {row} has an image that the buffer does not have: {error}")
         return  # a pulse that was filled in: zeros, and marked bad
     head = reader.image_head(image)
@@ -154,7 +177,7 @@ def _row(reader: BufferReader, rows: _Rows, row: int) -> Iterator[Inconsistency]
         if found != expected and (damage_known or found or name != "is_good_frame"):
             yield rows.finding("hdf5_metadata", pulse_id, f"row {row}: found {name} {found}, the buffer has {expected}")
     # Compared as bytes: a NaN equals itself.
-    ours, theirs = (np.ascontiguousarray(a).view(np.uint8).reshape(-1) for a in (image.data, rows.data[row]))
+    ours, theirs = (np.ascontiguousarray(a).view(np.uint8).reshape(-1) for a in (image.data, there))
     if not np.array_equal(ours, theirs):
         first = int(np.flatnonzero(ours != theirs)[0]) // image.data.itemsize
         place = ", ".join(str(int(n)) for n in np.unravel_index(first, image.data.shape))

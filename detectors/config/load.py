@@ -151,7 +151,7 @@ def parse_config(text: str, origin: str = "config") -> Config:
     """
     try:
         raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{origin}: not TOML: {error}") from None
     try:
         return Config.model_validate(raw)

@@ -307,3 +307,10 @@ def test_images_with_gaps_need_places() -> None:
         '[detector]\nname = "A"\nprefix = "A:"\n[[pva]]\nname = "B"\npv = "B"\n[stream]\nlayout = "geometry"'
     )
     assert "only [[udp]] modules have a place" in line
+
+
+@pytest.mark.parametrize("text", ["a = " + "[" * 100_000, "a = " + "9" * 5000, "[[["])
+def test_text_that_is_no_toml_is_one_line(text):
+    with pytest.raises(ConfigError, match=r"fuzz\.toml: not TOML: ") as caught:
+        parse_config(text, "fuzz.toml")
+    assert len(caught.value.problems) == 1

@@ -152,6 +152,7 @@ def test_rows_out_of_order(raw, file):
     [
         ("daq_rec", None, "found no dataset daq_rec in /data/JF"),
         ("pulse_id", np.zeros(4), r"found shapes \{'pulse_id': \(4,\)\}, expected \(4, 1\)"),
+        ("pulse_id", np.zeros((4, 1)), r"found types \{'pulse_id': 'float64'\}, expected integers"),
         ("data", np.zeros((4, 16, 15), np.uint16), r"found images of \[16, 15\] uint16, expected \[16, 16\] uint16"),
         ("data", np.zeros((4, 16, 16), np.int16), r"found images of \[16, 16\] int16"),
     ],
@@ -181,3 +182,24 @@ def test_a_file_that_cannot_be_opened(raw, tmp_path):
     (tmp_path / "text.h5").write_text("not HDF5")
     with pytest.raises(BufferReadError, match=r"text\.h5: cannot be opened as HDF5"):
         list(verify(BufferReader(raw.folder), tmp_path / "text.h5"))
+
+
+@pytest.mark.parametrize("signature", [b"TREE", b"HEAP"])
+def test_a_damaged_file_is_a_finding(raw, file, signature):
+    file.write_bytes(file.read_bytes().replace(signature, b"NONE"))
+    (finding,) = verify(BufferReader(raw.folder), file)
+    assert finding.check == "hdf5_layout"
+    assert finding.message.startswith("run.h5: ")
+
+
+def test_an_image_that_cannot_be_decoded_is_a_finding(raw, file):
+    with h5py.File(file) as h5:
+        data = h5["data/JF/data"]
+        assert isinstance(data, h5py.Dataset)
+        chunk = data.id.get_chunk_info(1)
+    whole = bytearray(file.read_bytes())
+    whole[chunk.byte_offset : chunk.byte_offset + chunk.size] = b"\xff" * chunk.size
+    file.write_bytes(whole)
+    (finding,) = verify(BufferReader(raw.folder), file)
+    assert (finding.check, finding.pulse) == ("hdf5_data", 12)
+    assert "row 1: cannot be read: " in finding.message
