@@ -36,8 +36,8 @@ class PageError(HostError):
 
 
 def code_of(name: str) -> str:
-    """Return the type of a value: seconds are doubles, frame numbers use all 64 bits, and the rest is signed."""
-    return "d" if name.endswith("_s") else "Q" if name.endswith(".framenum") else "q"
+    """Return the type of a value: seconds are doubles, what a source counts uses all 64 bits, and the rest is signed."""
+    return "d" if name.endswith("_s") else "Q" if name.endswith((".framenum", ".next_event", ".pulse_id")) else "q"
 
 
 class Block:

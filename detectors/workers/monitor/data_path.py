@@ -41,7 +41,7 @@ class DataPath:
         inputs: Callable[[], list[Input]],
         notify: Callable[[int], object],
         *,
-        enter: Callable[[], object],
+        enter: Callable[[int], object],
     ) -> None:
         self.drain_s = DRAIN_S
         """How long the outputs may take to finish when buffers are freed."""
@@ -127,7 +127,7 @@ class DataPath:
         with self._tally.lock:
             self._tally.add(held=-count, match=count, l1_pending=-1, placed=1, partial=partial, truncated=truncated)
             self.pulse_id, self.data_ns = pulse_id, settled.event.timestamp_ns
-            self._enter()  # first, so that no output writes more
+            self._enter(pulse_id)  # first, so that no output writes more
             buffers.outputs.offer(lease)
             self.placed_bytes += sum(u.nbytes for u in updates)
         self._notify(pulse_id)

@@ -22,11 +22,11 @@ from detectors.workers.monitor.messages import (
     Count,
     Gate,
     Input,
-    OnDisk,
     PvChanged,
     Resume,
     Staged,
     Steps,
+    Taken,
     Timed,
 )
 from detectors.workers.monitor.pvs import NotConnectedError, Pvs
@@ -137,7 +137,7 @@ class MonitorMachine:
                 yield from self._events.event(one)
             elif isinstance(one, PvChanged):
                 self._pvs.change(one)
-            elif isinstance(one, OnDisk):
+            elif isinstance(one, Taken):
                 self._events.go_on_above(one.pulse_id)
             else:
                 self._events.ask(one)

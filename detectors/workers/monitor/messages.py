@@ -83,13 +83,13 @@ class RunCommand:
 
 
 @dataclass(frozen=True, slots=True)
-class OnDisk:
-    """The highest pulse_id in the folder that is written to from now on: those made here go on above it."""
+class Taken:
+    """The highest pulse_id that is taken, on disk or in an earlier life: those made here go on above it."""
 
     pulse_id: int
 
 
-Input = Staged | PvChanged | Timed | RunCommand | OnDisk
+Input = Staged | PvChanged | Timed | RunCommand | Taken
 
 
 # --- actions

@@ -18,7 +18,7 @@ from detectors.roots import confined
 from detectors.runtime import Runtime
 from detectors.stats import OutputStats, PoolStats
 from detectors.workers.monitor.buffers import MonitorBuffers
-from detectors.workers.monitor.messages import OnDisk
+from detectors.workers.monitor.messages import Taken
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ class BufferStore:
     ``post`` is given the highest pulse_id of each folder before anything is written there.
     """
 
-    def __init__(self, config: Config, source: PvaSection, runtime: Runtime, post: Callable[[OnDisk], object]) -> None:
+    def __init__(self, config: Config, source: PvaSection, runtime: Runtime, post: Callable[[Taken], object]) -> None:
         self.present: MonitorBuffers | None = None
         self.accounts: Mapping[str, StageAccount] = {}
         """Where the outputs write what they settled."""
@@ -120,7 +120,7 @@ class BufferStore:
             raise HostError(
                 f"{module_folder}: holds pulse {highest}, no pulse ids are left above it; choose another folder"
             )
-        self._post(OnDisk(highest))
+        self._post(Taken(highest))
 
     # --- buffers
 

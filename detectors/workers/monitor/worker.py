@@ -32,7 +32,7 @@ from detectors.workers.monitor.account import MonitorAccount
 from detectors.workers.monitor.data_path import DataPath
 from detectors.workers.monitor.intake import Intake
 from detectors.workers.monitor.machine import MonitorMachine, drive
-from detectors.workers.monitor.messages import Input, RunCommand
+from detectors.workers.monitor.messages import Input, RunCommand, Taken
 from detectors.workers.monitor.pvs import Pvs, conform, declared
 from detectors.workers.monitor.status import MonitorStatusTaker
 from detectors.workers.monitor.store import BufferStore
@@ -119,7 +119,9 @@ class MonitorWorker:
 
     def open(self, stack: ExitStack, wake: Wake, account: Account) -> str:
         """Take what others can refuse, and start the threads. Raises HostError."""
-        self._account.go_on(account["data"], account.last)
+        self._path.pulse_id = self._account.go_on(account["data"], account.last)
+        if self._config.timing is None and self._path.pulse_id:
+            self._post(Taken(self._path.pulse_id))
         self._store.accounts = {output: StageAccount(account[output]) for output in ACCOUNTS}
         self._ring_bell = wake.ring
         self._notifier = Notifier(self._runtime.notify(self.name))
@@ -139,7 +141,7 @@ class MonitorWorker:
         inputs = [*events, *self._inputs()]
         drive(self.machine.step(inputs, time.monotonic_ns()), self._path.do)
         if inputs:
-            self._account.enter()
+            self._account.enter(self._path.pulse_id)
             return 0.0
         now_ns = time.monotonic_ns()
         due_ns = self.machine.due_ns(now_ns)
@@ -148,7 +150,7 @@ class MonitorWorker:
     def snapshot(self) -> MonitorStatus:
         """Return all there is to know, of this moment."""
         status = self._taker.take()
-        self._account.enter()
+        self._account.enter(self._path.pulse_id)
         # A snapshot is published before a command's turn, and not again until that is over: making buffers takes a while.
         asked = any(isinstance(one, RunCommand) and one.service is Service.CONFIGURE for one in tuple(self._inbox))
         return replace(status, state="Configuring") if asked else status

@@ -940,6 +940,34 @@ def test_what_was_sent_while_the_monitor_was_down_is_missed(rig: Callable[..., M
     assert totals["disk.offered"] == totals["zmq.offered"] == 6
 
 
+def test_pulses_go_on_above_those_of_a_killed_monitor_that_wrote_nothing(rig: Callable[..., MonitorRig]) -> None:
+    r = rig()
+    r.worker._store.set_output("disk", enabled=False)
+    r.up()
+    for n in (5, 6, 7):
+        r.source.send(n)
+        r.step()
+    r = rig(page=killed(r))
+    r.worker._store.set_output("disk", enabled=False)
+    r.up()
+    pulses: list[int] = []
+    for n in (1, 2):  # the camera began afresh
+        r.source.send(n)
+        pulses.append(r.step().pulse_id)
+    assert pulses == [8, 9]
+
+
+def test_a_page_holds_the_largest_numbers_of_a_timing_system(rig: Callable[..., MonitorRig]) -> None:
+    r = rig(timing=True)
+    r.up()
+    r._counter = 2**64 - 2
+    r.event(Service.L1_ACCEPT, 2**64 - 1, timestamp_ns=1000)
+    r.source.send(1)
+    assert r.step().updates.placed == 1
+    r = rig(timing=True, page=killed(r))
+    assert r.up().pulse_id == 2**64 - 1
+
+
 def test_updates_and_events_that_waited_when_the_monitor_was_killed_are_abandoned(
     rig: Callable[..., MonitorRig],
 ) -> None:
