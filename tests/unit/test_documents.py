@@ -25,17 +25,17 @@ def test_the_configuration_shown_is_the_example() -> None:
     parse_config(shown[0])
 
 
-def test_the_ten_pvs_exist() -> None:
+def test_the_twelve_pvs_exist() -> None:
     config = load_config(ROOT / "examples" / "jungfrau.toml")
     names = {name for load in loads(config) for name in load.names()}
-    table = README[README.index("## Ten PVs") : README.index("## A configuration")]
+    table = README[README.index("## Twelve PVs") : README.index("## A configuration")]
     rows = re.findall(r"^\| `([^`]+)`", table, re.MULTILINE)
-    assert len(rows) == 10
+    assert len(rows) == 12
     assert set(re.findall(r"`(DAQ:JF01:[^`]+)`", table)) <= names
 
 
 def test_every_command_is_in_the_readme() -> None:
-    table = README[README.index("## Commands") : README.index("## What it is for")]
+    table = README[README.index("## Commands") : README.index("## What holds")]
     listed = set(re.findall(r"`([a-z]+)", table))
     assert set(_COMMANDS) - listed == set()
 
