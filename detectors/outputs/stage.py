@@ -160,6 +160,9 @@ class Stage:
         # Durable before settled, settled before admitted: what is settled in between counts as unsynced, or queued.
         written, unwanted, failed, given_up = self._written, self._unwanted, self._failed, self._given_up
         dropped, disabled = self._dropped, self._disabled
+        # A record that was given up in the sink's hands may be written, and become durable, after all.
+        lost = min(lost, written)
+        durable = min(durable, written - lost)
         settled = written + unwanted + failed + given_up + dropped
         queued = max(0, self._admitted - settled)
         return OutputStats(

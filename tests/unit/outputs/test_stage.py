@@ -268,6 +268,45 @@ def test_idle_it_flushes_once_and_then_wakes_once_a_second(stage: Stage, sink: F
     until(lambda: len(sink.idles) > 1)
 
 
+def test_while_frames_come_the_sink_is_called_once_a_second_too(
+    stage: Stage, sink: FakeSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Finding: what is due on the disk waited for a pause in the data."""
+    monkeypatch.setattr("detectors.outputs.stage.FLUSH_S", 60.0)
+    monkeypatch.setattr("detectors.outputs.stage.IDLE_S", 0.1)
+    begun = time.monotonic()
+    while time.monotonic() - begun < 1.5:
+        offer(stage)
+        time.sleep(0.01)
+    assert 3 <= len(sink.idles) <= 15
+
+
+def test_an_error_for_records_written_before_is_counted_and_costs_no_frame(stage: Stage, sink: FakeSink) -> None:
+    sink.figures.syncs = True
+    offer(stage)
+    settle(stage)
+    late = OSError(errno.EIO, "Input/output error", "/x/0.bin")
+    sink.idle = lambda: (_ for _ in ()).throw(late) if not stage.stats().errors else None  # type: ignore[method-assign]
+    sink.figures.lost_on_disk = 1
+    until(lambda: stage.stats().errors == 1)
+    assert stage.stats().state == "Failing"
+    offer(stage)
+    settle(stage)
+    s = stage.stats()
+    assert (s.written, s.dropped, s.lost_on_disk, s.unsynced, s.errors) == (2, 0, 1, 1, 1)
+
+
+def test_a_record_given_up_that_becomes_durable_after_all_does_not_upset_the_balance(
+    stage: Stage, sink: FakeSink
+) -> None:
+    sink.figures.syncs = True
+    offer(stage)
+    settle(stage)
+    sink.figures.durable = 2
+    s = stage.stats()
+    assert (s.written, s.durable, s.lost_on_disk, s.unsynced) == (1, 1, 0, 0)
+
+
 def test_while_frames_come_takers_are_looked_for_soon(stage: Stage, sink: FakeSink) -> None:
     until(lambda: len(sink.idles) == 1)  # now it sleeps for a second
     sink.wanted = False
