@@ -7,6 +7,7 @@ logs its own puts, since only it knows the value as the program takes it, and as
 import ctypes
 import itertools
 import logging
+import re
 import threading
 from typing import Any, Final
 
@@ -16,6 +17,9 @@ from softioc import fields, imports
 log = logging.getLogger(__name__)
 
 _STRING_BYTES: Final = 40
+
+_CHANNEL: Final = re.compile(r"([^.]*)(?:\.([A-Z0-9]+))?")
+"""Record and field of a channel's name, to which clients may add ``$`` and filters in braces."""
 
 
 class _Message(ctypes.Structure):
@@ -52,8 +56,7 @@ class PutLog:
         message = pointer.contents
         channel = message.channel.contents.value.decode()
         who = f"{(message.user or b'?').decode(errors='replace')}@{(message.host or b'?').decode(errors='replace')}"
-        record, _, field = channel.partition(".")
-        field = field.rstrip("$") or "VAL"
+        record, field = _CHANNEL.match(channel).groups("VAL")  # type: ignore[union-attr]
         if field == "VAL":
             self._present[threading.get_ident()] = ("", "") if after else (record, who)
         elif not after:

@@ -5,7 +5,8 @@ import tempfile
 from typing import Final
 
 from detectors.config import Config
-from detectors.errors import HostError
+from detectors.errors import CommandError, HostError
+from detectors.roots import confined
 from detectors.workers.preflight import Finding, Level, run_checks
 
 log = logging.getLogger(__name__)
@@ -45,6 +46,11 @@ def _folder(config: Config) -> list[str]:
     if config.disk is None or not config.disk.enabled:
         return []
     folder = config.disk.folder
+    if config.disk.roots:  # given by name, they are there, or their disk is not mounted
+        try:
+            confined(folder, config.disk.roots, "disk.folder")
+        except CommandError as error:
+            return [str(error)]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

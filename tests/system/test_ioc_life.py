@@ -1,6 +1,7 @@
 """How the soft-IOC starts and ends, and what it leaves: nothing."""
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -155,6 +156,16 @@ def test_a_port_in_use_stops_the_start(tmp_path: Path) -> None:
     assert lines[0].startswith("pebbledaq: ports: ")
     assert str(port) in lines[0]
     assert leftovers(prefix_of(config)) == []
+
+
+def test_a_root_that_is_not_mounted_stops_the_start(tmp_path: Path) -> None:
+    config = write_config(tmp_path)
+    text = config.read_text().replace(f'"{tmp_path}/data"', f'"{tmp_path}/disk/data"')
+    config.write_text(re.sub(r"roots = .*", f'roots = ["{tmp_path}/disk"]', text))
+    code, lines = failed_start(config)
+    assert code == 1
+    assert f"disk.folder: the root {tmp_path}/disk does not exist; mount its disk or create it on the host" in lines[-1]
+    assert not (tmp_path / "disk").exists()
 
 
 def test_a_folder_that_cannot_be_written_stops_the_start(tmp_path: Path) -> None:
