@@ -236,6 +236,9 @@ def check_buffer(
     for finding in _all(reader, start, stop, checked, progress):
         checked.findings += 1
         yield finding
+    if (start, stop) == (0, LAST_PULSE) and not checked.records and not checked.findings:
+        checked.findings += 1
+        yield Inconsistency("records", "", None, f"{reader.folder}: its files hold no record, expected at least one")
 
 
 def list_files(reader: BufferReader, start: int, stop: int) -> tuple[dict[int, list[str]], list[Inconsistency]]:

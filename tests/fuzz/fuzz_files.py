@@ -43,8 +43,6 @@ from detectors.wire.module_packets import ModulePackets
 from ioc.cli.read import describe
 from tests.unit.buffer.make import RawBuffer
 
-logging.disable(logging.CRITICAL)
-
 PULSES = (1000, 1001, 1999)
 EXAMPLES = Path(__file__).parents[2] / "examples"
 Test = Callable[[bytes], None]
@@ -81,6 +79,8 @@ def sound(folder: Path) -> RawBuffer:
         for module in raw.modules:
             raw.put(module, pulse)
     (raw.folder / "M00" / "LATEST").write_text("0/1000.bin\n")
+    text = (raw.folder / "detector.json").read_text().replace('["M00", "M01"]', '["M00"]')
+    (raw.folder / "M00" / "module.json").write_text(text)
     return raw
 
 
@@ -165,6 +165,7 @@ def config(folder: Path) -> tuple[Test, list[bytes]]:
 
 TARGETS: dict[str, Target] = {
     "detector": of_file("detector.json"),
+    "module": of_file("M00/module.json"),
     "records": of_file("M00/0/1000.bin"),
     "sidecar": of_file("M00/0/1000.meta"),
     "latest": of_file("M00/LATEST"),
@@ -227,6 +228,7 @@ def main() -> None:
     name, *options = sys.argv[1:]
     known = dict(option.lstrip("-").split("=") for option in options)
     warnings.simplefilter("error")
+    logging.disable(logging.CRITICAL)
     with tempfile.TemporaryDirectory(prefix="pebbledaq-fuzz-", dir="/dev/shm") as folder:
         test, files = TARGETS[name](Path(folder))
         if atheris:

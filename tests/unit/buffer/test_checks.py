@@ -226,6 +226,16 @@ def test_latest_that_cannot_be_read_is_a_finding(raw):
     assert only(raw) == ("latest", "M01", None)
 
 
+def test_a_buffer_of_holes_is_a_finding(raw):
+    for module in raw.modules:
+        for pulse_id in PULSES:
+            raw.poke(raw.path(module, pulse_id), pulse_id % 1000 * raw.record_bytes, b"\0")
+            raw.meta(module, pulse_id).unlink(missing_ok=True)
+    checked = Checked()
+    (finding,) = check_buffer(BufferReader(raw.folder), checked=checked)
+    assert (finding.check, finding.module, checked.files, checked.findings) == ("records", "", 4, 1)
+
+
 def test_progress(raw):
     seen = []
     list(check_buffer(BufferReader(raw.folder), progress=lambda *done: seen.append(done)))
