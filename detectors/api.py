@@ -5,6 +5,7 @@ docs/api.md shows each of them at work.
 
 from detectors.buffer.reader import BufferReader, Frame, Image
 from detectors.config import Config, load_config
+from detectors.curve import CurveKeys
 from detectors.errors import PebbleDaqError
 from detectors.frame import Damage, FrameHead
 from detectors.image_head import ImageHead
@@ -22,6 +23,7 @@ __all__ = [
     "BufferReader",
     "Chips",
     "Config",
+    "CurveKeys",
     "Damage",
     "Frame",
     "FrameHead",

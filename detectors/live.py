@@ -13,6 +13,7 @@ import zmq
 
 from detectors.assembly.sync import Matched
 from detectors.config import Config, StreamSection, load_config
+from detectors.curve import CurveKeys
 from detectors.errors import CapacityError, ConfigError, WireError
 from detectors.frame import FrameHead
 from detectors.image_head import ImageHead
@@ -181,7 +182,8 @@ class ModuleStream(Live[tuple[FrameHead, np.ndarray]]):
     """Frames of one module from its ZMQ stream, on any host. ``shape`` and ``dtype`` are those of its frames.
 
     Of the head only the documented 40 bytes are known; the arrays are read-only. A client that is too slow sees gaps in
-    pulse_id, which do not count as missed. Raises HostError for an address that cannot be used.
+    pulse_id, which do not count as missed. ``keys`` are for a server that has some. Raises HostError for an
+    address that cannot be used, ConfigError for keys that cannot be read.
     """
 
     def __init__(
@@ -190,12 +192,13 @@ class ModuleStream(Live[tuple[FrameHead, np.ndarray]]):
         shape: tuple[int, ...],
         dtype: str,
         *,
+        keys: CurveKeys | None = None,
         timeout_s: float | None = None,
         stop: threading.Event | None = None,
     ) -> None:
         super().__init__(timeout_s, stop)
         self._layout = FrameLayout(shape, dtype)
-        self._sockets = Subscriptions([address], _QUEUE)
+        self._sockets = Subscriptions([address], _QUEUE, keys=keys)
 
     def _take(self, timeout_s: float) -> tuple[FrameHead, np.ndarray] | None:
         parts = self._sockets.receive_one(timeout_s)
@@ -217,7 +220,8 @@ class ImageStream(Live[tuple[ImageHeader, np.ndarray | None]]):
     """Images from an Array-1.0 stream, on any host: header and pixels, None for a header without pixels.
 
     ``kind`` is ``full`` (every image goes to one of its clients) or ``reduced`` (every header goes to all of them). The
-    arrays are read-only. Raises HostError for an address that cannot be used.
+    arrays are read-only. ``keys`` are for a server that has some. Raises HostError for an
+    address that cannot be used, ConfigError for keys that cannot be read.
     """
 
     def __init__(
@@ -225,11 +229,12 @@ class ImageStream(Live[tuple[ImageHeader, np.ndarray | None]]):
         address: str,
         kind: Literal["full", "reduced"] = "full",
         *,
+        keys: CurveKeys | None = None,
         timeout_s: float | None = None,
         stop: threading.Event | None = None,
     ) -> None:
         super().__init__(timeout_s, stop)
-        self._sockets = Subscriptions([address], _QUEUE, zmq.PULL if kind == "full" else zmq.SUB)
+        self._sockets = Subscriptions([address], _QUEUE, zmq.PULL if kind == "full" else zmq.SUB, keys)
 
     def _take(self, timeout_s: float) -> tuple[ImageHeader, np.ndarray | None] | None:
         parts = self._sockets.receive_one(timeout_s)

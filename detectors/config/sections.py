@@ -340,6 +340,8 @@ class ZmqSection(Section):
     """Publish on ``tcp://host:(port_base + index)``, index counting all sources, modules first; left out: on ipc in the runtime folder."""
     host: str = "127.0.0.1"
     """Address that tcp streams are bound to."""
+    curve_keys: AbsolutePath | None = None
+    """Folder of CURVE keys (``pebbledaq keys``): module and image streams over tcp are then encrypted and for its clients only."""
     high_water_mark: Annotated[int, Field(ge=1)] = 100
     """Frames queued for one subscriber before further ones are dropped for it."""
 

@@ -105,7 +105,9 @@ class Outputs:
                 server=runtime.prefix,
             )
         try:
-            publisher = ModulePublisher(stream_address(config, source, runtime), config.zmq.high_water_mark)
+            publisher = ModulePublisher(
+                stream_address(config, source, runtime), config.zmq.high_water_mark, config.zmq.curve_keys
+            )
         except HostError:
             if writer:
                 writer.close()

@@ -2,12 +2,16 @@
 
 import errno
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import zmq
 
+from detectors.curve import AUTHORIZED, load_pair, server_secret
 from detectors.errors import HostError
 from detectors.outputs.peers import Peers, readable
+
+if TYPE_CHECKING:
+    from zmq.auth.thread import ThreadAuthenticator
 
 LINGER_MS: Final = 500
 """How long queued messages may still be sent after the end, ms."""
@@ -40,7 +44,8 @@ class Publisher:
     that way and not those that follow.
 
     ``queue`` is the number of messages kept for each consumer. With ``wait_s``, sending waits that long for a consumer
-    that has no room, instead of leaving it out. ``context`` is terminated by its owner. Raises HostError when the address
+    that has no room, instead of leaving it out. ``context`` is terminated by its owner. With ``curve_keys``, a folder of
+    keys, only its clients may connect over tcp; they are read once. Raises HostError when the address
     cannot be bound.
     """
 
@@ -53,11 +58,19 @@ class Publisher:
         linger_ms: int = LINGER_MS,
         wait_s: float = 0.0,
         context: zmq.Context[zmq.Socket[bytes]] | None = None,
+        curve_keys: Path | None = None,
     ) -> None:
         self.consumers = 0
-        self._context = context or zmq.Context()
-        self._owns_context = context is None
+        keys = curve_keys if address.startswith("tcp:") else None
+        pair = load_pair(server_secret(keys)) if keys else None
+        # Each context has one authenticator, and each authenticator a context.
+        self._owns_context = context is None or keys is not None
+        self._context = zmq.Context() if context is None or keys else context
+        self._authenticator = _authenticator(self._context, keys) if keys else None
         self.socket = self._context.socket(kind)
+        if pair:
+            self.socket.curve_publickey, self.socket.curve_secretkey = pair
+            self.socket.curve_server = True
         self.socket.sndhwm = queue
         self.socket.rcvhwm = _REQUESTS_HWM
         self.socket.linger = linger_ms
@@ -138,7 +151,19 @@ class Publisher:
             return
         self._peers.close()
         self.socket.close(linger_ms)
+        if self._authenticator:
+            self._authenticator.stop()
         if self._owns_context:
             self._context.term()
         if self.address.startswith("ipc://"):
             Path(self.address.removeprefix("ipc://")).unlink(missing_ok=True)
+
+
+def _authenticator(context: zmq.Context[zmq.Socket[bytes]], keys: Path) -> "ThreadAuthenticator":
+    """Return an authenticator that lets in the clients of a folder of keys."""
+    from zmq.auth.thread import ThreadAuthenticator
+
+    authenticator = ThreadAuthenticator(context)
+    authenticator.start()
+    authenticator.configure_curve("*", keys / AUTHORIZED)  # pyright: ignore[reportUnknownMemberType]
+    return authenticator

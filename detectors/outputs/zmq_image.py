@@ -8,6 +8,7 @@ ZMQ has sent them to everyone.
 import struct
 from abc import ABC, abstractmethod
 from collections import deque
+from pathlib import Path
 from typing import ClassVar, Final
 
 import zmq
@@ -32,10 +33,17 @@ class ImageOutput(ABC):
     name: ClassVar[str]
     kind: ClassVar[int] = zmq.XPUB
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], address: str, high_water_mark: int) -> None:
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        address: str,
+        high_water_mark: int,
+        *,
+        curve_keys: Path | None = None,
+    ) -> None:
         self.enabled = True
         """While False nothing is sent, and every image counts as disabled."""
-        self._publisher = Publisher(address, high_water_mark, kind=self.kind, context=context)
+        self._publisher = Publisher(address, high_water_mark, kind=self.kind, context=context, curve_keys=curve_keys)
         self.address = self._publisher.address
         self._limit = high_water_mark
         # Pixels that ZMQ still holds:
@@ -141,9 +149,15 @@ class ReducedStream(ImageOutput):
     name = "reduced"
 
     def __init__(
-        self, context: zmq.Context[zmq.Socket[bytes]], address: str, high_water_mark: int, rate_hz: float
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        address: str,
+        high_water_mark: int,
+        rate_hz: float,
+        *,
+        curve_keys: Path | None = None,
     ) -> None:
-        super().__init__(context, address, high_water_mark)
+        super().__init__(context, address, high_water_mark, curve_keys=curve_keys)
         self.rate_hz = rate_hz
         """Messages with pixels a second; may be changed."""
         self.with_pixels = 0

@@ -6,6 +6,7 @@ Source of the format: sf-buffer.
 import errno
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 from detectors.outputs.publisher import Publisher
@@ -27,14 +28,14 @@ class ModulePublisher:
     busy_state = "Publishing"
     most = 1
 
-    def __init__(self, address: str, high_water_mark: int) -> None:
+    def __init__(self, address: str, high_water_mark: int, curve_keys: Path | None = None) -> None:
         tune_heap(_HEAP)
-        self._queue = high_water_mark
+        self._queue, self._keys = high_water_mark, curve_keys
         self.figures = SinkFigures()
         self._open(address)
 
     def _open(self, address: str) -> None:
-        self._publisher = Publisher(address, self._queue)
+        self._publisher = Publisher(address, self._queue, curve_keys=self._keys)
         self.address = self.figures.folder = self._publisher.address
         self.wanted = False
         self._look_at = 0.0

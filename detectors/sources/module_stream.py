@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 import zmq
 
+from detectors.curve import CurveKeys, load_client
 from detectors.errors import HostError, PoolExhaustedError, WireError
 from detectors.frame import FrameHead, RecordShape
 from detectors.pools.pebble import Pebble, PebbleLease
@@ -37,7 +38,10 @@ _HEARTBEAT_MS: Final = 1000
 class Subscriptions:
     """One socket for each address (each module), to know which one sent a message. Raises HostError for a bad address."""
 
-    def __init__(self, addresses: Sequence[str], high_water_mark: int, kind: int = zmq.SUB) -> None:
+    def __init__(
+        self, addresses: Sequence[str], high_water_mark: int, kind: int = zmq.SUB, keys: CurveKeys | None = None
+    ) -> None:
+        loaded = load_client(keys) if keys else None
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._poller = zmq.Poller()
         self._module_of: dict[zmq.Socket[bytes], int] = {}
@@ -48,6 +52,8 @@ class Subscriptions:
             socket.reconnect_ivl, socket.reconnect_ivl_max = _RECONNECT_MS, _RECONNECT_MAX_MS
             if address.startswith("tcp:"):
                 socket.heartbeat_ivl, socket.heartbeat_timeout = _HEARTBEAT_MS, 3 * _HEARTBEAT_MS
+                if loaded:
+                    socket.curve_publickey, socket.curve_secretkey, socket.curve_serverkey = loaded
             if kind == zmq.SUB:
                 socket.subscribe(b"")
             try:
@@ -195,6 +201,7 @@ class Modules(Subscriptions):
         addresses: Sequence[str],
         readers: Sequence[LocalModule | RemoteModule],
         high_water_mark: int = _NOTIFICATIONS_HWM,
+        keys: CurveKeys | None = None,
     ) -> None:
         self.readers = readers
         """One per module, in the order of the image."""
@@ -202,7 +209,7 @@ class Modules(Subscriptions):
         """Messages that were not a notification or a frame."""
         self.exhausted = 0
         """Frames for which there was no slot."""
-        super().__init__(addresses, high_water_mark)
+        super().__init__(addresses, high_water_mark, keys=keys)
 
     def poll(self, timeout_s: float = 0.0) -> list[tuple[int, int]]:
         """Return (module, pulse_id) of the frames that have arrived, waiting up to ``timeout_s`` for the first."""

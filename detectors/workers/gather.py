@@ -10,6 +10,7 @@ import numpy as np
 from detectors.assembly.images import ImageAssembler, ImageNames
 from detectors.assembly.sync import MAX_MODULES, Matched, Rules, Synchroniser
 from detectors.config import Config, PvaSection, SourceSection, StreamSection, UdpSection
+from detectors.curve import own_keys
 from detectors.errors import ConfigError
 from detectors.frame import RecordShape
 from detectors.outputs.outputs import worker_name
@@ -189,6 +190,7 @@ class Gatherer:
             self._rules.remote,
             [RemoteModule(shape, self._plan.count, self._plan.size_bytes, step, expected) for _ in self.sources],
             config.zmq.high_water_mark,
+            own_keys(config.zmq.curve_keys) if config.zmq.curve_keys else None,
         )
 
     def _use(self, layout: FrameLayout) -> None:

@@ -49,6 +49,7 @@ class Streamer:
 
     def __init__(self, config: Config, runtime: Runtime) -> None:
         self._stream = _section(config)
+        self._keys = config.zmq.curve_keys
         self._gatherer = Gatherer(config, runtime, self._stream)
         self._pool: BufferPool | None = None
         self._pool_of: ImageAssembler | None = None
@@ -68,13 +69,18 @@ class Streamer:
         stack.callback(self._gatherer.close)
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         stack.callback(context.term)
+        keys = self._keys
         if stream.full:
-            self._add(stack, "full", FullStream(context, stream.full, stream.high_water_mark))
+            self._add(stack, "full", FullStream(context, stream.full, stream.high_water_mark, curve_keys=keys))
         if stream.reduced:
             rate_hz = stream.reduced_rate_hz
-            self._add(stack, "reduced", ReducedStream(context, stream.reduced, stream.high_water_mark, rate_hz))
+            self._add(
+                stack,
+                "reduced",
+                ReducedStream(context, stream.reduced, stream.high_water_mark, rate_hz, curve_keys=keys),
+            )
         if stream.pulse:
-            self._add(stack, "pulse", PulseStream(context, stream.pulse, _PULSE_HWM))
+            self._add(stack, "pulse", PulseStream(context, stream.pulse, _PULSE_HWM, curve_keys=keys))
         self._gatherer.open(wake)
         self._follow_size()
         return " ".join(f"{name}={output.stats(0).folder}" for name, output in self._outputs.items())
