@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Final, Self
 
 from detectors.buffer.claim import claimed_since_ns
-from detectors.buffer.layout import DETECTOR_JSON, data_folder, sidecar_path
+from detectors.buffer.layout import DETECTOR_JSON, LATEST, data_folder, sidecar_path
 from detectors.buffer.listing import data_files
 from detectors.buffer.registration import read_detector
-from detectors.buffer.regular import is_missing
+from detectors.buffer.regular import is_missing, read_regular
 from detectors.buffer.retention_plan import Limits, PulseFiles, obstacle, plan
 from detectors.errors import PebbleDaqError
 from detectors.roots import confined
@@ -101,8 +101,17 @@ def delete(files: PulseFiles, stopping: Callable[[], bool]) -> bool:
         sidecar_path(path).unlink(missing_ok=True)
         path.unlink(missing_ok=True)
         with suppress(OSError):
+            _forget_latest(path)
+        with suppress(OSError):
             path.parent.rmdir()
     return True
+
+
+def _forget_latest(path: Path) -> None:
+    """Remove LATEST when it names a file that was deleted: the newest goes for its age. Raises OSError."""
+    folder = path.parent.parent
+    if read_regular(folder / LATEST).strip() == str(path.relative_to(folder)).encode():
+        (folder / LATEST).unlink()
 
 
 class RetentionKeeper:

@@ -177,6 +177,16 @@ def test_the_newest_stays_and_the_keeper_says_so(old):
     assert stats.state == "Blocked"
 
 
+def test_latest_names_no_file_that_is_gone(old):
+    for module, name in (("M00", "300000/300000.bin"), ("M01", "100000/100000.bin")):
+        (old.folder / module / "LATEST").write_text(f"{name}\n")
+    keeper_of(old, Limits(keep_hours=15)).run_once()
+    assert (old.folder / "M00" / "LATEST").read_text() == "300000/300000.bin\n"
+    assert not (old.folder / "M01" / "LATEST").exists()
+    keeper_of(old, Limits(keep_hours=5)).run_once()
+    assert not (old.folder / "M00" / "LATEST").exists()
+
+
 def test_what_a_writer_has_open_stays(tmp_path):
     frames = FrameMaker(10)
     sink = BufferWriter(tmp_path / "JF", "M00", frames.shape, dtype="uint8", frame_shape=(10,), server=SERVER)
