@@ -276,10 +276,12 @@ class MainStream:
         first = held[0].index
         near = not self.resumed and 0 < first - newest <= self._rules.max_frame_gap
         if not (near or self._goes_on(held[0])):
-            self._notes("resync", f"the stream goes on at frame {first} after {newest}: resynchronised")
             self.close_all()
-            # A count that starts afresh is no fault where pulses are made of it; the pulses count it as a restart.
-            self._fates.resyncs += self._rules.pulse_from == "bunchid" or first > newest
+            if self._rules.pulse_from == "bunchid" or first > newest:
+                self._notes("resync", f"the stream goes on at frame {first} after {newest}: resynchronised")
+                self._fates.resyncs += 1
+            else:  # no fault where pulses are made of the count; they count it
+                self._notes("restart", f"the detector began to count anew, at frame {first} after {newest}")
             if first > newest or self.resumed:
                 self._fates.outages += 1
                 self._fates.outage_s += max(0.0, self.now - self.placed_at)
