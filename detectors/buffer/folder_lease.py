@@ -47,7 +47,7 @@ class Owner:
     token: str
     """Of this lease: the same process may have had it before."""
     inode: int
-    """Of the lease file: a copy of it, in a copy of the folder, is no lease."""
+    """Of the lease file: a copy of it, in a copy of the folder, does not count."""
     since: str
 
     def __str__(self) -> str:
