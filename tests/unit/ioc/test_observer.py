@@ -110,3 +110,27 @@ def test_a_tick_without_news_shows_only_what_decays() -> None:
     assert look(111.5) == {}
     assert look(111.5 + SILENCE_S)["state"] == "Failed"
     assert hear(114.0, packets=PacketStats(lost=5))["state"] == "Receiving"
+
+
+def test_a_new_ioc_finds_the_totals_as_they_are() -> None:
+    """Of a loss long before it: shown, and not recent, whether the worker runs or not."""
+    page = {"packets.lost": 15161, "counted_since": "then", "last.framenum": 3}
+    for totals in (lambda: page, dict):
+        shown = View(ReceiverStatus(), ["packets.lost", "recent.packets.lost"], totals)
+        assert shown.values["packets.lost"] == totals().get("packets.lost", 0)
+        shown.look(RUNS, None, 100.5)
+        shown.look(RUNS, heard(101.0, packets=PacketStats(lost=15161)), 101.0)
+        assert (shown.values["packets.lost"], shown.values["recent.packets.lost"]) == (15161, 0)
+        shown.look(RUNS, heard(102.0, packets=PacketStats(lost=15163)), 102.0)
+        assert shown.values["recent.packets.lost"] == 2
+        assert "last.framenum" not in shown.values
+
+
+def test_a_worker_that_ended_shows_the_totals_of_its_page() -> None:
+    page = {"packets.lost": 3}
+    shown = View(ReceiverStatus(), ["packets.lost", "recent.packets.lost"], lambda: page)
+    shown.look(RUNS, None, 100.5)
+    shown.look(RUNS, heard(101.0, packets=PacketStats(lost=5)), 101.0)
+    page["packets.lost"] = 9
+    shown.look(ProcessStatus(message="killed"), heard(101.0), 102.0)
+    assert (shown.values["packets.lost"], shown.values["recent.packets.lost"]) == (9, 6)
