@@ -96,6 +96,12 @@ def _without_earlier(output: OutputStats) -> OutputStats:
     return dataclasses.replace(output, unsynced=unsynced, durable=output.written - output.lost_on_disk - unsynced)
 
 
+def running_total(blocks: Mapping[str, Mapping[str, float]]) -> Totals:
+    """Return the totals that the blocks of a running worker's page make: what is under way is not settled."""
+    life = {name: value for block, values in blocks.items() if block != "base" for name, value in values.items()}
+    return {name: before + life.get(name, 0) for name, before in blocks["base"].items()}
+
+
 def total(blocks: Mapping[str, Mapping[str, float]]) -> Totals:
     """Return the totals that the blocks of a counters page make, what its life left undecided settled."""
     base = blocks["base"]

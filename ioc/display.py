@@ -57,7 +57,7 @@ class Display:
         self._records = Records(bindings, handlers, self._command_done)
         runtime = Runtime(prefix)
         self._views = {
-            worker: View(empty, self._records.fields(worker), partial(read_totals, runtime.counters(worker)))
+            worker: View(empty, self._records.fields(worker), partial(read_totals, runtime, worker))
             for worker, empty in defaults.items()
         }
         self._refusal = ""

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from detectors.counters_page import Block, CountersPage, PageError, Values, read_page
+from detectors.runtime import Runtime
 from detectors.stats import WorkerStatus
-from detectors.totals import Totals, add_base, counters, reset_base, total
+from detectors.totals import Totals, add_base, counters, reset_base, running_total, total
+from detectors.workers.lock import is_running
 
 log = logging.getLogger(__name__)
 
@@ -82,15 +84,16 @@ def _read(path: Path) -> tuple[dict[str, Values], Totals, int, int]:
         return {}, {}, time.time_ns(), 1
 
 
-def read_totals(path: Path) -> dict[str, float | str]:
-    """Return what a worker that does not run would show of its totals, by dotted names; empty without a page."""
+def read_totals(runtime: Runtime, worker: str) -> dict[str, float | str]:
+    """Return the totals of a worker by its page, by dotted names; empty without one. If it does not run, they are settled."""
+    path, make = runtime.counters(worker), total if is_running(runtime, worker) is None else running_total
     try:
         blocks = read_page(path)
         if blocks is None:
             return {}
         since = blocks["since"]
         shown = {"counted_since": since_text(int(since["since_ns"])), "totals_lost": int(since["totals_lost"])}
-        return {**total(blocks), **shown}
+        return {**make(blocks), **shown}
     except (PageError, KeyError):
         return {}  # the worker says so when it starts
 

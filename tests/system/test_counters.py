@@ -221,6 +221,8 @@ def test_totals_survive_the_ioc_the_receiver_and_both(tmp_path: Path):
             ioc.until("M00:FramesComplete_RBV", lambda n, least=before["FramesComplete"]: n > least + 5)
         sent = sending.end()
         ioc.until("M00:PacketsExpected_RBV", sent)
+        fallen = {name: value for name, value in after.items() if shown(ioc, name) < value}
+        assert fallen == {}
         assert shown(ioc, "PacketsPlaced") + shown(ioc, "PacketsLost") == sent
         whole = shown(ioc, "FramesComplete") + shown(ioc, "FramesIncomplete") + shown(ioc, "FramesEmpty")
         assert whole == sent // PACKETS

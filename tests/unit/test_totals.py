@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from detectors.runtime import Runtime
 from detectors.stats import (
     CaptureStatus,
     DmaStats,
@@ -25,6 +26,7 @@ from detectors.stats import (
 )
 from detectors.totals import GAUGES, add_base, counters, total
 from detectors.workers.account import Account, read_totals, reset_page
+from detectors.workers.lock import hold_lock
 
 DISK = OutputStats("disk", enabled=True, offered=9, written=5, dropped=1, disabled=1, queued=2, bytes=50, errors=1)
 SYNCED = replace(DISK, durable=1, lost_on_disk=1, unsynced=3)
@@ -100,10 +102,15 @@ def test_what_was_queued_is_dropped_if_the_output_takes_frames(page: Path):
     assert (then.disk.dropped, then.disk.disabled, then.zmq.dropped, then.zmq.disabled) == (3, 1, 0, 9)
 
 
-def test_a_worker_that_does_not_run_shows_what_its_next_life_goes_on_from(status: Any, page: Path):
-    assert read_totals(page) == {}
+def test_a_worker_that_does_not_run_shows_what_its_next_life_goes_on_from(status: Any, short_runtime_dir: Path):
+    runtime = Runtime("T:TOTALS:")
+    page = runtime.counters("w")
+    assert read_totals(runtime, "w") == {}
     Account(page, type(status)(), {}).enter(status)
-    shown = read_totals(page)
+    with hold_lock(runtime, "w"):  # a worker that runs has not lost what is under way
+        running = read_totals(runtime, "w")
+        assert {name: running[name] for name in counters(status)} == counters(status)
+    shown = read_totals(runtime, "w")
     then = Account(page, type(status)(), {}).show(type(status)())
     assert {name: shown[name] for name in counters(then)} == counters(then)
     assert (shown["counted_since"], shown["totals_lost"]) == (then.counted_since, 0)
