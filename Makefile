@@ -26,7 +26,7 @@ fuzz: $(READY)
 	$(BIN)/python -c "import atheris" 2>/dev/null || $(BIN)/pip install --quiet atheris
 	$(BIN)/python tests/fuzz/fuzz_frames.py -max_total_time=60
 	$(BIN)/python tests/fuzz/fuzz_pva.py -max_total_time=60
-	for target in detector module records sidecar latest config; do $(BIN)/python tests/fuzz/fuzz_files.py $$target -max_total_time=60 || exit 1; done
+	for target in detector module records sidecar latest hdf5 config; do $(BIN)/python tests/fuzz/fuzz_files.py $$target -max_total_time=60 || exit 1; done
 
 $(READY): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "pebbledaq: found Python %d.%d, expected 3.11 or newer; call make PYTHON=/path/to/python3" % sys.version_info[:2])'

@@ -4,6 +4,8 @@ Checks yield findings. The buffer's own are in ``detectors.buffer.checks``; here
 ``/data/<detector>/{data,pulse_id,frame_index,daq_rec,is_good_frame}``, metadata shaped [n, 1].
 """
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +43,14 @@ _DAMAGED: Final = (OSError, RuntimeError, LookupError, ValueError, TypeError, Ov
 """What h5py raises for a file that is damaged."""
 _MOST_IMAGES: Final = 1 << 32
 """Images that a file may claim to have; beyond, its metadata is not read."""
+
+_PROBE: Final = """
+import h5py, sys
+with h5py.File(sys.argv[1], "r") as file:
+    file.visititems(lambda name, found: None)
+"""
+PROBE_S: Final = 30.0
+"""Longest time for HDF5 to open all objects of a file, s."""
 
 assert hdf5plugin.FILTERS  # imported for the filters that it registers
 
@@ -83,6 +93,11 @@ class _Rows:
 
 
 def _open(path: Path) -> h5py.File:
+    # On some damaged files HDF5 loops without an end, which nothing in this process could stop.
+    try:
+        subprocess.run([sys.executable, "-c", _PROBE, str(path)], capture_output=True, timeout=PROBE_S, check=False)
+    except subprocess.TimeoutExpired:
+        raise BufferReadError(f"{path}: is damaged: HDF5 did not open all its objects within {PROBE_S:g} s") from None
     try:
         return h5py.File(path, "r")
     except _DAMAGED as error:

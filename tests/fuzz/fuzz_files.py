@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
@@ -149,7 +150,7 @@ def hdf5(folder: Path) -> tuple[Test, list[bytes]]:
 
     def test(data: bytes) -> None:
         path.write_bytes(data)
-        with refusals():
+        with refusals(), patch("detectors.verify.PROBE_S", 3.0):
             assert all(f.message.encode(errors="backslashreplace") for f in verify(BufferReader(raw.folder), path))
 
     return test, files

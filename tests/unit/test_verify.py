@@ -1,4 +1,6 @@
+import lzma
 import re
+from pathlib import Path
 
 import h5py
 import hdf5plugin
@@ -203,3 +205,11 @@ def test_an_image_that_cannot_be_decoded_is_a_finding(raw, file):
     (finding,) = verify(BufferReader(raw.folder), file)
     assert (finding.check, finding.pulse) == ("hdf5_data", 12)
     assert "row 1: cannot be read: " in finding.message
+
+
+def test_a_file_that_hdf5_never_comes_to_the_end_of_is_refused(raw, tmp_path, monkeypatch):
+    monkeypatch.setattr("detectors.verify.PROBE_S", 2.0)
+    path = tmp_path / "endless.h5"
+    path.write_bytes(lzma.decompress((Path(__file__).parent / "data" / "endless.h5.xz").read_bytes()))
+    with pytest.raises(BufferReadError, match="did not open all its objects within 2 s"):
+        list(verify(BufferReader(raw.folder), path))
