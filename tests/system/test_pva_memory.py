@@ -14,6 +14,7 @@ from detectors.run_state import RunState
 from detectors.runtime import Runtime
 from detectors.sources.image_source import ImageSource, open_source
 from detectors.sources.pvspec import PvSpec
+from detectors.workers.account import Account
 from detectors.workers.monitor.worker import MonitorWorker
 from detectors.workers.wake import Wake
 from tests.support.epics_env import isolate
@@ -60,7 +61,7 @@ def worker(tmp_path: Path, short_runtime_dir: Path, monkeypatch: pytest.MonkeyPa
     with ExitStack() as stack:
         wake = Wake()
         stack.callback(wake.close)
-        worker.open(stack, wake)
+        worker.open(stack, wake, Account(runtime.counters(worker.name), worker.empty, worker.blocks))
         yield worker
 
 
