@@ -89,10 +89,18 @@ class Region:
 
     @classmethod
     def attach(cls, path: Path) -> Self:
-        """Return a read-only map of another process's shared memory. Raises HostError when there is none yet."""
+        """Return a read-only map of another process's shared memory.
+
+        Raises HostError when there is none yet, or when it belongs to another user.
+        """
         try:
             with path.open("rb") as file:
-                return cls(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), path, os.fstat(file.fileno()))
+                status = os.fstat(file.fileno())
+                if status.st_uid != os.geteuid():
+                    raise HostError(
+                        f"{path}: found shared memory of user {status.st_uid}, expected user {os.geteuid()}; remove it"
+                    )
+                return cls(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), path, status)
         except (OSError, ValueError) as error:  # ValueError: the file is still empty
             reason = error.strerror if isinstance(error, OSError) else "it is still being made"
             raise HostError(f"{path}: no shared memory to map: {reason}; is its worker running?") from None

@@ -1,4 +1,5 @@
 import gc
+import os
 import re
 from pathlib import Path
 
@@ -115,6 +116,15 @@ def test_too_much_memory_is_one_line(nbytes: int, shm_path: Path):
 def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path):
     with pytest.raises(HostError, match="cannot create shared memory"):
         Region.shared(tmp_path / "missing" / "segment", PAGE)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
+def test_memory_of_another_user_is_not_attached_to(tmp_path: Path):
+    path = tmp_path / "forged"
+    path.write_bytes(bytes(PAGE))
+    os.chown(path, 12345, -1)
+    with pytest.raises(HostError, match="found shared memory of user 12345"):
+        Region.attach(path)
 
 
 def test_nothing_to_attach_to(tmp_path: Path):
