@@ -32,7 +32,7 @@ class Runtime:
 
     @property
     def folder(self) -> Path:
-        """Folder of sockets and locks, mode 0700: whoever reaches a command socket commands the worker."""
+        """Folder of sockets and locks, mode 0700: a process that reaches a command socket commands the worker."""
         base = os.environ.get("XDG_RUNTIME_DIR") or os.environ.get("TMPDIR") or "/tmp"  # noqa: S108
         return Path(base) / f"pebbledaq-{os.getuid()}" / self.key
 

@@ -204,7 +204,7 @@ class Receiver:
             self._enter()
 
     def _hand_over(self, finished: Sequence[Finished]) -> None:
-        """Give finished frames to whoever reads the pebble and to the outputs; counted first, so that none writes more."""
+        """Publish finished frames in the pebble and offer them to the outputs; counted first, so that none writes more."""
         if finished:
             self._enter()
             self._slots.publish(finished)

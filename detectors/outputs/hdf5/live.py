@@ -62,7 +62,7 @@ class LiveFile:
         datasets = (self._data, self._masks, *self._columns.values())
         try:
             self._extend(images)
-            # The pixels before the numbers: whoever sees a pulse_id can read its image.
+            # The pixels before the numbers: a reader that sees a pulse_id can read its image.
             for dataset in datasets:
                 dataset.flush()
         except BaseException:
