@@ -1,11 +1,10 @@
-"""Is a buffer consistent with itself: registered checks that yield findings.
+"""Is a buffer consistent with itself: checks that yield findings.
 
-A check that looks at one file is registered with ``@_of_file``, one that compares the modules with ``@_of_modules``.
+FILE_CHECKS look at one file, MODULES_CHECKS compare the files of the modules.
 """
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -91,39 +90,13 @@ FileCheck = Callable[[ModuleFile], Iterator[tuple[int | None, str]]]
 ModulesCheck = Callable[[dict[str, ModuleFile]], Iterator[tuple[str, int, str]]]
 """Yields the module and the place of each inconsistency, and what is wrong."""
 
-FILE_CHECKS: Final[dict[str, FileCheck]] = {}
-MODULES_CHECKS: Final[dict[str, ModulesCheck]] = {}
 
-TORN_CHECKS: Final = ("marker", "truncated", "pulse_id", "crc")
-"""Checks whose findings mean that a record cannot be trusted: repair makes holes of these."""
-
-
-def _of_file(check: FileCheck) -> FileCheck:
-    FILE_CHECKS[check.__name__.strip("_")] = check
-    return check
-
-
-def _of_modules(check: ModulesCheck) -> ModulesCheck:
-    MODULES_CHECKS[check.__name__.strip("_")] = check
-    return check
-
-
-def check_file(file: ModuleFile, names: Iterable[str] = FILE_CHECKS) -> Iterator[Inconsistency]:
-    """Yield what the checks of these names find in one file."""
-    for name in names:
-        for index, message in FILE_CHECKS[name](file):
-            pulse = None if index is None else file.file.first_pulse + index
-            yield Inconsistency(name, file.module, pulse, f"{file.file.path}: {message}")
-
-
-@_of_file
 def _size(file: ModuleFile) -> Iterator[tuple[int | None, str]]:
     """Check that the file has room for all records and the closing byte."""
     if not file.file.is_full_size:
         yield None, f"found {file.file.size} bytes, expected {file_bytes(file.shape)}: cut off"
 
 
-@_of_file
 def _closing_byte(file: ModuleFile) -> Iterator[tuple[int | None, str]]:
     """Check the byte behind the last record."""
     found = file.file.closing_byte
@@ -131,7 +104,6 @@ def _closing_byte(file: ModuleFile) -> Iterator[tuple[int | None, str]]:
         yield None, f"found closing byte {found:#04x}, expected {CLOSING_BYTE:#04x}"
 
 
-@_of_file
 def _marker(file: ModuleFile) -> Iterator[tuple[int | None, str]]:
     """Check that a place is a hole or holds a record."""
     markers = file.headers["marker"]
@@ -140,7 +112,6 @@ def _marker(file: ModuleFile) -> Iterator[tuple[int | None, str]]:
         yield index, f"found marker {int(markers[index]):#04x} at byte {file.file.offset(index)}, {expected}"
 
 
-@_of_file
 def _truncated(file: ModuleFile) -> Iterator[tuple[int | None, str]]:
     """Check that no record is cut off by the end of the file."""
     index = file.file.whole_records
@@ -148,7 +119,6 @@ def _truncated(file: ModuleFile) -> Iterator[tuple[int | None, str]]:
         yield index, torn
 
 
-@_of_file
 def _pulse_id(file: ModuleFile) -> Iterator[tuple[int | None, str]]:
     """Check that a record lies at the place of its pulse."""
     found = file.headers["frame"]["pulse_id"]
@@ -157,7 +127,6 @@ def _pulse_id(file: ModuleFile) -> Iterator[tuple[int | None, str]]:
         yield index, f"found pulse_id {found[index]} at byte {offset}, the place of {file.pulses[index]}"
 
 
-@_of_file
 def _packets(file: ModuleFile) -> Iterator[tuple[int | None, str]]:
     """Check that a frame's packet count agrees with its missing-packet mask."""
     received = file.headers["frame"]["n_recv_packets"].astype(np.int64)
@@ -170,7 +139,6 @@ def _packets(file: ModuleFile) -> Iterator[tuple[int | None, str]]:
         yield index, "found n_recv_packets 0, expected at least 1"
 
 
-@_of_file
 def _sidecar(file: ModuleFile) -> Iterator[tuple[int | None, str]]:
     """Check that a sidecar's entries belong to the records beside them."""
     found = file.sidecars["pulse_id"]
@@ -181,7 +149,6 @@ def _sidecar(file: ModuleFile) -> Iterator[tuple[int | None, str]]:
         yield index, "the sidecar has an entry where the file has a hole: the record is lost"
 
 
-@_of_file
 def _crc(file: ModuleFile) -> Iterator[tuple[int | None, str]]:
     """Check that the pixels are those that were written."""
     for index in file.places(file.held & ((file.sidecars["flags"] & SIDECAR_HAS_CRC) != 0)):
@@ -190,7 +157,6 @@ def _crc(file: ModuleFile) -> Iterator[tuple[int | None, str]]:
             yield index, f"the pixels have CRC32C {found:#010x}, the sidecar says {expected:#010x}"
 
 
-@_of_file
 def _module_id(file: ModuleFile) -> Iterator[tuple[int | None, str]]:
     """Check that all records of a module carry the same module_id."""
     ids = file.headers["frame"]["module_id"]
@@ -200,7 +166,6 @@ def _module_id(file: ModuleFile) -> Iterator[tuple[int | None, str]]:
             yield index, f"found module_id {ids[index]}, expected {ids[held[0]]} as before it"
 
 
-@_of_modules
 def _agreement(files: dict[str, ModuleFile]) -> Iterator[tuple[str, int, str]]:
     """Check that all modules hold the same pulses."""
     somewhere = np.logical_or.reduce([file.held for file in files.values()])
@@ -210,7 +175,6 @@ def _agreement(files: dict[str, ModuleFile]) -> Iterator[tuple[str, int, str]]:
             yield module, index, f"{module} has no record of the pulse that {others} has"
 
 
-@_of_modules
 def _trigger(files: dict[str, ModuleFile]) -> Iterator[tuple[str, int, str]]:
     """Check that the modules' records of a pulse are of the same trigger."""
     (_, reference), *others = files.items()
@@ -219,6 +183,24 @@ def _trigger(files: dict[str, ModuleFile]) -> Iterator[tuple[str, int, str]]:
             found, expected = file.headers["frame"][name], reference.headers["frame"][name]
             for index in file.places(file.held & reference.held & (found != expected)):
                 yield module, index, f"found {name} {found[index]}, but {reference.module} has {expected[index]}"
+
+
+FILE_CHECKS: Final[dict[str, FileCheck]] = {
+    check.__name__.strip("_"): check
+    for check in (_size, _closing_byte, _marker, _truncated, _pulse_id, _packets, _sidecar, _crc, _module_id)
+}
+MODULES_CHECKS: Final[dict[str, ModulesCheck]] = {"agreement": _agreement, "trigger": _trigger}
+
+TORN_CHECKS: Final = ("marker", "truncated", "pulse_id", "crc")
+"""Checks whose findings mean that a record cannot be trusted: repair makes holes of these."""
+
+
+def check_file(file: ModuleFile, names: Iterable[str] = FILE_CHECKS) -> Iterator[Inconsistency]:
+    """Yield what the checks of these names find in one file."""
+    for name in names:
+        for index, message in FILE_CHECKS[name](file):
+            pulse = None if index is None else file.file.first_pulse + index
+            yield Inconsistency(name, file.module, pulse, f"{file.file.path}: {message}")
 
 
 def check_buffer(
@@ -241,65 +223,59 @@ def check_buffer(
         yield Inconsistency("records", "", None, f"{reader.folder}: its files hold no record, expected at least one")
 
 
-def list_files(reader: BufferReader, start: int, stop: int) -> tuple[dict[int, list[str]], list[Inconsistency]]:
-    """Return the modules that have a file by the first pulse of it, in order, and a finding for each unreadable folder."""
+def open_files(
+    reader: BufferReader, start: int, stop: int, progress: Progress | None
+) -> Iterator[list[ModuleFile | Inconsistency]]:
+    """Yield the files of each range of pulses, of all modules, in order of the pulses.
+
+    A folder or file that cannot be read is a finding instead; those of the folders come first.
+    """
     holders: dict[int, list[str]] = {}
-    findings: list[Inconsistency] = []
     for module in reader.modules:
         unreadable: list[BufferReadError] = []
         for first in data_files(reader.folder / module, start, stop, unreadable):
             holders.setdefault(first, []).append(module)
-        findings += [Inconsistency("readable", module, None, str(error)) for error in unreadable]
-    return dict(sorted(holders.items())), findings
-
-
-def module_files(reader: BufferReader, module: str) -> list[Path]:
-    """Return the data files of a module, in order of their pulses, without those that cannot be listed."""
-    return [reader.path(number, module) for number in sorted(data_files(reader.folder / module, unreadable=[]))]
-
-
-def open_files(
-    reader: BufferReader, start: int, stop: int, first: int, modules: Iterable[str]
-) -> Iterator[ModuleFile | Inconsistency]:
-    """Yield the file that begins with pulse ``first`` of each of these modules, or the finding that it cannot be read."""
-    places = max(start - first, 0), min(stop - first, FILE_MOD - 1)
-    for module in modules:
-        path = reader.path(first, module)
-        if is_missing(path):
-            continue
-        try:
-            yield ModuleFile(module, BinFile(path, reader.info.record), reader.info.record, *places)
-        except BufferReadError as error:
-            yield Inconsistency("readable", module, None, str(error))
+        yield [Inconsistency("readable", module, None, str(error)) for error in unreadable]
+    for done, first in enumerate(sorted(holders)):
+        if progress:
+            progress(done, len(holders))
+        places = max(start - first, 0), min(stop - first, FILE_MOD - 1)
+        files: list[ModuleFile | Inconsistency] = []
+        for module in holders[first]:
+            path = reader.path(first, module)
+            if is_missing(path):
+                continue
+            try:
+                files.append(ModuleFile(module, BinFile(path, reader.info.record), reader.info.record, *places))
+            except BufferReadError as error:
+                files.append(Inconsistency("readable", module, None, str(error)))
+        yield files
 
 
 def _all(
     reader: BufferReader, start: int, stop: int, checked: Checked, progress: Progress | None
 ) -> Iterator[Inconsistency]:
-    holders, unreadable = list_files(reader, start, stop)
-    yield from unreadable
     for module in reader.modules:
-        if module in {finding.module for finding in unreadable}:
-            continue
-        yield from _records(reader, module)
-        yield from _names(reader, module)
-        yield from _latest(reader, module)
-    for done, (first, modules) in enumerate(holders.items()):
-        if progress:
-            progress(done, len(holders))
-        files: dict[str, ModuleFile] = {}
-        for file in open_files(reader, start, stop, first, modules):
+        yield from _folder(reader, module)
+    for found in open_files(reader, start, stop, progress):
+        files = {file.module: file for file in found if isinstance(file, ModuleFile)}
+        for file in found:
             if isinstance(file, Inconsistency):
                 yield file
-                continue
-            files[file.module] = file
-            _count(file, checked)
-            yield from check_file(file)
-        yield from _absent(reader, files, relative_path(first))
-        if files:
-            for check, compare in MODULES_CHECKS.items():
-                for module, index, message in compare(files):
-                    yield Inconsistency(check, module, first + index, message)
+            else:
+                _count(file, checked)
+                yield from check_file(file)
+        if not files:
+            continue
+        first = next(iter(files.values())).file.first_pulse
+        name = relative_path(first)
+        for module in reader.modules:
+            if module not in files and is_missing(reader.folder / module / name):
+                having = ", ".join(files)
+                yield Inconsistency("agreement", module, None, f"{module} has no file {name}, which {having} has")
+        for check, compare in MODULES_CHECKS.items():
+            for module, index, message in compare(files):
+                yield Inconsistency(check, module, first + index, message)
 
 
 def _count(file: ModuleFile, checked: Checked) -> None:
@@ -311,42 +287,25 @@ def _count(file: ModuleFile, checked: Checked) -> None:
     checked.incomplete += int((held & file.known[part] & entries["missing"].any(axis=1)).sum())
 
 
-def _records(reader: BufferReader, module: str) -> Iterator[Inconsistency]:
-    """Check that a module has a folder, and data files in it."""
+def _folder(reader: BufferReader, module: str) -> Iterator[Inconsistency]:
+    """Check that a module has data files, that they have the names of their pulses, and that LATEST names one of them."""
     folder = reader.folder / module
+    unreadable: list[BufferReadError] = []
+    files = {reader.path(number, module) for number in data_files(folder, unreadable=unreadable)}
+    if unreadable:
+        return  # a finding of ``open_files``
     if is_missing(folder):
         yield Inconsistency("records", module, None, f"{folder}: is not there, expected the folder of a module")
-    elif not module_files(reader, module):
+    elif not files:
         yield Inconsistency("records", module, None, f"{folder}: holds no data file, expected at least one")
-
-
-def _names(reader: BufferReader, module: str) -> Iterator[Inconsistency]:
-    """Check that data files have the names of their pulses."""
-    ours = set(module_files(reader, module))
-    for path in sorted((reader.folder / module).glob("*/*.bin")):
-        if path not in ours:
-            yield Inconsistency(
-                "name",
-                module,
-                None,
-                f"{path}: found a file of that name, expected first pulses like 12300000/12345000.bin",
-            )
-
-
-def _latest(reader: BufferReader, module: str) -> Iterator[Inconsistency]:
-    """Check that LATEST, where there is one, names a data file that is there."""
+    for path in sorted(set(folder.glob("*/*.bin")) - files):
+        message = f"{path}: found a file of that name, expected first pulses like 12300000/12345000.bin"
+        yield Inconsistency("name", module, None, message)
     try:
         latest = reader.latest(module)
     except BufferReadError as error:
         yield Inconsistency("latest", module, None, str(error))
         return
-    if latest and latest not in module_files(reader, module):
-        path = reader.folder / module / LATEST
-        yield Inconsistency("latest", module, None, f"{path}: names {str(latest)[:200]}, which is not there")
-
-
-def _absent(reader: BufferReader, files: dict[str, ModuleFile], name: Path) -> Iterator[Inconsistency]:
-    """Check that a file that some modules have, all have."""
-    for module in reader.modules:
-        if files and module not in files and is_missing(reader.folder / module / name):
-            yield Inconsistency("agreement", module, None, f"{module} has no file {name}, which {', '.join(files)} has")
+    if latest and latest not in files:
+        message = f"{folder / LATEST}: names {str(latest)[:200]}, which is not there"
+        yield Inconsistency("latest", module, None, message)

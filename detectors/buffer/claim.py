@@ -17,11 +17,11 @@ CLAIM: Final = ".claim.json"
 
 
 def claim(module_folder: Path, server: str) -> None:
-    """Claim a module's folder for ``server``, unless it has a claim on it already. For the holder of its lease.
+    """Claim a module's folder for ``server``, unless it has no name or a claim already. For the holder of its lease.
 
     Raises OSError, or BufferReadError when the folder cannot be read.
     """
-    if claimed_since_ns(module_folder, server) is None:
+    if server and claimed_since_ns(module_folder, server) is None:
         empty = next(data_files(module_folder), None) is None
         tree = {"server": server, "inode": module_folder.stat().st_ino, "all_files": empty}
         write_atomically(module_folder / CLAIM, json.dumps(tree).encode() + b"\n", sync=True)

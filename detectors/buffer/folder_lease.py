@@ -14,7 +14,9 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Final, Self
+
+from pydantic import TypeAdapter, ValidationError
 
 from detectors.errors import HostError
 
@@ -60,21 +62,12 @@ class Owner:
         since = datetime.now(UTC).isoformat(" ", "seconds")
         return cls(socket.gethostname(), pid, _start_of(pid) or 0, _system(), os.urandom(8).hex(), inode, since)
 
-    @classmethod
-    def from_text(cls, text: bytes) -> Self | None:
+    @staticmethod
+    def from_text(text: bytes) -> "Owner | None":
         """Return the owner that a lease file names; None when it is free, or says nothing usable."""
         try:
-            tree: dict[str, Any] = json.loads(text)
-            return cls(
-                host=str(tree["host"]),
-                pid=int(tree["pid"]),
-                start=int(tree["start"]),
-                system=str(tree["system"]),
-                token=str(tree["token"]),
-                inode=int(tree["inode"]),
-                since=str(tree["since"]),
-            )
-        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+            return _OWNER.validate_json(text)
+        except ValidationError:
             return None
 
     def to_text(self) -> bytes:
@@ -87,6 +80,9 @@ class Owner:
         if self.system == _system():
             return _start_of(self.pid) != self.start
         return quiet_s > STALE_S
+
+
+_OWNER: Final = TypeAdapter(Owner)
 
 
 class FolderLease:

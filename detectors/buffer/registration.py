@@ -118,27 +118,24 @@ class DetectorInfo:
                 f"{origin}: found file_mod, folder_mod {mods}, expected {(FILE_MOD, FOLDER_MOD)}; "
                 "this buffer was written with another layout"
             )
-        if info.layout.is_packed and math.prod(info.shape) % 2:
-            raise BufferReadError(
-                f"{origin}: found {list(info.shape)} {info.dtype}, expected an even number; restore the file"
-            )
-        if not info.shape and info.data_bytes != info.pixel_bytes:
-            raise BufferReadError(
-                f"{origin}: found an empty shape and {info.data_bytes} data_bytes, expected {info.pixel_bytes}, one "
-                f"{info.dtype}; restore the file"
-            )
-        if info.pixel_bytes > info.data_bytes:
-            raise BufferReadError(
-                f"{origin}: found {info.data_bytes} data_bytes, expected at least the {info.pixel_bytes} of "
-                f"{list(info.shape)} {info.dtype}; restore the file"
-            )
-        for field in info.fields:
-            if field.offset + field.nbytes > info.pixel_bytes:
-                raise BufferReadError(
-                    f"{origin}: found field {field.name!r} of {field.nbytes} bytes at {field.offset}, expected it within "
-                    f"the {info.pixel_bytes} bytes of its frames; restore the file"
-                )
+        if contradiction := info._contradiction():
+            raise BufferReadError(f"{origin}: found {contradiction}; restore the file")
         return info
+
+    def _contradiction(self) -> str:
+        """Return what does not fit together; empty when all does."""
+        shape, nbytes = f"{list(self.shape)} {self.dtype}", self.pixel_bytes
+        if self.layout.is_packed and math.prod(self.shape) % 2:
+            return f"{shape}, expected an even number"
+        if not self.shape and self.data_bytes != nbytes:
+            return f"an empty shape and {self.data_bytes} data_bytes, expected {nbytes}, one {self.dtype}"
+        if nbytes > self.data_bytes:
+            return f"{self.data_bytes} data_bytes, expected at least the {nbytes} of {shape}"
+        for field in self.fields:
+            if field.offset + field.nbytes > nbytes:
+                found = f"field {field.name!r} of {field.nbytes} bytes at {field.offset}"
+                return f"{found}, expected it within the {nbytes} bytes of its frames"
+        return ""
 
 
 def _module_names(found: Any) -> tuple[str, ...]:

@@ -1,22 +1,14 @@
 """Makes a buffer sound again after a crash: torn records become holes, short files get their size, LATEST is rebuilt."""
 
 import fcntl
+import itertools
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 from detectors.buffer.atomic import write_atomically
-from detectors.buffer.checks import (
-    TORN_CHECKS,
-    Inconsistency,
-    ModuleFile,
-    Progress,
-    check_file,
-    list_files,
-    module_files,
-    open_files,
-)
+from detectors.buffer.checks import TORN_CHECKS, Inconsistency, ModuleFile, Progress, check_file, open_files
 from detectors.buffer.layout import LAST_PULSE, LATEST, file_bytes, sidecar_path
+from detectors.buffer.listing import data_files
 from detectors.buffer.reader import BufferReader
 from detectors.buffer.sidecar import clear_entries
 from detectors.errors import BufferReadError, HostError
@@ -37,21 +29,16 @@ def repair_buffer(
     file that was cut off gets its size and closing byte. Folders and files that cannot be read are yielded as ``readable``
     and left alone. Raises HostError when a file is being written, or cannot be.
     """
-    holders, unreadable = list_files(reader, start, stop)
-    yield from unreadable
-    for done, (first, modules) in enumerate(holders.items()):
-        if progress:
-            progress(done, len(holders))
-        for file in open_files(reader, start, stop, first, modules):
-            if isinstance(file, Inconsistency):
-                yield file
-                continue
-            findings = list(check_file(file, (*TORN_CHECKS, "sidecar")))
-            short = list(check_file(file, ("size", "closing_byte")))
-            if (findings or short) and not dry_run:
-                _mend(file, findings, resize=bool(short))
-            yield from findings
-            yield from short
+    for file in itertools.chain.from_iterable(open_files(reader, start, stop, progress)):
+        if isinstance(file, Inconsistency):
+            yield file
+            continue
+        findings = list(check_file(file, (*TORN_CHECKS, "sidecar")))
+        short = list(check_file(file, ("size", "closing_byte")))
+        if (findings or short) and not dry_run:
+            _mend(file, findings, resize=bool(short))
+        yield from findings
+        yield from short
     for module in reader.modules:
         yield from _mend_latest(reader, module, dry_run=dry_run)
 
@@ -61,7 +48,12 @@ def _mend(file: ModuleFile, findings: list[Inconsistency], *, resize: bool) -> N
     try:
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         try:
-            _claim(fd, path)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:  # the open records of a writer look torn
+                raise HostError(
+                    f"{path}: a writer has it open; stop the writer, or give a --stop before this file"
+                ) from None
             for finding in findings:
                 if finding.check in TORN_CHECKS and finding.pulse is not None:
                     os.pwrite(fd, b"\0", file.file.offset(finding.pulse % FILE_MOD))
@@ -70,42 +62,30 @@ def _mend(file: ModuleFile, findings: list[Inconsistency], *, resize: bool) -> N
             os.fsync(fd)
         finally:
             os.close(fd)
-        _clear_entries(file, findings)
+        # Empty where the records are now holes, or where the entry is of another pulse.
+        places = {finding.pulse % FILE_MOD for finding in findings if finding.pulse is not None}
+        places = {index for index in places if file.sidecars[index]["flags"] & SIDECAR_PRESENT}
+        if places:
+            clear_entries(sidecar_path(path), places)
     except OSError as error:
         raise HostError(f"{path}: cannot be repaired: {error.strerror}") from None
 
 
-def _claim(fd: int, path: Path) -> None:
-    """Raise HostError when a writer holds the file: its open records would look torn."""
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise HostError(f"{path}: a writer has it open; stop the writer, or give a --stop before this file") from None
-
-
-def _clear_entries(file: ModuleFile, findings: list[Inconsistency]) -> None:
-    """Write empty sidecar entries where the records are now holes, or where the entry is of another pulse."""
-    places = {finding.pulse % FILE_MOD for finding in findings if finding.pulse is not None}
-    places = {index for index in places if file.sidecars[index]["flags"] & SIDECAR_PRESENT}
-    if places:
-        clear_entries(sidecar_path(file.file.path), places)
-
-
 def _mend_latest(reader: BufferReader, module: str, *, dry_run: bool) -> Iterator[Inconsistency]:
     """Let LATEST name the file with the highest pulses when it names none, or one that is not there."""
-    files = module_files(reader, module)
+    folder = reader.folder / module
+    files = [reader.path(number, module) for number in sorted(data_files(folder, unreadable=[]))]
     if not files:
         return
     try:
         latest = reader.latest(module)
     except BufferReadError as error:
-        if (reader.folder / module / LATEST).is_dir():
+        if (folder / LATEST).is_dir():
             yield Inconsistency("readable", module, None, str(error))
             return
         latest = None
     if latest in files:
         return
-    folder = reader.folder / module
     name = files[-1].relative_to(folder)
     if not dry_run:
         try:

@@ -123,14 +123,15 @@ class RetentionKeeper:
     """
 
     def __init__(self, detectors: Iterable[Path], limits: Limits, *, server: str, roots: Iterable[Path]) -> None:
-        self._detectors = tuple(detectors)
+        self.detectors = tuple(detectors)
+        """The detector folders that are kept within the limits, together."""
+        self.limits = limits
+        """The limits in force."""
         self._server = server
         self._roots = tuple(roots)
-        self._limits = limits
         self._stats = RetentionStats()
-        self._wake = threading.Condition()
-        self._stopping = False
-        self._asked = False
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="retention", daemon=True)
 
     def __enter__(self) -> Self:
@@ -140,29 +141,15 @@ class RetentionKeeper:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    @property
-    def limits(self) -> Limits:
-        """The limits in force."""
-        return self._limits
-
     def set_limits(self, limits: Limits) -> None:
         """Change the limits; they are looked at soon, not at the next period."""
-        with self._wake:
-            self._limits = limits
-            self._asked = True
-            self._wake.notify()
-
-    @property
-    def detectors(self) -> tuple[Path, ...]:
-        """The detector folders that are kept within the limits, together."""
-        return self._detectors
+        self.limits = limits
+        self._wake.set()
 
     def set_detectors(self, detectors: Iterable[Path]) -> None:
         """Keep other detector folders from now on. What lies in those left out is no longer touched."""
-        with self._wake:
-            self._detectors = tuple(detectors)
-            self._asked = True
-            self._wake.notify()
+        self.detectors = tuple(detectors)
+        self._wake.set()
 
     def start(self) -> None:
         """Start the thread."""
@@ -170,9 +157,8 @@ class RetentionKeeper:
 
     def close(self) -> None:
         """End the thread, after the file or folder that it is at. Idempotent."""
-        with self._wake:
-            self._stopping = True
-            self._wake.notify()
+        self._stopping.set()
+        self._wake.set()
         if self._thread.is_alive():
             self._thread.join()
 
@@ -182,21 +168,20 @@ class RetentionKeeper:
 
     def run_once(self) -> RetentionStats:
         """Look, delete what is beyond the limits, and return the stats."""
-        now_ns = time.time_ns()
         try:
-            self._keep(now_ns)
+            self._keep(time.time_ns())
         except (OSError, PebbleDaqError) as error:
             self._fail(error)
         return self._stats
 
     def _keep(self, now_ns: int) -> None:
-        limits, detectors = self._limits, self._detectors
+        limits, detectors = self.limits, self.detectors
         files: list[PulseFiles] = []
         for detector in detectors:
             if not is_missing(detector):
                 confined(detector, self._roots, "retention")
-                files += scan(detector, self._server, now_ns=now_ns, stopping=self._is_stopping)
-        if self._stopping:
+                files += scan(detector, self._server, now_ns=now_ns, stopping=self._stopping.is_set)
+        if self._stopping.is_set():
             return
         free = _free_bytes(detectors)
         while True:
@@ -204,11 +189,11 @@ class RetentionKeeper:
             opened: set[PulseFiles] = set()
             for one in plan(files, limits, free_bytes=free, now_ns=now_ns):
                 self._stats = replace(self._stats, state="Deleting")
-                if delete(one, self._is_stopping):
+                if delete(one, self._stopping.is_set):
                     gone.add(one)
                     free[one.device] += one.nbytes
                     self._deleted(one)
-                elif self._stopping:
+                elif self._stopping.is_set():
                     return
                 else:
                     opened.add(one)
@@ -246,19 +231,12 @@ class RetentionKeeper:
             log.error("retention: %s", message)
         self._stats = replace(self._stats, state="Failing", errors=self._stats.errors + 1, message=message)
 
-    def _is_stopping(self) -> bool:
-        return self._stopping
-
     def _run(self) -> None:
-        while True:
+        while not self._stopping.is_set():
             began_s = time.monotonic()
             self.run_once()
-            pause_s = max(PERIOD_S, (time.monotonic() - began_s) / SHARE)
-            with self._wake:
-                self._wake.wait_for(lambda: self._stopping or self._asked, pause_s)
-                self._asked = False
-                if self._stopping:
-                    return
+            self._wake.wait(max(PERIOD_S, (time.monotonic() - began_s) / SHARE))
+            self._wake.clear()
 
 
 def _free_bytes(detectors: Iterable[Path]) -> dict[int, int]:

@@ -57,17 +57,17 @@ def plan(
     """Return what to delete, the oldest first. ``free_bytes`` is by file system. Pure."""
     total = sum(each.nbytes for each in files)
     free = dict(free_bytes)
-    doomed: list[PulseFiles] = []
+    chosen: list[PulseFiles] = []
     for each in sorted(files, key=lambda f: (f.modified_ns, f.first_pulse)):
         too_old = limits.keep_hours is not None and now_ns - each.modified_ns > limits.keep_hours * 3600e9
         too_much = limits.keep_bytes is not None and total > limits.keep_bytes
         too_full = limits.keep_free is not None and free[each.device] < limits.keep_free
         if not (too_old or too_much or too_full) or each.in_use or (each.newest and not too_old):
             continue
-        doomed.append(each)
+        chosen.append(each)
         total -= each.nbytes
         free[each.device] += each.nbytes
-    return doomed
+    return chosen
 
 
 def obstacle(files: Sequence[PulseFiles], limits: Limits, free: Mapping[int, int], now_ns: int) -> str:

@@ -58,31 +58,25 @@ assert _V1.itemsize == 64
 _MODE: Final = 0o664
 
 
-def read_sidecar(path: Path) -> np.ndarray:
-    """Return all entries of a sidecar, SIDECAR[FILE_MOD], in memory; zeros where it has none, or is not there.
+def read_sidecar(path: Path, first: int = 0, count: int = FILE_MOD) -> np.ndarray:
+    """Return entries of a sidecar, SIDECAR[count], in memory; zeros where it has none, or is not there.
 
     Raises OSError, also for a version that is not known.
     """
     try:
-        fd = _open(path)
+        # A FIFO of that name must not block.
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
-        return np.zeros(FILE_MOD, SIDECAR)
+        return np.zeros(count, SIDECAR)
     try:
-        return _entries(fd, path, 0, FILE_MOD)
+        return _entries(fd, path, first, count)
     finally:
         os.close(fd)
 
 
 def read_entry(path: Path, index: int) -> np.void | None:
     """Return one entry of a sidecar, SIDECAR; None when it has none (yet), or is not there. Raises as ``read_sidecar``."""
-    try:
-        fd = _open(path)
-    except FileNotFoundError:
-        return None
-    try:
-        entry = _entries(fd, path, index, 1)[0]
-    finally:
-        os.close(fd)
+    entry = read_sidecar(path, index, 1)[0]
     return entry if entry["flags"] & SIDECAR_PRESENT else None
 
 
@@ -96,10 +90,6 @@ def clear_entries(path: Path, places: Iterable[int]) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
-
-
-def _open(path: Path) -> int:
-    return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO of that name must not hold us
 
 
 def _stored(fd: int, path: Path) -> np.dtype:
@@ -124,10 +114,9 @@ def _entries(fd: int, path: Path, first: int, count: int) -> np.ndarray:
     if stored is SIDECAR:
         return entries
     out = np.zeros(count, SIDECAR)
-    for name in ("pulse_id", "timestamp_ns", "damage", "crc32c", "expected_packets", "flags"):
-        out[name] = entries[name]
-    mask = entries["missing"]
-    out["missing"][:, : mask.shape[1]] = mask
+    same = [name for name in _V1.names or () if name != "missing"]
+    out[same] = entries[same]
+    out["missing"][:, : entries["missing"].shape[1]] = entries["missing"]
     return out
 
 
@@ -156,7 +145,7 @@ class SidecarFile:
         self._entries = self._image[1:]
         self._bytes = self._image.view(np.uint8).data
         _HEADER.pack_into(self._bytes, 0, MAGIC, VERSION, SIDECAR.itemsize)
-        self._clear_dirty()
+        self.discard()
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _MODE)
         try:
             self._begin()
@@ -210,31 +199,26 @@ class SidecarFile:
         start, stop = (1 + self._first) * size, (2 + self._last) * size
         while start < stop:
             start += os.pwrite(self._fd, self._bytes[start:stop], start)
-        self._clear_dirty()
+        self.discard()
 
     def sync(self) -> None:
         """Flush, and wait until everything written is on the disk."""
         self.flush()
         os.fdatasync(self._fd)
 
-    def discard(self) -> None:
-        """Drop the entries held back."""
-        self._clear_dirty()
-
     def close(self) -> None:
         """Flush and close. Idempotent."""
-        if self._fd < 0:
-            return
-        fd = self._fd
-        try:
-            self.flush()
-        finally:
-            self._fd = -1
-            os.close(fd)
+        if self._fd >= 0:
+            try:
+                self.flush()
+            finally:
+                os.close(self._fd)
+                self._fd = -1
 
     def _touch(self, index: int) -> None:
         self._first, self._last = min(self._first, index), max(self._last, index)
         self._dirty += 1
 
-    def _clear_dirty(self) -> None:
+    def discard(self) -> None:
+        """Drop the entries held back."""
         self._first, self._last, self._dirty = FILE_MOD, -1, 0

@@ -8,6 +8,7 @@ import os
 import shutil
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -60,16 +61,20 @@ class BufferWriter:
     ) -> None:
         self.module = module
         self._shape = shape
-        self._dtype = dtype
-        self._frame_shape = frame_shape
-        self._fields = tuple(fields)
-        self._place = place
-        self._want_direct = direct
-        self._sidecar = sidecar
         self._min_free = min_free
         self._sync_s = sync_s
         self._server = server
         self.figures = SinkFigures(syncs=True)
+        self._register = partial(
+            register_module,
+            module=module,
+            data_bytes=shape.data_bytes,
+            dtype=dtype,
+            shape=frame_shape,
+            fields=fields,
+            place=place,
+        )
+        self._new_files = partial(ModuleFiles, shape=shape, figures=self.figures, direct=direct, sidecar=sidecar)
         self._lease: FolderLease | None = None
         self._files = self._use(folder)
 
@@ -141,7 +146,7 @@ class BufferWriter:
             _check_writable(module_folder)
             if not (lease and lease.is_of(module_folder)):
                 lease = FolderLease(module_folder)
-                self._claim(module_folder)
+                claim(module_folder, self._server)
                 sync_newest(module_folder)
             self._measure(module_folder)
         except OSError as error:
@@ -159,25 +164,7 @@ class BufferWriter:
         self._folder = folder
         self.figures.folder = str(folder)
         self._checked_at = time.monotonic()
-        return ModuleFiles(
-            module_folder,
-            self._shape,
-            self.figures,
-            direct=self._want_direct,
-            sidecar=self._sidecar,
-            sync_s=self._sync_s,
-        )
-
-    def _register(self, folder: Path) -> None:
-        register_module(
-            folder,
-            self.module,
-            data_bytes=self._shape.data_bytes,
-            dtype=self._dtype,
-            shape=self._frame_shape,
-            fields=self._fields,
-            place=self._place,
-        )
+        return self._new_files(module_folder, sync_s=self._sync_s)
 
     def _check(self, *, write: bool) -> None:
         """Look, once a second, at the lease, the free space, and whether the files are still in place.
@@ -219,12 +206,7 @@ class BufferWriter:
         except ConfigError as error:
             raise OSError(errno.EINVAL, str(error)) from None
         self._lease = FolderLease(folder)
-        self._claim(folder)
-
-    def _claim(self, module_folder: Path) -> None:
-        """Let retention delete what is written, for a server that is named."""
-        if self._server:
-            claim(module_folder, self._server)
+        claim(folder, self._server)
 
     def _measure(self, folder: Path) -> None:
         self._free = self.figures.free_bytes = shutil.disk_usage(folder).free
