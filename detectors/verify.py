@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any, Final
 
@@ -162,7 +163,7 @@ def _layout(reader: BufferReader, file: h5py.File) -> _Rows | Inconsistency:
         return wrong(f"found types {types}, expected integers")
     rows, *rest = reader.info.shape or (1,)
     expected = (len(reader.modules) * rows, *rest)
-    if data.shape[1:] != expected or data.dtype != reader.info.numpy_dtype:
+    if data.shape[1:] != expected or data.dtype != reader.info.layout.pixel_type:
         return wrong(
             f"found images of {list(data.shape[1:])} {data.dtype}, expected {list(expected)} {reader.info.dtype} "
             f"({len(reader.modules)} modules)"
@@ -207,9 +208,7 @@ def _missing(reader: BufferReader, rows: _Rows, limits: range) -> Iterator[Incon
         return
     # The file does not say its step: it is what its closest pulses are apart.
     first, last, step = int(pulses[0]), int(pulses[-1]), int(np.diff(pulses).min())
-    held = reader.pulses(first, last, step, reader.modules[0])
-    for module in reader.modules[1:]:
-        held = np.intersect1d(held, reader.pulses(first, last, step, module))
+    held = reduce(np.intersect1d, (reader.pulses(first, last, step, module) for module in reader.modules))
     for pulse_id in np.setdiff1d(held, pulses):
         if pulse_id in limits:
             yield rows.finding("hdf5_missing", int(pulse_id), "the buffer holds this image, the file does not")

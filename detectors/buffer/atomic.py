@@ -20,15 +20,15 @@ def write_atomically(path: Path, data: bytes, *, sync: bool = False) -> None:
                 os.fsync(file.fileno())
         beside.replace(path)
         if sync:
-            sync_folder(path.parent)
+            sync_path(path.parent)
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
 
 
-def sync_folder(folder: Path) -> None:
-    """Wait until the names in a folder are on the disk; some file systems have nothing to wait for, and refuse."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def sync_path(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk; some file systems have nothing to wait for, and refuse."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         os.fsync(fd)
     except OSError as error:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from detectors.buffer.binfile import BinFile
-from detectors.buffer.layout import LAST_PULSE
+from detectors.buffer.layout import LAST_PULSE, relative_path
 from detectors.buffer.registration import module_info
 from detectors.errors import BufferReadError
 from detectors.frame import FILE_MOD, FOLDER_MOD
@@ -15,7 +15,7 @@ _EMPTY_FILES: Final = 16
 """Files without a record that are looked through for the highest pulse; beyond, the next one counts as full."""
 
 
-def numbers_in(folder: Path, step: int, suffix: str = "", start: int = 0, stop: int = LAST_PULSE) -> Iterator[int]:
+def _numbers_in(folder: Path, step: int, suffix: str = "", start: int = 0, stop: int = LAST_PULSE) -> Iterator[int]:
     """Yield the numbers of a folder's entries that begin ``step`` pulses, as far as the range has some of them.
 
     Entries of any other name are left out. Raises BufferReadError when the folder cannot be read.
@@ -45,7 +45,7 @@ def data_files(
 
     def listed(folder: Path, step: int, suffix: str, start: int, stop: int) -> list[int]:
         try:
-            return list(numbers_in(folder, step, suffix, start, stop))
+            return list(_numbers_in(folder, step, suffix, start, stop))
         except BufferReadError as error:
             if unreadable is None:
                 raise
@@ -57,20 +57,23 @@ def data_files(
         yield from listed(module_folder / str(number), FILE_MOD, ".bin", first, last)
 
 
+def newest_first(module_folder: Path) -> Iterator[int]:
+    """Yield the first pulses of a module's data files, the highest first. Raises BufferReadError as ``data_files``."""
+    for folder in sorted(_numbers_in(module_folder, FOLDER_MOD), reverse=True):
+        yield from sorted(_numbers_in(module_folder / str(folder), FILE_MOD, ".bin"), reverse=True)
+
+
 def highest_pulse(module_folder: Path) -> int | None:
     """Return the highest pulse_id that a module has on disk; None when it has none.
 
     Never less than the truth: a file that cannot be read counts as full, and so does the next one after many that hold
     nothing. Takes milliseconds however large the buffer is. Raises BufferReadError when a folder cannot be read.
     """
-    empty = 0
-    for folder in sorted(numbers_in(module_folder, FOLDER_MOD), reverse=True):
-        data_folder = module_folder / str(folder)
-        for first in sorted(numbers_in(data_folder, FILE_MOD, ".bin"), reverse=True):
-            last = _last_place(data_folder / f"{first}.bin", module_folder) if empty < _EMPTY_FILES else FILE_MOD - 1
-            if last is not None:
-                return first + last
-            empty += 1
+    for empty, first in enumerate(newest_first(module_folder)):
+        path = module_folder / relative_path(first)
+        last = _last_place(path, module_folder) if empty < _EMPTY_FILES else FILE_MOD - 1
+        if last is not None:
+            return first + last
     return None
 
 

@@ -6,8 +6,8 @@ that is. What a failed sync leaves open is counted as lost, though some of it ma
 """
 
 import errno
+import itertools
 import logging
-import os
 import time
 from collections import OrderedDict
 from collections.abc import Generator, Sequence
@@ -15,13 +15,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from detectors.buffer.atomic import sync_folder, write_atomically
+from detectors.buffer.atomic import sync_path, write_atomically
 from detectors.buffer.datafile import DataFile
 from detectors.buffer.layout import LATEST, data_file, relative_path, sidecar_path
-from detectors.buffer.listing import numbers_in
+from detectors.buffer.listing import newest_first
 from detectors.buffer.sidecar import SidecarFile
 from detectors.errors import BufferReadError
-from detectors.frame import FILE_MOD, FOLDER_MOD, RecordShape
+from detectors.frame import RecordShape
 from detectors.pools.pebble import PebbleLease
 from detectors.stats import SinkFigures
 
@@ -55,7 +55,7 @@ class OpenFile:
         if not self._named:
             folder = self.data.path.parent
             for path in (folder, folder.parent):
-                sync_folder(path)
+                sync_path(path)
             self._named = True
         if not self.data.is_in_place():
             raise FileNotFoundError(errno.ENOENT, "removed or replaced while it was written", str(self.data.path))
@@ -226,23 +226,9 @@ def sync_newest(module_folder: Path) -> None:
 
     Raises OSError.
     """
-    left = OPEN_FILES
     with suppress(BufferReadError):
-        for folder in sorted(numbers_in(module_folder, FOLDER_MOD), reverse=True):
-            data_folder = module_folder / str(folder)
-            for first in sorted(numbers_in(data_folder, FILE_MOD, ".bin"), reverse=True)[:left]:
-                path = data_folder / f"{first}.bin"
-                for each in (path, sidecar_path(path)):
-                    with suppress(FileNotFoundError):
-                        _sync_path(each)
-                left -= 1
-            if not left:
-                return
-
-
-def _sync_path(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+        for first in itertools.islice(newest_first(module_folder), OPEN_FILES):
+            path = module_folder / relative_path(first)
+            for each in (path, sidecar_path(path)):
+                with suppress(FileNotFoundError):
+                    sync_path(each)

@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -85,11 +86,9 @@ class BufferReader:
     def __init__(self, detector_folder: Path | str, module: str | None = None) -> None:
         self.folder = Path(detector_folder)
         self.info = read_detector(self.folder)
-        if module is not None and module not in self.info.modules:
-            raise BufferReadError(
-                f"{self.folder}: found no module {module!r}, expected one of {', '.join(self.info.modules)}"
-            )
-        self.modules: tuple[str, ...] = (module,) if module is not None else self.info.modules
+        self.modules = self.info.modules
+        if module is not None:
+            self.modules = (self._module(module),)
         self._files: OrderedDict[Path, BinFile] | None = OrderedDict()
 
     def __enter__(self) -> Self:
@@ -174,11 +173,8 @@ class BufferReader:
         self, start: int, stop: int, step: int = 1, *, allow_missing: bool = False, mosaic: Mosaic | None = None
     ) -> Iterator[Image]:
         """Yield the images of ``start, start + step, ... <= stop`` that every module holds, or with ``allow_missing`` any."""
-        held = [self.records(start, stop, step, module) for module in self.modules]
-        pulses = held[0]
-        for others in held[1:]:
-            pulses = np.union1d(pulses, others) if allow_missing else np.intersect1d(pulses, others)
-        for pulse_id in pulses:
+        held = (self.records(start, stop, step, module) for module in self.modules)
+        for pulse_id in reduce(np.union1d if allow_missing else np.intersect1d, held):
             yield self.read_image(int(pulse_id), allow_missing=allow_missing, mosaic=mosaic)
 
     def pulses(self, start: int, stop: int, step: int = 1, module: str | None = None) -> np.ndarray:
@@ -262,13 +258,12 @@ class BufferReader:
         return self.image_head(image).is_good_frame
 
     def _module(self, module: str | None) -> str:
-        if module is None:
-            if len(self.modules) != 1:
-                raise BufferReadError(f"{self.folder}: found no module name, expected one of {', '.join(self.modules)}")
+        if module is None and len(self.modules) == 1:
             return self.modules[0]
-        if module not in self.modules:
-            raise BufferReadError(f"{self.folder}: found no module {module!r}, expected {', '.join(self.modules)}")
-        return module
+        if module is not None and module in self.modules:
+            return module
+        what = "module name" if module is None else f"module {module!r}"
+        raise BufferReadError(f"{self.folder}: found no {what}, expected one of {', '.join(self.modules)}")
 
     def _marked(
         self, start: int, stop: int, step: int, module: str | None, wanted: Callable[[np.ndarray], np.ndarray]
@@ -309,7 +304,7 @@ class BufferReader:
                 "missing": entry["missing"].tobytes() if entry["missing"].any() else b"",
             }
         head = FrameHead(*file.header(index)["frame"].item(), **known)
-        pixels = self.info.layout.read(file.data(index)[: self.info.pixel_bytes])
+        pixels = self.info.layout.read(file.data(index)[: self.info.layout.data_bytes])
         pixels.flags.writeable = False
         return Frame(module, head, pixels, self.info.fields)
 
@@ -323,7 +318,7 @@ class BufferReader:
         if len(frames) == 1 and frames[0]:
             return frames[0].data
         shape = self.info.layout.image_shape(len(frames))
-        joined = np.zeros(shape, self.info.numpy_dtype)
+        joined = np.zeros(shape, self.info.layout.pixel_type)
         for place, frame in zip(np.split(joined, len(frames)), frames, strict=True):
             if frame:
                 place.reshape(self.info.shape)[...] = frame.data

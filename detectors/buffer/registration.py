@@ -14,8 +14,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Final, Self, cast
 
-import numpy as np
-
 from detectors.buffer.atomic import write_atomically
 from detectors.buffer.fields import Field, array_shape, number_type, whole_number
 from detectors.buffer.layout import DETECTOR_JSON, MODULE_JSON
@@ -41,8 +39,6 @@ class DetectorInfo:
     """Pixels of one module's frame, bytes. More than dtype and shape say only when the source pads them."""
     modules: tuple[str, ...]
     """Names of the module folders, sorted."""
-    software: str = ""
-    """Version that made the folder."""
     fields: tuple[Field, ...] = ()
     """Arrays that the data is made of, where several PVs are a detector; none where it is one."""
     place: ModulePlace | None = None
@@ -59,20 +55,10 @@ class DetectorInfo:
         return FrameLayout(self.shape, self.dtype)
 
     @property
-    def numpy_dtype(self) -> np.dtype:
-        """Type of the pixels as they are read, little-endian."""
-        return self.layout.pixel_type
-
-    @property
     def frames(self) -> str:
         """What a frame is made of, for comparison and for messages."""
         fields = "".join(f", {f.name} {list(f.shape)} {f.dtype} at {f.offset}" for f in self.fields)
         return f"{list(self.shape)} {self.dtype} ({self.data_bytes} bytes{fields})"
-
-    @property
-    def pixel_bytes(self) -> int:
-        """Bytes of the frame that are pixels."""
-        return self.layout.data_bytes
 
     def to_json(self) -> bytes:
         """Return the text of the file."""
@@ -85,7 +71,7 @@ class DetectorInfo:
             "file_mod": FILE_MOD,
             "folder_mod": FOLDER_MOD,
             "modules": list(self.modules),
-            "software": self.software,
+            "software": software_version(),
         }
         if self.fields:
             tree["fields"] = [field.as_dict() for field in self.fields]
@@ -103,7 +89,6 @@ class DetectorInfo:
                 shape=array_shape(tree["shape"]),
                 data_bytes=whole_number(tree["data_bytes"]),
                 modules=_module_names(tree["modules"]),
-                software=str(tree.get("software", "")),
                 fields=tuple(Field.from_dict(field) for field in tree.get("fields", ())),
                 place=ModulePlace.from_dict(tree["place"]) if "place" in tree else None,
             )
@@ -124,7 +109,7 @@ class DetectorInfo:
 
     def _contradiction(self) -> str:
         """Return what does not fit together; empty when all does."""
-        shape, nbytes = f"{list(self.shape)} {self.dtype}", self.pixel_bytes
+        shape, nbytes = f"{list(self.shape)} {self.dtype}", self.layout.data_bytes
         if self.layout.is_packed and math.prod(self.shape) % 2:
             return f"{shape}, expected an even number"
         if not self.shape and self.data_bytes != nbytes:
@@ -186,9 +171,7 @@ def register_module(
     Raises ConfigError when the folder already holds frames of another shape or type, OSError when it cannot be written.
     """
     path, own = folder / DETECTOR_JSON, folder / module / MODULE_JSON
-    wanted = DetectorInfo(
-        _type_name(dtype), tuple(shape), data_bytes, (module,), software_version(), tuple(fields), place
-    )
+    wanted = DetectorInfo(_type_name(dtype), tuple(shape), data_bytes, (module,), tuple(fields), place)
     try:
         info = _with_folder(folder, wanted)
         there = _read(own) if own.exists() and path.exists() else None

@@ -78,11 +78,6 @@ class BufferWriter:
         self._lease: FolderLease | None = None
         self._files = self._use(folder)
 
-    @property
-    def folder(self) -> Path:
-        """The detector's folder."""
-        return self._folder
-
     def set_folder(self, folder: Path) -> None:
         """Close the files and write to another detector folder from now on.
 
@@ -99,9 +94,7 @@ class BufferWriter:
         files = self._files
         lease = leases[0]
         if self._free < self._min_free + self._shape.record_bytes:
-            raise OSError(
-                errno.ENOSPC, f"{self._free} bytes free, {self._min_free} are to stay free", str(self._folder)
-            )
+            raise OSError(errno.ENOSPC, f"{self._free} bytes free, {self._min_free} are to stay free", str(self.folder))
         file = files.file_of(lease.pulse_id)
         index = lease.pulse_id % FILE_MOD
         run = self._new_run(file.data, index, leases)
@@ -161,7 +154,8 @@ class BufferWriter:
                 self._lease.release()
         self._lease = lease
         self._mount = _mount_point(folder)
-        self._folder = folder
+        self.folder = folder
+        """The detector's folder."""
         self.figures.folder = str(folder)
         self._checked_at = time.monotonic()
         return self._new_files(module_folder, sync_s=self._sync_s)
@@ -197,12 +191,12 @@ class BufferWriter:
         if self._lease:
             self._lease.release()
         self._lease = None
-        if _mount_point(self._folder) != self._mount:
-            raise OSError(errno.ENOENT, f"found no disk mounted on {self._mount}", str(self._folder))
-        for each in (self._folder, folder):
+        if _mount_point(self.folder) != self._mount:
+            raise OSError(errno.ENOENT, f"found no disk mounted on {self._mount}", str(self.folder))
+        for each in (self.folder, folder):
             each.mkdir(exist_ok=True)
         try:
-            self._register(self._folder)
+            self._register(self.folder)
         except ConfigError as error:
             raise OSError(errno.EINVAL, str(error)) from None
         self._lease = FolderLease(folder)

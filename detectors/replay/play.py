@@ -3,8 +3,9 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import reduce
 from typing import Protocol
 
 import numpy as np
@@ -98,8 +99,7 @@ def replay(
 
 def recorded(reader: BufferReader, start: int, stop: int, step: int) -> np.ndarray:
     """Return the pulses of which any module has a record, sound or torn, uint64, in order. Raises BufferReadError when there are none."""
-    held: Iterator[np.ndarray] = (reader.records(start, stop, step, module) for module in reader.modules)
-    pulses = np.unique(np.concatenate(list(held)))
+    pulses = reduce(np.union1d, (reader.records(start, stop, step, module) for module in reader.modules))
     if not len(pulses):
         raise BufferReadError(
             f"{reader.folder}: found no pulse from {start} to {stop}, expected at least one; "

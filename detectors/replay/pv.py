@@ -45,7 +45,7 @@ class PvTarget:
     ) -> None:
         self._name = name
         self._wait_s = wait_s
-        self._member = _MEMBERS[reader.info.numpy_dtype.name]
+        self._member = _MEMBERS[reader.info.layout.pixel_type.name]
         self._connected = _Connected()
         self._pv = SharedPV(handler=self._connected, initial=Value(_TYPE, {}))
         try:

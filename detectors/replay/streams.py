@@ -103,7 +103,7 @@ class ImageStreamTarget(_StreamTarget):
         header = ImageHeader(
             self._reader.image_head(image),
             detector_name=self._reader.folder.name,
-            dtype=self._reader.info.numpy_dtype.name,
+            dtype=self._reader.info.layout.pixel_type.name,
             shape=image.data.shape,
             pedestal_file=self._files[0],
             gain_file=self._files[1],

@@ -65,6 +65,6 @@ def command(  # noqa: PLR0917  click passes every option by name
         else:
             count = write_file(reader, pulses, output, compress=compression, missing=policy, progress=show)
     took = time.monotonic() - began
-    nbytes = count * len(reader.modules) * reader.info.pixel_bytes
+    nbytes = count * len(reader.modules) * reader.info.layout.data_bytes
     rate = "no pixel copied or checked" if view else f"{nbytes / 1e6 / took:.0f} MB/s"
     print(f"{output}: {count} images of {len(reader.modules)} modules, {nbytes / 1e6:.1f} MB, {took:.2f} s, {rate}")

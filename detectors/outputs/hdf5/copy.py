@@ -123,7 +123,7 @@ class _Images:
                 f"{int(entry['crc32c']):#010x}; `pebbledaq repair` marks the record as a hole"
             )
         if info.layout.is_packed:
-            info.layout.unpack(stored[: info.pixel_bytes], out.view(info.numpy_dtype))
+            info.layout.unpack(stored[: info.layout.data_bytes], out.view(info.layout.pixel_type))
         elif stored is not out:
             out[:] = stored[: out.nbytes]
 

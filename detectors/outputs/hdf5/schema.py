@@ -59,7 +59,7 @@ class FileLayout:
     @classmethod
     def of(cls, detector: str, modules: tuple[str, ...], info: DetectorInfo) -> "FileLayout":
         """Return the layout for the frames of a buffer."""
-        return cls(detector, modules, info.shape or (1,), info.numpy_dtype, info.fields)
+        return cls(detector, modules, info.shape or (1,), info.layout.pixel_type, info.fields)
 
     @property
     def image_shape(self) -> tuple[int, ...]:

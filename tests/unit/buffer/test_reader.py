@@ -233,7 +233,7 @@ def test_what_cannot_be_read_is_named_exactly(raw):
     raw.poke(path, 3 * size + 1, (77).to_bytes(8, "little"))
     assert f"found pulse_id 77, expected {BASE + 3} at this place" in fails(reader, BASE + 3)
     assert "found no module name, expected one of M00, M01" in fails(reader, BASE, None)
-    assert "found no module 'M07', expected M00, M01" in fails(reader, BASE, "M07")
+    assert "found no module 'M07', expected one of M00, M01" in fails(reader, BASE, "M07")
 
 
 def test_a_file_that_was_cut_off_keeps_what_is_whole(raw):
