@@ -25,7 +25,9 @@ class BinFile:
 
     def __init__(self, path: Path, shape: RecordShape) -> None:
         self.path = path
-        self.first_pulse = _number(path)
+        self.first_pulse = int(path.stem)
+        self.full_size = file_bytes(shape)
+        """Bytes of a file that was not cut off."""
         self._shape = shape
         with readable(path):
             self._fd = open_regular(path)
@@ -33,9 +35,9 @@ class BinFile:
             self.size = os.fstat(self._fd).st_size
             # An empty file cannot be mapped: it was just made, or its creation was interrupted.
             mapped = mmap.mmap(self._fd, self.size, access=mmap.ACCESS_READ) if self.size else b""
-        if self.size > file_bytes(shape):
+        if self.size > self.full_size:
             raise BufferReadError(
-                f"{path}: found {self.size} bytes, expected {file_bytes(shape)} ({FILE_MOD} records of "
+                f"{path}: found {self.size} bytes, expected {self.full_size} ({FILE_MOD} records of "
                 f"{shape.record_bytes} and a closing byte); this is no file of this detector"
             )
         self._bytes = np.frombuffer(mapped, np.uint8)
@@ -48,7 +50,7 @@ class BinFile:
     @property
     def is_full_size(self) -> bool:
         """Whether the file has its size, closing byte included."""
-        return self.size == file_bytes(self._shape)
+        return self.size == self.full_size
 
     def headers(self) -> np.ndarray:
         """Return all headers, RECORD_HEADER[FILE_MOD], copied in one pass; zeros in holes and where the file is cut off."""
@@ -121,10 +123,3 @@ class BinFile:
             if error.errno == errno.ENXIO:
                 return None  # nothing but holes, or the end, from here on
             raise
-
-
-def _number(path: Path) -> int:
-    try:
-        return int(path.stem)
-    except ValueError:
-        raise BufferReadError(f"{path}: found a name that is no number, expected the first pulse of the file") from None

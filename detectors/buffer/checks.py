@@ -11,20 +11,13 @@ import numpy as np
 from crc32c import crc32c
 
 from detectors.buffer.binfile import BinFile
-from detectors.buffer.layout import LAST_PULSE, LATEST, file_bytes, relative_path, sidecar_path
+from detectors.buffer.layout import LAST_PULSE, LATEST, relative_path, sidecar_path
 from detectors.buffer.listing import data_files
 from detectors.buffer.reader import BufferReader
 from detectors.buffer.regular import is_missing, readable
 from detectors.buffer.sidecar import read_sidecar
 from detectors.errors import BufferReadError
-from detectors.frame import (
-    CLOSING_BYTE,
-    FILE_MOD,
-    FORMAT_MARKER,
-    SIDECAR_HAS_CRC,
-    SIDECAR_PRESENT,
-    RecordShape,
-)
+from detectors.frame import CLOSING_BYTE, FILE_MOD, FORMAT_MARKER, SIDECAR_HAS_CRC, SIDECAR_PRESENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +51,6 @@ class ModuleFile:
 
     module: str
     file: BinFile
-    shape: RecordShape
     first: int
     """First and last place asked for."""
     last: int
@@ -94,7 +86,7 @@ ModulesCheck = Callable[[dict[str, ModuleFile]], Iterator[tuple[str, int, str]]]
 def _size(file: ModuleFile) -> Iterator[tuple[int | None, str]]:
     """Check that the file has room for all records and the closing byte."""
     if not file.file.is_full_size:
-        yield None, f"found {file.file.size} bytes, expected {file_bytes(file.shape)}: cut off"
+        yield None, f"found {file.file.size} bytes, expected {file.file.full_size}: cut off"
 
 
 def _closing_byte(file: ModuleFile) -> Iterator[tuple[int | None, str]]:
@@ -246,7 +238,7 @@ def open_files(
             if is_missing(path):
                 continue
             try:
-                files.append(ModuleFile(module, BinFile(path, reader.info.record), reader.info.record, *places))
+                files.append(ModuleFile(module, BinFile(path, reader.info.record), *places))
             except BufferReadError as error:
                 files.append(Inconsistency("readable", module, None, str(error)))
         yield files

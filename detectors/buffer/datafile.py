@@ -13,15 +13,12 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
 
 from detectors.buffer.layout import file_bytes
 from detectors.frame import CLOSING_BYTE, FILE_MOD, FORMAT_MARKER, RecordShape
 
 log = logging.getLogger(__name__)
 
-_MODE: Final = 0o664
-_HOLE: Final = b"\0"
 _UNKNOWN, _ABSENT, _PRESENT = 0, 1, 2
 
 
@@ -56,7 +53,7 @@ class DataFile:
             raise
 
     def _open(self) -> None:
-        self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _MODE)
+        self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o664)
         with suppress(OSError):
             # Tells retention and repair, in other processes, that the file is in use; some file systems have no locks.
             fcntl.flock(self._fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -213,7 +210,7 @@ class DataFile:
         self._known[index] = _UNKNOWN
         try:
             if self.present(index):
-                os.pwrite(self._fd, _HOLE, index * self._shape.record_bytes)
+                os.pwrite(self._fd, b"\0", index * self._shape.record_bytes)
                 self._known[index] = _ABSENT
         except OSError as error:
             # Nothing more can be done; the CRC in the sidecar is missing or does not agree.

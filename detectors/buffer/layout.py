@@ -22,11 +22,6 @@ MODULE_JSON: Final = "module.json"
 """File in a module's folder that records the same of this module."""
 
 
-def data_folder(pulse_id: int) -> int:
-    """Return the number of the data folder: the first pulse that it can hold."""
-    return pulse_id // FOLDER_MOD * FOLDER_MOD
-
-
 def data_file(pulse_id: int) -> int:
     """Return the number of the data file: the first pulse that it can hold."""
     return pulse_id // FILE_MOD * FILE_MOD
@@ -34,7 +29,7 @@ def data_file(pulse_id: int) -> int:
 
 def relative_path(pulse_id: int) -> Path:
     """Return a pulse's file, relative to its module's folder: ``12300000/12345000.bin``."""
-    return Path(str(data_folder(pulse_id))) / f"{data_file(pulse_id)}.bin"
+    return Path(str(pulse_id // FOLDER_MOD * FOLDER_MOD)) / f"{data_file(pulse_id)}.bin"
 
 
 def sidecar_path(data_path: Path) -> Path:

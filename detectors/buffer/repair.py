@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from detectors.buffer.atomic import write_atomically
 from detectors.buffer.checks import TORN_CHECKS, Inconsistency, ModuleFile, Progress, check_file, open_files
-from detectors.buffer.layout import LAST_PULSE, LATEST, file_bytes, sidecar_path
+from detectors.buffer.layout import LAST_PULSE, LATEST, sidecar_path
 from detectors.buffer.listing import data_files
 from detectors.buffer.reader import BufferReader
 from detectors.buffer.sidecar import clear_entries
@@ -58,7 +58,7 @@ def _mend(file: ModuleFile, findings: list[Inconsistency], *, resize: bool) -> N
                 if finding.check in TORN_CHECKS and finding.pulse is not None:
                     os.pwrite(fd, b"\0", file.file.offset(finding.pulse % FILE_MOD))
             if resize:
-                os.pwrite(fd, bytes([CLOSING_BYTE]), file_bytes(file.shape) - 1)
+                os.pwrite(fd, bytes([CLOSING_BYTE]), file.file.full_size - 1)
             os.fsync(fd)
         finally:
             os.close(fd)

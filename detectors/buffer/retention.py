@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from detectors.buffer.claim import claimed_since_ns
-from detectors.buffer.layout import DETECTOR_JSON, LATEST, data_folder, sidecar_path
+from detectors.buffer.layout import DETECTOR_JSON, LATEST, relative_path, sidecar_path
 from detectors.buffer.listing import data_files
 from detectors.buffer.registration import read_detector
 from detectors.buffer.regular import is_missing, read_regular
@@ -76,7 +76,7 @@ def scan(detector: Path, server: str, *, now_ns: int, stopping: Callable[[], boo
         for first in data_files(folder):
             if stopping():
                 break
-            one = _look(detector, folder / str(data_folder(first)) / f"{first}.bin", first, now_ns)
+            one = _look(detector, folder / relative_path(first), first, now_ns)
             if one and one.modified_ns >= since_ns:
                 mine.append(one)
         newest = max(mine, key=lambda one: one.modified_ns, default=None)
@@ -183,7 +183,7 @@ class RetentionKeeper:
                 files += scan(detector, self._server, now_ns=now_ns, stopping=self._stopping.is_set)
         if self._stopping.is_set():
             return
-        free = _free_bytes(detectors)
+        free = {d.stat().st_dev: shutil.disk_usage(d).free for d in detectors if d.exists()}
         while True:
             gone: set[PulseFiles] = set()
             opened: set[PulseFiles] = set()
@@ -237,11 +237,6 @@ class RetentionKeeper:
             self.run_once()
             self._wake.wait(max(PERIOD_S, (time.monotonic() - began_s) / SHARE))
             self._wake.clear()
-
-
-def _free_bytes(detectors: Iterable[Path]) -> dict[int, int]:
-    """Return the free space by file system."""
-    return {d.stat().st_dev: shutil.disk_usage(d).free for d in detectors if d.exists()}
 
 
 def _look(detector: Path, path: Path, first_pulse: int, now_ns: int) -> PulseFiles | None:

@@ -55,8 +55,6 @@ _V1: Final = np.dtype(
 """An entry of version 1: its mask has the first 256 packets, its time is that of the frame's arrival."""
 assert _V1.itemsize == 64
 
-_MODE: Final = 0o664
-
 
 def read_sidecar(path: Path, first: int = 0, count: int = FILE_MOD) -> np.ndarray:
     """Return entries of a sidecar, SIDECAR[count], in memory; zeros where it has none, or is not there.
@@ -146,7 +144,7 @@ class SidecarFile:
         self._bytes = self._image.view(np.uint8).data
         _HEADER.pack_into(self._bytes, 0, MAGIC, VERSION, SIDECAR.itemsize)
         self.discard()
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _MODE)
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o664)
         try:
             self._begin()
         except OSError:

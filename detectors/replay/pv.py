@@ -3,13 +3,14 @@
 import threading
 import time
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any, Final
 
 import numpy as np
 from p4p import Value
 from p4p.nt import NTNDArray
 from p4p.server import Server
-from p4p.server.raw import Handler, SharedPV
+from p4p.server.raw import SharedPV
 
 from detectors.buffer.reader import BufferReader, Image
 from detectors.errors import HostError
@@ -24,16 +25,6 @@ _MEMBERS: Final = {dtype.name: member for member, dtype in PIXEL_DTYPES.items()}
 """Member of NTNDArray's union for each pixel type (``booleanValue`` shares its type with ``ubyteValue``, which wins)."""
 
 
-class _Connected(Handler):
-    """Sets ``event`` when the PV is monitored for the first time."""
-
-    def __init__(self) -> None:
-        self.event = threading.Event()
-
-    def onFirstConnect(self, pv: SharedPV) -> None:  # noqa: N802, ARG002
-        self.event.set()
-
-
 class PvTarget:
     """Serves one PV. ``conf`` holds EPICS_PVAS_* for the server; None: those of the environment.
 
@@ -46,8 +37,8 @@ class PvTarget:
         self._name = name
         self._wait_s = wait_s
         self._member = _MEMBERS[reader.info.layout.pixel_type.name]
-        self._connected = _Connected()
-        self._pv = SharedPV(handler=self._connected, initial=Value(_TYPE, {}))
+        self._connected = threading.Event()
+        self._pv = SharedPV(handler=SimpleNamespace(onFirstConnect=self._connect), initial=Value(_TYPE, {}))
         try:
             self._server = Server([{name: self._pv}], conf=dict(conf) if conf else None, useenv=conf is None)
         except RuntimeError as error:
@@ -58,9 +49,12 @@ class PvTarget:
         """EPICS_PVA_* with which a client finds this server."""
         return {k: v for k, v in self._server.conf().items() if k.startswith("EPICS_PVA_")}
 
+    def _connect(self, _: SharedPV) -> None:
+        self._connected.set()
+
     def ready(self) -> None:
         """Wait for a monitor: it would not see what is posted before it connects."""
-        if not self._connected.event.wait(self._wait_s):
+        if not self._connected.wait(self._wait_s):
             raise HostError(f"{self._name}: found no client within {self._wait_s:g} s; start it and try again")
 
     def send(self, image: Image, period_s: float) -> int:  # noqa: ARG002

@@ -78,17 +78,8 @@ class UdpTarget:
         self._socket.close()
 
     def _send_frame(self, frame: Frame, share_s: float) -> int:
-        head = frame.head
-        self._packets.fill(
-            frame.data,
-            pulse_id=head.pulse_id,
-            frame_index=head.frame_index,
-            daq_rec=head.daq_rec,
-            module_id=head.module_id,
-            timestamp_ns=head.timestamp_ns,
-            detector_time=head.detector_time,
-        )
-        numbers = np.flatnonzero(self._received(head))
+        self._packets.fill(frame.data, frame.head)
+        numbers = np.flatnonzero(self._received(frame.head))
         address = self._addresses[frame.module]
         begun = time.monotonic()
         for i, number in enumerate(numbers):

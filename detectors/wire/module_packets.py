@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from detectors.frame import FrameHead
 from detectors.geometry import ModuleGeometry
 from detectors.wire.headers import HEADERS
 
@@ -22,26 +23,16 @@ class ModulePackets:
         self._headers["packetnum"] = np.arange(count)
         self._headers["headerVersion"] = 2
 
-    def fill(
-        self,
-        data: np.ndarray,
-        *,
-        pulse_id: int,
-        frame_index: int,
-        daq_rec: int,
-        module_id: int,
-        timestamp_ns: int = 0,
-        detector_time: int = 0,
-    ) -> None:
+    def fill(self, data: np.ndarray, head: FrameHead) -> None:
         """Fill in a frame; ``data`` holds its pixels, unpacked, in any shape, contiguous.
 
         The time stamp is ``detector_time``, or, where that is 0, made of ``timestamp_ns``.
         """
-        self._headers["framenum"] = frame_index
-        self._headers["bunchid"] = pulse_id
-        self._headers["debug"] = daq_rec & 0xFFFF_FFFF
-        self._headers["moduleID"] = module_id & 0xFFFF
-        self._headers["timestamp"] = detector_time or timestamp_ns // _TICK_NS
+        self._headers["framenum"] = head.frame_index
+        self._headers["bunchid"] = head.pulse_id
+        self._headers["debug"] = head.daq_rec & 0xFFFF_FFFF
+        self._headers["moduleID"] = head.module_id & 0xFFFF
+        self._headers["timestamp"] = head.detector_time or head.timestamp_ns // _TICK_NS
         self._pixels[:] = self._layout.store(data).reshape(self._pixels.shape)
 
     def blank(self) -> np.ndarray:

@@ -60,15 +60,7 @@ class Null:
 
     def send(self, image: Any, period_s: float) -> int:
         for frame in filter(None, image.frames):
-            head = frame.head
-            self._packets.fill(
-                frame.data,
-                pulse_id=head.pulse_id,
-                frame_index=head.frame_index,
-                daq_rec=head.daq_rec,
-                module_id=head.module_id,
-                timestamp_ns=head.timestamp_ns,
-            )
+            self._packets.fill(frame.data, frame.head)
         return 1
 
     def close(self) -> None: ...

@@ -20,7 +20,7 @@ import zmq
 from detectors.buffer.layout import relative_path
 from detectors.buffer.reader import BufferReader
 from detectors.errors import CommandError
-from detectors.frame import MODULE_FRAME
+from detectors.frame import MODULE_FRAME, FrameHead
 from detectors.geometry import GEOMETRIES, ModuleGeometry
 from detectors.live import ModuleStream
 from detectors.runtime import Runtime
@@ -197,7 +197,7 @@ def send_stock(port: int, frames: range) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         for index in frames:
             data = frame_pattern(index, MODULE, STOCK.shape, "uint16")
-            packets.fill(data, pulse_id=0, frame_index=index, daq_rec=0, module_id=MODULE, timestamp_ns=index * 10**6)
+            packets.fill(data, FrameHead(0, index, 0, 0, MODULE, timestamp_ns=index * 10**6))
             for row in packets.packets:
                 sock.sendto(row, ("127.0.0.1", port))
 
