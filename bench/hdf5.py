@@ -20,7 +20,7 @@ import numpy as np
 from bench.table import Row, median_ratio
 from detectors.buffer.layout import file_bytes, relative_path
 from detectors.buffer.reader import BufferReader
-from detectors.buffer.registration import register_module
+from detectors.buffer.registration import DetectorInfo, register_module
 from detectors.frame import RECORD_HEADER, RecordShape
 from detectors.outputs.hdf5.copy import write_file
 from detectors.outputs.hdf5.selection import PulseRange
@@ -49,7 +49,7 @@ def buffer(frames: int, modules: int) -> Iterator[BufferReader]:
             name = f"M{m:02}"
             path = detector / name / relative_path(0)
             path.parent.mkdir(parents=True)
-            register_module(detector, name, data_bytes=FRAME_BYTES, dtype="uint16", shape=SHAPE)
+            register_module(detector, DetectorInfo("uint16", SHAPE, FRAME_BYTES, (name,)))
             pixels = [noise.normal(3000, 30, SHAPE).astype("<u2") for _ in range(8)]
             with path.open("wb") as file:
                 for pulse_id in range(frames):

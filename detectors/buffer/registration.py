@@ -7,7 +7,6 @@ each module that starts. A folder of an older version has all its modules in ``d
 
 import json
 import math
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
@@ -84,8 +83,9 @@ class DetectorInfo:
         """Return what the text of the file ``origin`` says. Raises BufferReadError when it says nothing usable."""
         try:
             tree: dict[str, Any] = json.loads(text)
+            dtype = tree["dtype"]
             info = cls(
-                dtype=_type_name(tree["dtype"]),
+                dtype=dtype if isinstance(dtype, str) and dtype in PACKINGS else number_type(dtype).name,
                 shape=array_shape(tree["shape"]),
                 data_bytes=whole_number(tree["data_bytes"]),
                 modules=_module_names(tree["modules"]),
@@ -156,26 +156,16 @@ def module_info(module_folder: Path) -> DetectorInfo:
     return _read(module_folder.parent / DETECTOR_JSON if is_missing(own) else own)
 
 
-def register_module(
-    folder: Path,
-    module: str,
-    *,
-    data_bytes: int,
-    dtype: str,
-    shape: tuple[int, ...],
-    fields: Sequence[Field] = (),
-    place: ModulePlace | None = None,
-) -> DetectorInfo:
-    """Register ``module`` in a detector folder, and return what that holds.
+def register_module(folder: Path, wanted: DetectorInfo) -> DetectorInfo:
+    """Register the one module of ``wanted`` in a detector folder, and return what that holds.
 
     Raises ConfigError when the folder already holds frames of another shape or type, OSError when it cannot be written.
     """
-    path, own = folder / DETECTOR_JSON, folder / module / MODULE_JSON
-    wanted = DetectorInfo(_type_name(dtype), tuple(shape), data_bytes, (module,), tuple(fields), place)
+    path, own = folder / DETECTOR_JSON, folder / wanted.modules[0] / MODULE_JSON
     try:
         info = _with_folder(folder, wanted)
         there = _read(own) if own.exists() and path.exists() else None
-        if there and there.place == place and _read(path).modules == info.modules:
+        if there and there.place == wanted.place and _read(path).modules == info.modules:
             return info
         own.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(own, wanted.to_json(), sync=True)
@@ -189,10 +179,6 @@ def register_module(
         raise ConfigError(str(error)) from None
     write_atomically(path, info.to_json(), sync=True)
     return info
-
-
-def _type_name(dtype: Any) -> str:
-    return dtype if isinstance(dtype, str) and dtype in PACKINGS else number_type(dtype).name
 
 
 def _with_folder(folder: Path, wanted: DetectorInfo) -> DetectorInfo:

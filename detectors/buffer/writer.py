@@ -14,13 +14,11 @@ from typing import Final
 
 from detectors.buffer.claim import claim
 from detectors.buffer.datafile import DataFile
-from detectors.buffer.fields import Field
 from detectors.buffer.folder_lease import FolderLease
 from detectors.buffer.module_files import ModuleFiles, sync_newest
-from detectors.buffer.registration import register_module
+from detectors.buffer.registration import DetectorInfo, register_module
 from detectors.errors import ConfigError, HostError
-from detectors.frame import FILE_MOD, RecordShape
-from detectors.mosaic import ModulePlace
+from detectors.frame import FILE_MOD
 from detectors.pools.pebble import PebbleLease
 from detectors.stats import SinkFigures
 
@@ -32,7 +30,7 @@ SYNC_S: Final = 10.0
 
 
 class BufferWriter:
-    """Sink that writes one module's records to ``folder/module``; ``folder`` is the detector's.
+    """Sink that writes the records of the one module of ``info`` to its folder in ``folder``, the detector's.
 
     For one thread. Raises HostError when the folder cannot be made or written, or is another writer's, ConfigError when it
     already holds frames of another shape or type.
@@ -46,35 +44,22 @@ class BufferWriter:
     def __init__(
         self,
         folder: Path,
-        module: str,
-        shape: RecordShape,
+        info: DetectorInfo,
         *,
-        dtype: str,
-        frame_shape: tuple[int, ...],
-        fields: Sequence[Field] = (),
-        place: ModulePlace | None = None,
         direct: bool = True,
         sidecar: bool = True,
         min_free: int = 0,
         sync_s: float = SYNC_S,
         server: str = "",
     ) -> None:
-        self.module = module
-        self._shape = shape
+        self.module = info.modules[0]
+        self._info = info
+        self._shape = info.record
         self._min_free = min_free
         self._sync_s = sync_s
         self._server = server
         self.figures = SinkFigures(syncs=True)
-        self._register = partial(
-            register_module,
-            module=module,
-            data_bytes=shape.data_bytes,
-            dtype=dtype,
-            shape=frame_shape,
-            fields=fields,
-            place=place,
-        )
-        self._new_files = partial(ModuleFiles, shape=shape, figures=self.figures, direct=direct, sidecar=sidecar)
+        self._new_files = partial(ModuleFiles, shape=self._shape, figures=self.figures, direct=direct, sidecar=sidecar)
         self._lease: FolderLease | None = None
         self._files = self._use(folder)
 
@@ -135,7 +120,7 @@ class BufferWriter:
         lease = self._lease
         try:
             module_folder.mkdir(parents=True, exist_ok=True)
-            self._register(folder)
+            register_module(folder, self._info)
             _check_writable(module_folder)
             if not (lease and lease.is_of(module_folder)):
                 lease = FolderLease(module_folder)
@@ -196,7 +181,7 @@ class BufferWriter:
         for each in (self.folder, folder):
             each.mkdir(exist_ok=True)
         try:
-            self._register(self.folder)
+            register_module(self.folder, self._info)
         except ConfigError as error:
             raise OSError(errno.EINVAL, str(error)) from None
         self._lease = FolderLease(folder)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from detectors.buffer.fields import Field
+from detectors.buffer.registration import DetectorInfo
 from detectors.buffer.writer import BufferWriter
 from detectors.config import Config, SourceSection, UdpSection
 from detectors.errors import CommandError, HostError
@@ -92,12 +93,14 @@ class Outputs:
         if config.disk:
             writer = BufferWriter(
                 folder or config.disk.folder / config.detector_of(source),
-                config.module_of(source),
-                shape,
-                dtype=dtype,
-                frame_shape=frame_shape,
-                fields=fields,
-                place=source.placed if isinstance(source, UdpSection) else None,
+                DetectorInfo(
+                    dtype,
+                    frame_shape,
+                    shape.data_bytes,
+                    (config.module_of(source),),
+                    tuple(fields),
+                    source.placed if isinstance(source, UdpSection) else None,
+                ),
                 direct=config.disk.direct,
                 sidecar=config.disk.sidecar,
                 min_free=int(config.disk.min_free),

@@ -18,7 +18,7 @@ SPECTRUM = Field("spectrum", "float64", (2,), 12, 16)
 
 
 def register(folder: Path, *fields: Field) -> DetectorInfo:
-    return register_module(folder, "M00", data_bytes=28, dtype="uint8", shape=(28,), fields=fields)
+    return register_module(folder, DetectorInfo("uint8", (28,), 28, ("M00",), fields))
 
 
 def test_fields_are_told_to_readers(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from detectors.buffer.layout import LAST_PULSE
 from detectors.buffer.reader import BufferReader
-from detectors.buffer.registration import register_module
+from detectors.buffer.registration import DetectorInfo, register_module
 from detectors.buffer.writer import BufferWriter
 from detectors.errors import BufferReadError
 from detectors.frame import RECORD_HEADER, SIDECAR, Damage, FrameHead
@@ -333,7 +333,7 @@ def test_few_files_stay_mapped(tmp_path):
 @pytest.mark.parametrize("direct", [True, False])
 def test_reading_while_writing(tmp_path, direct):
     frames = FrameMaker(5000)
-    sink = BufferWriter(tmp_path, "M00", frames.shape, dtype="uint8", frame_shape=(5000,), direct=direct)
+    sink = BufferWriter(tmp_path, DetectorInfo("uint8", (5000,), frames.shape.data_bytes, ("M00",)), direct=direct)
     reader: BufferReader | None = None
     for done in range(1, 30):
         pulse_id = done * 11 % 30
@@ -415,7 +415,7 @@ def test_images_with_gaps(tmp_path):
     raw.put("M01", BASE + 1)
     chips = Chips(4, 8, 2)
     for module, place in (("M00", ModulePlace(10, 0, "rows", 0, chips)), ("M01", ModulePlace(0, 0, chips=chips))):
-        register_module(raw.folder, module, data_bytes=raw.nbytes, dtype="uint16", shape=raw.layout.shape, place=place)
+        register_module(raw.folder, DetectorInfo("uint16", raw.layout.shape, raw.nbytes, (module,), place=place))
     with BufferReader(raw.folder) as reader:
         mosaic = reader.mosaic()
         whole, part = reader.images(BASE, BASE + 1, allow_missing=True, mosaic=mosaic)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from detectors.buffer.reader import BufferReader
-from detectors.buffer.registration import module_info, read_detector, register_module
+from detectors.buffer.registration import DetectorInfo, module_info, read_detector, register_module
 from detectors.errors import BufferReadError, ConfigError
 from detectors.mosaic import Chips, ModulePlace
 from tests.unit.buffer.make import RawBuffer
@@ -16,7 +16,7 @@ NAMES = [f"M{n:02}" for n in range(12)]
 
 
 def register(folder: Path, module: str, cols: int = 5):
-    return register_module(folder, module, data_bytes=2 * cols, dtype="uint16", shape=(1, cols))
+    return register_module(folder, DetectorInfo("uint16", (1, cols), 2 * cols, (module,)))
 
 
 def test_modules_register_each_in_a_file_of_its_own(tmp_path):
@@ -92,10 +92,9 @@ def test_modules_of_different_frames_in_one_folder_are_named(tmp_path):
 
 
 def test_the_place_of_a_module_is_written_down_and_follows_the_configuration(tmp_path):
-    whole = {"data_bytes": 16, "dtype": "uint16", "shape": (2, 4)}
     for place in (None, ModulePlace(3, 4, "rows", 90, Chips(1, 2, 2)), ModulePlace(0, 0)):
-        register_module(tmp_path, "M00", **whole, place=place)
-        register_module(tmp_path, "M01", **whole)
+        register_module(tmp_path, DetectorInfo("uint16", (2, 4), 16, ("M00",), place=place))
+        register_module(tmp_path, DetectorInfo("uint16", (2, 4), 16, ("M01",)))
         assert module_info(tmp_path / "M00").place == place
         assert read_detector(tmp_path).place is None
         assert "place" not in json.loads((tmp_path / "detector.json").read_text())

@@ -7,6 +7,7 @@ import pytest
 
 from detectors.buffer.checks import check_buffer
 from detectors.buffer.reader import BufferReader
+from detectors.buffer.registration import DetectorInfo
 from detectors.buffer.repair import repair_buffer
 from detectors.buffer.writer import BufferWriter
 from detectors.errors import HostError
@@ -93,7 +94,7 @@ def test_a_file_of_something_else_is_left_alone(torn):
 
 def test_a_file_that_is_being_written_is_refused(tmp_path):
     frames = FrameMaker(10)
-    sink = BufferWriter(tmp_path, "M00", frames.shape, dtype="uint8", frame_shape=(10,))
+    sink = BufferWriter(tmp_path, DetectorInfo("uint8", (10,), frames.shape.data_bytes, ("M00",)))
     with frames.lease(1) as lease:
         sink.write([lease])
     path = tmp_path / "M00" / "0" / "0.bin"

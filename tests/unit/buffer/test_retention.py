@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from detectors.buffer import retention
 from detectors.buffer.claim import CLAIM, claim, claimed_since_ns
 from detectors.buffer.layout import sidecar_path
+from detectors.buffer.registration import DetectorInfo
 from detectors.buffer.retention import RetentionKeeper, delete, scan
 from detectors.buffer.retention_plan import Limits, PulseFiles, least_bytes, plan
 from detectors.buffer.writer import BufferWriter
@@ -189,7 +190,7 @@ def test_latest_names_no_file_that_is_gone(old):
 
 def test_what_a_writer_has_open_stays(tmp_path):
     frames = FrameMaker(10)
-    sink = BufferWriter(tmp_path / "JF", "M00", frames.shape, dtype="uint8", frame_shape=(10,), server=SERVER)
+    sink = BufferWriter(tmp_path / "JF", DetectorInfo("uint8", (10,), frames.shape.data_bytes, ("M00",)), server=SERVER)
     paths = [tmp_path / "JF" / "M00" / "100000" / f"{first}.bin" for first in (100_000, 101_000)]
     for path in paths:
         with frames.lease(int(path.stem)) as lease:
@@ -245,7 +246,7 @@ def test_what_lay_there_before_the_server_came_stays(tmp_path):
         age(raw.path("M00", pulse_id), 30)
     frames = FrameMaker(10)
     for _ in range(2):  # a restart changes nothing
-        sink = BufferWriter(raw.folder, "M00", frames.shape, dtype="uint8", frame_shape=(10,), server=SERVER)
+        sink = BufferWriter(raw.folder, DetectorInfo("uint8", (10,), frames.shape.data_bytes, ("M00",)), server=SERVER)
         with frames.lease(300_000) as lease:
             sink.write([lease])
         sink.close()
@@ -259,7 +260,9 @@ def test_what_lay_there_before_the_server_came_stays(tmp_path):
 
 def test_a_new_folder_is_claimed_whole_and_a_copy_of_it_not_at_all(tmp_path):
     frames = FrameMaker(10)
-    BufferWriter(tmp_path / "JF", "M00", frames.shape, dtype="uint8", frame_shape=(10,), server=SERVER).close()
+    BufferWriter(
+        tmp_path / "JF", DetectorInfo("uint8", (10,), frames.shape.data_bytes, ("M00",)), server=SERVER
+    ).close()
     frames.close()
     module = tmp_path / "JF" / "M00"
     assert claimed_since_ns(module, SERVER) == 0

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from detectors.buffer.checks import Checked, check_buffer
 from detectors.buffer.reader import BufferReader
+from detectors.buffer.registration import DetectorInfo
 from detectors.buffer.sidecar import read_sidecar
 from detectors.buffer.writer import BufferWriter
 from detectors.errors import ConfigError, HostError
@@ -34,8 +35,8 @@ def root(request: pytest.FixtureRequest) -> Iterator[Path]:
 
 
 def writer(folder: Path, frames: FrameMaker, **options) -> BufferWriter:
-    shape = frames.shape
-    return BufferWriter(folder / "JF", "M03", shape, dtype="uint8", frame_shape=(shape.data_bytes,), **options)
+    nbytes = frames.shape.data_bytes
+    return BufferWriter(folder / "JF", DetectorInfo("uint8", (nbytes,), nbytes, ("M03",)), **options)
 
 
 def write(sink: BufferWriter, frames: FrameMaker, *pulses: int, data: bytes | None = None) -> None:
@@ -295,14 +296,14 @@ def test_few_files_stay_open(tmp_path):
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-@pytest.mark.parametrize("other", [{"dtype": "int16", "frame_shape": (5,)}, {"dtype": "uint16", "frame_shape": (5, 1)}])
+@pytest.mark.parametrize("other", [("int16", (5,)), ("uint16", (5, 1))])
 def test_a_folder_of_other_frames_is_refused(tmp_path, other):
     frames = FrameMaker(10)
-    BufferWriter(tmp_path, "M00", frames.shape, dtype="uint16", frame_shape=(5,)).close()
+    BufferWriter(tmp_path, DetectorInfo("uint16", (5,), frames.shape.data_bytes, ("M00",))).close()
     with pytest.raises(
         ConfigError, match=r"holds frames of \[5\] uint16 \(10 bytes\), but M01 sends .* choose another"
     ):
-        BufferWriter(tmp_path, "M01", frames.shape, **other)
+        BufferWriter(tmp_path, DetectorInfo(*other, 10, ("M01",)))
     frames.close()
 
 

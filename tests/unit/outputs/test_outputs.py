@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import zmq
 
+from detectors.buffer.registration import DetectorInfo
 from detectors.buffer.writer import BufferWriter
 from detectors.errors import CommandError
 from detectors.frame import FrameHead, RecordShape
@@ -38,7 +39,7 @@ class Rig:
     def __init__(self, folder: Path) -> None:
         shape = RecordShape(NBYTES)
         self.pebble = Pebble(None, shape, count=SLOTS, slot_bytes=least_slot_bytes(shape))
-        self.writer = BufferWriter(folder / "D", "M00", shape, dtype="uint8", frame_shape=(NBYTES,))
+        self.writer = BufferWriter(folder / "D", DetectorInfo("uint8", (NBYTES,), NBYTES, ("M00",)))
         self.publisher = ModulePublisher("tcp://127.0.0.1:*", 1000)
         disk, live = shares(SLOTS)
         self.outputs = Outputs(

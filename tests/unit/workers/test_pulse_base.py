@@ -10,7 +10,7 @@ import pytest
 
 from detectors.assembly.counted_pulses import BASE_STEP, UNKNOWN_START, PulseStart
 from detectors.buffer.layout import relative_path
-from detectors.buffer.registration import register_module
+from detectors.buffer.registration import DetectorInfo, register_module
 from detectors.config import Config, parse_config
 from detectors.errors import HostError
 from detectors.runtime import Runtime
@@ -31,7 +31,7 @@ def config(tmp_path: Path) -> Config:
 def record(config: Config, module: str, pulse_id: int, frame_index: int) -> None:
     assert config.disk is not None
     folder = config.disk.folder / "E"
-    register_module(folder, module, data_bytes=NBYTES, dtype="uint8", shape=(NBYTES,))
+    register_module(folder, DetectorInfo("uint8", (NBYTES,), NBYTES, (module,)))
     path = folder / module / relative_path(pulse_id)
     path.parent.mkdir(parents=True, exist_ok=True)
     fd = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
