@@ -23,6 +23,10 @@ class RawPeer:
         if kind:
             self.socket.sendall(GREETING)
             self.socket.sendall(ready(kind))
+            # What comes before the other side has sent its READY fails the handshake.
+            found = b""
+            while b"READY" not in found:
+                found += self.socket.recv(1 << 10)
         self._thread: threading.Thread | None = None
 
     def send(self, data: bytes) -> None:
@@ -41,16 +45,13 @@ class RawPeer:
         self._thread.start()
 
     def is_cut(self) -> bool:
-        """Whether the other side has disconnected."""
-        self.socket.settimeout(0.01)
+        """Whether the other side has disconnected. Reads once: answers may come without end, and ``flood`` must not stop."""
         try:
-            while self.socket.recv(1 << 16):
-                pass
-        except TimeoutError:
+            return not self.socket.recv(1 << 20, socket.MSG_DONTWAIT)
+        except BlockingIOError:
             return False
         except OSError:
             return True
-        return True
 
     def close(self) -> None:
         """Disconnect."""
