@@ -15,11 +15,11 @@ from detectors.frame import FILE_MOD, FORMAT_MARKER, RECORD_HEADER, RecordShape
 
 
 class BinFile:
-    """A ``.bin`` file mapped read-only: nothing is read before it is looked at, and nothing is copied.
+    """A ``.bin`` file mapped read-only: nothing is read before it is used, and nothing is copied.
 
     Pixels are views of the map, which outlive this object. Holes are never touched through it: on a memory file system a
     look at a hole takes a page, and kills the process with SIGBUS when there is none left.
-    Raises BufferReadError when it is no regular file, cannot be mapped or is larger than a file of this detector; one that is shorter
+    Raises BufferReadError when it is not a regular file, cannot be mapped or is larger than a file of this detector; one that is shorter
     was cut off, and the records that remain can be read.
     """
 
@@ -38,7 +38,7 @@ class BinFile:
         if self.size > self.full_size:
             raise BufferReadError(
                 f"{path}: found {self.size} bytes, expected {self.full_size} ({FILE_MOD} records of "
-                f"{shape.record_bytes} and a closing byte); this is no file of this detector"
+                f"{shape.record_bytes} and a closing byte); this is not a file of this detector"
             )
         self._bytes = np.frombuffer(mapped, np.uint8)
 

@@ -32,7 +32,7 @@ class Inconsistency:
 
 @dataclass(slots=True)
 class Checked:
-    """What was looked at."""
+    """What was checked."""
 
     files: int = 0
     records: int = 0
@@ -76,7 +76,7 @@ class ModuleFile:
 
 
 Progress = Callable[[int, int], None]
-"""Called with the files looked at and the files in all."""
+"""Called with the files checked and the files in all."""
 FileCheck = Callable[[ModuleFile], Iterator[tuple[int | None, str]]]
 """Yields the place of each inconsistency, None where it concerns the whole file, and what is wrong."""
 ModulesCheck = Callable[[dict[str, ModuleFile]], Iterator[tuple[str, int, str]]]
@@ -152,10 +152,9 @@ def _crc(file: ModuleFile) -> Iterator[tuple[int | None, str]]:
 def _module_id(file: ModuleFile) -> Iterator[tuple[int | None, str]]:
     """Check that all records of a module carry the same module_id."""
     ids = file.headers["frame"]["module_id"]
-    held = list(file.places(file.held))
-    for index in held[1:]:
-        if ids[index] != ids[held[0]]:
-            yield index, f"found module_id {ids[index]}, expected {ids[held[0]]} as before it"
+    expected = ids[next(file.places(file.held), 0)]
+    for index in file.places(file.held & (ids != expected)):
+        yield index, f"found module_id {ids[index]}, expected {expected} as before it"
 
 
 def _agreement(files: dict[str, ModuleFile]) -> Iterator[tuple[str, int, str]]:

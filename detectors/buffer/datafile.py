@@ -55,11 +55,11 @@ class DataFile:
     def _open(self) -> None:
         self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o664)
         with suppress(OSError):
-            # Tells retention and repair, in other processes, that the file is in use; some file systems have no locks.
+            # Shows retention and repair, in other processes, that the file is in use; some file systems have no locks.
             fcntl.flock(self._fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
         size = os.fstat(self._fd).st_size
         if size > self._size:
-            raise OSError(errno.EFBIG, f"holds {size} bytes, expected {self._size}: it is no file of this detector")
+            raise OSError(errno.EFBIG, f"holds {size} bytes, expected {self._size}: it is not a file of this detector")
         self._known = bytearray([_UNKNOWN if size else _ABSENT]) * FILE_MOD
         if size < self._size:
             # Gives the file its size at once: direct writes that extend a file are serialised by the kernel.

@@ -1,8 +1,8 @@
-"""One writer per module folder: a lease file that says who writes there, and a lock on it.
+"""One writer per module folder: a lease file that names the process that writes there, and a lock on it.
 
 The lock (flock) decides where the file system has locks that reach as far as the folder does. It does not on every NFS or
 GPFS; there the text decides: host, process id with its start time, and the time of the file's last write, which the
-owner renews. Both are looked at everywhere.
+owner renews. Both are checked everywhere.
 """
 
 import fcntl
@@ -38,7 +38,7 @@ _TEXT_BYTES: Final = 512
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Who writes to a folder."""
+    """The process that writes to a folder."""
 
     host: str
     pid: int

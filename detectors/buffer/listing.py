@@ -78,7 +78,7 @@ def highest_pulse(module_folder: Path) -> int | None:
 
 
 def _last_place(path: Path, module_folder: Path) -> int | None:
-    """Return the last place of a file that is no hole."""
+    """Return the last place of a file that is not a hole."""
     try:
         file = BinFile(path, module_info(module_folder).record)
     except BufferReadError:

@@ -13,7 +13,7 @@ from detectors.buffer.binfile import BinFile
 from detectors.buffer.fields import Field
 from detectors.buffer.layout import LAST_PULSE, LATEST, relative_path, sidecar_path
 from detectors.buffer.listing import data_files
-from detectors.buffer.registration import module_info, read_detector
+from detectors.buffer.registration import DetectorInfo, module_info, read_detector
 from detectors.buffer.regular import is_missing, read_regular, readable
 from detectors.buffer.sidecar import read_entry, read_sidecar
 from detectors.errors import BufferReadError, ConfigError, NotInBufferError
@@ -78,9 +78,9 @@ class Image:
 class BufferReader:
     """Reads the records of one detector; needs no configuration but its folder.
 
-    ``module`` restricts it to one module, else it reads all. Frames are views of the files: they stay good after ``close``,
+    ``module`` restricts it to one module, else it reads all. Frames are views of the files: they stay valid after ``close``,
     and a deleted file keeps its space on disk for as long as one of its frames is kept; copy what is to be kept for long.
-    Raises BufferReadError when the folder is no detector's.
+    Raises BufferReadError when the folder is not that of a detector.
     """
 
     def __init__(self, detector_folder: Path | str, module: str | None = None) -> None:
@@ -98,7 +98,7 @@ class BufferReader:
         self.close()
 
     def close(self) -> None:
-        """Close the files. Frames read before stay good. Idempotent."""
+        """Close the files. Frames read before stay valid. Idempotent."""
         self._files = None
 
     def read_frame(self, pulse_id: int, module: str | None = None) -> Frame:
@@ -158,7 +158,7 @@ class BufferReader:
         errors = unreadable + missing
         if errors and (not allow_missing or not any(frames)):
             raise errors[0]
-        return Image(pulse_id, self._joined(frames, mosaic), tuple(frames), tuple(map(str, unreadable)))
+        return Image(pulse_id, _joined(self.info, frames, mosaic), tuple(frames), tuple(map(str, unreadable)))
 
     def frames(self, start: int, stop: int, step: int = 1, module: str | None = None) -> Iterator[Frame]:
         """Yield the frames of ``start, start + step, ... <= stop`` that the buffer holds, in order.
@@ -270,7 +270,10 @@ class BufferReader:
     ) -> np.ndarray:
         """Return the pulses of a range at whose places the markers are as wanted."""
         module = self._module(module)
-        check_range(start, stop, step)
+        if start < 0 or stop < start:
+            raise BufferReadError(f"range: found {start} to {stop}, expected 0 or more, and a stop not below the start")
+        if step < 1:
+            raise BufferReadError(f"step: found {step}, expected at least 1")
         found = [np.zeros(0, np.uint64)]
         for number in self.file_numbers(start, stop, module):
             first = max(start, number)
@@ -308,22 +311,6 @@ class BufferReader:
         pixels.flags.writeable = False
         return Frame(module, head, pixels, self.info.fields)
 
-    def _joined(self, frames: list[Frame | None], mosaic: Mosaic | None) -> np.ndarray:
-        if mosaic:
-            image = np.empty(mosaic.shape, mosaic.pixel_type)
-            mosaic.fill_gaps(image)
-            for m, frame in enumerate(frames):
-                mosaic.put(image, m, frame and frame.data)
-            return image
-        if len(frames) == 1 and frames[0]:
-            return frames[0].data
-        shape = self.info.layout.image_shape(len(frames))
-        joined = np.zeros(shape, self.info.layout.pixel_type)
-        for place, frame in zip(np.split(joined, len(frames)), frames, strict=True):
-            if frame:
-                place.reshape(self.info.shape)[...] = frame.data
-        return joined
-
     def _held(self, path: Path) -> tuple[int, int] | None:
         places = np.flatnonzero(self._file(path).headers()["marker"] == FORMAT_MARKER)
         first = int(path.stem)
@@ -340,9 +327,18 @@ def _entry(data_path: Path, index: int) -> np.void | None:
         return read_entry(path, index)
 
 
-def check_range(start: int, stop: int, step: int) -> None:
-    """Raise BufferReadError when a pulse range makes no sense."""
-    if start < 0 or stop < start:
-        raise BufferReadError(f"range: found {start} to {stop}, expected a start of at least 0 and a stop not below it")
-    if step < 1:
-        raise BufferReadError(f"step: found {step}, expected at least 1")
+def _joined(info: DetectorInfo, frames: list[Frame | None], mosaic: Mosaic | None) -> np.ndarray:
+    if mosaic:
+        image = np.empty(mosaic.shape, mosaic.pixel_type)
+        mosaic.fill_gaps(image)
+        for m, frame in enumerate(frames):
+            mosaic.put(image, m, frame and frame.data)
+        return image
+    if len(frames) == 1 and frames[0]:
+        return frames[0].data
+    shape = info.layout.image_shape(len(frames))
+    joined = np.zeros(shape, info.layout.pixel_type)
+    for place, frame in zip(np.split(joined, len(frames)), frames, strict=True):
+        if frame:
+            place.reshape(info.shape)[...] = frame.data
+    return joined

@@ -25,7 +25,7 @@ from detectors.roots import confined
 log = logging.getLogger(__name__)
 
 PERIOD_S: Final = 10.0
-"""How often the limits are looked at, s; less often where a look takes long."""
+"""How often the limits are checked, s; less often where a check takes long."""
 
 SHARE: Final = 0.05
 """Largest share of the time that is spent looking: a buffer of many thousand files takes seconds to look through."""
@@ -142,7 +142,7 @@ class RetentionKeeper:
         self.close()
 
     def set_limits(self, limits: Limits) -> None:
-        """Change the limits; they are looked at soon, not at the next period."""
+        """Change the limits; they are checked at once, not after the next period."""
         self.limits = limits
         self._wake.set()
 

@@ -23,7 +23,7 @@ from detectors.pools.pebble import PebbleLease
 from detectors.stats import SinkFigures
 
 CHECK_PERIOD_S: Final = 1.0
-"""How often free space, the lease, and that the open files are still in place, is looked at, s."""
+"""How often free space, the lease, and whether the open files are still in place, are checked, s."""
 
 SYNC_S: Final = 10.0
 """How long a record may be written before it is durable, s, unless the owner says otherwise."""

@@ -204,7 +204,7 @@ def test_a_file_that_leads_nowhere_or_is_a_folder_is_a_finding(raw, suffix):
     path = raw.path("M00", BASE).with_suffix(suffix)
     path.unlink()
     path.mkdir()
-    message = "it is no regular file" if suffix == ".bin" else "Is a directory"
+    message = "it is not a regular file" if suffix == ".bin" else "Is a directory"
     assert found(raw) == [Inconsistency("readable", "M00", None, f"{path}: cannot be read: {message}"), *found(raw)[1:]]
     path.rmdir()
     path.symlink_to("nowhere")

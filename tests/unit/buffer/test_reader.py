@@ -254,7 +254,7 @@ def test_a_file_of_something_else_is_named(raw):
         file.write(b"x")
     assert fails(BufferReader(raw.folder), BASE + 2) == (
         f"{path}: found 297002 bytes, expected 297001 (1000 records of 297 and a closing byte); "
-        "this is no file of this detector"
+        "this is not a file of this detector"
     )
 
 
@@ -382,7 +382,7 @@ def test_what_is_no_regular_file_is_refused_and_waited_for_by_nothing(raw, name)
         reader.latest("M00")
         reader.read_frame(BASE, "M00")
 
-    with pytest.raises(BufferReadError, match=f"{path}: cannot be read: it is no regular file"):
+    with pytest.raises(BufferReadError, match=f"{path}: cannot be read: it is not a regular file"):
         read()
 
 

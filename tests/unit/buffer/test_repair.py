@@ -116,6 +116,6 @@ def test_what_cannot_be_read_is_left_alone_and_the_rest_is_repaired(torn):
     left = [f.message for f in findings if f.check == "readable"]
     assert left == [
         f"{torn.folder / 'M00' / '100000'}: cannot be read: Not a directory",
-        f"{torn.folder / 'M00' / 'LATEST'}: cannot be read: it is no regular file",
+        f"{torn.folder / 'M00' / 'LATEST'}: cannot be read: it is not a regular file",
     ]
     assert [f.pulse for f in findings if f.check == "marker"]
