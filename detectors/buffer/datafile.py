@@ -42,11 +42,8 @@ class DataFile:
         self._edge_offset = -1
         self._fd = self._direct_fd = -1
         try:
-            try:
-                self._open()
-            except FileNotFoundError:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                self._open()
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._open()
         except OSError as error:
             self.close()
             error.filename = str(path)

@@ -229,6 +229,11 @@ class BufferReader:
         last = next((p for p in map(self._held, reversed(files)) if p is not None), None)
         return None if first is None or last is None else (first[0], last[1])
 
+    def extents_text(self) -> str:
+        """Return which pulses each module holds, for a message."""
+        extents = {module: self.extent(module) for module in self.modules}
+        return "; ".join(f"{m} holds {e[0]} to {e[1]}" if e else f"{m} holds nothing" for m, e in extents.items())
+
     def latest(self, module: str | None = None) -> Path | None:
         """Return the last file that a module's writer has finished, absolute; None when it has finished none.
 

@@ -61,14 +61,41 @@ class BufferWriter:
         self.figures = SinkFigures(syncs=True)
         self._new_files = partial(ModuleFiles, shape=self._shape, figures=self.figures, direct=direct, sidecar=sidecar)
         self._lease: FolderLease | None = None
-        self._files = self._use(folder)
+        self.set_folder(folder)
 
     def set_folder(self, folder: Path) -> None:
         """Close the files and write to another detector folder from now on.
 
         Raises like the constructor; the present folder then stays in use.
         """
-        self._files = self._use(folder)
+        module_folder = folder / self.module
+        lease = self._lease
+        try:
+            module_folder.mkdir(parents=True, exist_ok=True)
+            register_module(folder, self._info)
+            _check_writable(module_folder)
+            if not (lease and lease.is_of(module_folder)):
+                lease = FolderLease(module_folder)
+                claim(module_folder, self._server)
+                sync_newest(module_folder)
+            self._measure(module_folder)
+        except OSError as error:
+            if lease and lease is not self._lease:
+                lease.release()
+            raise HostError(
+                f"{module_folder}: cannot be written: {error.strerror}; choose another folder or change its permissions"
+            ) from None
+        if self._lease:
+            self._files.close()
+            if self._lease is not lease:
+                self._lease.release()
+        self._lease = lease
+        self._mount = _mount_point(folder)
+        self.folder = folder
+        """The detector's folder."""
+        self.figures.folder = str(folder)
+        self._checked_at = time.monotonic()
+        self._files = self._new_files(module_folder, sync_s=self._sync_s)
 
     def write(self, leases: Sequence[PebbleLease]) -> int:
         """Write the first record, with those that follow it in the file, and hold their sidecar entries; return how many.
@@ -113,37 +140,6 @@ class BufferWriter:
         if self._lease:
             self._lease.release()
         self._lease = None
-
-    def _use(self, folder: Path) -> ModuleFiles:
-        """Take the lease of another detector folder, and return its files. Raises HostError or ConfigError."""
-        module_folder = folder / self.module
-        lease = self._lease
-        try:
-            module_folder.mkdir(parents=True, exist_ok=True)
-            register_module(folder, self._info)
-            _check_writable(module_folder)
-            if not (lease and lease.is_of(module_folder)):
-                lease = FolderLease(module_folder)
-                claim(module_folder, self._server)
-                sync_newest(module_folder)
-            self._measure(module_folder)
-        except OSError as error:
-            if lease and lease is not self._lease:
-                lease.release()
-            raise HostError(
-                f"{module_folder}: cannot be written: {error.strerror}; choose another folder or change its permissions"
-            ) from None
-        if self._lease:
-            self._files.close()
-            if self._lease is not lease:
-                self._lease.release()
-        self._lease = lease
-        self._mount = _mount_point(folder)
-        self.folder = folder
-        """The detector's folder."""
-        self.figures.folder = str(folder)
-        self._checked_at = time.monotonic()
-        return self._new_files(module_folder, sync_s=self._sync_s)
 
     def _check(self, *, write: bool) -> None:
         """Look, once a second, at the lease, the free space, and whether the files are still in place.

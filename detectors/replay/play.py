@@ -102,11 +102,6 @@ def recorded(reader: BufferReader, start: int, stop: int, step: int) -> np.ndarr
     pulses = reduce(np.union1d, (reader.records(start, stop, step, module) for module in reader.modules))
     if not len(pulses):
         raise BufferReadError(
-            f"{reader.folder}: found no pulse from {start} to {stop}, expected at least one; "
-            + "; ".join(f"{m} holds {_text(reader.extent(m))}" for m in reader.modules)
+            f"{reader.folder}: found no pulse from {start} to {stop}, expected at least one; {reader.extents_text()}"
         )
     return pulses
-
-
-def _text(extent: tuple[int, int] | None) -> str:
-    return f"{extent[0]} to {extent[1]}" if extent else "nothing"

@@ -84,7 +84,7 @@ def select(reader: BufferReader, pulses: PulseRange, missing: Missing) -> Select
     if not held.any():
         raise BufferReadError(
             f"{reader.folder}: holds no pulse of {pulses.start} to {pulses.stop} in steps of {pulses.step}; "
-            + _extents(reader)
+            + reader.extents_text()
         )
     if missing == "skip":
         return Selection(heads[held], present[held])
@@ -117,11 +117,6 @@ def _frames(reader: BufferReader, pulses: np.ndarray, module: str) -> tuple[np.n
         reader.read_frame(int(torn[0]), module)  # raises, with the place and the reason
         raise BufferReadError(f"{module}: torn record of pulse {torn[0]}; it is being written")
     return held, heads
-
-
-def _extents(reader: BufferReader) -> str:
-    found = {module: reader.extent(module) for module in reader.modules}
-    return "; ".join(f"{m} holds {e[0]} to {e[1]}" if e else f"{m} holds nothing" for m, e in found.items())
 
 
 def frame_file(reader: BufferReader, pulse_id: int, module: str) -> tuple[Path, int]:
