@@ -41,6 +41,7 @@ class ImageAssembler:
         self.layout = layout
         self.shape = mosaic.shape if mosaic else layout.image_shape(len(readers))
         self.pixel_type = layout.pixel_type
+        self._type_name = layout.pixel_type.name
         self.image_bytes = math.prod(self.shape) * self.pixel_type.itemsize
         self._readers = readers
         self._names = names
@@ -71,7 +72,7 @@ class ImageAssembler:
         return ImageHeader(
             image_head(matched.pulse_id, heads),
             detector_name=self._names.detector_name,
-            dtype=self.pixel_type.name,
+            dtype=self._type_name,
             shape=self.shape,
             pedestal_file=self._names.pedestal_file,
             gain_file=self._names.gain_file,

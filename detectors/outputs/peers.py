@@ -26,11 +26,18 @@ _MOST: Final = 200
 """Connections of one socket; beyond it, the oldest that have not subscribed are closed. A process often has no more than 1024
 files."""
 
+_FOLLOW_S: Final = 0.002
+"""Least time between two looks at who came and went, s: frames come more often than consumers."""
+
 _CHECK_S: Final = 0.02
 """Least time between two looks at what the peers have sent, s."""
 
 _MOST_EVENTS: Final = 1000
 """Connections that come and go, handled in one ``look``: they must not hold up the stream."""
+
+_EVENTS: Final = int(zmq.EVENTS)
+_READABLE: Final = int(zmq.POLLIN)
+"""As plain numbers: pyzmq's enumerations cost more than the call."""
 
 _BYTES_RECEIVED: Final = struct.Struct("<128xQ")
 """``struct tcp_info`` as far as tcpi_bytes_received. Source: linux/tcp.h."""
@@ -57,7 +64,8 @@ class Peers:
         self._peers: dict[int, _Peer] = {}  # by the descriptor of the connection, oldest first
         self._subscribed: set[int] = set()
         self._new: set[int] = set()
-        self._checked_s = 0.0
+        self._consumers = 0
+        self._followed_s = self._checked_s = 0.0
         self._bound = bound
         self._monitor = bound.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
 
@@ -70,16 +78,21 @@ class Peers:
         # Read after the subscriptions and applied before them: the events of a connection, and of an earlier one with
         # the same descriptor, are all here when its subscription is.
         self._new |= subscribed
+        now = time.monotonic()
+        if now - self._followed_s < _FOLLOW_S:
+            return self._consumers
+        self._followed_s = now
         if self._follow_events():
             self._subscribed |= self._new
             self._new.clear()
-        now = time.monotonic()
         if self._port and now - self._checked_s >= _CHECK_S:
             self._check(now - self._checked_s)
             self._checked_s = now
         if self._subscribes:
-            return len(self._peers.keys() & self._subscribed)
-        return sum(not self._port or peer.received >= _GREETING_BYTES for peer in self._peers.values())
+            self._consumers = len(self._peers.keys() & self._subscribed)
+        else:
+            self._consumers = sum(not self._port or peer.received >= _GREETING_BYTES for peer in self._peers.values())
+        return self._consumers
 
     @property
     def closed(self) -> bool:
@@ -136,4 +149,4 @@ def _borrowed(descriptor: int) -> Generator[socket.socket]:
 
 def readable(found: zmq.Socket[bytes]) -> bool:
     """Return whether a message has come; half the price of ``poll``."""
-    return bool(int(found.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
+    return int(found.getsockopt(_EVENTS)) & _READABLE != 0

@@ -23,6 +23,8 @@ NO_DATA: Final = bytes(8)
 NO_DATA_SHAPE: Final = (2, 2)
 NO_DATA_TYPE: Final = "uint16"
 
+_ENCODER: Final = json.JSONEncoder(separators=(",", ":"))
+
 
 def _is_whole(value: Any) -> bool:
     return type(value) is int and value >= 0
@@ -77,7 +79,7 @@ class ImageHeader:
 
 def encode_header(header: ImageHeader, *, with_data: bool = True) -> bytes:
     """Return the first part; without data it announces the 8 zero bytes of ``NO_DATA``."""
-    return json.dumps(
+    return _ENCODER.encode(
         {
             "pulse_id": header.head.pulse_id,
             "frame": header.head.frame_index,
@@ -89,8 +91,7 @@ def encode_header(header: ImageHeader, *, with_data: bool = True) -> bytes:
             "htype": HTYPE,
             "type": header.dtype if with_data else NO_DATA_TYPE,
             "shape": header.shape if with_data else NO_DATA_SHAPE,
-        },
-        separators=(",", ":"),
+        }
     ).encode()
 
 
