@@ -7,6 +7,7 @@ Checks yield findings. The buffer's own are in ``detectors.buffer.checks``; here
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -70,13 +71,10 @@ def verify(
     Raises BufferReadError when the HDF5 file cannot be opened: then nothing can be said of it.
     """
     checked = checked if checked is not None else Checked()
-    if hdf5 is None:
-        yield from check_buffer(reader, start, stop, checked, progress)
-        return
     # Opened first: a wrong path should not show after an hour of reading the buffer.
-    with _open(hdf5) as file:
+    with _open(hdf5) if hdf5 else nullcontext() as file:
         yield from check_buffer(reader, start, stop, checked, progress)
-        for finding in _hdf5(reader, file, range(start, stop + 1), checked, progress):
+        for finding in _hdf5(reader, file, range(start, stop + 1), checked, progress) if file else ():
             checked.findings += 1
             yield finding
 

@@ -134,17 +134,13 @@ class ModuleFiles:
                 with self._sidecar_errors(file.sidecar.path):
                     file.sidecar.flush()
         if now - self._synced_at >= self._sync_s or now - self._written_at >= _QUIET_S:
-            self.sync()
+            for file in self._files.values():
+                if file.unsynced:
+                    self._sync(file)
+            self._synced_at = time.monotonic()
         error, self._error = self._error, None
         if error:
             raise error
-
-    def sync(self) -> None:
-        """Make durable what is written."""
-        for file in self._files.values():
-            if file.unsynced:
-                self._sync(file)
-        self._synced_at = time.monotonic()
 
     def close(self) -> None:
         """Sync and close the files, and name the last one in LATEST. Idempotent."""

@@ -100,18 +100,14 @@ def delete(files: PulseFiles, stopping: Callable[[], bool]) -> bool:
         # One at a time, since one may be of a GiB and take its time; a sidecar alone would never be found again.
         sidecar_path(path).unlink(missing_ok=True)
         path.unlink(missing_ok=True)
+        folder = path.parent.parent
         with suppress(OSError):
-            _forget_latest(path)
+            # The newest goes for its age: LATEST must not name a file that is not there.
+            if read_regular(folder / LATEST).strip() == str(path.relative_to(folder)).encode():
+                (folder / LATEST).unlink()
         with suppress(OSError):
             path.parent.rmdir()
     return True
-
-
-def _forget_latest(path: Path) -> None:
-    """Remove LATEST when it names a file that was deleted: the newest goes for its age. Raises OSError."""
-    folder = path.parent.parent
-    if read_regular(folder / LATEST).strip() == str(path.relative_to(folder)).encode():
-        (folder / LATEST).unlink()
 
 
 class RetentionKeeper:
