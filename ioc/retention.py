@@ -76,7 +76,7 @@ class Retention:
             hours=float(limits.keep_hours or 0),
             free_gib=(limits.keep_free or 0) / _GIB,
         )
-        return RetentionStatus(shown, self._keeper.stats())
+        return RetentionStatus(shown, self._keeper.stats)
 
     def _limit(self, name: str) -> float:
         return getattr(self.status().keep, name)

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
 from detectors.buffer.claim import claimed_since_ns
 from detectors.buffer.layout import DETECTOR_JSON, LATEST, relative_path, sidecar_path
@@ -111,11 +111,10 @@ def delete(files: PulseFiles, stopping: Callable[[], bool]) -> bool:
 
 
 class RetentionKeeper:
-    """Keeps the detector folders ``detectors``, as far as ``server`` wrote them, within ``limits``: a thread that looks every PERIOD_S.
+    """A thread that deletes, every PERIOD_S, what ``server`` wrote to the folders ``detectors`` beyond ``limits``.
 
     ``server`` is the PV prefix. Nothing outside of ``roots`` is touched, whatever symlinks there are.
-    Used as a context manager, or with ``start`` and ``close``; ``run_once`` looks now. ``stats``, ``set_limits`` and
-    ``set_detectors`` are for any thread.
+    ``start`` it and ``close`` it; ``run_once`` checks now. ``stats``, ``set_limits`` and ``set_detectors`` are for any thread.
     """
 
     def __init__(self, detectors: Iterable[Path], limits: Limits, *, server: str, roots: Iterable[Path]) -> None:
@@ -125,17 +124,10 @@ class RetentionKeeper:
         """The limits in force."""
         self._server = server
         self._roots = tuple(roots)
-        self._stats = RetentionStats()
+        self.stats = RetentionStats()
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="retention", daemon=True)
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def set_limits(self, limits: Limits) -> None:
         """Change the limits; they are checked at once, not after the next period."""
@@ -158,17 +150,13 @@ class RetentionKeeper:
         if self._thread.is_alive():
             self._thread.join()
 
-    def stats(self) -> RetentionStats:
-        """Return a snapshot."""
-        return self._stats
-
     def run_once(self) -> RetentionStats:
-        """Look, delete what is beyond the limits, and return the stats."""
+        """Check the limits, delete what is beyond them, and return the stats."""
         try:
             self._keep(time.time_ns())
         except (OSError, PebbleDaqError) as error:
             self._fail(error)
-        return self._stats
+        return self.stats
 
     def _keep(self, now_ns: int) -> None:
         limits, detectors = self.limits, self.detectors
@@ -184,7 +172,7 @@ class RetentionKeeper:
             gone: set[PulseFiles] = set()
             opened: set[PulseFiles] = set()
             for one in plan(files, limits, free_bytes=free, now_ns=now_ns):
-                self._stats = replace(self._stats, state="Deleting")
+                self.stats = replace(self.stats, state="Deleting")
                 if delete(one, self._stopping.is_set):
                     gone.add(one)
                     free[one.device] += one.nbytes
@@ -198,8 +186,8 @@ class RetentionKeeper:
                 break  # else others go instead of those that a writer has open
         message = obstacle(files, limits, free, now_ns)
         oldest = min(files, key=lambda f: (f.modified_ns, f.first_pulse), default=None)
-        self._stats = replace(
-            self._stats,
+        self.stats = replace(
+            self.stats,
             state="Blocked" if message else "Idle" if limits.active else "Disabled",
             files=sum(len(one.paths) for one in files),
             kept_bytes=sum(one.nbytes for one in files),
@@ -212,10 +200,10 @@ class RetentionKeeper:
     def _deleted(self, files: PulseFiles) -> None:
         log.info("%s: deleted the files %d.bin, %d bytes", files.detector, files.first_pulse, files.nbytes)
         when = datetime.now().astimezone().isoformat(" ", "seconds")
-        self._stats = replace(
-            self._stats,
-            deleted_files=self._stats.deleted_files + len(files.paths),
-            deleted_bytes=self._stats.deleted_bytes + files.nbytes,
+        self.stats = replace(
+            self.stats,
+            deleted_files=self.stats.deleted_files + len(files.paths),
+            deleted_bytes=self.stats.deleted_bytes + files.nbytes,
             last_action=f"{when}: deleted the files {files.first_pulse}.bin of {files.detector}, {files.nbytes:,} bytes",
         )
 
@@ -223,9 +211,9 @@ class RetentionKeeper:
         message = str(error)
         if isinstance(error, OSError):
             message = f"{error.filename}: {error.strerror}" if error.filename else error.strerror or message
-        if message != self._stats.message:
+        if message != self.stats.message:
             log.error("retention: %s", message)
-        self._stats = replace(self._stats, state="Failing", errors=self._stats.errors + 1, message=message)
+        self.stats = replace(self.stats, state="Failing", errors=self.stats.errors + 1, message=message)
 
     def _run(self) -> None:
         while not self._stopping.is_set():

@@ -2,6 +2,7 @@ import json
 import os
 import shutil
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -305,14 +306,15 @@ def test_a_failure_is_counted_and_named(old, monkeypatch):
     monkeypatch.setattr(retention, "delete", refuse)
     keeper = keeper_of(old, Limits(keep_hours=15))
     assert keeper.run_once().errors == 1
-    assert keeper.stats().message == f"{old.folder}/M00/100000/100000.bin: Permission denied"
-    assert keeper.stats().state == "Failing"
+    assert keeper.stats.message == f"{old.folder}/M00/100000/100000.bin: Permission denied"
+    assert keeper.stats.state == "Failing"
 
 
 def test_new_limits_take_effect_without_waiting_for_the_period(old):
-    with keeper_of(old, Limits()) as keeper:
+    with closing(keeper_of(old, Limits())) as keeper:
+        keeper.start()
         keeper.set_limits(Limits(keep_hours=15))
-        until(lambda: keeper.stats().deleted_files == 4)
+        until(lambda: keeper.stats.deleted_files == 4)
         assert keeper.limits == Limits(keep_hours=15)
     assert left(old) == both(300_000)
 
