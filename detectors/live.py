@@ -41,7 +41,7 @@ class Live(ABC, Generic[T]):
         self._timeout_s = float("inf") if timeout_s is None else timeout_s
         self._stop = stop or threading.Event()
         self.missed = 0
-        """Frames or images that could not be had: overwritten before they were read, or malformed."""
+        """Frames or images that could not be had: overwritten before they were read, malformed or too large."""
 
     def __iter__(self) -> Self:
         return self
@@ -198,7 +198,7 @@ class ModuleStream(Live[tuple[FrameHead, np.ndarray]]):
     ) -> None:
         super().__init__(timeout_s, stop)
         self._layout = FrameLayout(shape, dtype)
-        self._sockets = Subscriptions([address], _QUEUE, keys=keys)
+        self._sockets = Subscriptions([address], _QUEUE, keys=keys, pixels_bytes=self._layout.data_bytes)
 
     def _take(self, timeout_s: float) -> tuple[FrameHead, np.ndarray] | None:
         parts = self._sockets.receive_one(timeout_s)
@@ -220,7 +220,7 @@ class ImageStream(Live[tuple[ImageHeader, np.ndarray | None]]):
     """Images from an Array-1.0 stream, on any host: header and pixels, None for a header without pixels.
 
     ``kind`` is ``full`` (every image goes to one of its clients) or ``reduced`` (every header goes to all of them). The
-    arrays are read-only. ``keys`` are for a server that has some. Raises HostError for an
+    arrays are read-only. An image above ``max_image_bytes`` is missed. ``keys`` are for a server that has some. Raises HostError for an
     address that cannot be used, ConfigError for keys that cannot be read.
     """
 
@@ -230,11 +230,13 @@ class ImageStream(Live[tuple[ImageHeader, np.ndarray | None]]):
         kind: Literal["full", "reduced"] = "full",
         *,
         keys: CurveKeys | None = None,
+        max_image_bytes: int = 1 << 30,
         timeout_s: float | None = None,
         stop: threading.Event | None = None,
     ) -> None:
         super().__init__(timeout_s, stop)
-        self._sockets = Subscriptions([address], _QUEUE, zmq.PULL if kind == "full" else zmq.SUB, keys)
+        socket = zmq.PULL if kind == "full" else zmq.SUB
+        self._sockets = Subscriptions([address], _QUEUE, socket, keys, pixels_bytes=max_image_bytes)
 
     def _take(self, timeout_s: float) -> tuple[ImageHeader, np.ndarray | None] | None:
         parts = self._sockets.receive_one(timeout_s)

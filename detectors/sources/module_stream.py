@@ -5,6 +5,7 @@ streams fill pebbles of our own.
 """
 
 import struct
+import time
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from detectors.errors import HostError, PoolExhaustedError, WireError
 from detectors.frame import FrameHead, RecordShape
 from detectors.pools.pebble import Pebble, PebbleLease
 from detectors.pools.pebble_reader import PebbleReader
+from detectors.sources.connection import Connection
 from detectors.wire.module_message import parse_module_message
 
 NOTIFICATION: Final = struct.Struct("<Q")
@@ -35,16 +37,34 @@ _HEARTBEAT_MS: Final = 1000
 """A remote host that vanished is noticed after three of these."""
 
 
+_HEADERS_BYTES: Final = 1 << 10
+"""What a part of a message may be larger than the pixels expected: it holds all our headers and notifications."""
+
+_LOOK_S: Final = 0.1
+"""Time between two looks at the connections, s: so often at most is one made again that ended over a message."""
+
+
 class Subscriptions:
-    """One socket for each address (each module), to know which one sent a message. Raises HostError for a bad address."""
+    """One socket for each address (each module), to know which one sent a message. Raises HostError for a bad address.
+
+    A message with a part larger than ``pixels_bytes`` and 1 KiB is not received: it ends the connection, which is made again.
+    """
 
     def __init__(
-        self, addresses: Sequence[str], high_water_mark: int, kind: int = zmq.SUB, keys: CurveKeys | None = None
+        self,
+        addresses: Sequence[str],
+        high_water_mark: int,
+        kind: int = zmq.SUB,
+        keys: CurveKeys | None = None,
+        *,
+        pixels_bytes: int,
     ) -> None:
         loaded = load_client(keys) if keys else None
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._poller = zmq.Poller()
         self._module_of: dict[zmq.Socket[bytes], int] = {}
+        self._connections: list[Connection] = []
+        self._look_at = 0.0
         for module, address in enumerate(addresses):
             socket = self._context.socket(kind)
             socket.rcvhwm = high_water_mark
@@ -57,7 +77,7 @@ class Subscriptions:
             if kind == zmq.SUB:
                 socket.subscribe(b"")
             try:
-                socket.connect(address)
+                self._connections.append(Connection(socket, address, pixels_bytes + _HEADERS_BYTES))
             except zmq.ZMQError as error:
                 self.close()
                 raise HostError(
@@ -71,8 +91,14 @@ class Subscriptions:
     def receive(self, timeout_s: float) -> Iterator[tuple[int, list[memoryview]]]:
         """Yield (module, message) of what has arrived, waiting up to ``timeout_s`` for the first.
 
-        One message of each module in turn, so that none seems ahead of the others, and at most _BATCH of each.
+        One message of each module in turn, so that none seems ahead of the others, and at most _BATCH of each. A message
+        that was too large comes as one without parts.
         """
+        if time.monotonic() >= self._look_at:
+            self._look_at = time.monotonic() + _LOOK_S
+            for module, connection in enumerate(self._connections):
+                if connection.look():
+                    yield module, []
         ready = [(self._module_of[socket], socket) for socket, _ in self._poller.poll(int(timeout_s * 1000))]
         for _ in range(_BATCH):
             for module, socket in tuple(ready):
@@ -95,6 +121,9 @@ class LocalModule:
 
     ``data_bytes``, if given, is what a frame must have; else it is taken from the pebble.
     """
+
+    pixels_bytes = 0
+    """Bytes of pixels in a message."""
 
     def __init__(self, segment: Path, data_bytes: int | None) -> None:
         self._segment = segment
@@ -156,6 +185,7 @@ class RemoteModule:
     """
 
     def __init__(self, shape: RecordShape, count: int, slot_bytes: int, pulse_id_step: int, expected: int) -> None:
+        self.pixels_bytes = shape.data_bytes
         self._pebble = Pebble(None, shape, count=count, slot_bytes=slot_bytes, pulse_id_step=pulse_id_step)
         self.problem = ""
         self._expected = expected
@@ -206,10 +236,12 @@ class Modules(Subscriptions):
         self.readers = readers
         """One per module, in the order of the image."""
         self.malformed = 0
-        """Messages that were not a notification or a frame."""
+        """Messages that were not a notification or a frame, or too large."""
         self.exhausted = 0
         """Frames for which there was no slot."""
-        super().__init__(addresses, high_water_mark, keys=keys)
+        super().__init__(
+            addresses, high_water_mark, keys=keys, pixels_bytes=max(reader.pixels_bytes for reader in readers)
+        )
 
     def poll(self, timeout_s: float = 0.0) -> list[tuple[int, int]]:
         """Return (module, pulse_id) of the frames that have arrived, waiting up to ``timeout_s`` for the first."""

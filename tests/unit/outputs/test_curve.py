@@ -61,7 +61,7 @@ def test_a_push_socket_takes_no_worker_without_a_key(keys: Path) -> None:
         worker.connect(publisher.address)
         assert not publisher.send(b"x")
     ana = CurveKeys(keys / "ana.key_secret", keys / "server.key")
-    with closing(Subscriptions([publisher.address], 10, zmq.PULL, ana)) as worker:
+    with closing(Subscriptions([publisher.address], 10, zmq.PULL, ana, pixels_bytes=100)) as worker:
         assert publisher.send(b"x")
         assert worker.receive_one(5.0) == [b"x"]
     publisher.close()

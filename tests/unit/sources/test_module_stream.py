@@ -206,3 +206,44 @@ def test_what_is_no_frame_is_counted_and_harms_nothing(publisher, parts: list[by
 def test_an_address_that_cannot_be_used_is_one_line(address: str) -> None:
     with pytest.raises(HostError, match="cannot subscribe there"):
         remote(address)
+
+
+@pytest.mark.parametrize("kind", [remote, local])
+def test_a_message_that_is_too_large_is_counted_not_received_and_good_ones_follow(
+    publisher: Callable[[], tuple[zmq.Socket[bytes], str]], segment: Path, kind: Callable[..., Modules]
+) -> None:
+    socket, address = publisher()
+    with closing(kind(segment, address) if kind is local else kind(address)) as stream:
+        good = (lambda n: [NOTIFICATION.pack(n)]) if kind is local else message
+        heard(socket)
+        for n in (1, 2):
+            socket.send_multipart(good(n))
+            assert poll(stream, 1) == [(0, n)]
+            socket.send_multipart([good(9)[0], bytes(2 << 20)])
+            # The end of the connection shows that it was not received.
+            assert socket.poll(5000)
+            assert socket.recv() == b"\0"
+            assert poll(stream, n, lambda: stream.malformed) == []
+            heard(socket)
+        socket.send_multipart(good(3))
+        assert poll(stream, 1) == [(0, 3)]
+        assert stream.malformed == 2
+
+
+def test_a_publisher_that_comes_back_is_followed_without_a_count(
+    publisher: Callable[[], tuple[zmq.Socket[bytes], str]],
+) -> None:
+    socket, address = publisher()
+    with closing(remote(address)) as stream:
+        heard(socket)
+        socket.close(linger=0)
+        end = time.monotonic() + 0.5
+        while time.monotonic() < end:
+            stream.poll(0.01)
+        with zmq.Context() as context, context.socket(zmq.XPUB) as again:
+            again.bind(address)
+            assert poll(stream, 1, lambda: again.poll(0)) == []
+            heard(again)
+            again.send_multipart(message(4))
+            assert poll(stream, 1) == [(0, 4)]
+            assert stream.malformed == 0
