@@ -212,10 +212,8 @@ class BufferReader:
         A range can be far longer than the buffer. Files of any other name are left out. Raises BufferReadError when a
         folder cannot be read.
         """
-        found: set[int] = set()
-        for name in self.modules if module is None else (self._module(module),):
-            found.update(data_files(self.folder / name, start, stop))
-        return sorted(found)
+        modules = self.modules if module is None else (self._module(module),)
+        return sorted({number for name in modules for number in data_files(self.folder / name, start, stop)})
 
     def files(self, module: str | None = None) -> list[Path]:
         """Return a module's data files, absolute, in order of their pulses; files of any other name are left out."""
@@ -225,9 +223,9 @@ class BufferReader:
     def extent(self, module: str | None = None) -> tuple[int, int] | None:
         """Return the first and the last pulse that a module holds; None when it holds none."""
         files = self.files(module)
-        first = next((p for p in map(self._held, files) if p is not None), None)
-        last = next((p for p in map(self._held, reversed(files)) if p is not None), None)
-        return None if first is None or last is None else (first[0], last[1])
+        first = next(filter(None, map(self._held, files)), None)
+        last = next(filter(None, map(self._held, reversed(files))), None)
+        return (first[0], last[1]) if first and last else None
 
     def extents_text(self) -> str:
         """Return which pulses each module holds, for a message."""

@@ -70,7 +70,7 @@ def replay(
     """
     ended = ended or threading.Event()
     report = ReplayReport()
-    pulses = recorded(reader, start, stop, step)
+    pulses = _recorded(reader, start, stop, step)
     period_s = 1 / rate_hz if rate_hz else 0.0
     target.ready()
     begun = time.monotonic()
@@ -97,8 +97,8 @@ def replay(
     return report
 
 
-def recorded(reader: BufferReader, start: int, stop: int, step: int) -> np.ndarray:
-    """Return the pulses of which any module has a record, sound or torn, uint64, in order. Raises BufferReadError when there are none."""
+def _recorded(reader: BufferReader, start: int, stop: int, step: int) -> np.ndarray:
+    """Return the pulses of which any module has a record, also a torn one, in order. Raises BufferReadError for none."""
     pulses = reduce(np.union1d, (reader.records(start, stop, step, module) for module in reader.modules))
     if not len(pulses):
         raise BufferReadError(
