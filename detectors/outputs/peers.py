@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Final
 
 import zmq
-from zmq.utils.monitor import recv_monitor_message
 
 _GREETING_BYTES: Final = 14
 """What a peer has sent at least when it is connected by the shortest handshake (ZMTP 2). A port scanner sends less."""
@@ -32,8 +31,14 @@ _FOLLOW_S: Final = 0.002
 _CHECK_S: Final = 0.02
 """Least time between two looks at what the peers have sent, s."""
 
-_MOST_EVENTS: Final = 1000
+_MOST_EVENTS: Final = 300
 """Connections that come and go, handled in one ``look``: they must not hold up the stream."""
+
+_EVENTS_HWM: Final = 20_000
+"""Connections that come and go between two looks, 3 MB. When more do, ZMQ's thread waits, and the stream with it."""
+
+_EVENT: Final = struct.Struct("=Hi")
+"""An event of ZMQ's monitor and its value, here the descriptor of a connection. Source: zmq_socket_monitor(3)."""
 
 _EVENTS: Final = int(zmq.EVENTS)
 _READABLE: Final = int(zmq.POLLIN)
@@ -58,7 +63,7 @@ class Peers:
     socket from its handshake. Peers on tcp that send too much are disconnected; those on ipc are of this account.
     """
 
-    def __init__(self, bound: zmq.Socket[bytes], *, subscribes: bool) -> None:
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], bound: zmq.Socket[bytes], *, subscribes: bool) -> None:
         self._subscribes = subscribes
         self._port = 0
         self._peers: dict[int, _Peer] = {}  # by the descriptor of the connection, oldest first
@@ -67,7 +72,14 @@ class Peers:
         self._consumers = 0
         self._followed_s = self._checked_s = 0.0
         self._bound = bound
-        self._monitor = bound.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
+        self.more = False
+        """Whether connections came or went that the last look did not handle: look again soon."""
+        events = f"inproc://events-of-{id(bound)}"
+        bound.monitor(events, zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
+        self._monitor = context.socket(zmq.PAIR)
+        self._monitor.rcvhwm = _EVENTS_HWM
+        self._monitor.linger = 0
+        self._monitor.connect(events)
 
     def watch(self, address: str) -> None:
         """Limit what peers send to a tcp address."""
@@ -82,7 +94,8 @@ class Peers:
         if now - self._followed_s < _FOLLOW_S:
             return self._consumers
         self._followed_s = now
-        if self._follow_events():
+        self.more = not self._follow_events()
+        if not self.more:
             self._subscribed |= self._new
             self._new.clear()
         if self._port and now - self._checked_s >= _CHECK_S:
@@ -110,11 +123,10 @@ class Peers:
         for _ in range(_MOST_EVENTS):
             if not readable(self._monitor):
                 return True
-            event = recv_monitor_message(self._monitor)
-            connection = int(event["value"])
+            event, connection = _EVENT.unpack(self._monitor.recv_multipart()[0])
             self._subscribed.discard(connection)
             self._peers.pop(connection, None)
-            if event["event"] == zmq.EVENT_ACCEPTED:
+            if event == zmq.EVENT_ACCEPTED:
                 self._peers[connection] = _Peer()
         return False
 

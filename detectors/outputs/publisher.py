@@ -85,7 +85,7 @@ class Publisher:
         if self._subscribes:
             self.socket.setsockopt(zmq.XPUB_VERBOSE, 1)
             self.socket.setsockopt(zmq.XPUB_NODROP, 1)
-        self._peers = Peers(self.socket, subscribes=self._subscribes)
+        self._peers = Peers(self._context, self.socket, subscribes=self._subscribes)
         try:
             self.socket.bind(address)
         except zmq.ZMQError as error:
@@ -101,6 +101,11 @@ class Publisher:
     def look(self) -> None:
         """Count the consumers that came or went."""
         self.consumers = self._peers.look(self._read_subscriptions() if self._subscribes else set())
+
+    @property
+    def look_again(self) -> bool:
+        """Whether the last ``look`` left connections unhandled: the next one should come with the next message."""
+        return self._peers.more
 
     def _read_subscriptions(self) -> set[int]:
         """Return the connections that subscribed."""

@@ -45,7 +45,7 @@ class ModulePublisher:
 
         Raises BlockingIOError when a subscriber's queue is full: it loses the frame, the others get it.
         """
-        if time.monotonic() >= self._look_at:
+        if time.monotonic() >= self._look_at or self._publisher.look_again:
             self.idle()
         if not self.wanted:
             return 0

@@ -113,5 +113,6 @@ class ImageStreamTarget(_StreamTarget):
 
 
 def _send(publisher: Publisher, head: bytes, data: np.ndarray) -> None:
+    publisher.look()
     if not publisher.send(head, np.ascontiguousarray(data).data):
         raise HostError(f"{publisher.address}: the consumer takes nothing; start it, or make it faster")

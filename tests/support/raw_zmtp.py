@@ -19,7 +19,7 @@ class RawPeer:
 
     def __init__(self, address: str, kind: bytes = b"SUB") -> None:
         host, _, port = address.removeprefix("tcp://").rpartition(":")
-        self.socket = socket.create_connection((host, int(port)))
+        self.socket = socket.create_connection((host, int(port)), timeout=5)
         if kind:
             self.socket.sendall(GREETING)
             self.socket.sendall(ready(kind))
@@ -27,6 +27,7 @@ class RawPeer:
             found = b""
             while b"READY" not in found:
                 found += self.socket.recv(1 << 10)
+        self.socket.settimeout(None)
         self._thread: threading.Thread | None = None
 
     def send(self, data: bytes) -> None:

@@ -134,6 +134,19 @@ def test_connections_beyond_the_limit_are_closed_but_no_subscriber_s(
         peer.close()
 
 
+def test_peers_that_reconnect_between_two_looks_do_not_hold_up_the_stream(
+    publisher: Publisher, subscriber: zmq.Socket[bytes]
+) -> None:
+    for _ in range(1500):
+        RawPeer(publisher.address).close()
+    publisher.send(b"x")
+    assert subscriber.poll(2000)
+    assert subscriber.recv() == b"x"
+    assert looked(publisher) <= 1
+    assert publisher.look_again
+    until(lambda: looked(publisher) == 1 and not publisher.look_again)
+
+
 def test_a_silent_connection_is_no_consumer_of_a_push_socket() -> None:
     publisher = Publisher(ANY, 10, kind=zmq.PUSH, linger_ms=0)
     peer = RawPeer(publisher.address, b"")
