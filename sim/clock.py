@@ -86,7 +86,7 @@ class Stop:
         os.eventfd_write(self._descriptor, 1)
 
     def watch(self, descriptor: int) -> None:
-        """Take input on a descriptor, or its end, for a stop: so a source ends with whoever holds the other end."""
+        """Stop on input or end of file at a descriptor: a source ends with the process at the other end."""
         self._watched.append(descriptor)
 
     def read_line(self, descriptor: int) -> bytes | None:

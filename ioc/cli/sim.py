@@ -65,7 +65,7 @@ class Start:
 
     schedule: Schedule
     from_input: bool
-    """The epoch is the line that comes on standard input; another, or its end, ends the source."""
+    """The epoch is read as a line from standard input; another line, or end of file, ends the source."""
 
     def begin(self, source: Any, stop: Stop) -> bool:
         """Give a source that is ready its schedule; False when it is not to begin any more."""
@@ -126,6 +126,17 @@ def _report(report: Any) -> None:
     click.echo(json.dumps(report.as_dict()))
 
 
+def _send(sender: Any, start: Start, facts: dict[str, Any], **limits: float | None) -> None:
+    with Stop() as stop:
+        _ready(**facts)
+        try:
+            if start.begin(sender, stop):
+                sender.run(stop, **limits)
+        finally:
+            sender.close()
+            _report(sender.report)
+
+
 @click.group("sim")
 def command() -> None:
     """Simulate a source, so that everything runs without hardware."""
@@ -158,18 +169,10 @@ def udp(
     frames: int | None,
     seconds: float | None,
     geometry: str,
-    module_id: int,
-    row: int,
-    column: int,
-    number: int | None,
-    bunchid: bool,
-    first_frame: int,
-    daq_rec: int,
     loss: float,
     duplicate: float,
     reorder: float,
-    seed: int,
-    burst: int,
+    **fields: Any,
 ) -> None:
     """Send one UDP module's packets to ADDRESS."""
     from sim.faults import FaultRates
@@ -179,25 +182,11 @@ def udp(
         address,
         GEOMETRIES[geometry],
         start.schedule,
-        module_id=module_id,
-        row=row,
-        column=column,
-        number=number,
-        bunchid=bunchid,
-        first_frame=first_frame,
-        daq_rec=daq_rec,
         faults=FaultRates(loss, duplicate, reorder),
-        seed=seed,
-        burst=burst,
+        **fields,
     )
-    with Stop() as stop:
-        _ready(address=address, module_id=module_id)
-        try:
-            if start.begin(sender, stop):
-                sender.run(stop, frames=frames, seconds=seconds)
-        finally:
-            sender.close()
-            _report(sender.report)
+    facts = {"address": address, "module_id": fields["module_id"]}
+    _send(sender, start, facts, frames=frames, seconds=seconds)
 
 
 @command.command()
@@ -215,30 +204,14 @@ def timing(
     start: Start,
     frames: int | None,
     seconds: float | None,
-    transitions: bool,
-    loss: float,
     jitter_ms: float,
-    seed: int,
+    **fields: Any,
 ) -> None:
     """Send timing headers to ADDRESS, a host or a multicast group."""
     from sim.timing import TimingSender
 
-    sender = TimingSender(
-        address,
-        start.schedule,
-        transitions=transitions,
-        loss=loss,
-        jitter_s=jitter_ms / 1000,
-        seed=seed,
-    )
-    with Stop() as stop:
-        _ready(address=address)
-        try:
-            if start.begin(sender, stop):
-                sender.run(stop, count=frames, seconds=seconds)
-        finally:
-            sender.close()
-            _report(sender.report)
+    sender = TimingSender(address, start.schedule, jitter_s=jitter_ms / 1000, **fields)
+    _send(sender, start, {"address": address}, count=frames, seconds=seconds)
 
 
 @command.command()
