@@ -37,7 +37,7 @@ class _Message(ctypes.Structure):
 
 
 class PutLog:
-    """Hears of every put from when it is made; one a process."""
+    """Log every put from now on. Make one per process."""
 
     def __init__(self) -> None:
         # By thread: Python's own thread-local data ends with each call from a thread of EPICS.

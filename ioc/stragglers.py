@@ -1,4 +1,4 @@
-"""Which workers have been in another state than the run for so long that they must be led there. Pure."""
+"""Which workers have been in another state than the run for so long that they must be brought to it. Pure."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -19,7 +19,7 @@ class Stragglers:
         self._due_s: dict[str, float] = {}
 
     def due(self, states: Mapping[str, RunState], run: RunState, now_s: float) -> list[str]:
-        """Return the workers to lead now."""
+        """Return the workers to bring to the state of the run now."""
         others = {worker for worker, state in states.items() if state is not run}
         self._due_s = {worker: self._due_s.get(worker, now_s + PATIENCE_S) for worker in others}
         found = [worker for worker in states if self._due_s.get(worker, now_s + 1) <= now_s]

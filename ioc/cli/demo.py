@@ -14,16 +14,12 @@ from sim.pattern import first_mismatch, missing_flags
 @click.option(
     "--seconds", type=click.FloatRange(min=1), default=15.0, show_default=True, help="How long data is taken."
 )
-@click.option(
-    "--forever",
-    is_flag=True,
-    help="Take data until Ctrl-C; only the last half minute is kept.",
-)
+@click.option("--forever", is_flag=True, help="Take data until Ctrl-C; only the last half minute is kept.")
 @click.option("--keep", type=click.Path(path_type=Path, file_okay=False), help="Leave the data in this folder.")
 def command(seconds: float, forever: bool, keep: Path | None) -> None:
     """Run a camera, two JUNGFRAU modules, timing and an IOC on this machine, and check every byte that is stored.
 
-    Ctrl-C ends the data taking early; the check is done all the same. Exits 0 only if everything agrees.
+    Ctrl-C ends the data taking early; the data is checked all the same. Exits 0 only if everything agrees.
     """
     from ioc.demo.main import run_demo
 

@@ -246,15 +246,14 @@ def pva(
     shape: tuple[int, ...],
     dtype: str,
     codec: str,
-    module_id: int,
     initial_image: bool,
-    count_afresh: bool,
     restart_after: int | None,
     restart_shape: tuple[int, ...] | None,
     linger: float,
     interface: str | None,
     port: int | None,
     broadcast_port: int | None,
+    **fields: Any,
 ) -> None:
     """Serve a camera's images as the NTNDArray PV."""
     from sim.pva_camera import PvaCamera, keep_freed_memory
@@ -265,13 +264,12 @@ def pva(
         shape,
         dtype,
         start.schedule,
-        module_id=module_id,
         codec="" if codec == "none" else codec,
-        count_afresh=count_afresh,
         environment=interface is port is broadcast_port is None,
         interface=interface or "127.0.0.1",
         server_port=port or 0,
         broadcast_port=broadcast_port or 0,
+        **fields,
     )
     with Stop() as stop:
         _ready(pv=pv, environment=camera.client_conf)
