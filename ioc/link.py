@@ -11,7 +11,7 @@ import zmq.asyncio
 
 from detectors.errors import CommandError
 from detectors.runtime import Runtime
-from detectors.workers.commands import GRACE_S, decode, encode
+from detectors.workers.commands import GRACE_S, MAX_MESSAGE_BYTES, decode, encode
 from ioc.roster import Roster
 
 _LOOK_MS: Final = 250
@@ -40,6 +40,7 @@ async def ask(
     """
     with context.socket(zmq.REQ) as socket:
         socket.linger = 0
+        socket.maxmsgsize = MAX_MESSAGE_BYTES
         socket.connect(address)
         try:
             async with asyncio.timeout(timeout_s + GRACE_S):

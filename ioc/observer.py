@@ -15,6 +15,7 @@ import zmq.asyncio
 
 from detectors.runtime import Runtime
 from detectors.stats import flat
+from detectors.workers.commands import MAX_MESSAGE_BYTES
 from ioc.bindings import RECENT
 from ioc.recent import RecentGain
 from ioc.roster import Heard, Roster
@@ -50,6 +51,7 @@ class Observer:
         self._roster = roster
         self._socket = context.socket(zmq.SUB)
         self._socket.linger = 0
+        self._socket.maxmsgsize = MAX_MESSAGE_BYTES
         self._socket.setsockopt(zmq.SUBSCRIBE, b"")
         for worker in roster:
             self._socket.connect(runtime.status(worker))

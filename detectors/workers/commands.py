@@ -23,6 +23,9 @@ TIMEOUT_S: Final = 2.0
 GRACE_S: Final = 0.5
 """How much longer the client waits than the worker, s: it gets the worker's own words for the time-out."""
 
+MAX_MESSAGE_BYTES: Final = 64 << 20
+"""Longest answer or snapshot that is taken from a worker; a longer one counts as none."""
+
 _SOCKET_PATH_LIMIT: Final = 107
 """Longest path of a Unix socket, bytes (sun_path less its terminator)."""
 
@@ -124,6 +127,7 @@ def request(address: str, command: str, timeout_s: float = 1.0, **args: Any) -> 
     """
     with zmq.Context() as context, context.socket(zmq.REQ) as socket:
         socket.linger = 0
+        socket.maxmsgsize = MAX_MESSAGE_BYTES
         socket.connect(address)
         socket.send(encode(command, timeout_s, args))
         if not socket.poll(round((timeout_s + GRACE_S) * 1000)):
