@@ -432,6 +432,51 @@ class CaptureStatus(WorkerStatus):
     pool: PoolStats = field(default_factory=PoolStats)
 
 
+@dataclass(frozen=True, slots=True)
+class ShownStats:
+    """One of the PVs that show images."""
+
+    clients: int = 0
+    """Clients connected."""
+    images: int = 0
+    """Images sent to them; to all of them at once."""
+    images_hz: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ImagesStatus(WorkerStatus):
+    """Snapshot of the worker that shows live images as PVs. Only images that are shown are assembled, and counted.
+
+    ``state``: Starting, Idle (no client), Waiting (nothing new to show), Showing.
+    """
+
+    kind: str = "images"
+    pulse_id: int = 0
+    """Of the last image that was shown, as all that follows."""
+    data_ns: int = 0
+    """POSIX time of that image, ns; 0 when it is not known."""
+    unique_id: int = 0
+    dimensions: int = 0
+    size_x: int = 0
+    size_y: int = 0
+    size_z: int = 0
+    """Colours; 0 of an image without."""
+    size_0: int = 0
+    """Fastest dimension."""
+    size_1: int = 0
+    size_2: int = 0
+    dtype: str = "UInt16"
+    """areaDetector's name of the pixel type."""
+    color_mode: str = "Mono"
+    """areaDetector's name of the color mode."""
+    images: ImageStats = field(default_factory=ImageStats)
+    image: ShownStats = field(default_factory=ShownStats)
+    preview: ShownStats = field(default_factory=ShownStats)
+    ca: ShownStats = field(default_factory=ShownStats)
+    port: int = 0
+    """TCP port of the PVA server."""
+
+
 def to_json(status: Any) -> bytes:
     """Return a snapshot as JSON."""
     return orjson.dumps(status)
@@ -449,8 +494,10 @@ def flat(status: Any, prefix: str = "") -> dict[str, Any]:
     return out
 
 
-def balance(status: ReceiverStatus | MonitorStatus | StreamStatus | CaptureStatus) -> dict[str, int]:
+def balance(status: ReceiverStatus | MonitorStatus | StreamStatus | CaptureStatus | ImagesStatus) -> dict[str, int]:
     """Return each line of the balance as in minus out; every value is 0 at rest."""
+    if isinstance(status, ImagesStatus):
+        return {"images": status.images.matched - status.images.assembled - status.images.overwritten}
     if isinstance(status, (StreamStatus, CaptureStatus)):
         return _image_balance(status)
     lines: dict[str, int] = {}

@@ -15,6 +15,7 @@ from detectors.stats import (
     OutputStats,
     PacketStats,
     PoolStats,
+    ShownStats,
     SyncStats,
     UpdateStats,
     WorkerStatus,
@@ -29,6 +30,7 @@ GAUGES: Final[Mapping[type, frozenset[str]]] = {
     UpdateStats: frozenset({"held", "l1_pending"}),
     SyncStats: frozenset({"queued", "missing_mask", "missing"}),
     ImageStats: frozenset(),
+    ShownStats: frozenset({"clients", "images_hz"}),
 }
 """Numbers that are no counters, by the kind of statistics; all others are."""
 

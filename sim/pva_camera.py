@@ -12,8 +12,8 @@ from p4p.server import Server
 from p4p.server.raw import SharedPV
 
 from detectors.errors import HostError
+from detectors.wire.encode import SCALAR_TYPES, encode
 from sim.clock import Schedule, Stop, events
-from sim.encode import SCALAR_TYPES, encode
 from sim.pattern import fill_pattern
 
 _MEMBERS: Final = {
@@ -64,7 +64,7 @@ class PvaCamera:
 
     ``uniqueId`` counts images: ``schedule.first_pulse + n`` in 32 bits; with ``count_afresh`` those of this process from
     1, as a camera's does that was started anew. Until the first image the PV holds none, as a
-    camera's does that has not acquired yet. ``codec`` is empty or one of ``sim.encode.ENCODERS``. ``interface`` and the
+    camera's does that has not acquired yet. ``codec`` is empty or one of ``wire.encode.ENCODERS``. ``interface`` and the
     ports (0: any free one) hold unless ``environment``: then EPICS_PVAS_* decide.
     Raises HostError when the ports cannot be had.
     """

@@ -28,6 +28,7 @@ class Config(sections.Section):
     zmq: sections.ZmqSection = sections.ZmqSection()
     stream: sections.StreamSection | None = None
     hdf5: sections.Hdf5Section | None = None
+    images: sections.ImagesSection | None = None
 
     @model_validator(mode="after")
     def _agree(self) -> Self:

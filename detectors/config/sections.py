@@ -388,3 +388,33 @@ class Hdf5Section(RootedSection):
     """Filter of the image dataset."""
     missing: Literal["skip", "fill"] = "skip"
     """How missing pulses are written: left out, or as zero images marked bad."""
+
+
+class ImagesSection(Section):
+    """Live images as PVs (``pebbledaq images``): NTNDArrays over PVA, and a small one over Channel Access.
+
+    How modules are put together to images is said in [stream].
+    """
+
+    enabled: bool = True
+    """Whether ``run`` starts the worker. It does nothing while no client is connected."""
+    image_hz: Positive = 1.0
+    """Images a second of Pva1:Image, at most."""
+    preview_hz: Positive = 10.0
+    """Images a second of Pva1:Preview, at most."""
+    preview_pixels: Annotated[int, Field(ge=1)] = 1_000_000
+    """Pixels of Pva1:Preview, at most: every n-th pixel of every n-th row is shown."""
+    preview_size: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] | None = None
+    """Width and height of Pva1:Preview, at most; left out: as preview_pixels allows."""
+    codec: Literal["none", "lz4", "bslz4", "blosc"] = "none"
+    """Compression of Pva1:Image."""
+    preview_codec: Literal["none", "jpeg"] = "none"
+    """Compression of Pva1:Preview. JPEG has 8 bits: the range of each image's values is mapped to them."""
+    ca: bool = False
+    """Whether image1:ArrayData is updated from the start, as image1:EnableCallbacks says later."""
+    ca_hz: Positive = 2.0
+    """Images a second of image1:ArrayData, at most."""
+    ca_pixels: Annotated[int, Field(ge=1, le=1 << 26)] = 1 << 18
+    """Elements of image1:ArrayData: larger images are made smaller as previews are."""
+    port: Port | None = None
+    """TCP port that images are served on over PVA; left out: any free one, which clients find by searching."""

@@ -9,7 +9,7 @@ from detectors.errors import CapacityError, UseAfterReleaseError
 from detectors.frame import RECORD_HEADER, Damage, FrameHead
 from detectors.pools.fence import FENCE
 from detectors.pools.region import Region
-from detectors.pools.segment import ENTRY_BODY, SEGMENT_HEADER, WORDS_PER_ENTRY, SegmentLayout
+from detectors.pools.segment import ENTRY_BODY, SEGMENT_HEADER, SLOT_ENTRY, WORDS_PER_ENTRY, SegmentLayout
 
 
 class PebbleReader:
@@ -29,6 +29,9 @@ class PebbleReader:
         """Reads that came too late: a newer frame was in the slot, or was written into it during the read."""
         self.missing = 0
         """Reads of a pulse that was not in its slot, and had not been followed by a newer one."""
+        start = layout.table_offset
+        self._table = self._region.array[start : start + layout.count * SLOT_ENTRY.itemsize].view(SLOT_ENTRY)
+        self._seen = np.zeros(layout.count, np.uint64)
 
     def replaced(self) -> bool:
         """Whether the owner has closed the pebble or has made another: attach anew."""
@@ -71,8 +74,16 @@ class PebbleReader:
             return None
         return FrameHead._make((*numbers, Damage(damage), expected, missing if any(missing) else b""))
 
+    def finished(self) -> list[int]:
+        """Return the pulses that are there and were not at the last call; ``read`` finds out which stay."""
+        now = self._table["seq"].copy()
+        changed = (now != self._seen) & (now & 1 == 0) & (self._table["valid"] != 0)
+        self._seen = np.where(changed, now, self._seen)
+        return self._table["head"]["pulse_id"][changed].tolist()
+
     def close(self) -> None:
         """Unmap. Idempotent."""
+        self._table = np.empty(0, SLOT_ENTRY)
         self._seq.release()
         self._entries.clear()
         self._header = np.empty(0, SEGMENT_HEADER)

@@ -145,6 +145,11 @@ class LocalModule:
             return None
         return reader.read(pulse_id, out)
 
+    def finished(self) -> list[int]:
+        """Return the pulses that are there and were not at the last call."""
+        reader = self._attached()
+        return reader.finished() if reader else []
+
     def info(self) -> dict[str, Any] | None:
         """Return the owner's description of the frames (``dtype``, ``shape``); None when there is no pebble."""
         reader = self._attached()

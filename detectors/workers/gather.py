@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 
 from detectors.assembly.images import ImageAssembler, ImageNames
+from detectors.assembly.newest import NewestPulse
 from detectors.assembly.sync import MAX_MODULES, Matched, Rules, Synchroniser
 from detectors.config import Config, PvaSection, SourceSection, StreamSection, UdpSection
 from detectors.curve import own_keys
@@ -28,6 +29,9 @@ log = logging.getLogger(__name__)
 _INACTIVE_S: Final = 1.0
 """Without an image for this long the state is Idle, s."""
 
+_MOST_ROUNDS: Final = 100
+"""Rounds of messages taken in search of the newest image, at most: modules that never stop sending do not hold us."""
+
 _TIMEOUTS_S: Final = 0.05
 """Longest wait while frames wait for other modules: those that are silent are noticed this often, s."""
 
@@ -35,10 +39,11 @@ _TIMEOUTS_S: Final = 0.05
 class Gatherer:
     """The modules of one detector and the images in them. For one thread, but for the properties and the stats.
 
+    With ``look`` the modules of this host are not subscribed to: ``newest`` looks at their memory, which costs them nothing.
     Raises ConfigError when ``rules`` do not fit the sources.
     """
 
-    def __init__(self, config: Config, runtime: Runtime, rules: StreamSection) -> None:
+    def __init__(self, config: Config, runtime: Runtime, rules: StreamSection, *, look: bool = False) -> None:
         self.sources = _sources(config, rules)
         self._config = config
         self._runtime = runtime
@@ -61,6 +66,7 @@ class Gatherer:
                 fill=rules.missing_module == "fill",
             )
         )
+        self._newest = NewestPulse(len(self.sources), rules.missing_after_s) if look and not rules.remote else None
         self._modules: Modules | None = None
         self._matched = self._assembled = self._overwritten = self._good = self._filled = 0
         self._last_image = self._last_frame = float("-inf")
@@ -87,6 +93,8 @@ class Gatherer:
     def open(self, wake: Wake | None = None) -> None:
         """Find the modules; ``wake``, if given, watches for their frames. Raises HostError."""
         self._modules = self._find_modules()
+        if self._newest:
+            self._newest.forget()
         if wake:
             for descriptor in self._modules.descriptors:
                 wake.watch(descriptor)
@@ -109,6 +117,26 @@ class Gatherer:
         yield from self._in_step(now)  # without those that have been silent for too long
         self.wait_s = 0.0 if arrived else _TIMEOUTS_S if self._sync.queued else IDLE_S
         self._tell_losses(now)
+
+    def newest(self) -> Matched | None:
+        """Return the newest pulse, for those who need no other; None when nothing is new.
+
+        The pulses before it are not counted as matched.
+        """
+        assert self._modules
+        before, found = self._matched, None
+        if self._newest:
+            self._follow_layout()
+            finished = [reader.finished() for reader in self._modules.readers if isinstance(reader, LocalModule)]
+            found = self._newest.take(finished, time.monotonic())
+        else:
+            for _ in range(_MOST_ROUNDS):
+                for found in self.step():  # noqa: B007  the last one counts
+                    pass
+                if self.wait_s:
+                    break
+        self._matched = before + (found is not None)
+        return found
 
     def assemble(self, matched: Matched, out: np.ndarray | None) -> ImageHeader | None:
         """Gather one image; see ``ImageAssembler.assemble``. None is counted as overwritten."""
@@ -180,7 +208,7 @@ class Gatherer:
             # A camera may come back with other frames; the modules of a detector may not.
             data_bytes = self.layout.data_bytes if self.layout and isinstance(first, UdpSection) else None
             return Modules(
-                [self._runtime.notify(worker) for worker in workers],
+                [] if self._newest else [self._runtime.notify(worker) for worker in workers],
                 [LocalModule(self._runtime.shm(worker), data_bytes) for worker in workers],
             )
         assert self.layout

@@ -12,6 +12,7 @@ from detectors.errors import PebbleDaqError
 _COMMANDS: Final = {
     "capture": "Write live images to HDF5, on command.",
     "demo": "Run the main job on simulated sources and check every byte.",
+    "images": "Show live images as PVs.",
     "keys": "Make keys for ZMQ streams over tcp.",
     "monitor": "Run one PvMonitor.",
     "preflight": "Check the host for what commonly goes wrong, with remedies.",

@@ -236,6 +236,24 @@ def test_forgotten_loans_and_leases_come_back(shm_path: Path):
     pebble.close()
 
 
+def test_a_reader_gets_each_finished_pulse_once(shm_path: Path):
+    pebble = make(shm_path)
+    fill(pebble, 100).close()
+    reader = PebbleReader(shm_path)
+    assert reader.finished() == [100]
+    assert reader.finished() == []
+    loan = pebble.claim(101)
+    assert reader.finished() == []
+    freeze(loan).close()
+    fill(pebble, 102).close()
+    assert sorted(reader.finished()) == [101, 102]
+    fill(pebble, 3).close()  # pulses that begin anew
+    pebble.claim(101).discard()
+    assert reader.finished() == [3]
+    reader.close()
+    pebble.close()
+
+
 def test_checked_mode_counts_writes_past_the_end():
     pebble = make(checked=True)
     size = least_slot_bytes(SHAPE)

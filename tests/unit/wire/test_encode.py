@@ -4,8 +4,8 @@ import pytest
 
 from detectors.errors import ConfigError
 from detectors.sources.codecs import decode
+from detectors.wire.encode import encode
 from detectors.wire.ntndarray import ArrayHead
-from sim.encode import encode
 from sim.pattern import check_frame, frame_pattern
 
 SHAPE = (37, 53)

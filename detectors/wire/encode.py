@@ -1,4 +1,4 @@
-"""Compression of simulated images, as areaDetector's NDPluginCodec does it."""
+"""Compression of images, as areaDetector's NDPluginCodec does it."""
 
 from collections.abc import Callable
 from typing import Any, Final

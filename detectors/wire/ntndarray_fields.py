@@ -1,0 +1,106 @@
+"""The fields of an NTNDArray that we publish, as plain values for p4p. Pure.
+
+A pair (code, value) is a number of that PVA type: ``("i", 2)`` is a 32-bit 2. areaDetector's drivers read ColorMode and
+``codec.parameters`` as 32-bit numbers, and nothing else. Source: areaDetector's ntndArrayConverter.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from detectors.frame import Damage
+from detectors.image_head import ImageHead
+from detectors.thinning import axes, color_mode
+from detectors.wire.encode import SCALAR_TYPES, encode
+from detectors.wire.ntndarray import PIXEL_DTYPES
+
+_MEMBERS: Final = {dtype.name: member for member, dtype in PIXEL_DTYPES.items() if member != "booleanValue"}
+"""Member of the union ``value`` for each pixel type."""
+
+_UNIQUE_IDS: Final = 0x7FFF_FFFF
+"""uniqueId has 31 bits, without the sign."""
+
+_DRIVER: Final = 2
+"""NDAttrSourceDriver: the attribute comes from the detector."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageInfo:
+    """What is known of an image that is shown."""
+
+    head: ImageHead
+    packets_missing: int = 0
+    modules_missing: int = 0
+    damage: Damage = Damage.NONE
+
+    @property
+    def unique_id(self) -> int:
+        """The detector's own trigger count, as far as it fits into uniqueId."""
+        return self.head.frame_index & _UNIQUE_IDS
+
+
+def image_fields(
+    image: np.ndarray, info: ImageInfo, *, codec: str = "", factor: int = 1, full_shape: tuple[int, ...] = ()
+) -> dict[str, Any]:
+    """Return the fields of ``image`` (native byte order, contiguous), compressed with ``codec``.
+
+    ``factor`` and ``full_shape`` say how it was thinned. ``timeStamp`` is the data's; now when that is not known.
+    """
+    data = encode(codec, image) if codec else image.reshape(-1)
+    stamp = _stamp(info.head.timestamp_ns or time.time_ns())
+    return {
+        "value": (_MEMBERS[data.dtype.name], data),
+        "codec": {"name": codec, "parameters": ("i", SCALAR_TYPES[image.dtype.name]) if codec else None},
+        "compressedSize": data.nbytes,
+        "uncompressedSize": image.nbytes,
+        "uniqueId": info.unique_id,
+        "dataTimeStamp": stamp,
+        "timeStamp": stamp,
+        "dimension": _dimensions(image.shape, factor, full_shape or image.shape),
+        "attribute": [
+            {"name": name, "value": value, "descriptor": text, "sourceType": _DRIVER, "source": "pebbledaq"}
+            for name, (value, text) in _attributes(image, info).items()
+        ],
+    }
+
+
+def no_image_fields() -> dict[str, Any]:
+    """Return the fields of an NTNDArray without an image, for clients that connect before the first one."""
+    return {"value": ("ubyteValue", np.empty(0, np.uint8)), "timeStamp": _stamp(time.time_ns())}
+
+
+def _attributes(image: np.ndarray, info: ImageInfo) -> Mapping[str, tuple[tuple[str, float], str]]:
+    head = info.head
+    return {
+        "ColorMode": (("i", int(color_mode(image.shape))), "Color mode"),
+        "PulseId": (("L", head.pulse_id), "Pulse id"),
+        "FrameIndex": (("L", head.frame_index), "Frame number of the detector"),
+        "Timestamp": (("d", head.timestamp_ns / 1e9), "Time of the frame, seconds since 1970"),
+        "IsGood": (("i", int(head.is_good_frame)), "1: every packet of every module was received"),
+        "PacketsMissing": (("i", info.packets_missing), "Packets that were not received"),
+        "ModulesMissing": (("i", info.modules_missing), "Modules without a frame, shown as zeros"),
+        "Damage": (("i", int(info.damage)), "Damage bits of the frames"),
+    }
+
+
+def _dimensions(shape: tuple[int, ...], factor: int, full_shape: tuple[int, ...]) -> list[dict[str, Any]]:
+    """Return the dimensions, x first."""
+    binned = axes(shape)
+    return [
+        {
+            "size": shape[axis],
+            "offset": 0,
+            "fullSize": full_shape[axis],
+            "binning": factor if axis in binned else 1,
+            "reverse": False,
+        }
+        for axis in reversed(range(len(shape)))
+    ]
+
+
+def _stamp(time_ns: int) -> dict[str, int]:
+    seconds, nanoseconds = divmod(time_ns, 1_000_000_000)
+    return {"secondsPastEpoch": seconds, "nanoseconds": nanoseconds}

@@ -1,0 +1,243 @@
+"""The worker that shows live images as PVs: gathered from shared memory, only while a client is connected.
+
+It looks at the modules' memory when an image is due and takes the newest: no receiver sends it anything, or waits for it.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+
+from detectors.config import Config, ImagesSection, StreamSection
+from detectors.errors import ConfigError
+from detectors.frame import Damage
+from detectors.image_head import ImageHead
+from detectors.outputs.publisher import Publisher
+from detectors.outputs.pva_images import PvaImages
+from detectors.runtime import Runtime
+from detectors.stats import ImagesStatus, ShownStats
+from detectors.thinning import binning, color_mode, colours_last, described, eight_bits, thinned
+from detectors.wire.ntndarray_fields import ImageInfo, image_fields, no_image_fields
+from detectors.wire.small_image import SmallImage, encode_small
+from detectors.workers.account import Account
+from detectors.workers.gather import Gatherer
+from detectors.workers.rates import RateMeter
+from detectors.workers.runtime import IDLE_S, run_worker
+from detectors.workers.wake import Wake
+
+WORKER: Final = "images"
+
+IMAGE, PREVIEW = "Pva1:Image", "Pva1:Preview"
+"""Names of the PVs behind the prefix."""
+
+_EMPTY_S: Final = 0.3
+"""A client that connects while there is no image gets an empty one after this long, s."""
+
+_LOOK_S: Final = 0.01, 0.1
+"""Shortest and longest time between two looks for an image that is due, s."""
+
+_ACTIVE_S: Final = 2.0
+"""Without a new image for this long, or two periods, the state is Waiting, s."""
+
+
+def run(config: Config) -> int:
+    """Show images until it is to stop. Returns the exit code.
+
+    Raises ConfigError without an [images] section, HostError when a port or an address is refused.
+    """
+    runtime = Runtime(config.detector.prefix)
+    return run_worker(ImagesPart(config, runtime), runtime, config.run.drain_s)
+
+
+@dataclass(slots=True)
+class _Place:
+    """One of the PVs that show images."""
+
+    period_s: float
+    send: Callable[[bool], None]
+    """Sends the present image to all clients, or to new ones only."""
+    clients: int = 0
+    due_s: float = 0.0
+    shown: int = 0
+    """Number of the image that was shown last."""
+    images: int = 0
+    rates: RateMeter = field(default_factory=RateMeter)
+
+    def show(self, image: int, now: float) -> None:
+        """Show an image, and set when the next one is due: on the grid, but a pause is not made up for by a burst."""
+        self.send(False)
+        self.shown = image
+        self.images += 1
+        self.due_s = (self.due_s if now - self.due_s < self.period_s else now) + self.period_s
+
+    def stats(self, now: float) -> ShownStats:
+        """Return a snapshot."""
+        return ShownStats(self.clients, self.images, self.rates.add(now, self.images, 0, 0).frames_hz)
+
+
+class ImagesPart:
+    """The part of a worker that shows live images."""
+
+    name = WORKER
+    blocks: Mapping[str, Sequence[str]] = {}
+    empty = ImagesStatus()
+    commands: Mapping[str, Callable[..., Any]] = {}
+
+    def __init__(self, config: Config, runtime: Runtime) -> None:
+        if config.images is None:
+            raise ConfigError("images: missing; give an [images] section")
+        self._section: ImagesSection = config.images
+        self._runtime = runtime
+        self._interfaces = [str(address) for address in config.ioc.interfaces]
+        self._packets = config.udp[0].geometry.packets_per_frame if config.udp else 1
+        self._gatherer = Gatherer(config, runtime, config.stream or StreamSection(), look=True)
+        self._gathering = False
+        self._image = np.empty(0, np.uint8)
+        self._number = 0
+        """Of the image in memory; 0: none."""
+        self._info = ImageInfo(ImageHead(0))
+        self._described: dict[str, Any] = {}
+        self._taken_s = self._begun_s = float("-inf")
+
+    def open(self, stack: ExitStack, wake: Wake, account: Account) -> str:  # noqa: ARG002
+        """Serve the PVs. Raises HostError when a port or an address is refused."""
+        section, prefix = self._section, self._runtime.prefix
+        self._pva = PvaImages([prefix + IMAGE, prefix + PREVIEW], self._interfaces, section.port, wake.ring)
+        stack.callback(self._pva.close)
+        self._ca_stream = Publisher(self._runtime.frames(WORKER), 1, linger_ms=0)
+        stack.callback(self._ca_stream.close)
+        stack.callback(self._gatherer.close)
+        self._full = _Place(1 / section.image_hz, self._send_full)
+        self._preview = _Place(1 / section.preview_hz, self._send_preview)
+        self._ca = _Place(1 / section.ca_hz, self._send_ca)
+        self._places = self._full, self._preview, self._ca
+        return f"pva:{self._pva.port}"
+
+    def step(self) -> float:
+        """Show the newest image where one is due. Return how long to wait for the next."""
+        now = time.monotonic()
+        self._count_clients()
+        wanted = [place for place in self._places if place.clients]
+        if bool(wanted) != self._gathering:
+            self._gather(now, on=bool(wanted))
+        if not wanted:
+            return IDLE_S
+        due = [place for place in wanted if place.due_s <= now]
+        if due:
+            self._take_newest(now)
+        for place in due:
+            if self._number not in {0, place.shown}:
+                place.show(self._number, now)
+        self._welcome(now)
+        shortest, longest = _LOOK_S
+        left_s = min(place.due_s for place in wanted) - now
+        return left_s if left_s > 0 else min(longest, max(shortest, min(place.period_s for place in due) / 4))
+
+    def snapshot(self) -> ImagesStatus:
+        """Return what there is to know."""
+        now, info = time.monotonic(), self._info
+        active_s = max(_ACTIVE_S, 2 * max((place.period_s for place in self._places if place.clients), default=0))
+        state = "Idle" if not self._gathering else "Showing" if now - self._taken_s < active_s else "Waiting"
+        return ImagesStatus(
+            state=state,
+            message=self._gatherer.state()[1] if state == "Waiting" else "",
+            pulse_id=info.head.pulse_id,
+            data_ns=info.head.timestamp_ns,
+            unique_id=info.unique_id,
+            **self._described,
+            images=self._gatherer.image_stats(self._gatherer.assembled),
+            image=self._full.stats(now),
+            preview=self._preview.stats(now),
+            ca=self._ca.stats(now),
+            port=self._pva.port,
+        )
+
+    def finish(self, deadline_s: float) -> None:
+        """Leave the last image: it has been sent."""
+
+    def _count_clients(self) -> None:
+        self._ca_stream.look()
+        for place, clients in zip(
+            self._places,
+            (*(self._pva.clients(self._runtime.prefix + name) for name in (IMAGE, PREVIEW)), self._ca_stream.consumers),
+            strict=True,
+        ):
+            place.clients = clients
+
+    def _gather(self, now: float, *, on: bool) -> None:
+        """Attach to the modules' memory, or detach."""
+        self._gathering, self._number = on, 0
+        if on:
+            self._begun_s = now
+            self._gatherer.open()
+        else:
+            self._gatherer.close()
+            self._image = np.empty(0, np.uint8)
+
+    def _take_newest(self, now: float) -> None:
+        """Gather the newest image, if there is one that was not gathered before."""
+        matched = self._gatherer.newest()
+        assembler = self._gatherer.assembler
+        if matched is None or assembler is None:
+            return
+        if self._image.shape != assembler.shape or self._image.dtype != assembler.pixel_type:
+            self._image = np.empty(assembler.shape, assembler.pixel_type)
+        header = self._gatherer.assemble(matched, self._image.reshape(-1).view(np.uint8))
+        if header is None:
+            self._number = 0  # half of it is in memory
+            return
+        heads = [head for head in assembler.heads if head]
+        missing, damage = len(assembler.heads) - len(heads), Damage.NONE
+        for head in heads:
+            damage |= head.damage
+        self._info = ImageInfo(
+            header.head,
+            packets_missing=sum(max(0, head.expected_packets - head.n_recv_packets) for head in heads)
+            + missing * self._packets,
+            modules_missing=missing,
+            damage=damage,
+        )
+        self._described = described(assembler.shape, assembler.pixel_type)
+        self._number = self._gatherer.assembled
+        self._taken_s = now
+
+    def _welcome(self, now: float) -> None:
+        """Give clients that have just connected the image that is there, or after a while an empty one."""
+        for name, place in ((IMAGE, self._full), (PREVIEW, self._preview)):
+            if self._pva.waiting(self._runtime.prefix + name):
+                if self._number:
+                    place.send(True)
+                elif now - self._begun_s > _EMPTY_S:
+                    self._pva.post(self._runtime.prefix + name, no_image_fields(), new_only=True)
+
+    def _send_full(self, new_only: bool) -> None:  # noqa: FBT001
+        codec = "" if self._section.codec == "none" else self._section.codec
+        self._pva.post(
+            self._runtime.prefix + IMAGE, image_fields(self._image, self._info, codec=codec), new_only=new_only
+        )
+
+    def _send_preview(self, new_only: bool) -> None:  # noqa: FBT001
+        section, image, codec = self._section, self._image, ""
+        if section.preview_codec == "jpeg" and image.ndim in {2, 3}:
+            image, codec = colours_last(image), "jpeg"
+        colours = 3 if color_mode(image.shape) else 1
+        factor = binning(image.shape, section.preview_pixels * colours, section.preview_size)
+        small = thinned(image, factor)
+        if codec and (small.ndim == 2 or colours == 3):
+            small = eight_bits(small)
+        else:
+            codec = ""
+        fields = image_fields(
+            np.ascontiguousarray(small), self._info, codec=codec, factor=factor, full_shape=image.shape
+        )
+        self._pva.post(self._runtime.prefix + PREVIEW, fields, new_only=new_only)
+
+    def _send_ca(self, _: bool) -> None:  # noqa: FBT001
+        most = self._section.ca_pixels
+        small = thinned(self._image, binning(self._image.shape, most))
+        if small.size <= most:
+            head, info = self._info.head, self._info
+            self._ca_stream.send(encode_small(SmallImage(small, head.pulse_id, info.unique_id, head.timestamp_ns)))

@@ -1,0 +1,22 @@
+"""``pebbledaq images``: show live images as PVs."""
+
+import logging
+import sys
+from pathlib import Path
+
+import click
+
+from detectors.config import load_config
+
+
+@click.command("images")
+@click.argument("config", type=click.Path(path_type=Path))
+def command(config: Path) -> None:
+    """Show the newest image as PVs, Pva1:Image and Pva1:Preview, until SIGTERM or SIGINT.
+
+    The modules are those of this host, or the streams that stream.remote names. Nothing is done while no client is connected.
+    """
+    from detectors.workers.images import run
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    sys.exit(run(load_config(config)))

@@ -1,0 +1,188 @@
+"""The worker that shows images as PVs, beside modules that this test plays, read by p4p and by pvapy."""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zmq
+from p4p.client.thread import Context
+
+from detectors.config import parse_config
+from detectors.sources.codecs import decode
+from detectors.stats import ImagesStatus
+from detectors.thinning import eight_bits
+from detectors.wire.ntndarray import array_head
+from sim.pattern import frame_pattern
+from tests.support.balance import imbalance
+from tests.support.epics_env import isolate
+from tests.support.fake_module import FakeModule
+from tests.support.process import WorkerProcess
+from tests.support.waiting import until
+
+ROWS, COLS = 64, 128
+CONFIG = """
+[detector]
+name = "JF"
+prefix = "{prefix}"
+[dma]
+cfgRxCount = 8
+[[udp]]
+name = "M00"
+port = 50020
+geometry = {{ header = "jungfrau", rows = 64, cols = 128, dtype = "uint16", packets_per_frame = 4 }}
+[[udp]]
+name = "M01"
+port = 50021
+geometry = {{ header = "jungfrau", rows = 64, cols = 128, dtype = "uint16", packets_per_frame = 4 }}
+[stream]
+pulse = "ipc://{folder}/pulse"
+missing_after_s = 0.3
+[images]
+{more}
+"""
+
+
+class Bench(WorkerProcess):
+    """A running worker of images, two modules and clients."""
+
+    def __init__(self, folder: Path, stack: ExitStack, variables: dict[str, str], more: str = "") -> None:
+        prefix = f"T{os.getpid()}:"
+        text = CONFIG.format(prefix=prefix, folder=folder, more=more)
+        parse_config(text)
+        path = folder / "config.toml"
+        path.write_text(text)
+        self.prefix, self.variables, self.stack = prefix, variables, stack
+        super().__init__(prefix, "images", "images", str(path))
+        stack.enter_context(self.ready())
+        self.context = zmq.Context()
+        stack.callback(self.context.destroy, linger=0)
+        self.modules = [FakeModule(self.runtime, number, self.context) for number in range(2)]
+        for module in self.modules:
+            stack.callback(module.close)
+
+    def client(self) -> Context:
+        context = Context("pva", conf=self.variables, useenv=False, nt=False)
+        self.stack.callback(context.close)
+        return context
+
+    def send(self, pulse_id: int) -> None:
+        for module in self.modules:
+            module.send(pulse_id, notify=False)
+
+    def image(self, pulse_id: int) -> np.ndarray:
+        return np.concatenate([module.pixels(pulse_id) for module in self.modules])
+
+
+@pytest.fixture
+def variables(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    return isolate(monkeypatch)
+
+
+@pytest.fixture
+def bench(tmp_path: Path, variables: dict[str, str]) -> Iterator[Bench]:
+    with ExitStack() as stack:
+        yield Bench(tmp_path, stack, variables)
+
+
+def pixels(value: Any) -> np.ndarray:
+    """The image in an NTNDArray, as any reader puts it together from the fields."""
+    meta = {
+        "codec": {"name": value.codec.name, "parameters": value.codec.parameters},
+        "uncompressedSize": value.uncompressedSize,
+        "dimension": [{"size": d.size} for d in value.dimension],
+    }
+    head = array_head(meta, value.value.dtype, value.value.size)
+    out = np.empty(head.nbytes, np.uint8)
+    decode(head.codec, value.value.view(np.uint8), out, head)
+    return out.view(head.dtype).reshape(head.shape)
+
+
+def attributes(value: Any) -> dict[str, Any]:
+    return {element.name: element.value for element in value.attribute}
+
+
+def test_a_client_reads_exactly_the_image_that_the_modules_have_with_all_that_is_known_of_it(bench):
+    bench.send(1000)
+    with Context("pva", conf=bench.variables, useenv=False, nt=False) as client:
+        value = client.get(f"{bench.prefix}Pva1:Image", timeout=5)
+    assert value.getID() == "epics:nt/NTNDArray:1.0"
+    assert [(d.size, d.fullSize, d.binning) for d in value.dimension] == [(COLS, COLS, 1), (2 * ROWS, 2 * ROWS, 1)]
+    assert (pixels(value) == bench.image(1000)).all()
+    assert value.uniqueId == 1005
+    known = attributes(value)
+    assert {name: known[name] for name in ("ColorMode", "PulseId", "FrameIndex", "IsGood")} == {
+        "ColorMode": 0,
+        "PulseId": 1000,
+        "FrameIndex": 1005,
+        "IsGood": 1,
+    }
+    assert (known["PacketsMissing"], known["ModulesMissing"], known["Damage"]) == (0, 0, 0)
+    assert abs(value.timeStamp.secondsPastEpoch - time.time()) < 10
+    snapshot = bench.until(lambda s: s["state"] == "Idle")
+    assert snapshot["images"]["assembled"] == 1
+    assert not imbalance(ImagesStatus, snapshot)
+
+
+def test_a_client_without_any_data_gets_an_empty_array_and_then_the_first_image(bench):
+    got: list[Any] = []
+    subscription = bench.client().monitor(f"{bench.prefix}Pva1:Preview", got.append)
+    until(lambda: got)
+    assert pixels(got[0]).size == 0
+    bench.send(7)
+    until(lambda: len(got) > 1)
+    assert (pixels(got[-1]) == bench.image(7)).all()
+    subscription.close()
+
+
+def test_an_image_without_a_module_is_shown_with_zeros_in_its_place_after_a_while(bench):
+    bench.send(1)
+    got: list[Any] = []
+    subscription = bench.client().monitor(f"{bench.prefix}Pva1:Preview", got.append)
+    until(lambda: got)
+    began = time.monotonic()
+    bench.modules[1].send(2, notify=False)
+    until(lambda: attributes(got[-1])["PulseId"] == 2)
+    assert time.monotonic() - began > 0.25
+    known = attributes(got[-1])
+    assert (known["IsGood"], known["ModulesMissing"], known["PacketsMissing"]) == (0, 1, 4)
+    image = pixels(got[-1])
+    assert (image[:ROWS] == 0).all()
+    assert (image[ROWS:] == frame_pattern(2, 1, (ROWS, COLS), "uint16")).all()
+    subscription.close()
+
+
+@pytest.mark.parametrize("codec", ["lz4", "bslz4", "blosc"])
+def test_a_compressed_image_decodes_to_the_same(tmp_path, variables, codec):
+    with ExitStack() as stack:
+        bench = Bench(tmp_path, stack, variables, f'codec = "{codec}"')
+        bench.send(50)
+        value = bench.client().get(f"{bench.prefix}Pva1:Image", timeout=5)
+        assert (value.codec.name, value.codec.parameters) == (codec, 6)
+        assert value.compressedSize == value.value.nbytes
+        assert value.uncompressedSize == 2 * ROWS * COLS * 2
+        assert (pixels(value) == bench.image(50)).all()
+
+
+def test_a_preview_is_below_its_size_and_its_pixels_are_the_images(tmp_path, variables):
+    with ExitStack() as stack:
+        bench = Bench(tmp_path, stack, variables, "preview_pixels = 2000")
+        bench.send(3)
+        value = bench.client().get(f"{bench.prefix}Pva1:Preview", timeout=5)
+        assert [(d.size, d.fullSize, d.binning) for d in value.dimension] == [(43, 128, 3), (43, 128, 3)]
+        assert (pixels(value) == bench.image(3)[1::3, 1::3]).all()
+
+
+def test_a_jpeg_preview_shows_the_range_of_values(tmp_path, variables):
+    with ExitStack() as stack:
+        bench = Bench(tmp_path, stack, variables, 'preview_codec = "jpeg"')
+        bench.send(3)
+        value = bench.client().get(f"{bench.prefix}Pva1:Preview", timeout=5)
+        assert (value.codec.name, value.codec.parameters) == ("jpeg", 5)
+        shown, image = pixels(value), eight_bits(bench.image(3))
+        assert shown.shape == image.shape
+        assert np.corrcoef(shown.ravel(), image.ravel())[0, 1] > 0.99
