@@ -455,6 +455,8 @@ class ImagesStatus(WorkerStatus):
     """Of the last image that was shown, as all that follows."""
     data_ns: int = 0
     """POSIX time of that image, ns; 0 when it is not known."""
+    data_s: float = 0.0
+    """The same in s."""
     unique_id: int = 0
     dimensions: int = 0
     size_x: int = 0

@@ -17,8 +17,16 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 EXAMPLE: Final = ROOT / "examples" / "both.toml"
 PAGE: Final = ROOT / "docs" / "pvs.md"
 
-_TITLES: Final = {"": "The server", "udp": "UDP modules", "pva": "PvMonitors", "stream": "Live images", "hdf5": "HDF5"}
-"""Headings by the kind of worker that a record belongs to."""
+_TITLES: Final = {
+    "": "The server",
+    "udp": "UDP modules",
+    "pva": "PvMonitors",
+    "Stream": "Live images",
+    "HDF1": "HDF5",
+    "Pva1": "Images over PV Access",
+    "image1": "An image over Channel Access",
+}
+"""Headings by the kind of source, or by the record part, that a record belongs to."""
 
 _RECORD: Final = re.compile(r'^record\((\w+), "([^"]+)"\) \{$(.*?)^\}$', re.MULTILINE | re.DOTALL)
 _FIELD: Final = re.compile(r'^    field\((\w+), "([^"]*)"\)$', re.MULTILINE)
@@ -60,8 +68,9 @@ def page(templates: Iterable[Load]) -> str:
     sources: dict[str, list[str]] = {}
     rows: dict[str, dict[str, Record]] = {}
     for load in templates:
-        kind = load.macros.get("W", "").partition(".")[0]
         name = load.macros.get("R", ":")[:-1]
+        kind, _, source = load.macros.get("W", "").partition(".")
+        kind = kind if source else name
         if name not in sources.setdefault(kind, []):
             sources[kind].append(name)
         # Sources of one kind have the same records but for their name.

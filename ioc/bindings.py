@@ -5,6 +5,7 @@
 - ``info(pebbledaq:time, "data_ns")`` beside it: the record's time stamp is that field of the same owner, in ns since 1970; else
   it is when the record changed.
 - ``info(pebbledaq:command, "output_enable udp.M00 disk")``: a write calls the handler with the value and the words.
+- ``info(pebbledaq:array, "image1")``: the record is a waveform of numbers, the image that ``ioc.live_image`` receives.
 - ``info(pebbledaq:trigger, "transition Enable")``: a write of 1 calls the handler with the words; the record returns to 0.
 
 The tag also decides which device support a record has (``device_fields``), so that templates need not repeat it. Pure:
@@ -24,6 +25,7 @@ STATES: Final = ("ZR", "ON", "TW", "TH", "FR", "FV", "SX", "SV", "EI", "NI", "TE
 """First letters of the fields of an mbbi's choices, in order: ``ZRST`` is the text of the first choice, ``ZRSV`` its severity."""
 
 _TIME: Final = "pebbledaq:time"
+_ARRAY: Final = "pebbledaq:array"
 _STATUS, _COMMAND, _TRIGGER = "pebbledaq:status", "pebbledaq:command", "pebbledaq:trigger"
 
 _READS: Final[dict[str, tuple[type, ...]]] = {
@@ -94,6 +96,7 @@ class Bindings:
 
     status: tuple[StatusBinding, ...]
     commands: tuple[CommandBinding, ...]
+    arrays: tuple[StaticRecord, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +111,8 @@ class Handler:
 
 def device_fields(record: StaticRecord) -> dict[str, str]:
     """Return the fields that connect a record to softioc, by its tag; none for a record without a tag."""
+    if _ARRAY in record.tags:
+        return {"DTYP": "Python", "SCAN": "I/O Intr", "TSE": "-2", "INP": f"@{record.name}"}
     if not _tags(record):
         return {}
     status, text = _STATUS in record.tags, record.kind == "waveform"
@@ -138,9 +143,12 @@ def bind(
     """
     status: list[StatusBinding] = []
     commands: list[CommandBinding] = []
+    arrays: list[StaticRecord] = []
     problems: list[str] = []
     known = frozenset(handlers)
     for record in records:
+        if _ARRAY in record.tags:
+            arrays.append(record)
         tags = _tags(record)
         if not tags:
             continue
@@ -160,7 +168,7 @@ def bind(
     problems += [f"handler {name!r} is bound to no record; bind one or remove the handler" for name in sorted(unused)]
     if problems:
         raise DatabaseError("\n".join(problems))
-    return Bindings(tuple(status), tuple(commands))
+    return Bindings(tuple(status), tuple(commands), tuple(arrays))
 
 
 def is_setpoint(record: StaticRecord) -> bool:

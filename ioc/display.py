@@ -14,10 +14,13 @@ from detectors.run_state import RunState
 from detectors.runtime import Runtime
 from detectors.stats import flat
 from detectors.workers.account import read_totals
+from ioc.array_record import ArrayRecord
 from ioc.bindings import Bindings, Handler
 from ioc.capture import OWNER as CAPTURE
 from ioc.capture import CaptureControl
 from ioc.following import Follower
+from ioc.live_image import OWNER as LIVE_IMAGE
+from ioc.live_image import LiveImage
 from ioc.observer import View
 from ioc.plan import Plan
 from ioc.records import Records
@@ -45,6 +48,7 @@ class Display:
         plan: Plan,
         capture: CaptureControl | None,
         retention: Retention | None,
+        live_image: LiveImage | None,
         warnings: list[str],
     ) -> None:
         self._prefix = prefix
@@ -54,6 +58,8 @@ class Display:
         self._plan = plan
         self._capture = capture
         self._retention = retention
+        self._live_image = live_image
+        self._arrays = [ArrayRecord(record) for record in bindings.arrays]
         self._records = Records(bindings, handlers, self._command_done)
         runtime = Runtime(prefix)
         self._views = {
@@ -92,11 +98,19 @@ class Display:
                 if heard and (label := view.values.get("run_state")):
                     self._run.seen(worker, state_by_label(label), heard.made_ns)
         self._roster.responding = frozenset(responding)
+        self._show_image()
         if self._run.reached.label != self._status.run_state:
             self._show_run()
         if self._capture and self._capture.capturing != self._capturing:
             self._capturing = self._capture.capturing
             self._records.refresh()
+
+    def _show_image(self) -> None:
+        """Show a new image for Channel Access, after what is known of it: viewers read its sizes when the array changes."""
+        if self._live_image and (image := self._live_image.take()):
+            self._records.show(LIVE_IMAGE, flat(self._live_image.status))
+            for array in self._arrays:
+                array.show(image.pixels, image.time_ns)
 
     def show_ioc(self, now_s: float) -> None:
         """Show the IOC as a whole, its worst alarm, the retention, and the value in force of every setpoint."""
@@ -131,6 +145,8 @@ class Display:
         self._records.show(OWNER, flat(self._status))
         if self._capture:
             self._records.show(CAPTURE, flat(self._capture.settings))
+        if self._live_image:
+            self._records.show(LIVE_IMAGE, flat(self._live_image.status))
         self._records.refresh()
 
     def _command_done(self, record: str, refusal: str | None) -> None:

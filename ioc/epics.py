@@ -52,6 +52,16 @@ def make_device(record: StaticRecord, **arguments: Any) -> Any:
     return kinds[record.fields["DTYP"]](record.name, **arguments)
 
 
+def make_array(record: StaticRecord, dtype: np.dtype) -> Any:
+    """Return a new device of a waveform of numbers, whose FTVL is ``dtype``."""
+    return device.waveform(
+        record.name,
+        _wf_nelm=int(record.fields["NELM"]),
+        _wf_dtype=dtype,
+        initial_value=np.empty(0, dtype),
+    )
+
+
 def timestamp(time_ns: int) -> fields.ca_timestamp:
     """Return a POSIX time as a device's ``set`` takes it, exactly; the nearest one that EPICS can hold, 1990 to 2106."""
     seconds, nanoseconds = divmod(time_ns, 1_000_000_000)

@@ -7,6 +7,8 @@ from typing import Any
 from ioc.bindings import Bindings, bind, field_types
 from ioc.capture import OWNER as CAPTURE
 from ioc.capture import CaptureSettings
+from ioc.live_image import OWNER as LIVE_IMAGE
+from ioc.live_image import LiveImageStatus
 from ioc.retention import OWNER as RETENTION
 from ioc.retention import RetentionStatus
 from ioc.status import OWNER, IocStatus, ProcessStatus
@@ -25,5 +27,5 @@ def load_records(templates: Iterable[Load], defaults: Mapping[str, Any], handler
     process = field_types({"process": asdict(ProcessStatus())})
     owners = {worker: {**field_types(snapshot), **process} for worker, snapshot in defaults.items()}
     owners |= {OWNER: field_types(IocStatus()), RETENTION: field_types(RetentionStatus())}
-    owners[CAPTURE] = field_types(CaptureSettings())
+    owners |= {CAPTURE: field_types(CaptureSettings()), LIVE_IMAGE: field_types(LiveImageStatus())}
     return bind(database.connect(), owners, handlers)

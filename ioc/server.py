@@ -21,6 +21,7 @@ from ioc.capture import CaptureControl
 from ioc.commands import Commands
 from ioc.following import Follower
 from ioc.link import Link
+from ioc.live_image import LiveImage
 from ioc.loading import load_records
 from ioc.observer import Observer
 from ioc.patience import patience_s
@@ -97,6 +98,7 @@ class Server:
         if config.hdf5:
             self._capture = CaptureControl(config.hdf5, link.ask, lambda: HDF5 in roster.responding)
         self._retention = Retention(config.disk, config.detector.prefix) if config.disk else None
+        self._live_image = LiveImage(self._context, runtime, config.images) if config.images else None
         self._commands = Commands(roster, settings, run, self._supervisor, link.ask, capture=self._capture)
         self._follower = Follower(roster, run, self._commands.settle, timing=config.timing is not None)
 
@@ -113,6 +115,8 @@ class Server:
                 asyncio.create_task(self._observer.listen(time.monotonic), name="observer"),
                 asyncio.create_task(self._tick(display), name="tick"),
             ]
+            if self._live_image:
+                tasks.append(asyncio.create_task(self._live_image.listen(), name="live image"))
             self._print_ready(len(display))
             stopped = asyncio.create_task(self._stop.wait(), name="stop")
             done, _ = await asyncio.wait((stopped, *tasks), return_when=asyncio.FIRST_COMPLETED)
@@ -125,6 +129,8 @@ class Server:
             await asyncio.gather(*tasks, self._follower.close(), return_exceptions=True)
             await asyncio.gather(self._supervisor.close(), self._stop_retention())
             self._observer.close()
+            if self._live_image:
+                self._live_image.close()
             self._context.destroy(linger=0)
         return 0
 
@@ -139,6 +145,8 @@ class Server:
         if self._retention:
             self._retention.start(self._settings.detector_folders())
             handlers |= self._retention.handlers()
+        if self._live_image:
+            handlers |= self._live_image.handlers()
         for line in ports_in_use():
             log.warning(line)
         empty = defaults(self._config)
@@ -159,6 +167,7 @@ class Server:
             plan=self._plan,
             capture=self._capture,
             retention=self._retention,
+            live_image=self._live_image,
             warnings=warnings,
         )
         epics.start(self._stop.is_set, self._config.ioc.access_file or ACCESS_FILE, substitutions())

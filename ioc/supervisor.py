@@ -9,9 +9,9 @@ from detectors.run_state import RunState
 from detectors.runtime import Runtime
 from ioc.process import WorkerProcess
 from ioc.roster import Roster
-from ioc.templates import HDF5, STREAM
+from ioc.templates import HDF5, IMAGES, STREAM
 
-_WITHOUT_SOURCE = {STREAM: "stream", HDF5: "capture"}
+_WITHOUT_SOURCE = {STREAM: "stream", HDF5: "capture", IMAGES: "images"}
 """Subcommands of the workers of images, which have no source."""
 
 CommandLine = Callable[[str, RunState], Sequence[str]]

@@ -12,7 +12,15 @@ from pathlib import Path
 from detectors.config import Config, PvaSection, SourceSection, UdpSection
 from detectors.errors import ConfigError
 from detectors.outputs.outputs import worker_name
-from detectors.stats import CaptureStatus, MonitorStatus, PvStatus, ReceiverStatus, StreamStatus
+from detectors.stats import (
+    CaptureStatus,
+    ImagesStatus,
+    MonitorStatus,
+    PvStatus,
+    ReceiverStatus,
+    StreamStatus,
+    WorkerStatus,
+)
 
 TEMPLATES = Path(str(files("db")))
 NAME_LIMIT = 60
@@ -26,6 +34,20 @@ STREAM = "stream"
 
 HDF5 = "hdf5"
 """Name of the worker that writes live images to files."""
+
+IMAGES = "images"
+"""Name of the worker that shows live images as PVs."""
+
+_WAVEFORM_TYPES = {
+    "int8": "CHAR",
+    "uint8": "UCHAR",
+    "int16": "SHORT",
+    "uint16": "USHORT",
+    "int32": "LONG",
+    "uint32": "ULONG",
+    "float32": "FLOAT",
+}
+"""EPICS's names of the types that a waveform can have; all others are DOUBLE."""
 
 _RECORD = re.compile(r'^record\(\w+, "([^"]+)"\)', re.MULTILINE)
 
@@ -55,6 +77,8 @@ def workers(config: Config) -> dict[str, SourceSection | None]:
         found[STREAM] = None
     if config.hdf5 is not None:
         found[HDF5] = None
+    if config.images is not None:
+        found[IMAGES] = None
     return found
 
 
@@ -63,18 +87,16 @@ def image_streams(config: Config) -> list[str]:
     return [] if config.stream is None else [n for n in ("full", "reduced", "pulse") if getattr(config.stream, n)]
 
 
-def defaults(config: Config) -> dict[str, ReceiverStatus | MonitorStatus | StreamStatus | CaptureStatus]:
+def defaults(config: Config) -> dict[str, WorkerStatus]:
     """Return the empty snapshot of every worker by name: the fields that its records can show."""
     return {worker: _default(worker, source) for worker, source in workers(config).items()}
 
 
-def _default(
-    worker: str, source: SourceSection | None
-) -> ReceiverStatus | MonitorStatus | StreamStatus | CaptureStatus:
+def _default(worker: str, source: SourceSection | None) -> WorkerStatus:
     if isinstance(source, PvaSection):
         return MonitorStatus(pvs={str(number): PvStatus() for number in _numbers(source)})
     if source is None:
-        return StreamStatus() if worker == STREAM else CaptureStatus()
+        return {STREAM: StreamStatus(), HDF5: CaptureStatus(), IMAGES: ImagesStatus()}[worker]
     return ReceiverStatus()
 
 
@@ -91,6 +113,8 @@ def loads(config: Config) -> list[Load]:
         found += _stream(config, prefix)
     if config.hdf5 is not None:
         found += _hdf5(prefix)
+    if config.images is not None:
+        found += _live_images(config, prefix)
     _check_names(found)
     return found
 
@@ -147,6 +171,20 @@ def _hdf5(prefix: Mapping[str, str]) -> list[Load]:
         *(Load(f"{name}.template", base) for name in ("pvi", "worker", "hdf5")),
         *_images(base, overwritten="MAJOR"),
     ]
+
+
+def _live_images(config: Config, prefix: Mapping[str, str]) -> list[Load]:
+    assert config.images
+    pva, ca = _base(prefix, "Pva1", IMAGES), _base(prefix, "image1", IMAGES)
+    array = {**ca, "NELM": str(config.images.ca_pixels), "FTVL": _WAVEFORM_TYPES.get(_pixel_type(config), "DOUBLE")}
+    return [*(Load(f"{name}.template", pva) for name in ("pvi", "worker", "pva1")), Load("image1.template", array)]
+
+
+def _pixel_type(config: Config) -> str:
+    """Return the numpy name of the pixel type of live images; empty when only the camera knows it."""
+    if config.udp:
+        return config.udp[0].geometry.layout.pixel_type.name
+    return config.pva[0].dtype or ""
 
 
 def _images(base: Mapping[str, str], overwritten: str) -> list[Load]:

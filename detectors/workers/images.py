@@ -146,6 +146,7 @@ class ImagesPart:
             message=self._gatherer.state()[1] if state == "Waiting" else "",
             pulse_id=info.head.pulse_id,
             data_ns=info.head.timestamp_ns,
+            data_s=info.head.timestamp_ns / 1e9,
             unique_id=info.unique_id,
             **self._described,
             images=self._gatherer.image_stats(self._gatherer.assembled),

@@ -46,9 +46,13 @@ from ioc.templates import defaults, loads, workers
 config = load_config(sys.argv[1])
 run = RunControl(RunState.UNCONFIGURED, None, None)
 roster = Roster(workers(config))
+from ioc.live_image import LiveImage
+import zmq.asyncio
 capture = CaptureControl(config.hdf5, None, None) if config.hdf5 else None
 commands = Commands(roster, Settings(config, roster), run, None, None, capture=capture)
 handlers = commands.handlers() | Retention(config.disk, config.detector.prefix).handlers()
+if config.images:
+    handlers |= LiveImage(zmq.asyncio.Context(), Runtime(config.detector.prefix), config.images).handlers()
 bound = load_records(loads(config), defaults(config), handlers)
 print(len(bound.status), len(bound.commands))
 """
@@ -121,7 +125,7 @@ def test_readings_are_told_from_setpoints(records: list[dict[str, Any]]) -> None
 def test_every_record_has_the_role_of_what_it_is_for(records: list[dict[str, Any]]) -> None:
     experts = re.compile(r".*(Disk:Folder|Retention:Keep(Size|Hours|Free)|ResetCounters)")
     for record in records:
-        reading = record["name"].endswith(("_RBV", "PVI_", "Busy"))
+        reading = record["name"].endswith(("_RBV", "PVI_", "Busy", "ArrayData"))
         roles = (
             ("READING", "LIMITED") if reading else ("EXPERT",) if experts.fullmatch(record["name"]) else ("OPERATOR",)
         )
@@ -176,7 +180,7 @@ def test_precision_is_written_where_it_counts() -> None:
 NOT_SHOWN = re.compile(
     r"kind|pid|time_ns|worker|.*\.name|disk\.subscribers|(zmq|full|reduced|pulse)\.(free_bytes|overwritten)|sync\.skipped_of"
     r"|(zmq|full|reduced|pulse|output)\.(durable|lost_on_disk|unsynced)"
-    r"|output\.(enabled|state|message|overwritten|subscribers)"
+    r"|output\.(enabled|state|message|overwritten|subscribers)|ca\.clients"
 )
 """Fields that are for the IOC alone, or that an output of this kind does not have."""
 

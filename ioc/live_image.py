@@ -1,0 +1,104 @@
+"""The live image for Channel Access, ``image1:ArrayData``, and what areaDetector's records say of it.
+
+The worker of images sends it while it is wanted here: sending ends with the subscription, so no command is needed.
+"""
+
+import logging
+from dataclasses import dataclass, replace
+from typing import Final
+
+import zmq
+import zmq.asyncio
+
+from detectors.config import ImagesSection
+from detectors.errors import WireError
+from detectors.runtime import Runtime
+from detectors.thinning import described
+from detectors.wire.small_image import SmallImage, decode_small
+from ioc.bindings import Handler
+from ioc.templates import IMAGES
+
+log = logging.getLogger(__name__)
+
+OWNER: Final = "image1"
+"""Stands for the live image in bindings."""
+
+
+@dataclass(frozen=True, slots=True)
+class LiveImageStatus:
+    """What is known of the image in the record."""
+
+    enabled: bool = False
+    counter: int = 0
+    """Images shown since the IOC started."""
+    pulse_id: int = 0
+    unique_id: int = 0
+    time_ns: int = 0
+    time_s: float = 0.0
+    dimensions: int = 0
+    size_0: int = 0
+    size_1: int = 0
+    size_2: int = 0
+    size_x: int = 0
+    size_y: int = 0
+    size_z: int = 0
+    dtype: str = "UInt16"
+    color_mode: str = "Mono"
+
+
+class LiveImage:
+    """Receives the newest image while it is on."""
+
+    def __init__(self, context: zmq.asyncio.Context, runtime: Runtime, section: ImagesSection) -> None:
+        self._address = runtime.frames(IMAGES)
+        self._elements = section.ca_pixels
+        self._socket = context.socket(zmq.SUB)
+        self._socket.linger = 0
+        self._socket.conflate = True
+        self._socket.subscribe(b"")
+        self._newest: SmallImage | None = None
+        self.status = LiveImageStatus()
+        self._switch(on=section.ca)
+
+    def handlers(self) -> dict[str, Handler]:
+        """Return the handler of the switch."""
+        return {"live_image": Handler(self._enable, lambda: int(self.status.enabled))}
+
+    async def listen(self) -> None:
+        """Take images until cancelled."""
+        while True:
+            message = await self._socket.recv()
+            try:
+                image = decode_small(message)
+            except WireError as error:
+                log.error("%s", error)  # noqa: TRY400
+                continue
+            if self.status.enabled and image.pixels.size <= self._elements:
+                self._newest = image
+
+    def take(self) -> SmallImage | None:
+        """Return the image that came since the last call, and describe it in ``status``; None when none did."""
+        image, self._newest = self._newest, None
+        if image:
+            self.status = LiveImageStatus(
+                enabled=True,
+                counter=self.status.counter + 1,
+                pulse_id=image.pulse_id,
+                unique_id=image.unique_id,
+                time_ns=image.time_ns,
+                time_s=image.time_ns / 1e9,
+                **described(image.pixels.shape, image.pixels.dtype),
+            )
+        return image
+
+    def close(self) -> None:
+        """Close the subscription."""
+        self._socket.close()
+
+    async def _enable(self, value: object) -> None:
+        self._switch(on=bool(value))
+
+    def _switch(self, *, on: bool) -> None:
+        if on != self.status.enabled:
+            (self._socket.connect if on else self._socket.disconnect)(self._address)
+            self.status = replace(self.status, enabled=on)

@@ -1,0 +1,165 @@
+"""Live images under the soft-IOC: PV Access by p4p and pvapy, Channel Access by caproto and pyepics, and what a kill costs."""
+
+import json
+import os
+import signal
+import time
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from p4p.client.thread import Context
+
+from sim.pattern import frame_pattern
+from tests.support.epics_env import free_ports
+from tests.support.ioc_process import IocProcess
+from tests.support.ioc_setup import prefix_of, write_config
+from tests.support.process import Process
+from tests.support.waiting import until
+
+SHAPE = (512, 1024)
+RATE = 20
+
+PVAPY = """
+import sys, json, zlib
+import numpy as np, pvaccess
+channel = pvaccess.Channel(P + "Pva1:Image")
+pv = channel.get("field()")
+value = pv["value"][0]
+(member, pixels), = value.items()
+print(json.dumps({
+    "member": member,
+    "crc": zlib.crc32(np.ascontiguousarray(pixels).tobytes()),
+    "size": [d["size"] for d in pv["dimension"]],
+    "pulse": next(a["value"][0]["value"] for a in pv["attribute"] if a["name"] == "PulseId"),
+}))
+"""
+
+PYEPICS = """
+import json, zlib, epics
+data = epics.PV(P + "image1:ArrayData")
+pixels = data.get(timeout=10)
+print(json.dumps({"count": len(pixels), "sum": int(pixels.astype(int).sum())}))
+"""
+
+
+@pytest.fixture(scope="module")
+def ports() -> tuple[int, int]:
+    first, second = free_ports(2)
+    return first, second
+
+
+@pytest.fixture(scope="module")
+def ioc(tmp_path_factory: pytest.TempPathFactory, runtime_dir: Path, ports: tuple[int, int]) -> Iterator[IocProcess]:
+    config = write_config(tmp_path_factory.mktemp("images"), ports=ports)
+    config.write_text(config.read_text().split("[[pva]]")[0] + "[images]\nca_hz = 10\n")
+    with IocProcess(prefix_of(config), "-m", "ioc", "run", str(config)) as found:
+        for name in ("M00:State_RBV", "M01:State_RBV", "Pva1:State_RBV"):
+            found.until(name, "Idle")
+        yield found
+        assert found.stop() == 0
+        assert found.leftovers() == []
+
+
+@pytest.fixture(scope="module")
+def senders(ioc: IocProcess, ports: tuple[int, int]) -> Iterator[None]:
+    """Both modules, sending for as long as the tests need it."""
+    assert ioc.value("M00:State_RBV") == "Idle"
+    epoch = str(time.time_ns() + 2_000_000_000)
+    words = ["--rate", str(RATE), "--first-frame", "1", "--first-pulse", "1", "--epoch-ns", epoch, "--frames", "100000"]
+    found = [
+        Process("-m", "ioc", "sim", "udp", f"127.0.0.1:{port}", *words, "--module-id", str(m))
+        for m, port in enumerate(ports)
+    ]
+    yield
+    for sender in found:
+        sender.end(signal.SIGTERM)
+
+
+def image(pulse_id: int) -> np.ndarray:
+    return np.concatenate([frame_pattern(pulse_id, m, SHAPE, "uint16") for m in (0, 1)])
+
+
+def pulse_of(value: Any) -> int:
+    """The pulse of an image; 0 of the empty one that a client gets when there is none yet."""
+    return next((element.value for element in value.attribute if element.name == "PulseId"), 0)
+
+
+@pytest.mark.usefixtures("senders")
+class TestWhileDataComes:
+    def test_p4p_reads_exact_images_that_change(self, ioc: IocProcess) -> None:
+        got: list[Any] = []
+        subscription = ioc.pva.monitor(f"{ioc.prefix}Pva1:Preview", got.append)
+        until(lambda: len({pulse_of(value) for value in got}) > 5)
+        subscription.close()
+        for value in got[-5:]:
+            assert [d.size for d in value.dimension] == [512, 512]
+            assert (value.value.reshape(512, 512) == image(pulse_of(value))[1::2, 1::2]).all()
+        full = ioc.pva.get(f"{ioc.prefix}Pva1:Image", timeout=5)
+        assert (full.value.reshape(1024, 1024) == image(pulse_of(full))).all()
+        assert abs(full.timeStamp.secondsPastEpoch - time.time()) < 3
+        assert ioc.until("Pva1:ArrayCounter_RBV", lambda n: n >= 1)
+        assert ioc.value("Pva1:ArraySizeX_RBV") == 1024
+        assert ioc.value("Pva1:DataType_RBV") == "UInt16"
+
+    def test_pvapy_reads_exact_images(self, ioc: IocProcess) -> None:
+        found = json.loads(ioc.python(PVAPY))
+        assert (found["member"], found["size"]) == ("ushortValue", [1024, 1024])
+        assert found["crc"] == zlib.crc32(image(found["pulse"]).tobytes())
+
+    def test_channel_access_has_a_smaller_image_while_it_is_enabled(self, ioc: IocProcess) -> None:
+        assert ioc.value("image1:EnableCallbacks_RBV") == "Disable"
+        ioc.put("image1:EnableCallbacks", 1)
+        ioc.until("image1:ArrayCounter_RBV", lambda n: n > 2)
+        assert [ioc.value(f"image1:ArraySize{n}_RBV") for n in range(3)] == [512, 512, 0]
+        assert (ioc.value("image1:ColorMode_RBV"), ioc.value("image1:DataType_RBV")) == ("Mono", "UInt16")
+        ioc.put("image1:EnableCallbacks", 0)
+        time.sleep(0.3)
+        pulse = ioc.value("image1:PulseId_RBV")
+        wanted = image(pulse)[1::2, 1::2]
+        found = json.loads(ioc.python(PYEPICS))
+        assert found == {"count": wanted.size, "sum": int(wanted.astype(int).sum())}
+        words = ioc.caproto("get", f"{ioc.prefix}image1:ArrayData", "--format", "{response.data_count}").split()
+        assert words[-1] == str(wanted.size)
+        time.sleep(0.5)
+        assert ioc.value("image1:PulseId_RBV") == pulse
+
+    def test_a_killed_worker_is_started_again_and_its_pvs_come_back(self, ioc: IocProcess) -> None:
+        ioc.put("image1:EnableCallbacks", 1)
+        ioc.until("Pva1:State_RBV", "Showing")
+        os.kill(ioc.value("Pva1:Pid_RBV"), signal.SIGKILL)
+        ioc.until("Pva1:Running_RBV", "No")
+        ioc.until("Pva1:Running_RBV", "Yes")
+        # The IOC subscribes again by itself. A client of PV Access searches again, at growing intervals: take a new one.
+        shown = ioc.value("image1:ArrayCounter_RBV")
+        ioc.until("image1:ArrayCounter_RBV", lambda n: n > shown + 1)
+        with Context("pva", conf=ioc.variables, useenv=False, nt=False) as client:
+            value = client.get(f"{ioc.prefix}Pva1:Preview", timeout=10)
+        assert (value.value.reshape(512, 512) == image(pulse_of(value))[1::2, 1::2]).all()
+        assert ioc.value("Pva1:Restarts_RBV") == 1
+        ioc.put("image1:EnableCallbacks", 0)
+
+
+def test_clients_do_not_notice_that_the_ioc_is_started_anew(tmp_path: Path, runtime_dir: Path) -> None:
+    path = write_config(tmp_path)
+    path.write_text(path.read_text().split("[[pva]]")[0] + "[images]\nca = true\n")
+    words = prefix_of(path), "-m", "ioc", "run", str(path)
+    got: list[Any] = []
+    with IocProcess(*words) as first, Context("pva", conf=first.variables, useenv=False, nt=False) as client:
+        first.until("Pva1:State_RBV", lambda state: state in {"Idle", "Waiting"})
+        subscription = client.monitor(f"{first.prefix}Pva1:Image", got.append, notify_disconnect=True)
+        until(lambda: got and not isinstance(got[-1], Exception))
+        pid = first.value("Pva1:Pid_RBV")
+        first.stop(signal.SIGKILL)
+        with IocProcess(*words, variables=first.variables) as second:
+            second.until("Pva1:Running_RBV", "Yes")
+            assert (second.value("Pva1:Adopted_RBV"), second.value("Pva1:Pid_RBV")) == ("Yes", pid)
+            second.until("Pva1:Clients_RBV", 1)
+            assert second.value("image1:EnableCallbacks") == "Enable"
+            assert not isinstance(got[-1], Exception)
+            subscription.close()
+            assert second.stop() == 0
+            assert second.leftovers() == []
