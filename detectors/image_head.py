@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from detectors.frame import FRAME_HEAD, Damage, FrameHead
+from detectors.frame import FRAME_HEAD, MISSING_MASK_BYTES, Damage, FrameHead
 
 SPOILS: Final = (
     Damage.TRUNCATED
@@ -38,6 +38,12 @@ class ImageHead(NamedTuple):
     """Mask of the modules that are there: bit m for module m."""
     timestamp_ns: int = 0
     """POSIX time of the first module that is there; 0 when it is not known."""
+    packets_missing: int = 0
+    """Packets missing in all modules, those of modules that are not there included."""
+    damage: int = 0
+    """Damage of all frames together."""
+    missing: tuple[bytes, ...] = ()
+    """Missing-packet mask of each module (see MISSING_MASK_BYTES); empty when no packet is missing."""
 
 
 def is_good(frames: Sequence[FrameHead | None]) -> bool:
@@ -61,7 +67,26 @@ def image_head(pulse_id: int, frames: Sequence[FrameHead | None]) -> ImageHead:
     first = next(filter(None, frames), None)
     if first is None:
         return ImageHead(pulse_id)
-    return ImageHead(pulse_id, first.frame_index, first.daq_rec, is_good(frames), present, first.timestamp_ns)
+    head = ImageHead(pulse_id, first.frame_index, first.daq_rec, is_good(frames), present, first.timestamp_ns)
+    if head.is_good_frame:
+        return head if not first.damage else head._replace(damage=_all_damage(frames))
+    expected = first.expected_packets
+    packets_missing = sum(max(0, f.expected_packets - f.n_recv_packets) if f else expected for f in frames)
+    if not packets_missing:
+        return head._replace(damage=_all_damage(frames))
+    whole, none = bytes(MISSING_MASK_BYTES), ((1 << expected) - 1).to_bytes(MISSING_MASK_BYTES, "little")
+    return head._replace(
+        packets_missing=packets_missing,
+        damage=_all_damage(frames),
+        missing=tuple((frame.missing or whole) if frame else none for frame in frames),
+    )
+
+
+def _all_damage(frames: Sequence[FrameHead | None]) -> int:
+    damage = 0
+    for frame in frames:
+        damage |= frame.damage if frame else 0
+    return int(damage)
 
 
 def image_heads(pulses: np.ndarray, frames: np.ndarray, held: np.ndarray) -> np.ndarray:

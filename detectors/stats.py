@@ -394,6 +394,28 @@ class StreamStatus(WorkerStatus):
 
 
 @dataclass(frozen=True, slots=True)
+class AcquisitionStats:
+    """The acquisition of a worker of images, or its last one. ``taken = good + damaged + filled``."""
+
+    number: int = 0
+    """Acquisitions begun."""
+    open: bool = False
+    """It takes images."""
+    images: int = 0
+    """Images after which it is over; 0: none."""
+    taken: int = 0
+    good: int = 0
+    damaged: int = 0
+    """Images taken that are not good."""
+    filled: int = 0
+    """Missing images that have a place, as zeros."""
+    lost: int = 0
+    """Missing images that have none."""
+    error: str = ""
+    """Why it failed; empty while all is well."""
+
+
+@dataclass(frozen=True, slots=True)
 class CaptureStatus(WorkerStatus):
     """Snapshot of the writer of live images to HDF5.
 
@@ -413,6 +435,13 @@ class CaptureStatus(WorkerStatus):
     """Images after which the capture ends; 0: when told to."""
     filled: int = 0
     """Missing images in it, written as zeros."""
+    damaged: int = 0
+    """Images in it that came and are not good."""
+    balance: str = ""
+    """What the file of this or the last capture holds, in words."""
+    attributes_missing: int = 0
+    """Values of PVs that were not connected when an image was taken, in all captures."""
+    acquisition: AcquisitionStats = field(default_factory=AcquisitionStats)
     captures: int = 0
     """Captures begun."""
     folder_exists: bool = False

@@ -386,8 +386,8 @@ class Hdf5Section(RootedSection):
 
     compression: Literal["none", "bslz4", "blosc"] = "none"
     """Filter of the image dataset."""
-    missing: Literal["skip", "fill"] = "skip"
-    """How missing pulses are written: left out, or as zero images marked bad."""
+    on_loss: Literal["fill", "fail", "skip"] = "fill"
+    """What becomes of missing images: written as zeros marked bad, the end of the acquisition, or left out and counted."""
 
 
 class ImagesSection(Section):

@@ -66,7 +66,7 @@ def dataset(file: h5py.File, name: str) -> h5py.Dataset:
 
 
 def test_a_capture_that_is_followed_and_one_that_is_finished(short_runtime_dir, stack):
-    bench = Bench(short_runtime_dir, stack, 'missing = "fill"\n')
+    bench = Bench(short_runtime_dir, stack, 'on_loss = "fill"\n')
     bench.send(1)  # before any capture: counted, not written
     path = bench.ask("capture", file="{detector}_{number:03}.h5", images=6)
     assert path == f"{short_runtime_dir}/JF_001.h5"

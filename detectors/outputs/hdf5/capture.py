@@ -3,22 +3,32 @@
 import queue
 import threading
 import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final
 
-from detectors.errors import ConfigError
+from detectors.errors import ConfigError, HostError
 from detectors.image_head import ImageHead
 from detectors.outputs.hdf5.live import LiveFile, LiveImage
 from detectors.outputs.hdf5.schema import FileLayout
 from detectors.pools.buffer_pool import Lease
 
-_LONGEST_FILL: Final = 10_000
-"""Missing pulses filled in a row: a longer gap is a source that jumped, not one that lost so many."""
-
+_GATHER_S: Final = 0.02
+"""Least time between two writes, s: extending and flushing cost as much for ten images as for one."""
 
 _COUNTING_S: Final = 0.1
 """How long it may take to count what is not written, s."""
+
+
+_MOST_IMAGES: Final = 256
+"""Images in one write."""
+
+_NO_PVS: Final[Mapping[str, Any]] = {}
+
+_Item = tuple[LiveImage, Lease | None] | Future[None] | None
+"""An image, an order to flush, or the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,95 +61,84 @@ class CaptureRequest:
 
 
 class Selector:
-    """Which pulses of a stream belong to a capture, and which of them are missing. Pure."""
+    """Which pulses of a stream belong to a capture. Pure."""
 
-    def __init__(self, request: CaptureRequest, pulse_id_step: int, missing: Literal["skip", "fill"]) -> None:
+    def __init__(self, request: CaptureRequest, pulse_id_step: int) -> None:
         self._request = request
         self._every = request.step * pulse_id_step
-        self._fill = missing == "fill"
         self._origin: int | None = request.start or None
-        self._last: int | None = request.start - self._every if request.start else None
         self.taken = 0
         """Images taken, filled ones included."""
 
-    @property
-    def done(self) -> bool:
-        """Whether the number of images is reached."""
-        return bool(self._request.images) and self.taken >= self._request.images
-
-    def past(self, pulse_id: int) -> bool:
-        """Return whether no further pulse can belong to the capture once ``pulse_id`` has come."""
-        return self.done or bool(self._request.stop and pulse_id >= self._request.stop)
-
-    def take(self, pulse_id: int) -> tuple[list[int], bool]:
-        """Return the pulses missing before ``pulse_id``, and whether it belongs itself."""
+    def take(self, pulse_id: int) -> bool:
+        """Take an image, here or missing, if it belongs; return whether it does. Pulses come in order."""
         request = self._request
-        if self.done or pulse_id < request.start:
-            return [], False
-        if request.stop and pulse_id > request.stop:
-            return self._missing(pulse_id, request.stop + 1), False
+        if self.past(pulse_id - 1) or pulse_id < request.start:
+            return False
         if self._origin is None:
             self._origin = pulse_id
-        if self._last is not None and pulse_id <= self._last:
-            return [], False
         if (pulse_id - self._origin) % self._every:
-            return (self._missing(pulse_id, pulse_id) if pulse_id == request.stop else []), False
-        missing = self._missing(pulse_id, pulse_id)
-        self._last = pulse_id
-        if self.done:
-            return missing, False
+            return False
         self.taken += 1
-        return missing, True
+        return True
 
-    def _missing(self, pulse_id: int, end: int) -> list[int]:
-        """Take, and return, the pulses that are missing before ``end``, now that ``pulse_id`` has come."""
-        if not self._fill or self._last is None or pulse_id - self._last > _LONGEST_FILL * self._every:
-            return []
-        missing = list(range(self._last + self._every, end, self._every))
-        if self._request.images:
-            missing = missing[: self._request.images - self.taken]
-        self.taken += len(missing)
-        self._last = missing[-1] if missing else self._last
-        return missing
+    def give_back(self) -> None:
+        """Take the last image back: it could not be had."""
+        self.taken -= 1
 
-    def lost(self) -> bool:
-        """Take back the last image, which could not be had; True when it is to be filled in after all."""
-        if not self._fill:
-            self.taken -= 1
-        return self._fill
+    def past(self, pulse_id: int) -> bool:
+        """Return whether no pulse after this one can belong to the capture."""
+        request = self._request
+        return bool((request.images and self.taken >= request.images) or (request.stop and pulse_id >= request.stop))
 
 
 class Capture:
-    """Writes what is offered to a file until ``end``. ``offer``, ``fill`` and ``end`` are for one thread.
+    """Writes what is offered to a file until ``end``. ``offer``, ``fill``, ``flush`` and ``end`` are for one thread.
 
-    Raises HostError and ConfigError as ``LiveFile`` does.
+    ``file`` is that, when it is there already; else ``make_file()`` makes it, in the thread of the capture, when the first image
+    comes.
     """
 
-    def __init__(self, path: Path, layout: FileLayout, compress: str) -> None:
+    def __init__(
+        self, path: Path, layout: FileLayout, make_file: Callable[[], LiveFile], file: LiveFile | None = None
+    ) -> None:
         self._layout = layout
-        self._file = LiveFile(path, layout, compress)
-        self._queue: queue.SimpleQueue[tuple[LiveImage, Lease | None] | None] = queue.SimpleQueue()
+        self._make_file = make_file
+        self._file = file
+        self._queue: queue.SimpleQueue[_Item] = queue.SimpleQueue()
         self.path = path
         self.written = 0
         """Images in the file that came."""
+        self.damaged = 0
+        """Of these, images that are not good."""
         self.filled = 0
         """Missing images in the file."""
         self.failed = 0
         """Images that could not be written."""
         self.bytes = 0
+        self.lost = 0
+        """Images that have no place in the file; whoever offers them counts them."""
         self.error = ""
         """Why nothing more can be written; empty while all is well."""
         self._thread = threading.Thread(target=self._run, name="hdf5", daemon=True)
         self._thread.start()
 
-    def fill(self, pulse_id: int) -> None:
+    def fill(self, head: ImageHead, pvs: Mapping[str, Any] = _NO_PVS) -> None:
         """Append an image that is missing."""
-        self._queue.put(((ImageHead(pulse_id), None), None))
+        self._queue.put((LiveImage(head, None, pvs), None))
 
-    def offer(self, head: ImageHead, lease: Lease) -> None:
+    def offer(self, head: ImageHead, lease: Lease, pvs: Mapping[str, Any] = _NO_PVS) -> None:
         """Append an image; the lease is taken over."""
         pixels = lease.array.view(self._layout.dtype).reshape(self._layout.image_shape)
-        self._queue.put(((head, pixels), lease))
+        self._queue.put((LiveImage(head, pixels, pvs), lease))
+
+    def flush(self) -> "Future[None]":
+        """Return a Future that is done when all that was offered before is in the file, where readers find it."""
+        flushed: Future[None] = Future()
+        self._queue.put(flushed)
+        if self.ended:
+            flushed.set_result(None)
+        return flushed
 
     def end(self) -> None:
         """Close the file as soon as what is queued is written."""
@@ -150,6 +149,17 @@ class Capture:
         """Whether the file is closed."""
         return not self._thread.is_alive()
 
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What the file holds: the attributes of its /entry."""
+        return {
+            "images": self.written + self.filled,
+            "damaged": self.damaged,
+            "filled": self.filled,
+            "lost": self.lost + self.failed,
+            "complete": int(not (self.damaged or self.filled or self.lost or self.failed)),
+        }
+
     def finish(self, deadline_s: float) -> None:
         """Wait until it is, after ``end``; images that are not written at the deadline (monotonic, s) are failed ones."""
         self._thread.join(max(0.0, deadline_s - time.monotonic()))
@@ -158,36 +168,51 @@ class Capture:
             self._thread.join(_COUNTING_S)
 
     def _run(self) -> None:
-        more = True
+        more, due_s = True, 0.0
         while more:
-            items = [self._queue.get()]
-            # What has come meanwhile goes with it: extending and flushing cost as much for ten images as for one.
-            while not self._queue.empty():
-                items.append(self._queue.get())
-            batch = [item for item in items if item is not None]
-            more = len(batch) == len(items)
-            self._write([image for image, _ in batch])
-            for _, lease in batch:
+            items = self._gather(due_s)
+            due_s = time.monotonic() + _GATHER_S
+            more = items[-1] is not None
+            images = [item for item in items if isinstance(item, tuple)]
+            self._write([image for image, _ in images])
+            for _, lease in images:
                 if lease is not None:
                     lease.close()
+            for item in items:
+                if isinstance(item, Future) and item.set_running_or_notify_cancel():
+                    item.set_result(None)
         try:
-            self._file.close()
+            if self._file:
+                self._file.close(self.summary)
         except OSError as error:
             self.error = self.error or f"{self.path}: cannot be closed: {error}"
+
+    def _gather(self, due_s: float) -> "list[_Item]":
+        """Return what is queued, at least one item; images wait for others until ``due_s``, an order ends the wait."""
+        items = [self._queue.get()]
+        while isinstance(items[-1], tuple) and len(items) < _MOST_IMAGES:
+            left_s = due_s - time.monotonic()
+            try:
+                items.append(self._queue.get(timeout=left_s) if left_s > 0 else self._queue.get_nowait())
+            except queue.Empty:
+                break
+        return items
 
     def _write(self, images: list[LiveImage]) -> None:
         if not images:
             return
-        came = sum(pixels is not None for _, pixels in images)
+        came = [image.head for image in images if image.pixels is not None]
         if self.error:
-            self.failed += came
+            self.failed += len(came)
             return
         try:
+            self._file = self._file or self._make_file()
             self._file.append(images)
         except Exception as error:  # noqa: BLE001  whatever it is, the thread must live on to give the memory back
-            self.error = f"{self.path}: cannot be written: {error}"
-            self.failed += came
+            self.error = str(error) if isinstance(error, HostError) else f"{self.path}: cannot be written: {error}"
+            self.failed += len(came)
             return
-        self.written += came
-        self.filled += len(images) - came
+        self.written += len(came)
+        self.damaged += sum(not head.is_good_frame for head in came)
+        self.filled += len(images) - len(came)
         self.bytes = self._file.bytes

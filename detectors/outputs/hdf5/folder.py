@@ -19,14 +19,17 @@ def make_folder(folder: Path) -> None:
         ) from None
 
 
-def writable_folder(text: str, roots: Iterable[Path]) -> Path:
+def writable_folder(text: str, roots: Iterable[Path], create: int = 0) -> Path:
     """Return the folder that a user asks for, without symlinks.
 
-    Raises CommandError when it is not below one of ``roots``, or files cannot be made there.
+    ``create`` as areaDetector's CreateDirectory: -n makes up to n folders that are missing, n those below the first n parts of
+    the path, 0 none. Raises CommandError when it is not below one of ``roots``, or files cannot be made there.
     """
     folder = confined(text, roots)
+    if create:
+        _make_missing(folder, create)
     if not folder.is_dir():
-        raise CommandError(f"folder: {folder} is not a folder; make it first")
+        raise CommandError(f"folder: {folder} is not a folder; make it first, or set CreateDirectory")
     try:  # permissions alone do not tell: root, read-only mounts
         with tempfile.TemporaryFile(dir=folder):
             return folder
@@ -34,6 +37,19 @@ def writable_folder(text: str, roots: Iterable[Path]) -> Path:
         raise CommandError(
             f"folder: {folder} cannot be written: {error.strerror}; choose another or change its permissions"
         ) from None
+
+
+def _make_missing(folder: Path, create: int) -> None:
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    allowed = -create if create < 0 else len(folder.parts) - 1 - create
+    if len(missing) > max(allowed, 0):
+        raise CommandError(
+            f"folder: {len(missing)} folders of {folder} are missing, CreateDirectory = {create} allows {max(allowed, 0)} of them"
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CommandError(f"folder: {folder} cannot be made: {error.strerror}; choose another") from None
 
 
 def free_bytes(folder: Path) -> int:

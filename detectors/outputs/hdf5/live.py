@@ -1,31 +1,60 @@
 """An HDF5 file that grows while images come in, and that viewers can follow: single writer, multiple readers (SWMR)."""
 
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 
 import h5py
 import numpy as np
 
 from detectors.errors import HostError
+from detectors.frame import MISSING_MASK_BYTES
 from detectors.image_head import IMAGE_HEAD, ImageHead
 from detectors.outputs.hdf5.filters import compression
+from detectors.outputs.hdf5.nd_attributes import ALWAYS, Attribute, AttributeColumns
 from detectors.outputs.hdf5.schema import DATA, FileLayout, describe, link_images, make_group, module_masks
 
 _ROWS_PER_CHUNK: Final = 1024
 """Of the metadata datasets."""
 
-LiveImage = tuple[ImageHead, np.ndarray | None]
-"""One image to append; pixels None: an image that is missing, which reads as zeros."""
+_MASK_CHUNK_BYTES: Final = 1 << 16
+
+
+SUMMARY: Final[Mapping[str, np.generic]] = {
+    "images": np.int64(0), "damaged": np.int64(0), "filled": np.int64(0), "lost": np.int64(0), "complete": np.int64(0),
+}  # fmt: skip
+"""Attributes of /entry that say what a file holds. They have their values when it is closed: a file cut off is not complete."""
+
+_DETECTOR: Final = "entry/instrument/detector"
+
+
+class LiveImage(NamedTuple):
+    """One image to append."""
+
+    head: ImageHead
+    pixels: np.ndarray | None = None
+    """None: an image that is missing, which reads as zeros."""
+    pvs: Mapping[str, Any] = MappingProxyType({})
+    """Values of PVs by name, for attributes."""
 
 
 class LiveFile:
     """A file of the documented layout under its final name, to which images are appended. For one thread.
 
+    ``attributes`` are kept for every image, the numbers ``metadata`` below /entry/instrument/detector, once.
     Raises HostError when it is there already or cannot be made, ConfigError for an unknown compression.
     """
 
-    def __init__(self, path: Path, layout: FileLayout, compress: str = "none") -> None:
+    def __init__(
+        self,
+        path: Path,
+        layout: FileLayout,
+        compress: str = "none",
+        attributes: Sequence[Attribute] = ALWAYS,
+        metadata: Mapping[str, float] = MappingProxyType({}),
+    ) -> None:
         self.path = path
         self.count = 0
         self.bytes = 0
@@ -54,12 +83,27 @@ class LiveFile:
         }
         words = -(-len(layout.modules) // 64)
         self._masks = self._column(group, "module_mask", words, np.dtype("<u8"))
+        modules = len(layout.modules)
+        rows = max(1, _MASK_CHUNK_BYTES // (modules * MISSING_MASK_BYTES))
+        shape = (modules, MISSING_MASK_BYTES)
+        self._packets = group.create_dataset(
+            "missing_packets", (0, *shape), np.uint8, maxshape=(None, *shape), chunks=(rows, *shape)
+        )
+        describe(self._packets)
         link_images(self._file, self._data)
+        self._attributes = AttributeColumns(self._file, attributes)
+        for name, value in metadata.items():
+            self._file[f"{_DETECTOR}/{name}"] = value
+        entry = self._file["entry"]
+        for name, value in SUMMARY.items():  # a file open for SWMR takes no new ones
+            entry.attrs.create(name, value)
         self._file.swmr_mode = True
 
     def append(self, images: list[LiveImage]) -> None:
         """Append images and let readers see them. Raises OSError; then the file ends with the images before these."""
-        datasets = (self._data, self._masks, *self._columns.values())
+        datasets = (
+            self._data, self._masks, self._packets, *self._attributes.datasets, *self._columns.values(),
+        )  # fmt: skip
         try:
             self._extend(images)
             # The pixels before the numbers: a reader that sees a pulse_id can read its image.
@@ -71,28 +115,35 @@ class LiveFile:
                     dataset.resize(self.count, axis=0)
             raise
         self.count += len(images)
-        self.bytes += sum(pixels.nbytes for _, pixels in images if pixels is not None)
+        self.bytes += sum(image.pixels.nbytes for image in images if image.pixels is not None)
 
     def _extend(self, images: list[LiveImage]) -> None:
         first, count = self.count, self.count + len(images)
         self._data.resize(count, axis=0)
         corner = (0,) * len(self._layout.image_shape)
-        for row, (_, pixels) in enumerate(images, first):
+        self._packets.resize(count, axis=0)
+        for row, (head, pixels, _) in enumerate(images, first):
             if pixels is not None:
                 chunk = self._how.encode(pixels) if self._how.encode else pixels
                 self._data.id.write_direct_chunk((row, *corner), chunk)
-        heads = np.array([head[:4] for head, _ in images], IMAGE_HEAD)
+            if head.missing:
+                self._packets[row] = np.frombuffer(b"".join(head.missing), np.uint8).reshape(-1, MISSING_MASK_BYTES)
+        heads = np.array([image.head[:4] for image in images], IMAGE_HEAD)
         for name, dataset in self._columns.items():
             dataset.resize(count, axis=0)
             dataset[first:] = heads[name][:, None]
         modules = np.arange(len(self._layout.modules), dtype=np.uint64)
-        present = np.array([head.present for head, _ in images], np.uint64)[:, None] >> modules & np.uint64(1)
+        present = np.array([image.head.present for image in images], np.uint64)[:, None] >> modules & np.uint64(1)
         self._masks.resize(count, axis=0)
         self._masks[first:] = module_masks(present.astype(bool))
+        self._attributes.append(first, [(image.head, image.pvs) for image in images])
 
-    def close(self) -> None:
-        """Close. Idempotent. Raises OSError."""
+    def close(self, summary: Mapping[str, Any] = MappingProxyType({})) -> None:
+        """Close; ``summary`` are the attributes of /entry named in SUMMARY. Idempotent. Raises OSError."""
         try:
+            if self._file:
+                for name, value in summary.items():
+                    self._file["entry"].attrs.modify(name, value)
             self._file.close()
         except RuntimeError as error:  # so h5py says that the last numbers could not be written
             raise OSError(str(error)) from None

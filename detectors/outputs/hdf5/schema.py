@@ -5,6 +5,7 @@
     /data/<detector>/data            [n, modules * rows, cols], one chunk an image
     /data/<detector>/pulse_id        [n, 1]; likewise frame_index, daq_rec, is_good_frame
     /data/<detector>/module_mask     [n, 1 for each 64 modules]: bit m is set when module m is in the image
+    /data/<detector>/missing_packets [n, modules, 64], of live captures: bit p % 8 of byte p // 8 is set when packet p is missing
     /general/detector_name
     /entry/data/data                 the same dataset as data, where NeXus viewers look for it
 
@@ -30,7 +31,15 @@ from detectors.outputs.hdf5.selection import Selection
 
 DATA: Final = "data"
 
-_UNITS: Final = {DATA: "adu", "pulse_id": "", "frame_index": "", "daq_rec": "", "is_good_frame": "", "module_mask": ""}
+_UNITS: Final = {
+    DATA: "adu",
+    "pulse_id": "",
+    "frame_index": "",
+    "daq_rec": "",
+    "is_good_frame": "",
+    "module_mask": "",
+    "missing_packets": "",
+}
 """``units`` attribute of each dataset: raw pixels are what the converter gave; the others are numbers without unit."""
 
 _LONG_NAMES: Final = {
@@ -40,6 +49,7 @@ _LONG_NAMES: Final = {
     "daq_rec": "word of the detector's debug field",
     "is_good_frame": "1: all modules and packets are there, of one trigger, undamaged",
     "module_mask": "bit m: module m is in the image",
+    "missing_packets": "of each module, bit p % 8 of byte p // 8: packet p is missing",
 }
 
 

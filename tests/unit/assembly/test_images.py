@@ -57,7 +57,9 @@ def test_a_missing_module_is_zero_and_the_image_not_good(modules):
     out = np.full(assembler.image_bytes, 0xEE, np.uint8)
     header = assembler.assemble(Matched(7, 0b101), out)
     assert header is not None
-    assert header.head == ImageHead(7, 70, 3, False, 0b101)
+    nothing = b"\x0f" + bytes(63)
+    masks = (bytes(64), nothing, bytes(64))
+    assert header.head == ImageHead(7, 70, 3, False, 0b101, packets_missing=4, missing=masks)
     image = out.view("<u2").reshape(header.shape)
     assert not image[6:12].any()
     np.testing.assert_array_equal(image[12:], frame_pattern(7, 2, SHAPE, "uint16"))
