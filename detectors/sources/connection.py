@@ -8,7 +8,7 @@ from zmq.utils.monitor import recv_monitor_message
 _EVENTS: Final = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CONNECT_RETRIED
 
 
-class Connection:
+class ZmqConnection:
     """The only connection of ``socket``; connects it. For one thread.
 
     ZMQ ends a connection over a message with a part above ``largest_bytes``, or over what is not ZMTP, and does not connect

@@ -19,7 +19,7 @@ from detectors.errors import HostError, PoolExhaustedError, WireError
 from detectors.frame import FrameHead, RecordShape
 from detectors.pools.pebble import Pebble, PebbleLease
 from detectors.pools.pebble_reader import PebbleReader
-from detectors.sources.connection import Connection
+from detectors.sources.connection import ZmqConnection
 from detectors.wire.module_message import parse_module_message
 
 NOTIFICATION: Final = struct.Struct("<Q")
@@ -63,7 +63,7 @@ class Subscriptions:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._poller = zmq.Poller()
         self._module_of: dict[zmq.Socket[bytes], int] = {}
-        self._connections: list[Connection] = []
+        self._connections: list[ZmqConnection] = []
         self._look_at = 0.0
         for module, address in enumerate(addresses):
             socket = self._context.socket(kind)
@@ -77,7 +77,7 @@ class Subscriptions:
             if kind == zmq.SUB:
                 socket.subscribe(b"")
             try:
-                self._connections.append(Connection(socket, address, pixels_bytes + _HEADERS_BYTES))
+                self._connections.append(ZmqConnection(socket, address, pixels_bytes + _HEADERS_BYTES))
             except zmq.ZMQError as error:
                 self.close()
                 raise HostError(

@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class FolderState:
     """A folder when it was last looked at."""
 
     folder: Path
@@ -34,7 +34,7 @@ class CaptureFolder:
         self._looked = self._files.do(lambda: self._look_at(section.folder))
 
     @property
-    def place(self) -> Place:
+    def place(self) -> FolderState:
         """The folder as it was last looked at; it is looked at again soon."""
         if self._looked.done():
             self._looked = self._files.do(lambda: self._look_at(self._place.folder))
@@ -53,4 +53,4 @@ class CaptureFolder:
         self._files.close()
 
     def _look_at(self, folder: Path) -> None:
-        self._place = Place(folder, folder.is_dir(), free_bytes(folder))
+        self._place = FolderState(folder, folder.is_dir(), free_bytes(folder))

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from detectors.outputs.hdf5.capture import Capture
 from detectors.stats import OutputStats
-from detectors.workers.capture_folder import Place
+from detectors.workers.capture_folder import FolderState
 
 
 @dataclass(slots=True)
@@ -25,7 +25,7 @@ class CaptureTotals:
         self.captures += 1
 
     def stats(
-        self, capture: Capture | None, offered: int, place: Place, state: tuple[str, str], *, on: bool
+        self, capture: Capture | None, offered: int, place: FolderState, state: tuple[str, str], *, on: bool
     ) -> OutputStats:
         """Return the balance, with the present or last capture."""
         settled = self._settled(capture)

@@ -9,7 +9,7 @@ from detectors.image_head import ImageHead
 from detectors.stats import AcquisitionStats
 
 
-class Gate:
+class AcquisitionGate:
     """Holds the present acquisition. Before the first command, and after ``release``, one without end takes every image.
 
     ``clocked``: images come with the time when they arrived on this host; else they arrive when they are seen.
@@ -30,7 +30,7 @@ class Gate:
 
     def settle(self, pulse_id: int, head: ImageHead | None, now_s: float) -> bool:
         """Count a wanted image; see ``Acquisition.settle``."""
-        arrived_ns = head.timestamp_ns if head and self._clocked else time.time_ns()
+        arrived_ns = (head.timestamp_ns if head and self._clocked else 0) or time.time_ns()
         return self.acquisition.settle(pulse_id, head, arrived_ns, now_s)
 
     def stats(self) -> AcquisitionStats:
@@ -50,12 +50,12 @@ class Gate:
             error=last.error,
         )
 
-    def _acquire(self, images: int = 0, on_loss: OnLoss = "fill", timeout_s: float = 0.0) -> int:
+    def _acquire(self, images: int = 0, on_loss: OnLoss = "fill", image_timeout_s: float = 0.0) -> int:
         """Take so many images that arrive from now on (0: until released); return the number of the acquisition.
 
         Raises ConfigError for a wrong request.
         """
-        rules = AcquisitionRules(images, on_loss, timeout_s)
+        rules = AcquisitionRules(images, on_loss, image_timeout_s)
         self._last.close()
         self.acquisition = self._last = self._from_now_on(rules)
         self.number += 1

@@ -54,10 +54,11 @@ class FakeModule:
         assert socket.poll(5000)
         assert socket.recv()[:1] == b"\1"
 
-    def send(self, pulse_id: int, *, notify: bool = True) -> None:
+    def send(self, pulse_id: int, *, notify: bool = True, **changes: object) -> None:
+        """Send a frame; ``changes`` are fields of its head."""
         loan = self.pebble.claim(pulse_id)
         loan.data[:] = stored_pattern(pulse_id, self.number, self.layout)
-        loan.freeze(self.head(pulse_id)).close()
+        loan.freeze(self.head(pulse_id)._replace(**changes)).close()
         if notify:
             self.notify.send(pulse_id.to_bytes(8, "little"))
 

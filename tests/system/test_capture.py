@@ -37,11 +37,11 @@ class Bench(WorkerProcess):
             stack.callback(module.close)
             module.wait_for_subscriber(module.notify)
 
-    def send(self, pulse_id: int) -> None:
-        """Send one pulse, and wait until it has its fate: the ring of these modules is short."""
+    def send(self, pulse_id: int, **changes: object) -> None:
+        """Send one pulse, module 0 with ``changes`` in its head, and wait until it has its fate: the ring of these modules is short."""
         before = self.status()["images"]["matched"]
-        for module in self.modules:
-            module.send(pulse_id)
+        self.modules[0].send(pulse_id, **changes)
+        self.modules[1].send(pulse_id)
         self.until(lambda s: s["images"]["matched"] == before + 1)
 
     def check_balance(self) -> dict:

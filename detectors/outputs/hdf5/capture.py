@@ -160,6 +160,15 @@ class Capture:
             "complete": int(not (self.damaged or self.filled or self.lost or self.failed)),
         }
 
+    @property
+    def balance(self) -> str:
+        """What the file holds, in words."""
+        found = self.summary
+        if found["complete"]:
+            return f"complete: {found['images']} images"
+        fates = ", ".join(f"{found[fate]} {fate}" for fate in ("damaged", "filled", "lost"))
+        return f"not complete: {found['images']} images, {fates}"
+
     def finish(self, deadline_s: float) -> None:
         """Wait until it is, after ``end``; images that are not written at the deadline (monotonic, s) are failed ones."""
         self._thread.join(max(0.0, deadline_s - time.monotonic()))
