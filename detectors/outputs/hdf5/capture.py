@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from detectors.errors import ConfigError, HostError
 from detectors.image_head import ImageHead
-from detectors.outputs.hdf5.live import LiveFile, LiveImage
+from detectors.outputs.hdf5.live import FileImage, LiveFile
 from detectors.outputs.hdf5.schema import FileLayout
 from detectors.pools.buffer_pool import Lease
 
@@ -27,7 +27,7 @@ _MOST_IMAGES: Final = 256
 
 _NO_PVS: Final[Mapping[str, Any]] = {}
 
-_Item = tuple[LiveImage, Lease | None] | Future[None] | None
+_Item = tuple[FileImage, Lease | None] | Future[None] | None
 """An image, an order to flush, or the end."""
 
 
@@ -125,12 +125,12 @@ class Capture:
 
     def fill(self, head: ImageHead, pvs: Mapping[str, Any] = _NO_PVS) -> None:
         """Append an image that is missing."""
-        self._queue.put((LiveImage(head, None, pvs), None))
+        self._queue.put((FileImage(head, None, pvs), None))
 
     def offer(self, head: ImageHead, lease: Lease, pvs: Mapping[str, Any] = _NO_PVS) -> None:
         """Append an image; the lease is taken over."""
         pixels = lease.array.view(self._layout.dtype).reshape(self._layout.image_shape)
-        self._queue.put((LiveImage(head, pixels, pvs), lease))
+        self._queue.put((FileImage(head, pixels, pvs), lease))
 
     def flush(self) -> "Future[None]":
         """Return a Future that is done when all that was offered before is in the file, where readers find it."""
@@ -207,7 +207,7 @@ class Capture:
                 break
         return items
 
-    def _write(self, images: list[LiveImage]) -> None:
+    def _write(self, images: list[FileImage]) -> None:
         if not images:
             return
         came = [image.head for image in images if image.pixels is not None]

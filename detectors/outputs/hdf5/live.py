@@ -30,7 +30,7 @@ SUMMARY: Final[Mapping[str, np.generic]] = {
 _DETECTOR: Final = "entry/instrument/detector"
 
 
-class LiveImage(NamedTuple):
+class FileImage(NamedTuple):
     """One image to append."""
 
     head: ImageHead
@@ -99,7 +99,7 @@ class LiveFile:
             entry.attrs.create(name, value)
         self._file.swmr_mode = True
 
-    def append(self, images: list[LiveImage]) -> None:
+    def append(self, images: list[FileImage]) -> None:
         """Append images and let readers see them. Raises OSError; then the file ends with the images before these."""
         datasets = (
             self._data, self._masks, self._packets, *self._attributes.datasets, *self._columns.values(),
@@ -117,7 +117,7 @@ class LiveFile:
         self.count += len(images)
         self.bytes += sum(image.pixels.nbytes for image in images if image.pixels is not None)
 
-    def _extend(self, images: list[LiveImage]) -> None:
+    def _extend(self, images: list[FileImage]) -> None:
         first, count = self.count, self.count + len(images)
         self._data.resize(count, axis=0)
         corner = (0,) * len(self._layout.image_shape)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from detectors.errors import ConfigError, HostError
 from detectors.image_head import ImageHead
 from detectors.outputs.hdf5.capture import Capture, CaptureRequest, Selector
-from detectors.outputs.hdf5.live import LiveFile, LiveImage
+from detectors.outputs.hdf5.live import FileImage, LiveFile
 from detectors.outputs.hdf5.schema import FileLayout
 from detectors.pools.buffer_pool import BufferPool
 
@@ -79,12 +79,12 @@ def test_a_reader_follows_the_file(tmp_path, compress):
         assert isinstance(data, h5py.Dataset)
         assert isinstance(pulses, h5py.Dataset)
         assert data.shape == (0, 8, 8)
-        writer.append([LiveImage(ImageHead(7, 17, 1, True, 3), pixels(7))])
+        writer.append([FileImage(ImageHead(7, 17, 1, True, 3), pixels(7))])
         for dataset in (data, pulses):
             dataset.refresh()
         assert pulses[:, 0].tolist() == [7]
         np.testing.assert_array_equal(data[0], pixels(7))
-        writer.append([LiveImage(ImageHead(8)), LiveImage(ImageHead(9, 19, 1, False, 1), pixels(9))])
+        writer.append([FileImage(ImageHead(8)), FileImage(ImageHead(9, 19, 1, False, 1), pixels(9))])
         data.refresh()
         assert data.shape == (3, 8, 8)
         assert not data[1].any()
@@ -194,7 +194,7 @@ def test_a_write_that_fails_leaves_no_rows(tmp_path, room):
 
     def append(*pulses: int) -> None:
         for pulse_id in pulses:
-            file.append([LiveImage(ImageHead(pulse_id), np.full(layout.image_shape, pulse_id, "<u2"))])
+            file.append([FileImage(ImageHead(pulse_id), np.full(layout.image_shape, pulse_id, "<u2"))])
 
     append(1)
     with no_file_larger_than(path.stat().st_size + room):
@@ -217,12 +217,12 @@ def test_a_disk_that_was_full_is_written_on(tmp_path, monkeypatch):
 
     path = tmp_path / "again.h5"
     file = LiveFile(path, LAYOUT)
-    file.append([LiveImage(ImageHead(1), pixels(1))])
+    file.append([FileImage(ImageHead(1), pixels(1))])
     monkeypatch.setattr(LiveFile, "_extend", extend_and_fail)
     with pytest.raises(OSError, match="No space"):
-        file.append([LiveImage(ImageHead(2), pixels(2))])
+        file.append([FileImage(ImageHead(2), pixels(2))])
     monkeypatch.undo()
-    file.append([LiveImage(ImageHead(3), pixels(3))])
+    file.append([FileImage(ImageHead(3), pixels(3))])
     file.close()
     with h5py.File(path) as found:
         assert found["data/JF/pulse_id"][:, 0].tolist() == [1, 3]

@@ -8,7 +8,7 @@ import pytest
 
 from detectors.errors import ConfigError
 from detectors.image_head import ImageHead
-from detectors.outputs.hdf5.live import LiveFile, LiveImage
+from detectors.outputs.hdf5.live import FileImage, LiveFile
 from detectors.outputs.hdf5.nd_attributes import ALWAYS, CHUNK, GROUP, parse_attributes
 from detectors.outputs.hdf5.schema import FileLayout
 
@@ -30,7 +30,7 @@ def test_every_image_has_its_values(tmp_path: Path) -> None:
     good = ImageHead(7, 3, 0, True, 1, 1_700_000_000_500_000_000)
     bad = ImageHead(8, 4, 0, False, 1, 0, packets_missing=5, damage=32, missing=(b"\x1f" + bytes(63),))
     pixels = np.ones(LAYOUT.image_shape, "<u2")
-    file.append([LiveImage(good, pixels, pvs), LiveImage(bad, pixels)])
+    file.append([FileImage(good, pixels, pvs), FileImage(bad, pixels)])
     file.close()
     with h5py.File(path) as read:
         group = read[GROUP]
