@@ -504,6 +504,7 @@ class ImagesStatus(WorkerStatus):
     image: ShownStats = field(default_factory=ShownStats)
     preview: ShownStats = field(default_factory=ShownStats)
     ca: ShownStats = field(default_factory=ShownStats)
+    acquisition: AcquisitionStats = field(default_factory=AcquisitionStats)
     port: int = 0
     """TCP port of the PVA server."""
 

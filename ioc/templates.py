@@ -168,7 +168,7 @@ def _stream(config: Config, prefix: Mapping[str, str]) -> list[Load]:
 def _hdf5(prefix: Mapping[str, str]) -> list[Load]:
     base = _base(prefix, "HDF1", HDF5)
     return [
-        *(Load(f"{name}.template", base) for name in ("pvi", "worker", "hdf5")),
+        *(Load(f"{name}.template", base) for name in ("pvi", "worker", "hdf5", "acquisition")),
         *_images(base, overwritten="MAJOR"),
     ]
 
@@ -177,7 +177,10 @@ def _live_images(config: Config, prefix: Mapping[str, str]) -> list[Load]:
     assert config.images
     pva, ca = _base(prefix, "Pva1", IMAGES), _base(prefix, "image1", IMAGES)
     array = {**ca, "NELM": str(config.images.ca_pixels), "FTVL": _WAVEFORM_TYPES.get(_pixel_type(config), "DOUBLE")}
-    return [*(Load(f"{name}.template", pva) for name in ("pvi", "worker", "pva1")), Load("image1.template", array)]
+    return [
+        *(Load(f"{name}.template", pva) for name in ("pvi", "worker", "pva1", "acquisition")),
+        Load("image1.template", array),
+    ]
 
 
 def _pixel_type(config: Config) -> str:

@@ -3,6 +3,7 @@
 A client that connects gets the newest image as its first; one that reads slowly skips images, and holds up nothing else.
 """
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from threading import Lock
@@ -44,12 +45,9 @@ class PvaImages:
         self._served = {name: _Served() for name in names}
         self._lock = Lock()
         self._connected = connected
-        conf = {"EPICS_PVAS_SERVER_PORT": str(port or 0)}
-        if addresses := " ".join(interfaces):
-            conf["EPICS_PVAS_INTF_ADDR_LIST"] = addresses
         self._provider = DynamicProvider("images", self)
         try:
-            self._server = Server([self._provider], conf=conf, useenv=True)
+            self._server = Server([self._provider], conf=server_conf(interfaces, port, os.environ), useenv=False)
         except RuntimeError as error:
             raise HostError(f"images: cannot serve PVA: {error}; choose other interfaces, or another port") from None
 
@@ -105,6 +103,17 @@ class PvaImages:
             served.new.add(pv)
         self._connected()
         return pv
+
+
+def server_conf(interfaces: Iterable[str], port: int | None, environment: Mapping[str, str]) -> dict[str, str]:
+    """Return p4p's configuration of a server that is beside another on the same host, with the rest from the environment.
+
+    p4p would join the two, and take the port of the environment, which is the IOC's.
+    """
+    conf = {name: value for name, value in environment.items() if name.startswith("EPICS_PVA")}
+    chosen = [*interfaces] or [entry.partition(":")[0] for entry in conf.get("EPICS_PVAS_INTF_ADDR_LIST", "").split()]
+    conf.pop("EPICS_PVA_SERVER_PORT", None)
+    return {**conf, "EPICS_PVAS_SERVER_PORT": str(port or 0), "EPICS_PVAS_INTF_ADDR_LIST": " ".join(chosen)}
 
 
 class _Clients:

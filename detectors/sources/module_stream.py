@@ -265,3 +265,31 @@ class Modules(Subscriptions):
         super().close()
         for reader in self.readers:
             reader.close()
+
+
+class SeenModules:
+    """All modules of a detector on this host, found by looking into their memory: they send nothing. For one thread.
+
+    A frame that is overwritten between two looks is not seen.
+    """
+
+    descriptors: Sequence[int] = ()
+    malformed = exhausted = 0
+
+    def __init__(self, readers: Sequence[LocalModule]) -> None:
+        self.readers = readers
+        """One per module, in the order of the image."""
+
+    def finished(self) -> list[list[int]]:
+        """Return the pulses of each module that are there and were not at the last look."""
+        return [reader.finished() for reader in self.readers]
+
+    def poll(self, timeout_s: float = 0.0) -> list[tuple[int, int]]:  # noqa: ARG002
+        """Return (module, pulse_id) of these frames, in the order of the pulses. It does not wait."""
+        found = sorted((pulse, module) for module, pulses in enumerate(self.finished()) for pulse in pulses)
+        return [(module, pulse) for pulse, module in found]
+
+    def close(self) -> None:
+        """Unmap the memory. Idempotent."""
+        for reader in self.readers:
+            reader.close()

@@ -18,7 +18,7 @@ from detectors.outputs.outputs import worker_name
 from detectors.pixels import FrameLayout
 from detectors.pools.sizing import plan_buffers
 from detectors.runtime import Runtime
-from detectors.sources.module_stream import LocalModule, Modules, RemoteModule
+from detectors.sources.module_stream import LocalModule, Modules, RemoteModule, SeenModules
 from detectors.stats import ImageStats, SyncStats
 from detectors.wire.array10 import ImageHeader
 from detectors.workers.runtime import IDLE_S
@@ -39,7 +39,7 @@ _TIMEOUTS_S: Final = 0.05
 class Gatherer:
     """The modules of one detector and the images in them. For one thread, but for the properties and the stats.
 
-    With ``look`` the modules of this host are not subscribed to: ``newest`` looks at their memory, which costs them nothing.
+    With ``look`` the modules of this host are not subscribed to: each step looks into their memory, which costs them nothing.
     Raises ConfigError when ``rules`` do not fit the sources.
     """
 
@@ -66,8 +66,9 @@ class Gatherer:
                 fill=rules.missing_module == "fill",
             )
         )
-        self._newest = NewestPulse(len(self.sources), rules.missing_after_s) if look and not rules.remote else None
-        self._modules: Modules | None = None
+        self._look = look
+        self._newest = NewestPulse(len(self.sources), rules.missing_after_s)
+        self._modules: Modules | SeenModules | None = None
         self._matched = self._assembled = self._overwritten = self._good = self._filled = 0
         self._last_image = self._last_frame = float("-inf")
         self.wait_s = 0.0
@@ -90,11 +91,15 @@ class Gatherer:
         """Images assembled so far."""
         return self._assembled
 
-    def open(self, wake: Wake | None = None) -> None:
-        """Find the modules; ``wake``, if given, watches for their frames. Raises HostError."""
+    def open(self, wake: Wake | None = None, *, from_now: bool = False) -> None:
+        """Find the modules; ``wake``, if given, watches for their frames. Raises HostError.
+
+        ``from_now``: frames that are there already are left out.
+        """
         self._modules = self._find_modules()
-        if self._newest:
-            self._newest.forget()
+        if from_now:
+            self._modules.poll()
+        self._newest.forget()
         if wake:
             for descriptor in self._modules.descriptors:
                 wake.watch(descriptor)
@@ -125,10 +130,9 @@ class Gatherer:
         """
         assert self._modules
         before, found = self._matched, None
-        if self._newest:
+        if isinstance(self._modules, SeenModules):
             self._follow_layout()
-            finished = [reader.finished() for reader in self._modules.readers if isinstance(reader, LocalModule)]
-            found = self._newest.take(finished, time.monotonic())
+            found = self._newest.take(self._modules.finished(), time.monotonic())
         else:
             for _ in range(_MOST_ROUNDS):
                 for found in self.step():  # noqa: B007  the last one counts
@@ -201,16 +205,16 @@ class Gatherer:
             self._follow_layout()
             yield matched
 
-    def _find_modules(self) -> Modules:
+    def _find_modules(self) -> Modules | SeenModules:
         config, first = self._config, self.sources[0]
         if not self._rules.remote:
             workers = [worker_name(source) for source in self.sources]
             # A camera may come back with other frames; the modules of a detector may not.
             data_bytes = self.layout.data_bytes if self.layout and isinstance(first, UdpSection) else None
-            return Modules(
-                [] if self._newest else [self._runtime.notify(worker) for worker in workers],
-                [LocalModule(self._runtime.shm(worker), data_bytes) for worker in workers],
-            )
+            readers = [LocalModule(self._runtime.shm(worker), data_bytes) for worker in workers]
+            if self._look:
+                return SeenModules(readers)
+            return Modules([self._runtime.notify(worker) for worker in workers], readers)
         assert self.layout
         shape, step = RecordShape(self.layout.data_bytes), config.detector.pulse_id_step
         expected = first.geometry.packets_per_frame if isinstance(first, UdpSection) else 1

@@ -24,6 +24,7 @@ from detectors.wire.ntndarray_fields import ImageInfo, image_fields, no_image_fi
 from detectors.wire.small_image import SmallImage, encode_small
 from detectors.workers.account import Account
 from detectors.workers.gather import Gatherer
+from detectors.workers.image_counter import ImageCounter
 from detectors.workers.rates import RateMeter
 from detectors.workers.runtime import IDLE_S, run_worker
 from detectors.workers.wake import Wake
@@ -84,7 +85,6 @@ class ImagesPart:
     name = WORKER
     blocks: Mapping[str, Sequence[str]] = {}
     empty = ImagesStatus()
-    commands: Mapping[str, Callable[..., Any]] = {}
 
     def __init__(self, config: Config, runtime: Runtime) -> None:
         if config.images is None:
@@ -94,6 +94,8 @@ class ImagesPart:
         self._interfaces = [str(address) for address in config.ioc.interfaces]
         self._packets = config.udp[0].geometry.packets_per_frame if config.udp else 1
         self._gatherer = Gatherer(config, runtime, config.stream or StreamSection(), look=True)
+        self._counter = ImageCounter(config, runtime)
+        self.commands = self._counter.commands
         self._gathering = False
         self._image = np.empty(0, np.uint8)
         self._number = 0
@@ -110,6 +112,7 @@ class ImagesPart:
         self._ca_stream = Publisher(self._runtime.frames(WORKER), 1, linger_ms=0)
         stack.callback(self._ca_stream.close)
         stack.callback(self._gatherer.close)
+        stack.callback(self._counter.close)
         self._full = _Place(1 / section.image_hz, self._send_full)
         self._preview = _Place(1 / section.preview_hz, self._send_preview)
         self._ca = _Place(1 / section.ca_hz, self._send_ca)
@@ -117,7 +120,11 @@ class ImagesPart:
         return f"pva:{self._pva.port}"
 
     def step(self) -> float:
-        """Show the newest image where one is due. Return how long to wait for the next."""
+        """Count and show images. Return how long to wait for the next."""
+        return min(self._counter.step(), self._show())
+
+    def _show(self) -> float:
+        """Show the newest image where one is due."""
         now = time.monotonic()
         self._count_clients()
         wanted = [place for place in self._places if place.clients]
@@ -154,6 +161,7 @@ class ImagesPart:
             preview=self._preview.stats(now),
             ca=self._ca.stats(now),
             port=self._pva.port,
+            acquisition=self._counter.stats(),
         )
 
     def finish(self, deadline_s: float) -> None:

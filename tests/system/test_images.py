@@ -1,6 +1,8 @@
 """The worker that shows images as PVs, beside modules that this test plays, read by p4p and by pvapy."""
 
 import os
+import signal
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -21,7 +23,7 @@ from sim.pattern import frame_pattern
 from tests.support.balance import imbalance
 from tests.support.epics_env import isolate
 from tests.support.fake_module import FakeModule
-from tests.support.process import WorkerProcess
+from tests.support.process import Process, WorkerProcess
 from tests.support.waiting import until
 
 ROWS, COLS = 64, 128
@@ -45,6 +47,21 @@ missing_after_s = 0.3
 [images]
 {more}
 """
+
+SLOW = """
+import time
+from p4p.client.thread import Context
+
+def show(value):
+    print(next((a.value for a in value.attribute if a.name == "PulseId"), "none"), flush=True)
+
+with Context("pva", conf={conf!r}, useenv=False, nt=False) as client:
+    subscription = client.monitor({name!r}, show)
+    time.sleep(60)
+"""
+
+IDLE_MS = 4.0
+"""Processor time a second of a worker without clients, ms, on a busy machine; it takes 1.5 on a quiet one."""
 
 
 class Bench(WorkerProcess):
@@ -186,3 +203,91 @@ def test_a_jpeg_preview_shows_the_range_of_values(tmp_path, variables):
         shown, image = pixels(value), eight_bits(bench.image(3))
         assert shown.shape == image.shape
         assert np.corrcoef(shown.ravel(), image.ravel())[0, 1] > 0.99
+
+
+def acquisition(bench: Bench) -> dict[str, Any]:
+    return bench.status()["acquisition"]
+
+
+def test_an_acquisition_ends_after_its_images_with_missing_ones_filled(bench):
+    bench.send(99)  # of an earlier run
+    assert bench.ask("acquire", images=10, on_loss="fill") == 1
+    assert acquisition(bench)["open"]
+    for pulse in (100, 101, 102, 105, 106):
+        bench.send(pulse)
+    until(lambda: acquisition(bench)["taken"] == 7)
+    for pulse in range(107, 115):
+        bench.send(pulse)
+    found = until(lambda: acquisition(bench), lambda a: not a["open"])
+    assert {name: found[name] for name in ("taken", "good", "damaged", "filled", "lost", "error")} == {
+        "taken": 10,
+        "good": 8,
+        "damaged": 0,
+        "filled": 2,
+        "lost": 0,
+        "error": "",
+    }
+
+
+def test_an_acquisition_that_must_not_lose_any_fails_at_the_first_missing_image(bench):
+    bench.ask("acquire", images=10, on_loss="fail")
+    bench.send(1)
+    bench.send(3)
+    found = until(lambda: acquisition(bench), lambda a: not a["open"])
+    assert found["error"] == "no image of pulse 2"
+    bench.ask("release")
+    assert bench.ask("acquire") == 2
+    assert acquisition(bench)["open"]
+
+
+def test_modules_are_not_subscribed_to(bench):
+    """Receivers send notifications to subscribers: they must not have one here."""
+    bench.ask("acquire", images=2, on_loss="fill")
+    got: list[Any] = []
+    subscription = bench.client().monitor(f"{bench.prefix}Pva1:Preview", got.append)
+    bench.send(5)
+    until(lambda: got and attributes(got[-1]).get("PulseId") == 5)
+    assert not any(module.notify.poll(100) for module in bench.modules)
+    subscription.close()
+
+
+def test_a_client_that_does_not_read_loses_only_its_own_images(bench):
+    bench.send(1)
+    fast: list[int] = []
+    subscription = bench.client().monitor(
+        f"{bench.prefix}Pva1:Preview", lambda value: fast.append(attributes(value)["PulseId"])
+    )
+    until(lambda: fast == [1])
+    with Process("-c", SLOW.format(conf=bench.variables, name=f"{bench.prefix}Pva1:Preview")) as slow:
+        slow.wait_for("^1$")
+        os.kill(slow.pid, signal.SIGSTOP)
+        for pulse in range(2, 22):
+            bench.send(pulse)
+            until(lambda: fast[-1] == pulse, timeout_s=2)  # noqa: B023
+        os.kill(slow.pid, signal.SIGCONT)
+        slow.wait_for("^21$")
+    assert fast == list(range(1, 22))
+    subscription.close()
+
+
+def test_images_are_served_on_the_interfaces_of_the_configuration_only(tmp_path, variables):
+    with ExitStack() as stack:
+        bench = Bench(tmp_path, stack, variables, '[ioc]\ninterfaces = ["127.0.0.2"]')
+        port = bench.status()["port"]
+        with socket.create_connection(("127.0.0.2", port), timeout=5):
+            pass
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port), timeout=5)
+
+
+def test_a_worker_without_clients_is_idle(bench):
+    bench.until(lambda s: s["state"] == "Idle")
+    time.sleep(1)
+    before = processor_ms(bench.pid)
+    time.sleep(5)
+    assert (processor_ms(bench.pid) - before) / 5 < IDLE_MS
+
+
+def processor_ms(pid: int) -> float:
+    """Processor time of all threads of a process, ms."""
+    return sum(int(path.read_text().split()[0]) for path in Path(f"/proc/{pid}/task").glob("*/schedstat")) / 1e6
