@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from detectors.errors import CommandError, HostError
 from detectors.run_state import service_by_label
+from ioc.acquisition import AcquisitionControl
 from ioc.bindings import Handler
 from ioc.capture import CaptureControl
 from ioc.places import allowed_place
@@ -30,6 +31,7 @@ class Commands:
         supervisor: Supervisor,
         ask: Ask,
         *,
+        acquisition: AcquisitionControl,
         capture: CaptureControl | None,
     ) -> None:
         self._roster = roster
@@ -37,14 +39,13 @@ class Commands:
         self._run = run
         self._supervisor = supervisor
         self._ask = ask
+        self._acquisition = acquisition
         self._capture = capture
 
     def handlers(self) -> dict[str, Handler]:
         """Return every handler by the name that bindings use."""
         found = {
             "transition": Handler(self._transition),
-            "acquire": Handler(self._run.acquire, lambda: int(self._run.acquiring)),
-            "acquire_end": Handler(self._run.acquire_end),
             "worker_enable": Handler(self._worker_enable, self._worker_enabled),
             "reset_counters": Handler(self._reset_counters),
             "output_enable": Handler(self._output_enable, self._output_enabled),
@@ -53,6 +54,7 @@ class Commands:
             found["reduced_rate"] = Handler(self._reduced_rate, lambda: self._settings.reduced_rate_hz)
         if self._settings.folders:
             found["output_folder"] = Handler(self._output_folder, self._output_folder_shown)
+        found |= self._acquisition.handlers()
         return found | (self._capture.handlers() if self._capture else {})
 
     async def settle(self, worker: str) -> None:

@@ -14,8 +14,11 @@ from detectors.run_state import RunState
 from detectors.runtime import Runtime
 from detectors.stats import flat
 from detectors.workers.account import read_totals
+from ioc.acquisition import AcquisitionControl
 from ioc.array_record import ArrayRecord
 from ioc.bindings import Bindings, Handler
+from ioc.camera import OWNER as CAMERA
+from ioc.camera import Camera
 from ioc.capture import OWNER as CAPTURE
 from ioc.capture import CaptureControl
 from ioc.following import Follower
@@ -44,6 +47,8 @@ class Display:
         *,
         roster: Roster,
         run: RunControl,
+        acquisition: AcquisitionControl,
+        camera: Camera | None,
         follower: Follower,
         plan: Plan,
         capture: CaptureControl | None,
@@ -54,6 +59,8 @@ class Display:
         self._prefix = prefix
         self._roster = roster
         self._run = run
+        self._acquisition = acquisition
+        self._camera = camera
         self._follower = follower
         self._plan = plan
         self._capture = capture
@@ -69,7 +76,7 @@ class Display:
         self._refusal = ""
         self._started_s = time.monotonic()
         self._published, self._fresh = 0, True
-        self._capturing = False
+        self._in_progress = (False, False)
         self._status = IocStatus(
             version=_version(),
             start_time=datetime.now().astimezone().isoformat(" ", "seconds"),
@@ -101,8 +108,12 @@ class Display:
         self._show_image()
         if self._run.reached.label != self._status.run_state:
             self._show_run()
-        if self._capture and self._capture.capturing != self._capturing:
-            self._capturing = self._capture.capturing
+        self._acquisition.seen({worker: view.values for worker, view in self._views.items()}, now_s)
+        if self._camera:
+            self._records.show(CAMERA, flat(self._camera.settings) | flat(self._camera.status))
+        in_progress = self._acquisition.acquiring, bool(self._capture and self._capture.capturing)
+        if in_progress != self._in_progress:
+            self._in_progress = in_progress
             self._records.refresh()
 
     def _show_image(self) -> None:
@@ -143,6 +154,8 @@ class Display:
             message=self._run.progress or self._refusal or self._follower.message or self._run.behind,
         )
         self._records.show(OWNER, flat(self._status))
+        if self._camera:
+            self._records.show(CAMERA, flat(self._camera.settings))
         if self._capture:
             self._records.show(CAPTURE, flat(self._capture.settings))
         if self._live_image:

@@ -5,6 +5,8 @@ from dataclasses import asdict
 from typing import Any
 
 from ioc.bindings import Bindings, bind, field_types
+from ioc.camera import OWNER as CAMERA
+from ioc.camera import CameraSettings, CameraStatus
 from ioc.capture import OWNER as CAPTURE
 from ioc.capture import CaptureSettings
 from ioc.live_image import OWNER as LIVE_IMAGE
@@ -28,4 +30,5 @@ def load_records(templates: Iterable[Load], defaults: Mapping[str, Any], handler
     owners = {worker: {**field_types(snapshot), **process} for worker, snapshot in defaults.items()}
     owners |= {OWNER: field_types(IocStatus()), RETENTION: field_types(RetentionStatus())}
     owners |= {CAPTURE: field_types(CaptureSettings()), LIVE_IMAGE: field_types(LiveImageStatus())}
+    owners[CAMERA] = field_types(CameraSettings()) | field_types(CameraStatus())
     return bind(database.connect(), owners, handlers)

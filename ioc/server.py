@@ -17,6 +17,8 @@ from detectors.runtime import Runtime
 from detectors.workers.commands import check_address
 from detectors.workers.lock import hold_lock, is_running
 from ioc.access import ACCESS_FILE, substitutions
+from ioc.acquisition import AcquisitionControl
+from ioc.camera import Camera
 from ioc.capture import CaptureControl
 from ioc.commands import Commands
 from ioc.following import Follower
@@ -34,7 +36,7 @@ from ioc.settings import Settings
 from ioc.startup import check_host
 from ioc.status import OWNER
 from ioc.supervisor import CommandLine, Supervisor, command_line
-from ioc.templates import HDF5, Load, defaults, loads, workers
+from ioc.templates import HDF5, Load, defaults, has_camera, loads, workers
 
 if TYPE_CHECKING:
     from ioc.display import Display  # imports EPICS
@@ -99,7 +101,12 @@ class Server:
             self._capture = CaptureControl(config.hdf5, link.ask, lambda: HDF5 in roster.responding)
         self._retention = Retention(config.disk, config.detector.prefix) if config.disk else None
         self._live_image = LiveImage(self._context, runtime, config.images) if config.images else None
-        self._commands = Commands(roster, settings, run, self._supervisor, link.ask, capture=self._capture)
+        on_loss = config.hdf5.on_loss if config.hdf5 else "fill"
+        self._camera = Camera(on_loss) if has_camera(config) else None
+        self._acquisition = acquisition = AcquisitionControl(run, link.ask, roster, self._camera)
+        self._commands = Commands(
+            roster, settings, run, self._supervisor, link.ask, acquisition=acquisition, capture=self._capture
+        )
         self._follower = Follower(roster, run, self._commands.settle, timing=config.timing is not None)
 
     async def main(self, templates: list[Load]) -> int:
@@ -126,7 +133,7 @@ class Server:
         finally:
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, self._follower.close(), return_exceptions=True)
+            await asyncio.gather(*tasks, self._acquisition.close(), self._follower.close(), return_exceptions=True)
             await asyncio.gather(self._supervisor.close(), self._stop_retention())
             self._observer.close()
             if self._live_image:
@@ -163,6 +170,8 @@ class Server:
             empty,
             roster=self._roster,
             run=self._run,
+            acquisition=self._acquisition,
+            camera=self._camera,
             follower=self._follower,
             plan=self._plan,
             capture=self._capture,
@@ -170,6 +179,7 @@ class Server:
             live_image=self._live_image,
             warnings=warnings,
         )
+        self._acquisition.show = lambda: display.show_workers(time.monotonic())
         epics.start(self._stop.is_set, self._config.ioc.access_file or ACCESS_FILE, substitutions())
         return display
 
@@ -177,6 +187,7 @@ class Server:
         """Take over settings and run state from the workers that run already; return whether there are any."""
         state = RunState.ENABLED if self._config.run.autostart else RunState.UNCONFIGURED
         found: list[RunState] = []
+        statuses: dict[str, Any] = {}
         running = [worker for worker in self._roster if is_running(self._runtime, worker) is not None]
         for worker in running:
             try:
@@ -185,11 +196,13 @@ class Server:
             except (CommandError, KeyError) as error:
                 log.warning("%s runs, but does not answer properly: %s", worker, error)
                 continue
+            statuses[worker] = status
             self._settings.adopt(worker, status)
             if worker == HDF5 and self._capture:
                 self._capture.adopt(status)
         # The highest of them: a worker that takes data goes on, and the others follow.
         self._run.state = max(found, default=state)
+        self._acquisition.adopt(statuses)
         return bool(running)
 
     def _show(self, display: "Display", count: int) -> None:

@@ -82,6 +82,11 @@ def workers(config: Config) -> dict[str, SourceSection | None]:
     return found
 
 
+def has_camera(config: Config) -> bool:
+    """Return whether all images are of one detector, which has ``cam1:``: modules make up one, a PVA source is one."""
+    return bool(config.udp) or len(config.pva) == 1
+
+
 def image_streams(config: Config) -> list[str]:
     """Return the image streams with an address: ``full``, ``reduced``, ``pulse``."""
     return [] if config.stream is None else [n for n in ("full", "reduced", "pulse") if getattr(config.stream, n)]
@@ -109,6 +114,8 @@ def loads(config: Config) -> list[Load]:
     found = [Load("detector.template", prefix), *_all_sources(config, prefix)]
     for source in (*config.udp, *config.pva):
         found += _source(config, source, prefix)
+    if has_camera(config):
+        found.append(Load("cam.template", {**prefix, "R": "cam1:", "S": "cam1", "W": "cam1"}))
     if config.stream is not None:
         found += _stream(config, prefix)
     if config.hdf5 is not None:

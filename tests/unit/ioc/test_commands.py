@@ -10,6 +10,7 @@ from detectors.errors import CommandError
 from detectors.run_state import RunState
 from detectors.runtime import Runtime
 from detectors.stats import OutputStats, ReceiverStatus
+from ioc.acquisition import AcquisitionControl
 from ioc.commands import Commands
 from ioc.roster import Roster
 from ioc.run_control import RunControl
@@ -50,7 +51,10 @@ class Server:
         supervisor = Supervisor(
             Runtime("D:"), self.roster, lambda _w, _s: [], lambda _w: self.run.state, restart=False, drain_s=1.0
         )
-        self.commands = Commands(self.roster, self.settings, self.run, supervisor, self.ask, capture=None)
+        acquisition = AcquisitionControl(self.run, self.ask, self.roster, None)
+        self.commands = Commands(
+            self.roster, self.settings, self.run, supervisor, self.ask, acquisition=acquisition, capture=None
+        )
 
     async def ask(self, worker: str, command: str, timeout_s: float = 1.0, **args: Any) -> Any:
         if command == "status":
