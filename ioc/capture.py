@@ -6,10 +6,13 @@ The worker writes the files and knows one capture at a time; here are the settin
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Final
 
+from detectors.buffer.regular import read_regular
 from detectors.config import Hdf5Section
 from detectors.errors import CommandError
+from detectors.workers.file_thread import FileThread
 from ioc.bindings import Handler
 from ioc.file_names import full_file_name
 from ioc.places import allowed_place
@@ -19,8 +22,19 @@ from ioc.templates import HDF5
 OWNER: Final = "capture"
 """Stands for the settings in bindings."""
 
-COMPRESSIONS: Final = {"None": "none", "Blosc": "blosc", "BSLZ4": "bslz4"}
-"""The worker's name of each compression by areaDetector's, in the order of the record's choices."""
+COMPRESSIONS: Final = {
+    "None": "none",
+    "N-bit": "",
+    "szip": "",
+    "zlib": "zlib",
+    "Blosc": "blosc",
+    "BSLZ4": "bslz4",
+    "LZ4": "lz4",
+    "JPEG": "",
+}
+"""The worker's name of each compression by areaDetector's, in the order of the record's choices; empty: it has none."""
+
+_FLUSH_S: Final = 30.0
 
 _TIMEOUT_S: Final = 6.0
 """Longer than the worker waits for its disk (5 s): it answers with the reason."""
@@ -42,6 +56,18 @@ class CaptureSettings:
     """Last pulse_id, included; 0: none."""
     step: int = 1
     compression: str = "None"
+    lazy: bool = False
+    """Make the file with the first image."""
+    create_directory: int = 0
+    """Folders that a new folder may be made of, as areaDetector counts them."""
+    file_path: str = ""
+    """Folder of the next file, with a slash at its end."""
+    array_counter: int = 0
+    """Images that came since it was set."""
+    queue_size: int = 0
+    """Images that may wait for the disk."""
+    queue_use: int = 0
+    queue_free: int = 0
 
 
 _LEAST: Final = {"file_number": 0, "images": 0, "start": 0, "stop": 0, "step": 1}
@@ -50,14 +76,25 @@ _LEAST: Final = {"file_number": 0, "images": 0, "start": 0, "stop": 0, "step": 1
 class CaptureControl:
     """The handlers of the capture's records. ``responding()`` is whether the worker takes commands."""
 
-    def __init__(self, section: Hdf5Section, ask: Ask, responding: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        section: Hdf5Section,
+        ask: Ask,
+        responding: Callable[[], bool],
+        metadata: Callable[[], Mapping[str, float]] = dict,
+    ) -> None:
+        """``metadata()`` are numbers to keep in a file."""
         self._ask = ask
         self._responding = responding
+        self._metadata = metadata
         labels = {name: label for label, name in COMPRESSIONS.items()}
         self.settings = CaptureSettings(compression=labels[section.compression])
         self._roots = section.allowed
-        self.folder = str(section.folder)
-        """Folder of the next file."""
+        self._use(str(section.folder))
+        self._attributes: dict[str, str] = {}
+        self._attributes_xml: dict[str, str] = {}
+        """The attributes that each part (cam1, HDF1) asks for: as it was put, and the XML."""
+        self._offered = self._counted_from = 0
         self._turn = asyncio.Lock()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -73,13 +110,17 @@ class CaptureControl:
         return {
             "capture": Handler(self._capture, lambda: int(self.capturing)),
             "capture_end": Handler(self._capture_end),
-            "capture_folder": Handler(self._set_folder, lambda: self.folder),
+            "capture_folder": Handler(self._set_folder, lambda: self.settings.file_path),
             "capture_setting": Handler(self._set, self._shown),
+            "capture_attributes": Handler(self._set_attributes, lambda part: self._attributes.get(part, "")),
+            "capture_flush": Handler(self._flush),
+            "capture_counter": Handler(self._set_counter, lambda: self.settings.array_counter),
+            "capture_queue": Handler(self._keep_queue, lambda: self.settings.queue_size),
         }
 
     def adopt(self, status: Mapping[str, Any]) -> None:
         """Take over the settings of a worker that ran before this IOC."""
-        self.folder = status["output"]["folder"]
+        self._use(status["output"]["folder"])
         if status["captures"]:
             self.settings = replace(self.settings, images=status["wanted"])
         self._set_capturing(status["capturing"])
@@ -95,6 +136,14 @@ class CaptureControl:
 
         Only this ends a capture, so that a client that waited for the end reads the records of the end.
         """
+        self._offered, queued, count = values["output.offered"], values["output.queued"], values["pool.count"]
+        self.settings = replace(
+            self.settings,
+            array_counter=self._offered - self._counted_from,
+            queue_size=count,
+            queue_use=queued,
+            queue_free=max(0, count - queued),
+        )
         pid, captures = self._begun
         # A snapshot may be older than the start of this capture.
         if values["process.running"] and values["pid"] == pid and values["captures"] < captures:
@@ -126,6 +175,9 @@ class CaptureControl:
             stop=now.stop,
             step=now.step,
             compression=COMPRESSIONS[now.compression],
+            lazy=now.lazy,
+            attributes=list(self._attributes_xml.values()),
+            metadata=self._metadata(),
         )
         status = await self._ask(HDF5, "status")
         self._begun = (status["pid"], status["captures"])
@@ -142,15 +194,47 @@ class CaptureControl:
     async def _set_folder(self, value: str) -> None:
         folder = await allowed_place(value, self._roots, "FilePath")
         if self._responding():
-            await self._ask(HDF5, "folder", timeout_s=_TIMEOUT_S, folder=folder)
+            create = self.settings.create_directory
+            await self._ask(HDF5, "folder", timeout_s=_TIMEOUT_S, folder=folder, create=create)
+        self._use(folder)
+
+    def _use(self, folder: str) -> None:
         self.folder = folder
+        """Folder of the next file."""
+        self.settings = replace(self.settings, file_path=f"{folder.rstrip('/')}/")
+
+    async def _set_attributes(self, value: str, part: str) -> None:
+        xml = value if value.lstrip().startswith("<") or not value else await _read(value)
+        if self._responding():
+            await self._ask(HDF5, "check_attributes", attributes=[xml])
+        self._attributes[part], self._attributes_xml[part] = value, xml
+
+    async def _flush(self) -> None:
+        if self.capturing:
+            await self._ask(HDF5, "flush", timeout_s=_FLUSH_S)
+            await self._ask(HDF5, "status")  # so that NumCaptured_RBV says what is in the file
+
+    async def _set_counter(self, value: Any) -> None:
+        self._counted_from = self._offered - int(value)
+        self.settings = replace(self.settings, array_counter=int(value))
+
+    async def _keep_queue(self, value: Any) -> None:
+        if int(value) != self.settings.queue_size:
+            raise CommandError(
+                f"found {value}, expected {self.settings.queue_size}: the memory for images says how many may wait"
+            )
 
     async def _set(self, value: Any, name: str) -> None:
         match name:
             case "compression":
                 value = list(COMPRESSIONS)[int(value)]
-            case "auto_increment":
+                if not COMPRESSIONS[value]:
+                    known = ", ".join(label for label, name in COMPRESSIONS.items() if name)
+                    raise CommandError(f"found {value}, expected one of {known}: the others are not supported")
+            case "auto_increment" | "lazy":
                 value = bool(value)
+            case "create_directory":
+                value = int(value)
             case "file_name":
                 full_file_name(self.settings.file_template, self.folder, value, self.settings.file_number)
             case "file_template":
@@ -172,3 +256,26 @@ class CaptureControl:
             self._idle.clear()
         else:
             self._idle.set()
+
+
+async def _read(path: str) -> str:
+    """Return the text of a file of attributes. Raises CommandError when it cannot be read."""
+    thread = FileThread()
+    found = thread.do(lambda: _read_now(path))
+    thread.close()
+    try:
+        async with asyncio.timeout(_TIMEOUT_S):
+            return await asyncio.wrap_future(found)
+    except TimeoutError:
+        raise CommandError(
+            f"NDAttributesFile: {path}: its file system did not answer within {_TIMEOUT_S:g} s"
+        ) from None
+
+
+def _read_now(path: str) -> str:
+    try:
+        return read_regular(Path(path)).decode()
+    except (OSError, ValueError) as error:
+        raise CommandError(
+            f"NDAttributesFile: {path} cannot be read: {error}; give XML, or a file on the IOC's host"
+        ) from None

@@ -384,7 +384,7 @@ class StreamSection(Section):
 class Hdf5Section(RootedSection):
     """The HDF5 output stage that PVs drive: FilePath starts with ``folder``."""
 
-    compression: Literal["none", "bslz4", "blosc"] = "none"
+    compression: Literal["none", "bslz4", "blosc", "lz4", "zlib"] = "none"
     """Filter of the image dataset."""
     on_loss: Literal["fill", "fail", "skip"] = "fill"
     """What becomes of missing images: written as zeros marked bad, the end of the acquisition, or left out and counted."""

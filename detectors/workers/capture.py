@@ -27,7 +27,6 @@ WORKER: Final = "hdf5"
 _BUFFER_BYTES: Final = 256 << 20
 """Memory for images on their way to the disk: a quarter of a second at 1 GB/s."""
 
-_UNDO_S: Final = 10.0
 _LEAST_BUFFERS: Final = 4
 _MOST_BUFFERS: Final = 1024
 

@@ -1,7 +1,7 @@
 """The captures of a worker: the commands that begin and end them, the present one, and what all have come to."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -62,7 +62,13 @@ class Captures:
     @property
     def commands(self) -> Mapping[str, Callable[..., Any]]:
         """Begin and end of captures, and the folder of their files."""
-        return {"capture": self._begin, "finish": self._finish, "flush": self._flush, "folder": self._set_folder}
+        return {
+            "capture": self._begin,
+            "finish": self._finish,
+            "flush": self._flush,
+            "folder": self._set_folder,
+            "check_attributes": self._check_attributes,
+        }
 
     def open(self, stack: ExitStack, wake: Wake) -> None:
         """Make the folder. Raises HostError when it is not there and cannot be made."""
@@ -98,7 +104,7 @@ class Captures:
         stop: int = 0,
         step: int = 1,
         compression: str = "",
-        attributes: str = "",
+        attributes: Sequence[str] = (),
         metadata: Mapping[str, float] | None = None,
         lazy: bool = False,  # noqa: FBT001, FBT002
     ) -> "Future[str] | str":
@@ -106,7 +112,7 @@ class Captures:
 
         ``file`` is absolute or relative to the folder; ``{detector}`` and ``{number}`` (of the capture) in it are filled
         in. It ends after so many ``images``, past the pulse_id ``stop``, or by ``finish``. Without ``compression`` that
-        of the configuration holds. ``attributes`` is XML, see ``nd_attributes``; ``metadata`` are numbers to keep below
+        of the configuration holds. ``attributes`` are XML lists, see ``nd_attributes``; ``metadata`` are numbers to keep below
         /entry/instrument/detector. With ``lazy`` the shape of the images need not be known yet; the file is then made with the
         first one. Raises CommandError while another one runs or outside the roots, ConfigError for a wrong request,
         HostError when the file cannot be made.
@@ -124,7 +130,7 @@ class Captures:
         order = CaptureOrder(
             CaptureRequest(self.folder.place.folder / name, images, start, stop, step),
             compression or self._section.compression,
-            parse_attributes(attributes),
+            parse_attributes(*attributes),
             metadata or {},
             self._section.allowed,
         )
@@ -183,6 +189,10 @@ class Captures:
     def _set_folder(self, folder: str, create: int = 0) -> "Future[None]":
         """Make the files of captures to come in another folder; ``create`` and errors as in ``writable_folder``."""
         return self.folder.move(folder, create)
+
+    def _check_attributes(self, attributes: Sequence[str]) -> None:
+        """Raise ConfigError when lists of attributes are wrong."""
+        parse_attributes(*attributes)
 
     def _flush(self) -> "Future[None] | None":
         """Answer when all images taken so far are in the file, where readers find them; at once without a capture."""

@@ -18,7 +18,11 @@ from ioc.progress import progress
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="File to make.")
 @click.option("--view", is_flag=True, help="Copy no pixels: describe where they lie in the buffer.")
 @click.option(
-    "--compression", type=click.Choice(["none", "bslz4", "blosc"]), default="none", show_default=True, help="Filter."
+    "--compression",
+    type=click.Choice(["none", "bslz4", "blosc", "lz4", "zlib"]),
+    default="none",
+    show_default=True,
+    help="Filter.",
 )
 @click.option(
     "--missing",

@@ -134,8 +134,8 @@ def test_a_flush_without_a_capture_is_answered(bench: Bench) -> None:
 
 def test_wrong_attributes_and_rules_are_refused(bench: Bench) -> None:
     with pytest.raises(CommandError, match="not XML"):
-        bench.ask("capture", file="a.h5", attributes="<Attributes>")
-    with pytest.raises(CommandError, match="expected one of none, bslz4, blosc"):
+        bench.ask("capture", file="a.h5", attributes=["<Attributes>"])
+    with pytest.raises(CommandError, match="expected one of none, bslz4, blosc, lz4, zlib"):
         bench.ask("capture", file="a.h5", compression="zip")
     with pytest.raises(CommandError, match="on_loss"):
         bench.ask("acquire", on_loss="cry")

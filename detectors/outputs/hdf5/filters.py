@@ -4,6 +4,7 @@ HDF5 compresses under its global lock; the libraries called here release the GIL
 bitshuffle's and Blosc's HDF5 filters, so that any HDF5 with these plugins reads them.
 """
 
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -17,6 +18,9 @@ from detectors.wire.bslz4 import encode_bslz4
 imagecodecs: Any = _imagecodecs  # its annotations know bytes only, its functions take arrays as well
 
 Encode = Callable[[np.ndarray], memoryview]
+
+_ZLIB_LEVEL: Final = 1
+"""Fast: its higher levels take several times as long."""
 
 _BLOSC_LEVEL: Final = 5
 _BLOSC_OVERHEAD: Final = 16
@@ -35,26 +39,41 @@ class Compression:
     """Keywords of ``create_dataset``."""
 
 
+COMPRESSIONS: Final = ("none", "bslz4", "blosc", "lz4", "zlib")
+
+
 def compression(name: str, chunk_bytes: int) -> Compression:
-    """Return a compression by name: ``none``, ``bslz4`` or ``blosc``, for chunks of ``chunk_bytes``.
+    """Return one of ``COMPRESSIONS``, for chunks of ``chunk_bytes``.
 
     Raises ConfigError for another name, or a chunk that is too large for it.
     """
     if name == "none":
         return Compression("none")
-    if name not in ("bslz4", "blosc"):
-        raise ConfigError(f"compression: found {name!r}, expected one of none, bslz4, blosc")
+    if name not in COMPRESSIONS:
+        raise ConfigError(f"compression: found {name!r}, expected one of {', '.join(COMPRESSIONS)}")
     if chunk_bytes > _BLOSC_MAX_BYTES:
         raise ConfigError(
             f"compression: found images of {chunk_bytes:,} bytes, {name} takes at most {_BLOSC_MAX_BYTES:,}; use none"
         )
+    if name == "zlib":
+        return Compression(name, _encode_zlib, {"compression": "gzip", "compression_opts": _ZLIB_LEVEL})
     import hdf5plugin
 
+    if name == "lz4":
+        return Compression(name, _encode_lz4, hdf5plugin.LZ4())
     if name == "bslz4":
         return Compression(name, encode_bslz4, hdf5plugin.Bitshuffle(cname="lz4"))
     return Compression(
         name, encode_blosc, hdf5plugin.Blosc(cname="lz4", clevel=_BLOSC_LEVEL, shuffle=hdf5plugin.Blosc.SHUFFLE)
     )
+
+
+def _encode_zlib(image: np.ndarray) -> memoryview:
+    return memoryview(zlib.compress(image.data, _ZLIB_LEVEL))
+
+
+def _encode_lz4(image: np.ndarray) -> memoryview:
+    return memoryview(imagecodecs.lz4h5_encode(image))
 
 
 def encode_blosc(image: np.ndarray) -> memoryview:

@@ -78,14 +78,16 @@ ALWAYS: Final = (
 """Kept whether asked for or not. The last two are areaDetector's; its time counts from 1990."""
 
 
-def parse_attributes(xml: str) -> tuple[Attribute, ...]:
-    """Return the attributes in a list, ``ALWAYS`` before them; those alone for an empty text.
+def parse_attributes(*lists: str) -> tuple[Attribute, ...]:
+    """Return the attributes in some lists, ``ALWAYS`` before them; an empty text is a list without any.
 
-    Raises ConfigError with every mistake.
+    Of several with one name the last one holds. Raises ConfigError with every mistake.
     """
-    found = {attribute.name: attribute for attribute in ALWAYS}
-    if not xml.strip():
-        return tuple(found.values())
+    found = (*ALWAYS, *(attribute for xml in lists if xml.strip() for attribute in _parse_list(xml)))
+    return tuple({attribute.name: attribute for attribute in found}.values())
+
+
+def _parse_list(xml: str) -> list[Attribute]:
     if "<!" in xml:  # no document type: its entities could make a text of any size
         raise ConfigError(
             "attributes: found a document type or a comment, expected elements <Attribute> in <Attributes>"
@@ -96,17 +98,16 @@ def parse_attributes(xml: str) -> tuple[Attribute, ...]:
         raise ConfigError(f"attributes: found a text that is not XML ({error})") from None
     if root.tag != "Attributes":
         raise ConfigError(f"attributes: found <{root.tag}>, expected <Attributes>")
+    found: list[Attribute] = []
     problems: list[str] = []
     for element in root:
         try:
-            attribute = _parse(element)
+            found.append(_parse(element))
         except ValueError as error:
             problems.append(f"attributes: {element.attrib.get('name', element.tag)}: {error}")
-            continue
-        found[attribute.name] = attribute
     if problems:
         raise ConfigError(*problems)
-    return tuple(found.values())
+    return found
 
 
 def _parse(element: ET.Element) -> Attribute:

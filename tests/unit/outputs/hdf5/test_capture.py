@@ -70,7 +70,7 @@ def test_wrong_requests_name_every_mistake():
     assert [p.split(":")[0] for p in error.value.problems] == ["file", "images", "step", "stop"]
 
 
-@pytest.mark.parametrize("compress", ["none", "bslz4", "blosc"])
+@pytest.mark.parametrize("compress", ["none", "bslz4", "blosc", "lz4", "zlib"])
 def test_a_reader_follows_the_file(tmp_path, compress):
     path = tmp_path / "live.h5"
     writer = LiveFile(path, LAYOUT, compress)

@@ -21,7 +21,7 @@ def dataset(file: h5py.File, name: str) -> h5py.Dataset:
     return found
 
 
-@pytest.mark.parametrize("compress", ["none", "bslz4", "blosc"])
+@pytest.mark.parametrize("compress", ["none", "bslz4", "blosc", "lz4", "zlib"])
 @pytest.mark.parametrize("missing", ["skip", "fill"])
 def test_the_documented_layout(reader, expected_image, tmp_path, compress, missing):
     path = tmp_path / "run.h5"

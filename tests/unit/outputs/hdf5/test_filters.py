@@ -11,7 +11,7 @@ from detectors.pixels import PIXEL_TYPES
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(
-    st.sampled_from(["bslz4", "blosc"]),
+    st.sampled_from(["bslz4", "blosc", "lz4", "zlib"]),
     st.sampled_from(PIXEL_TYPES),
     st.tuples(st.integers(1, 70), st.integers(1, 130)),
     st.sampled_from(["noise", "ramp", "zeros"]),
@@ -48,7 +48,7 @@ def test_the_chunk_is_that_of_the_filter_itself(tmp_path, name):
 
 
 def test_unknown_and_impossible_requests_are_refused():
-    with pytest.raises(ConfigError, match="found 'gzip', expected one of none, bslz4, blosc"):
+    with pytest.raises(ConfigError, match="found 'gzip', expected one of none, bslz4, blosc, lz4, zlib"):
         compression("gzip", 10)
     with pytest.raises(ConfigError, match="takes at most"):
         compression("blosc", 2**31)

@@ -1,0 +1,156 @@
+"""Names of areaDetector's that can mean only one thing here: their value is fixed, and a put of another one is refused.
+
+Stock classes (ophyd-async, ophyd) connect to them, and set some to the value that they have. What can be set to more than one
+value has a record of its own in a template. Names, types and choices: ADCore, NDArrayBase, ADBase, NDPluginBase, NDFile, NDFileHDF5.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from detectors.errors import CommandError
+from ioc.bindings import Handler
+
+_BOTH, _SET, _READ = ("", "_RBV"), ("",), ("_RBV",)
+
+
+@dataclass(frozen=True, slots=True)
+class FixedName:
+    """One name with its one value."""
+
+    name: str
+    value: str
+    description: str
+    """At most 30 characters: the record part stands before it."""
+    kind: str = "long"
+    """long, real, text or choice (``value`` is then one of ``choices``)."""
+    choices: tuple[str, ...] = ()
+    records: tuple[str, ...] = _BOTH
+    """Ends of the record names: "" is a setpoint, "_RBV" its reading."""
+
+    def records_of(self, part: str) -> Iterator[tuple[str, dict[str, str]]]:
+        """Yield template and macros of each record of ``part`` (``cam1``)."""
+        value = str(self.choices.index(self.value)) if self.choices else self.value
+        for end in self.records:
+            macros = {"R": f"{part}:", "N": self.name + end, "V": value, "D": f"{part}: {self.description}"}
+            macros |= {f"C{number}": choice for number, choice in enumerate(self.choices)}
+            yield f"fixed_{self.kind}_{'in' if end else 'out'}.template", macros
+
+
+def _number(name: str, value: str, description: str, records: tuple[str, ...] = _BOTH) -> FixedName:
+    return FixedName(name, value, description, "real" if "." in value else "long", (), records)
+
+
+def _text(name: str, value: str, description: str, records: tuple[str, ...] = _READ) -> FixedName:
+    return FixedName(name, value, description, "text", (), records)
+
+
+def _choice(
+    name: str, value: str, description: str, choices: Iterable[str], records: tuple[str, ...] = _BOTH
+) -> FixedName:
+    return FixedName(name, value, description, "choice", tuple(choices), records)
+
+
+_NO_YES: Final = ("No", "Yes")
+_SWITCH: Final = ("Disable", "Enable")
+
+_ARRAY: Final = (
+    _text("ADCoreVersion", "3.14.0", "areaDetector names of"),
+    _text("DriverVersion", "pebbledaq", "driver"),
+)
+"""Of every driver and plugin."""
+
+_PLUGIN: Final = (
+    *_ARRAY,
+    _text("NDArrayPort", "CAM1", "source of the images", _BOTH),
+    _number("NDArrayAddress", "0", "address of the source"),
+    _choice("BlockingCallbacks", "No", "images wait for it", _NO_YES),
+    _number("MinCallbackTime", "0.0", "least time between images"),
+    _choice("BayerPattern", "RGGB", "Bayer pattern", ("RGGB", "GBRG", "GRBG", "BGGR"), _READ),
+    _number("DroppedArrays", "0", "totals are never reset", _SET),
+    _number("NumThreads", "1", "threads"),
+    _choice("SortMode", "Unsorted", "images come in order", ("Unsorted", "Sorted")),
+)
+
+CAMERA: Final = (
+    *_ARRAY,
+    _text("PortName", "CAM1", "port"),
+    _text("Manufacturer", "pebbledaq", "maker of this server"),
+    _text("Model", "Detector server", "model"),
+    _text("SerialNumber", "not known", "serial number"),
+    _text("SDKVersion", "not used", "version of the SDK"),
+    _text("FirmwareVersion", "not known", "firmware version"),
+    _choice("WaitForPlugins", "Yes", "Acquire waits for the file", _NO_YES, _SET),
+    _choice("ArrayCallbacks", "Enable", "images go to the outputs", _SWITCH),
+    _choice("TriggerMode", "External", "the detector decides", ("Internal", "External")),
+    _choice("FrameType", "Normal", "frame type", ("Normal", "Background", "FlatField", "DblCorrelation")),
+    _number("NumExposures", "1", "exposures of an image"),
+    _number("BinX", "1", "binning of columns"),
+    _number("BinY", "1", "binning of rows"),
+    _number("MinX", "0", "first column"),
+    _number("MinY", "0", "first row"),
+    _choice("ReverseX", "No", "columns reversed", _NO_YES),
+    _choice("ReverseY", "No", "rows reversed", _NO_YES),
+    _number("Gain", "1.0", "gain factor"),
+    _choice("ShutterMode", "None", "shutter", ("None", "EPICS PV", "Detector output")),
+)
+
+HDF5_PLUGIN: Final = (
+    *_PLUGIN,
+    _text("PortName", "HDF1", "port"),
+    _text("PluginType", "NDFileHDF5", "plugin type"),
+    _choice("EnableCallbacks", "Enable", "it takes images in a capture", _SWITCH),
+    _choice("FileWriteMode", "Stream", "images are written as they come", ("Single", "Capture", "Stream")),
+    _choice("FileFormat", "HDF5", "file format", ("HDF5",)),
+    _choice("AutoSave", "No", "save each image by itself", _NO_YES),
+    _choice("DeleteDriverFile", "No", "delete the driver's file", _NO_YES),
+    _choice("SWMRMode", "On", "single writer, many readers", ("Off", "On")),
+    _choice("SWMRSupported", "Supported", "SWMR", ("Not Supported", "Supported"), _READ),
+    _choice("PositionMode", "Off", "places by attribute", ("Off", "On")),
+    _choice("ChunkSizeAuto", "Yes", "one image is one chunk", _NO_YES),
+    _choice("StoreAttr", "Yes", "attributes are stored", _NO_YES),
+    _choice("StorePerform", "No", "performance data", _NO_YES),
+    _choice("DimAttDatasets", "No", "dimension datasets", _NO_YES),
+    _number("NumExtraDims", "0", "dimensions beside the images"),
+    _number("NumFramesChunks", "1", "images in a chunk"),
+    _number("NumFramesFlush", "0", "flush is by time"),
+    _number("NumRowChunks", "0", "rows in a chunk: all"),
+    _number("NumColChunks", "0", "columns in a chunk: all"),
+    _number("NumDataBits", "0", "bits of N-bit"),
+    _number("DataBitsOffset", "0", "offset of N-bit"),
+    _number("SZipNumPixels", "16", "pixels of szip"),
+    _number("ZLevel", "1", "level of zlib"),
+    _number("BoundaryAlign", "4096", "alignment of large chunks"),
+    _number("BoundaryThreshold", "65536", "chunks that are aligned"),
+    _text("XMLFileName", "", "layout: the documented one", _BOTH),
+)
+
+IMAGE_PLUGIN: Final = (
+    *_PLUGIN,
+    _text("PortName", "IMAGE1", "port"),
+    _text("PluginType", "NDPluginStdArrays", "plugin type"),
+    _number("QueueSize", "1", "images that wait: the newest"),
+)
+
+
+def handlers() -> Mapping[str, Handler]:
+    """Return the handlers of the setpoints."""
+    return {
+        "fixed_number": Handler(_keep_number, _as_number),
+        "fixed_text": Handler(_keep_text, lambda *words: " ".join(words)),
+    }
+
+
+def _as_number(word: str) -> float:
+    return float(word) if "." in word else int(word)
+
+
+async def _keep_number(value: Any, word: str) -> None:
+    if float(value) != float(word):
+        raise CommandError(f"found {value}, expected {word}: this name has no other value here")
+
+
+async def _keep_text(value: Any, *words: str) -> None:
+    text = " ".join(words)
+    if value.rstrip("\0") != text:
+        raise CommandError(f"found {value!r}, expected {text!r}: this name has no other value here")
