@@ -27,18 +27,27 @@ class FixedName:
     choices: tuple[str, ...] = ()
     records: tuple[str, ...] = _BOTH
     """Ends of the record names: "" is a setpoint, "_RBV" its reading."""
+    unit: str = ""
 
     def records_of(self, part: str) -> Iterator[tuple[str, dict[str, str]]]:
         """Yield template and macros of each record of ``part`` (``cam1``)."""
         value = str(self.choices.index(self.value)) if self.choices else self.value
         for end in self.records:
-            macros = {"R": f"{part}:", "N": self.name + end, "V": value, "D": f"{part}: {self.description}"}
+            macros = {
+                "R": f"{part}:",
+                "N": self.name + end,
+                "V": value,
+                "U": self.unit,
+                "D": f"{part}: {self.description}",
+            }
             macros |= {f"C{number}": choice for number, choice in enumerate(self.choices)}
             yield f"fixed_{self.kind}_{'in' if end else 'out'}.template", macros
 
 
-def _number(name: str, value: str, description: str, records: tuple[str, ...] = _BOTH) -> FixedName:
-    return FixedName(name, value, description, "real" if "." in value else "long", (), records)
+def _number(
+    name: str, value: str, description: str, unit: str = "count", records: tuple[str, ...] = _BOTH
+) -> FixedName:
+    return FixedName(name, value, description, "real" if "." in value else "long", (), records, unit)
 
 
 def _text(name: str, value: str, description: str, records: tuple[str, ...] = _READ) -> FixedName:
@@ -65,9 +74,9 @@ _PLUGIN: Final = (
     _text("NDArrayPort", "CAM1", "source of the images", _BOTH),
     _number("NDArrayAddress", "0", "address of the source"),
     _choice("BlockingCallbacks", "No", "images wait for it", _NO_YES),
-    _number("MinCallbackTime", "0.0", "least time between images"),
+    _number("MinCallbackTime", "0.0", "least time between images", "s"),
     _choice("BayerPattern", "RGGB", "Bayer pattern", ("RGGB", "GBRG", "GRBG", "BGGR"), _READ),
-    _number("DroppedArrays", "0", "totals are never reset", _SET),
+    _number("DroppedArrays", "0", "totals are never reset", "images", _SET),
     _number("NumThreads", "1", "threads"),
     _choice("SortMode", "Unsorted", "images come in order", ("Unsorted", "Sorted")),
 )
@@ -84,16 +93,19 @@ CAMERA: Final = (
     _choice("ArrayCallbacks", "Enable", "images go to the outputs", _SWITCH),
     _choice("TriggerMode", "External", "the detector decides", ("Internal", "External")),
     _choice("FrameType", "Normal", "frame type", ("Normal", "Background", "FlatField", "DblCorrelation")),
-    _number("NumExposures", "1", "exposures of an image"),
-    _number("BinX", "1", "binning of columns"),
-    _number("BinY", "1", "binning of rows"),
-    _number("MinX", "0", "first column"),
-    _number("MinY", "0", "first row"),
+    _number("NumExposures", "1", "exposures of an image", "exposures"),
+    _number("BinX", "1", "binning of columns", "pixels"),
+    _number("BinY", "1", "binning of rows", "pixels"),
+    _number("MinX", "0", "first column", "pixels"),
+    _number("MinY", "0", "first row", "pixels"),
     _choice("ReverseX", "No", "columns reversed", _NO_YES),
     _choice("ReverseY", "No", "rows reversed", _NO_YES),
-    _number("Gain", "1.0", "gain factor"),
+    _number("Gain", "1.0", "gain factor", "factor"),
     _choice("ShutterMode", "None", "shutter", ("None", "EPICS PV", "Detector output")),
 )
+
+NO_ATTRIBUTES: Final = (_text("NDAttributesFile", "", "there is no [hdf5] to keep them", _SET),)
+"""Of a camera without a worker that writes files."""
 
 HDF5_PLUGIN: Final = (
     *_PLUGIN,
@@ -112,16 +124,16 @@ HDF5_PLUGIN: Final = (
     _choice("StorePerform", "No", "performance data", _NO_YES),
     _choice("DimAttDatasets", "No", "dimension datasets", _NO_YES),
     _number("NumExtraDims", "0", "dimensions beside the images"),
-    _number("NumFramesChunks", "1", "images in a chunk"),
-    _number("NumFramesFlush", "0", "flush is by time"),
-    _number("NumRowChunks", "0", "rows in a chunk: all"),
-    _number("NumColChunks", "0", "columns in a chunk: all"),
-    _number("NumDataBits", "0", "bits of N-bit"),
-    _number("DataBitsOffset", "0", "offset of N-bit"),
-    _number("SZipNumPixels", "16", "pixels of szip"),
+    _number("NumFramesChunks", "1", "images in a chunk", "images"),
+    _number("NumFramesFlush", "0", "flush is by time", "images"),
+    _number("NumRowChunks", "0", "rows in a chunk: all", "rows"),
+    _number("NumColChunks", "0", "columns in a chunk: all", "columns"),
+    _number("NumDataBits", "0", "bits of N-bit", "bits"),
+    _number("DataBitsOffset", "0", "offset of N-bit", "bits"),
+    _number("SZipNumPixels", "16", "pixels of szip", "pixels"),
     _number("ZLevel", "1", "level of zlib"),
-    _number("BoundaryAlign", "4096", "alignment of large chunks"),
-    _number("BoundaryThreshold", "65536", "chunks that are aligned"),
+    _number("BoundaryAlign", "4096", "alignment of large chunks", "B"),
+    _number("BoundaryThreshold", "65536", "chunks that are aligned", "B"),
     _text("XMLFileName", "", "layout: the documented one", _BOTH),
 )
 
@@ -129,7 +141,7 @@ IMAGE_PLUGIN: Final = (
     *_PLUGIN,
     _text("PortName", "IMAGE1", "port"),
     _text("PluginType", "NDPluginStdArrays", "plugin type"),
-    _number("QueueSize", "1", "images that wait: the newest"),
+    _number("QueueSize", "1", "images that wait: the newest", "images"),
 )
 
 

@@ -112,7 +112,7 @@ class CaptureControl:
             "capture_end": Handler(self._capture_end),
             "capture_folder": Handler(self._set_folder, lambda: self.settings.file_path),
             "capture_setting": Handler(self._set, self._shown),
-            "capture_attributes": Handler(self._set_attributes, lambda part: self._attributes.get(part, "")),
+            "capture_attributes": Handler(self._set_attributes, self._shown_attributes),
             "capture_flush": Handler(self._flush),
             "capture_counter": Handler(self._set_counter, lambda: self.settings.array_counter),
             "capture_queue": Handler(self._keep_queue, lambda: self.settings.queue_size),
@@ -208,6 +208,9 @@ class CaptureControl:
         if self._responding():
             await self._ask(HDF5, "check_attributes", attributes=[xml])
         self._attributes[part], self._attributes_xml[part] = value, xml
+
+    def _shown_attributes(self, part: str) -> str:
+        return self._attributes.get(part, "")
 
     async def _flush(self) -> None:
         if self.capturing:

@@ -7,6 +7,7 @@ from typing import Any, Final
 from detectors.errors import CommandError, HostError
 from detectors.run_state import service_by_label
 from ioc.acquisition import AcquisitionControl
+from ioc.ad_names import handlers as fixed_handlers
 from ioc.bindings import Handler
 from ioc.capture import CaptureControl
 from ioc.places import allowed_place
@@ -55,6 +56,8 @@ class Commands:
         if self._settings.folders:
             found["output_folder"] = Handler(self._output_folder, self._output_folder_shown)
         found |= self._acquisition.handlers()
+        if "camera_acquire" in found:
+            found |= fixed_handlers()
         return found | (self._capture.handlers() if self._capture else {})
 
     async def settle(self, worker: str) -> None:

@@ -96,13 +96,14 @@ class Server:
             restart=config.run.restart_workers,
             drain_s=config.run.drain_s,
         )
-        self._capture = None
-        if config.hdf5:
-            self._capture = CaptureControl(config.hdf5, link.ask, lambda: HDF5 in roster.responding)
         self._retention = Retention(config.disk, config.detector.prefix) if config.disk else None
         self._live_image = LiveImage(self._context, runtime, config.images) if config.images else None
         on_loss = config.hdf5.on_loss if config.hdf5 else "fill"
         self._camera = Camera(on_loss) if has_camera(config) else None
+        self._capture = None
+        if config.hdf5:
+            metadata = self._camera.metadata if self._camera else dict
+            self._capture = CaptureControl(config.hdf5, link.ask, lambda: HDF5 in roster.responding, metadata)
         self._acquisition = acquisition = AcquisitionControl(run, link.ask, roster, self._camera)
         self._commands = Commands(
             roster, settings, run, self._supervisor, link.ask, acquisition=acquisition, capture=self._capture

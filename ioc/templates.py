@@ -4,7 +4,7 @@ Pure: the same configuration always gives the same records. The templates hold t
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -21,6 +21,7 @@ from detectors.stats import (
     StreamStatus,
     WorkerStatus,
 )
+from ioc.ad_names import CAMERA, HDF5_PLUGIN, IMAGE_PLUGIN, NO_ATTRIBUTES, FixedName
 
 TEMPLATES = Path(str(files("db")))
 NAME_LIMIT = 60
@@ -115,7 +116,7 @@ def loads(config: Config) -> list[Load]:
     for source in (*config.udp, *config.pva):
         found += _source(config, source, prefix)
     if has_camera(config):
-        found.append(Load("cam.template", {**prefix, "R": "cam1:", "S": "cam1", "W": "cam1"}))
+        found += _camera(config, prefix)
     if config.stream is not None:
         found += _stream(config, prefix)
     if config.hdf5 is not None:
@@ -176,8 +177,22 @@ def _hdf5(prefix: Mapping[str, str]) -> list[Load]:
     base = _base(prefix, "HDF1", HDF5)
     return [
         *(Load(f"{name}.template", base) for name in ("pvi", "worker", "hdf5", "acquisition")),
+        Load("nd_attributes.template", {**base, "S": "HDF1"}),
         *_images(base, overwritten="MAJOR"),
+        *_fixed(prefix, "HDF1", HDF5_PLUGIN),
     ]
+
+
+def _camera(config: Config, prefix: Mapping[str, str]) -> list[Load]:
+    base = {**prefix, "R": "cam1:", "S": "cam1", "W": "cam1"}
+    found = [Load("cam.template", base), *_fixed(prefix, "cam1", CAMERA)]
+    if config.hdf5:
+        return [*found, Load("nd_attributes.template", base)]
+    return [*found, *_fixed(prefix, "cam1", NO_ATTRIBUTES)]
+
+
+def _fixed(prefix: Mapping[str, str], part: str, names: Iterable[FixedName]) -> list[Load]:
+    return [Load(file, {**prefix, **macros}) for name in names for file, macros in name.records_of(part)]
 
 
 def _live_images(config: Config, prefix: Mapping[str, str]) -> list[Load]:
@@ -187,6 +202,7 @@ def _live_images(config: Config, prefix: Mapping[str, str]) -> list[Load]:
     return [
         *(Load(f"{name}.template", pva) for name in ("pvi", "worker", "pva1", "acquisition")),
         Load("image1.template", array),
+        *_fixed(prefix, "image1", IMAGE_PLUGIN),
     ]
 
 

@@ -11,6 +11,8 @@ from detectors.stats import CaptureStatus, OutputStats, flat
 from ioc.capture import CaptureControl
 from ioc.templates import HDF5
 
+XML = '<Attributes><Attribute name="a" type="CONST" source="x"/></Attributes>'
+
 
 class Writer:
     """What the worker was asked, and what it answers."""
@@ -22,7 +24,10 @@ class Writer:
         self.capturing = False
         self.responding = True
         self.control = CaptureControl(
-            Hdf5Section.model_validate({"folder": folder, "compression": "bslz4"}), self.ask, lambda: self.responding
+            Hdf5Section.model_validate({"folder": folder, "compression": "bslz4"}),
+            self.ask,
+            lambda: self.responding,
+            lambda: {"count_time": 0.5},
         )
 
     async def ask(self, worker: str, command: str, timeout_s: float = 2.0, **args: Any) -> Any:
@@ -56,21 +61,26 @@ def test_a_capture_is_asked_for_as_it_is_set() -> None:
     writer = Writer()
 
     async def main() -> None:
-        for name, value in (("file_name", "a{b}"), ("file_number", 12), ("images", 5), ("step", 2), ("compression", 1)):
+        for name, value in (("file_name", "a{b}"), ("file_number", 12), ("images", 5), ("step", 2), ("compression", 4)):
             await writer.give("capture_setting", value, name)
+        await writer.give("capture_attributes", XML, "cam1")
         await writer.give("capture", 1)
 
     asyncio.run(main())
-    wanted = {"images": 5, "start": 0, "stop": 0, "step": 2, "compression": "blosc"}
-    assert writer.sent == [("capture", {"file": "/data/a{{b}}_0012.h5", **wanted})]
+    wanted = {"images": 5, "start": 0, "stop": 0, "step": 2, "compression": "blosc", "lazy": False}
+    wanted |= {"attributes": [XML], "metadata": {"count_time": 0.5}}
+    assert writer.sent == [
+        ("check_attributes", {"attributes": [XML]}),
+        ("capture", {"file": "/data/a{{b}}_0012.h5", **wanted}),
+    ]
     assert writer.shown("capture") == 1
     assert writer.shown("capture_setting", "file_number") == 13
 
 
 def test_the_configuration_is_what_settings_start_with() -> None:
     writer = Writer()
-    assert writer.shown("capture_folder") == "/data"
-    assert writer.shown("capture_setting", "compression") == 2
+    assert writer.shown("capture_folder") == "/data/"
+    assert writer.shown("capture_setting", "compression") == 5
     assert writer.shown("capture_setting", "auto_increment") == 1
 
 
@@ -138,7 +148,7 @@ def test_who_ran_before_is_taken_as_it_is() -> None:
     writer.captures, writer.capturing = 2, True
     writer.control.adopt(asdict(writer.status()))
     assert writer.shown("capture") == 1
-    assert writer.shown("capture_folder") == "/old"
+    assert writer.shown("capture_folder") == "/old/"
     assert writer.shown("capture_setting", "images") == 3
     asyncio.run(writer.control.settle())
     assert writer.sent == []
@@ -162,4 +172,48 @@ def test_a_folder_outside_the_roots_is_refused(tmp_path: Path) -> None:
         with pytest.raises(CommandError, match=f"^FilePath: .* expected a place below the roots {tmp_path}$"):
             asyncio.run(writer.give("capture_folder", folder))
     assert writer.sent == []
-    assert writer.shown("capture_folder") == str(tmp_path)
+    assert writer.shown("capture_folder") == f"{tmp_path}/"
+
+
+@pytest.mark.parametrize("compression", [1, 2, 7])
+def test_a_compression_that_is_not_supported_is_refused(compression: int) -> None:
+    writer = Writer()
+    with pytest.raises(CommandError, match="expected one of None, zlib, Blosc, BSLZ4, LZ4"):
+        asyncio.run(writer.give("capture_setting", compression, "compression"))
+    assert writer.shown("capture_setting", "compression") == 5
+
+
+def test_attributes_are_read_from_a_file(tmp_path: Path) -> None:
+    writer = Writer()
+    path = tmp_path / "a.xml"
+    path.write_text(XML)
+    asyncio.run(writer.give("capture_attributes", str(path), "HDF1"))
+    assert writer.sent == [("check_attributes", {"attributes": [XML]})]
+    assert writer.shown("capture_attributes", "HDF1") == str(path)
+    with pytest.raises(CommandError, match="cannot be read"):
+        asyncio.run(writer.give("capture_attributes", f"{tmp_path}/none.xml", "HDF1"))
+
+
+def test_folders_are_made_as_deep_as_was_set(tmp_path: Path) -> None:
+    writer = Writer(tmp_path)
+    asyncio.run(writer.give("capture_setting", -2, "create_directory"))
+    asyncio.run(writer.give("capture_folder", f"{tmp_path}/a/b/"))
+    assert writer.sent == [("folder", {"folder": f"{tmp_path}/a/b", "create": -2})]
+    assert writer.shown("capture_folder") == f"{tmp_path}/a/b/"
+
+
+def test_the_image_counter_counts_from_what_is_put() -> None:
+    writer = Writer()
+    writer.show(**{"output.offered": 7})
+    asyncio.run(writer.give("capture_counter", 100))
+    writer.show(**{"output.offered": 9})
+    assert writer.control.settings.array_counter == 102
+
+
+def test_a_flush_is_asked_for_while_there_is_a_file() -> None:
+    writer = Writer()
+    asyncio.run(writer.give("capture_flush"))
+    assert writer.sent == []
+    asyncio.run(writer.give("capture", 1))
+    asyncio.run(writer.give("capture_flush"))
+    assert writer.sent[-1] == ("flush", {})
