@@ -197,7 +197,7 @@ def test_what_one_worker_refuses_none_does(ioc: IocProcess) -> None:
 
 def test_a_refused_acquire_does_not_stay(ioc: IocProcess) -> None:
     ioc.put("Disable", 1)
-    assert ioc.value("Acquire") == "Done"
+    ioc.until("Acquire", "Done")
     ioc.ask(CAM, "refuse", services=["Enable"])
     assert "pva.CAM: Enable is not wanted" in ioc.refused("Acquire", 1)
     assert ioc.value("Acquire") == "Done"

@@ -85,7 +85,7 @@ def image(pulse_id: int) -> np.ndarray:
 def test_twenty_images_by_pvs_followed_and_verified(bench: Bench) -> None:
     ioc = bench.ioc
     ioc.until("HDF1:FilePathExists_RBV", "Yes")
-    assert ioc.value("HDF1:FilePath_RBV") == f"{bench.folder}/files"
+    assert ioc.value("HDF1:FilePath_RBV") == f"{bench.folder}/files/"
     bench.setting(FileName="run", NumCapture=IMAGES, FileNumber=7, Compression="BSLZ4")
     ioc.put("HDF1:Capture", 1, wait=False)
     ioc.until("HDF1:State_RBV", "Waiting")
@@ -155,7 +155,10 @@ def test_a_put_over_ca_ends_with_the_file(bench: Bench) -> None:
         ("FileTemplate", "%s%s%.999999999d", "each at most 99 wide"),
         ("NumCapture", -1, "found -1, expected 0 to 2147483647"),
         ("PulseStep", 0, "found 0, expected 1 to 2147483647"),
-        ("Compression", 99, "found 99, expected one of None, Blosc, BSLZ4"),
+        ("Compression", 7, "found JPEG, expected one of None, zlib, Blosc, BSLZ4, LZ4"),
+        ("NumExtraDims", 1, "found 1, expected 0"),
+        ("XMLFileName", "layout.xml", "found 'layout.xml', expected ''"),
+        ("Compression", 99, "found 99, expected one of None, N-bit, szip, zlib, Blosc, BSLZ4, LZ4, JPEG"),
     ],
 )
 def test_a_refused_setting_does_not_stay(bench: Bench, record: str, value: object, message: str) -> None:
@@ -170,7 +173,7 @@ def test_the_folder_moves_and_what_is_there_is_not_touched(bench: Bench) -> None
     folder.mkdir()
     (folder / "there.h5").write_text("precious")
     bench.setting(FilePath=str(folder), FileTemplate="%s%s.h5", FileName="there", NumCapture=1)
-    ioc.until("HDF1:FilePath_RBV", str(folder))
+    ioc.until("HDF1:FilePath_RBV", f"{folder}/")
     assert "is there already" in ioc.refused("HDF1:Capture", 1)
     assert ioc.value("HDF1:Capture") == "Done"
     ioc.until("HDF1:WriteStatus_RBV", "Write error")
@@ -203,7 +206,7 @@ def test_a_killed_writer_ends_the_capture_and_comes_back_as_it_was_set(bench: Be
     ioc.until("HDF1:CaptureBusy", "Done")
     ioc.until("HDF1:State_RBV", "Idle")
     ioc.until("HDF1:Pid_RBV", lambda pid: pid not in (0, before))
-    ioc.until("HDF1:FilePath_RBV", str(bench.folder / "moved"))
+    ioc.until("HDF1:FilePath_RBV", f"{bench.folder}/moved/")
 
 
 def test_what_is_being_captured_is_whole_when_the_writer_is_stopped(tmp_path: Path, bench: Bench) -> None:
