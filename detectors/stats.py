@@ -108,8 +108,8 @@ class OutputStats:
 
     name: str = ""
     enabled: bool = False
-    state: str = "Disabled"
-    """Disabled, Idle, Writing (or Publishing), Behind (its share of the pebble is full, it drops), Failing, Full, Failed."""
+    state: str = "Off"
+    """Off, Idle, Writing (or Publishing), Behind (its share of the pebble is full, it drops), Failing, Full, Failed."""
     message: str = ""
     offered: int = 0
     written: int = 0
@@ -182,7 +182,7 @@ class WorkerStatus:
 class ReceiverStatus(WorkerStatus):
     """Snapshot of one UDP module receiver.
 
-    ``state``: Disabled, Starting, Idle, Receiving, Stalled, Failed.
+    ``state``: Starting, Idle, Receiving, Stalled, Failed.
     """
 
     kind: str = "receiver"
@@ -292,7 +292,7 @@ class PvStatus:
 class MonitorStatus(WorkerStatus):
     """Snapshot of one PvMonitor.
 
-    ``state``: Disabled, Starting, Connecting, Configuring, Idle, Receiving, Stalled, Paused, Failed; Stopped in the last one.
+    ``state``: Starting, Connecting, Configuring, Idle, Receiving, Stalled, Paused, Failed; Stopped in the last one.
     """
 
     kind: str = "monitor"

@@ -4,7 +4,7 @@
   ``recent.packets.lost`` is how much that counter grew in the last seconds.
 - ``info(pebbledaq:time, "data_ns")`` beside it: the record's time stamp is that field of the same owner, in ns since 1970; else
   it is when the record changed.
-- ``info(pebbledaq:command, "output_enable udp.M00 disk")``: a write calls the handler with the value and the words.
+- ``info(pebbledaq:command, "output_on udp.M00 disk")``: a write calls the handler with the value and the words.
 - ``info(pebbledaq:array, "image1")``: the record is a waveform of numbers, the image that ``ioc.live_image`` receives.
 - ``info(pebbledaq:trigger, "transition Enable")``: a write of 1 calls the handler with the words; the record returns to 0.
 

@@ -47,9 +47,9 @@ class Commands:
         """Return every handler by the name that bindings use."""
         found = {
             "transition": Handler(self._transition),
-            "worker_enable": Handler(self._worker_enable, self._worker_enabled),
+            "worker_run": Handler(self._worker_run, self._worker_run_shown),
             "reset_counters": Handler(self._reset_counters),
-            "output_enable": Handler(self._output_enable, self._output_enabled),
+            "output_on": Handler(self._output_on, self._output_on_shown),
         }
         if (STREAM, "reduced") in self._settings.outputs:
             found["reduced_rate"] = Handler(self._reduced_rate, lambda: self._settings.reduced_rate_hz)
@@ -74,10 +74,10 @@ class Commands:
     async def _transition(self, label: str) -> None:
         await self._run.transition(service_by_label(label))
 
-    def _worker_enabled(self, worker: str) -> int:
+    def _worker_run_shown(self, worker: str) -> int:
         return int(self._settings.enabled[worker])
 
-    async def _worker_enable(self, value: Any, worker: str) -> None:
+    async def _worker_run(self, value: Any, worker: str) -> None:
         self._settings.enabled[worker] = bool(value)
         if value:
             await self._supervisor.enable(worker)
@@ -96,10 +96,10 @@ class Commands:
 
         await _each(self._roster if worker == ALL else [worker], reset)
 
-    def _output_enabled(self, worker: str, output: str) -> int:
+    def _output_on_shown(self, worker: str, output: str) -> int:
         return int(all(self._settings.outputs[name, output] for name in self._named(worker)))
 
-    async def _output_enable(self, value: Any, worker: str, output: str) -> None:
+    async def _output_on(self, value: Any, worker: str, output: str) -> None:
         async def switch(name: str) -> None:
             await self._ask_if_there(name, "output", output=output, enabled=bool(value))
             self._settings.outputs[name, output] = bool(value)

@@ -37,7 +37,7 @@ _AT_REST: Final[tuple[tuple[str, Any], ...]] = (
     (".in_use", 0),
     (".queued", 0),
     (".subscribers", 0),
-    (".state", "Disabled"),
+    (".state", "Off"),
     ("connected", False),
     ("capturing", False),
 )
@@ -153,9 +153,9 @@ def _state(process: ProcessStatus, *, own: bool, responding: bool, silent_s: flo
     if responding:
         return None, "", True
     if not process.enabled:
-        return "Disabled", "", True
+        return "Off", "", True
     if not process.running:
-        # No message: it is enabled and not started yet.
+        # No message: it is to run and not started yet.
         return ("Failed", process.message, False) if process.message else ("Starting", "", True)
     if own:
         return "Failed", f"process {process.pid} sent no snapshot for more than {SILENCE_S:g} s", False

@@ -27,9 +27,9 @@ def run(rig: Rig, result: Result, *, disk: bool, warm_up_s: float, say: Say) -> 
     rig.start_sources(rig.seconds)
     before = rig.enable()[f"pva.{CAMERA}"].updates.updates
     if not disk:
-        rig.client.put("Disk:Enable", 0)
+        rig.client.put("Disk:On", 0)
         for source in (*rig.config.udp, *rig.config.pva):
-            rig.client.wait_for(f"{source.name}:Disk:Enable_RBV", "Disabled", START_S)
+            rig.client.wait_for(f"{source.name}:Disk:On_RBV", "Off", START_S)
     memory = Memory(warm_up_s)
     rig.begin()
     watch(rig, memory, say)

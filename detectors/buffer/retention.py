@@ -38,8 +38,8 @@ SETTLED_S: Final = 60.0
 class RetentionStats:
     """What the keeper did and sees."""
 
-    state: str = "Disabled"
-    """Disabled (no limits), Idle (they are met), Deleting, Blocked (they cannot be met), Failing."""
+    state: str = "Off"
+    """Off (no limits), Idle (they are met), Deleting, Blocked (they cannot be met), Failing."""
     files: int = 0
     """Data files that the server wrote, and may delete."""
     kept_bytes: int = 0
@@ -188,7 +188,7 @@ class RetentionKeeper:
         oldest = min(files, key=lambda f: (f.modified_ns, f.first_pulse), default=None)
         self.stats = replace(
             self.stats,
-            state="Blocked" if message else "Idle" if limits.active else "Disabled",
+            state="Blocked" if message else "Idle" if limits.active else "Off",
             files=sum(len(one.paths) for one in files),
             kept_bytes=sum(one.nbytes for one in files),
             free_bytes=min(free.values(), default=0),

@@ -189,7 +189,7 @@ class Stage:
     def _state(self, queued: int) -> str:
         now = time.monotonic()
         if not self._enabled:
-            return "Disabled"
+            return "Off"
         if self._health.state:
             return self._health.state
         if queued >= self._share or now < self._behind_until or self._given_up:

@@ -92,7 +92,7 @@ class ImageOutput(ABC):
         return OutputStats(
             name=self.name,
             enabled=self.enabled,
-            state=state if self.enabled else "Disabled",
+            state=state if self.enabled else "Off",
             offered=written + dropped + disabled,
             written=written,
             dropped=dropped,

@@ -284,7 +284,7 @@ class Demo:
             f"{_shown(python.with_name('caproto-get'))} --no-repeater {prefix}M00:FramesComplete_RBV",
             f"{_shown(python)} -m p4p.client.cli get {prefix}{CAMERA}:Match_RBV {prefix}M00:Pebble:InUse_RBV",
             f"caget {prefix}M01:PacketsLost_RBV {prefix}M01:State_RBV {prefix}RunState_RBV",
-            f"caput {prefix}M01:Disk:Enable 0",
+            f"caput {prefix}M01:Disk:On 0",
         ):
             self.console.print(f"  {line}", highlight=False, soft_wrap=True)
         self.console.print()

@@ -81,7 +81,7 @@ class FakeWorker:
         self.set(run_state=self.state.label)
 
     def output(self, output: str, enabled: bool) -> None:
-        self.set(**{f"{output}.enabled": enabled, f"{output}.state": "Idle" if enabled else "Disabled"})
+        self.set(**{f"{output}.enabled": enabled, f"{output}.state": "Idle" if enabled else "Off"})
 
     def folder(self, folder: str) -> None:
         if folder == "/tmp/unwritable":

@@ -227,8 +227,8 @@ def test_totals_survive_the_ioc_the_receiver_and_both(tmp_path: Path):
         whole = shown(ioc, "FramesComplete") + shown(ioc, "FramesIncomplete") + shown(ioc, "FramesEmpty")
         assert whole == sent // PACKETS
         assert shown(ioc, "FramesAbandoned") <= 2
-        ioc.put("M00:Enable", 0)
-        ioc.until("M00:State_RBV", "Disabled")
+        ioc.put("M00:Run", 0)
+        ioc.until("M00:State_RBV", "Off")
         assert shown(ioc, "PacketsExpected") == sent
         since = ioc.value("M00:ResetTime_RBV")
         time.sleep(1)

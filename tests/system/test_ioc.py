@@ -141,13 +141,13 @@ def test_a_generic_client_finds_every_signal(ioc: IocProcess) -> None:
     server = entries(ioc.prefix + "PVI")
     assert server["acquire"] == {"w": ioc.prefix + "Acquire", "r": ioc.prefix + "Acquire_RBV"}
     assert server["configure"] == {"x": ioc.prefix + "Configure"}
-    assert server["disk_enable"] == {"rw": ioc.prefix + "Disk:Enable"}
+    assert server["disk_on"] == {"rw": ioc.prefix + "Disk:On"}
     devices = {name: entry["d"] for name, entry in server.items() if "d" in entry}
     assert devices == {name.lower(): f"{ioc.prefix}{name}:PVI" for name in SOURCES}
     signals = [entry for entry in server.values() if "d" not in entry]
     for name, pvi in devices.items():
         found = entries(pvi)
-        assert {"enable", "state", "pulse_id", "pebble_in_use", "disk_written", "zmq_dropped"} <= found.keys()
+        assert {"run", "state", "pulse_id", "pebble_in_use", "disk_written", "zmq_dropped"} <= found.keys()
         assert ("transition_in_use" in found) == ("shape" in found) == (name == "cam")
         signals += found.values()
     for entry in signals:
@@ -224,27 +224,27 @@ def test_a_put_to_acquire_ends_with_the_acquisition(ioc: IocProcess) -> None:
 
 def test_a_module_is_switched_off_and_on_over_ca_and_pva(ioc: IocProcess) -> None:
     before = ioc.value("M01:Pid_RBV")
-    ioc.caproto("put", ioc.prefix + "M01:Enable", "0")
-    ioc.until("M01:State_RBV", "Disabled")
+    ioc.caproto("put", ioc.prefix + "M01:Run", "0")
+    ioc.until("M01:State_RBV", "Off")
     assert not Path(f"/proc/{before}").exists()
-    assert ioc.value("M01:Enable_RBV") == "Disabled"
+    assert ioc.value("M01:Run_RBV") == "Stop"
     assert ioc.severity("M01:State_RBV") == 0
     ioc.put("Disable", 1)
-    ioc.put("M01:Enable", 1)
+    ioc.put("M01:Run", 1)
     ioc.until("M01:State_RBV", "Receiving")
     assert ioc.value("M01:Pid_RBV") not in (0, before)
     assert ioc.ask(M01, "status")["run_state"] == "Running"
 
 
 def test_outputs_are_switched_one_by_one_and_all_at_once(ioc: IocProcess) -> None:
-    ioc.put("M00:Disk:Enable", 0)
-    ioc.until("M00:Disk:Enable_RBV", "Disabled")
-    assert [ioc.value(f"{n}:Disk:Enable") for n in SOURCES] == ["Disable", "Enable", "Enable"]
-    ioc.until("Disk:Enable", "Disable")
-    ioc.put("Disk:Enable", 1)
+    ioc.put("M00:Disk:On", 0)
+    ioc.until("M00:Disk:On_RBV", "Off")
+    assert [ioc.value(f"{n}:Disk:On") for n in SOURCES] == ["Off", "On", "On"]
+    ioc.until("Disk:On", "Off")
+    ioc.put("Disk:On", 1)
     for name in SOURCES:
-        ioc.until(f"{name}:Disk:Enable_RBV", "Enabled")
-        assert ioc.value(f"{name}:Disk:Enable") == "Enable"
+        ioc.until(f"{name}:Disk:On_RBV", "On")
+        assert ioc.value(f"{name}:Disk:On") == "On"
 
 
 def test_the_folder_moves_or_stays_with_a_reason(ioc: IocProcess) -> None:
@@ -317,7 +317,7 @@ def test_a_worker_that_hangs_has_failed_until_it_wakes(ioc: IocProcess) -> None:
 
 
 def test_a_killed_worker_has_failed_and_comes_back_as_it_was_set(ioc: IocProcess) -> None:
-    ioc.put("M00:Zmq:Enable", 0)
+    ioc.put("M00:Zmq:On", 0)
     ioc.put("M00:Disk:Folder", "/tmp/kept")
     ioc.put("Disable", 1)
     before, restarts = ioc.value("M00:Pid_RBV"), ioc.value("M00:Restarts_RBV")
@@ -328,10 +328,10 @@ def test_a_killed_worker_has_failed_and_comes_back_as_it_was_set(ioc: IocProcess
     ioc.until("M00:State_RBV", "Receiving")
     assert ioc.value("M00:Restarts_RBV") == restarts + 1
     ioc.until("M00:Disk:Folder_RBV", "/tmp/kept/DET")
-    ioc.until("M00:Zmq:Enable_RBV", "Disabled")
+    ioc.until("M00:Zmq:On_RBV", "Off")
     ioc.until("M00:RunState_RBV", "Running")
     assert ioc.value("M00:Pid_RBV") != before
-    ioc.put("M00:Zmq:Enable", 1)
+    ioc.put("M00:Zmq:On", 1)
     ioc.put("M00:Disk:Folder", ioc.value("M01:Disk:Folder"))
 
 
@@ -340,13 +340,13 @@ def test_values_of_a_disabled_worker_do_not_look_alive(ioc: IocProcess) -> None:
         M01, "set", **{"rates.frames_hz": 100.0, "pebble.in_use": 5, "disk.state": "Failing", "packets.received": 9}
     )
     until(lambda: ioc.severity("M01:Disk:State_RBV"), lambda s: s == 2)
-    ioc.put("M01:Enable", 0)
-    ioc.until("M01:State_RBV", "Disabled")
+    ioc.put("M01:Run", 0)
+    ioc.until("M01:State_RBV", "Off")
     assert ioc.value("M01:FrameRate_RBV") == 0
     assert ioc.value("M01:Pebble:InUse_RBV") == 0
     assert ioc.severity("M01:Disk:State_RBV") == 0
     assert ioc.value("M01:PacketsReceived_RBV") == 9
-    ioc.put("M01:Enable", 1)
+    ioc.put("M01:Run", 1)
     ioc.until("M01:State_RBV", "Receiving")
 
 

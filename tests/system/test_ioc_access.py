@@ -95,9 +95,9 @@ def test_an_expert_sets_alarm_limits(ioc: IocProcess) -> None:
 
 
 def test_an_operator_has_what_an_experiment_needs_and_no_more(others: IocProcess) -> None:
-    others.put("M00:Disk:Enable", 0)
-    others.until("M00:Disk:Enable_RBV", "Disabled")
-    others.put("M00:Disk:Enable", 1)
+    others.put("M00:Disk:On", 0)
+    others.until("M00:Disk:On_RBV", "Off")
+    others.put("M00:Disk:On", 1)
     others.put("Disable", 1)
     others.put("Enable", 1)
     for name, value in (
@@ -114,18 +114,18 @@ def test_an_operator_has_what_an_experiment_needs_and_no_more(others: IocProcess
 
 
 def test_over_ca_an_expert_is_known_by_account_and_address(ioc: IocProcess, others: IocProcess) -> None:
-    puts = [("Retention:KeepHours", 5.0), ("Disk:Enable", "Enable"), ("Disk:Enable", "Disable")]
+    puts = [("Retention:KeepHours", 5.0), ("Disk:On", "On"), ("Disk:On", "Off")]
     script = PYEPICS.replace("{puts!r}", repr(puts))
     assert [line.split()[1] for line in ioc.python(script).splitlines()] == ["1", "1", "1"]
     assert [line.split()[1] for line in others.python(script).splitlines()] == ["no", "1", "1"]
     for running in (ioc, others):
-        running.put("Disk:Enable", 1)
+        running.put("Disk:On", 1)
 
 
 def test_every_put_is_logged_with_its_user_and_host(ioc: IocProcess) -> None:
     user = pwd.getpwuid(os.geteuid()).pw_name
-    ioc.put("M00:Disk:Enable", 0)
-    ioc.caproto("put", ioc.prefix + "M00:Disk:Enable", "1")
+    ioc.put("M00:Disk:On", 0)
+    ioc.caproto("put", ioc.prefix + "M00:Disk:On", "1")
     ioc.put("Retention:KeepHours", 7.0)
     ioc.caproto("put", ioc.prefix + "M00:PacketsLostRecently_RBV.HIGH", "9")
     ioc.put("Acquire.DESC", "a text")
@@ -134,8 +134,8 @@ def test_every_put_is_logged_with_its_user_and_host(ioc: IocProcess) -> None:
         line.partition(ioc.prefix)[2] for line in ioc.lines if " INFO " in f" {line}" and line.endswith("@127.0.0.1")
     ]
     assert [line.removesuffix(f" by {user}@127.0.0.1") for line in found[-6:]] == [
-        "M00:Disk:Enable: Enable -> Disable",
-        "M00:Disk:Enable: Disable -> Enable",
+        "M00:Disk:On: On -> Off",
+        "M00:Disk:On: Off -> On",
         "Retention:KeepHours: 5.0 -> 7.0",
         "M00:PacketsLostRecently_RBV.HIGH: 3 -> 9",
         "Acquire.DESC: Start or stop data taking -> a text",
@@ -145,7 +145,7 @@ def test_every_put_is_logged_with_its_user_and_host(ioc: IocProcess) -> None:
 
 REFUSED: tuple[tuple[str, Any, str], ...] = (
     ("Acquire", 7, "found 7, expected one of Done, Acquire"),
-    ("M00:Disk:Enable", 2, "found 2, expected one of Disable, Enable"),
+    ("M00:Disk:On", 2, "found 2, expected one of Off, On"),
     ("Configure", 1, "Configure refused: the run is Enabled; legal now: Disable"),
     ("Disk:Folder", "/etc", "folder: found '/etc', expected a place below the roots"),
     ("Retention:KeepHours", -1.0, "found -1.0, expected 0 to 1000000"),
@@ -167,10 +167,10 @@ def test_a_refused_put_is_an_error_an_alarm_and_a_reason(ioc: IocProcess, name: 
     assert ioc.value("RunState_RBV") == "Enabled"
 
 
-@pytest.mark.parametrize("name", ["M00:Disk:Enable", "Disk:Folder", "Retention:KeepHours"])
+@pytest.mark.parametrize("name", ["M00:Disk:On", "Disk:Folder", "Retention:KeepHours"])
 def test_the_alarm_of_a_refused_put_lasts_until_the_next_good_one(ioc: IocProcess, name: str) -> None:
     before = ioc.value(name)
-    ioc.refused(name, {"M00:Disk:Enable": 9, "Disk:Folder": "/etc", "Retention:KeepHours": -1.0}[name])
+    ioc.refused(name, {"M00:Disk:On": 9, "Disk:Folder": "/etc", "Retention:KeepHours": -1.0}[name])
     time.sleep(1.2)  # the IOC shows its values twice a second
     assert ioc.severity(name) == 1
     ioc.put(name, before)  # also when it changes nothing
@@ -187,7 +187,7 @@ def test_a_refused_put_is_an_error_over_ca(ioc: IocProcess) -> None:
     puts = [(name, value) for name, value, _ in REFUSED if isinstance(value, int | float) and not isnan(value)]
     assert set(ioc.python(script.replace("{puts!r}", repr(puts))).split()) == {"ECA_PUTFAIL"}
     # Without completion the client hears of what is refused at once.
-    for name, value in (("Acquire", "7"), ("M00:Disk:Enable", "2"), ("Retention:KeepHours", "-1.0")):
+    for name, value in (("Acquire", "7"), ("M00:Disk:On", "2"), ("Retention:KeepHours", "-1.0")):
         assert "Channel write request failed" in ioc.caproto("put", ioc.prefix + name, value), name
 
 

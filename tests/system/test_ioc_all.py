@@ -149,10 +149,10 @@ def test_acquire_stops_over_pva_and_starts_over_ca(running: Running) -> None:
 def test_a_module_is_switched_while_the_others_go_on(running: Running) -> None:
     ioc = running.ioc
     before = ioc.value("M01:Pid_RBV")
-    ioc.put("M01:Enable", 0)
-    ioc.until("M01:State_RBV", "Disabled")
+    ioc.put("M01:Run", 0)
+    ioc.until("M01:State_RBV", "Off")
     running.grows("M00:Disk:Written_RBV", "CAM:Disk:Written_RBV")
-    ioc.caproto("put", ioc.prefix + "M01:Enable", "1")
+    ioc.caproto("put", ioc.prefix + "M01:Run", "1")
     ioc.until("M01:State_RBV", "Receiving")
     assert ioc.value("M01:Pid_RBV") not in (0, before)
     running.grows("M01:Disk:Written_RBV", "Stream:ImagesGood_RBV")
@@ -160,11 +160,11 @@ def test_a_module_is_switched_while_the_others_go_on(running: Running) -> None:
 
 def test_the_disk_is_switched_and_the_frames_are_counted(running: Running) -> None:
     ioc = running.ioc
-    ioc.caproto("put", ioc.prefix + "M00:Disk:Enable", "0")
-    ioc.until("M00:Disk:Enable_RBV", "Disabled")
+    ioc.caproto("put", ioc.prefix + "M00:Disk:On", "0")
+    ioc.until("M00:Disk:On_RBV", "Off")
     running.grows("M00:Disk:Discarded_RBV", "M01:Disk:Written_RBV")
-    ioc.put("Disk:Enable", 1)
-    ioc.until("M00:Disk:Enable_RBV", "Enabled")
+    ioc.put("Disk:On", 1)
+    ioc.until("M00:Disk:On_RBV", "On")
     running.grows("M00:Disk:Written_RBV")
 
 

@@ -217,11 +217,11 @@ def test_what_is_being_captured_is_whole_when_the_writer_is_stopped(tmp_path: Pa
     pulses = bench.send(3)
     ioc.until("HDF1:NumCaptured_RBV", 3)
     pid = ioc.value("HDF1:Pid_RBV")
-    ioc.put("HDF1:Enable", 0)
+    ioc.put("HDF1:Run", 0)
     until(lambda: Path(f"/proc/{pid}").exists(), lambda there: not there)
     with h5py.File(tmp_path / "last.h5") as file:
         assert dataset(file, "data/DET/pulse_id")[:, 0].tolist() == pulses
-    ioc.until("HDF1:State_RBV", "Disabled")
+    ioc.until("HDF1:State_RBV", "Off")
     ioc.until("HDF1:Capture", "Done")
     assert ioc.refused("HDF1:Capture", 1) == "the HDF5 writer does not run; see HDF1:State_RBV"
     assert ioc.value("HDF1:Capture") == "Done"

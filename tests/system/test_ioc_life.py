@@ -75,9 +75,9 @@ def test_without_restarts_a_killed_worker_stays_down(tmp_path: Path) -> None:
         os.kill(ioc.value("M00:Pid_RBV"), signal.SIGKILL)
         ioc.until("M00:State_RBV", "Failed")
         until(lambda: ioc.lines[-1], lambda line: line.endswith("stays down"))
-        ioc.put("M00:Enable", 0)
-        ioc.until("M00:State_RBV", "Disabled")
-        ioc.put("M00:Enable", 1)
+        ioc.put("M00:Run", 0)
+        ioc.until("M00:State_RBV", "Off")
+        ioc.put("M00:Run", 1)
         ioc.until("M00:State_RBV", "Receiving")
 
 
@@ -97,10 +97,10 @@ def test_a_source_that_is_off_is_not_started(tmp_path: Path) -> None:
     config.write_text(config.read_text().replace('name = "M01"', 'name = "M01"\nenabled = false'))
     with start(config) as ioc:
         ioc.until("M00:State_RBV", "Receiving")
-        assert ioc.value("M01:State_RBV") == "Disabled"
-        assert ioc.value("M01:Enable") == "Disable"
+        assert ioc.value("M01:State_RBV") == "Off"
+        assert ioc.value("M01:Run") == "Stop"
         assert ioc.value("Workers_RBV") == 2
-        ioc.put("M01:Enable", 1)
+        ioc.put("M01:Run", 1)
         ioc.until("M01:State_RBV", "Receiving")
 
 
@@ -109,7 +109,7 @@ def test_workers_outlive_a_killed_ioc_and_are_adopted_as_they_are(tmp_path: Path
     with start(config) as first:
         receiving(first)
         first.put("Disable", 1)
-        first.put("M00:Disk:Enable", 0)
+        first.put("M00:Disk:On", 0)
         first.put("Disk:Folder", "/tmp/moved")
         first.ask(M00, "set", **{"packets.received": 77})
         pids = {name: first.value(f"{name}:Pid_RBV") for name in SOURCES}
@@ -123,8 +123,8 @@ def test_workers_outlive_a_killed_ioc_and_are_adopted_as_they_are(tmp_path: Path
         assert second.value("M00:Restarts_RBV") == 0
         assert second.value("RunState_RBV") == "Running"
         assert second.value("Acquire") == "Done"
-        assert second.value("M00:Disk:Enable") == "Disable"
-        assert second.value("M01:Disk:Enable") == "Enable"
+        assert second.value("M00:Disk:On") == "Off"
+        assert second.value("M01:Disk:On") == "On"
         assert second.value("M01:Disk:Folder") == "/tmp/moved"
         os.kill(pids["M01"], signal.SIGKILL)  # no child of this IOC, and noticed all the same
         second.until("M01:State_RBV", "Failed")
@@ -199,12 +199,12 @@ def test_a_wrong_configuration_stops_the_start_with_every_mistake(tmp_path: Path
     assert "zqm: unknown key" in lines[0]
 
 
-def test_a_source_that_collides_with_an_output_stops_the_start(tmp_path: Path) -> None:
+def test_a_source_that_collides_with_other_records_stops_the_start(tmp_path: Path) -> None:
     config = write_config(tmp_path)
-    config.write_text(config.read_text().replace('name = "M00"', 'name = "Disk"'))
+    config.write_text(config.read_text().replace('name = "M00"', 'name = "Retention"'))
     code, lines = failed_start(config)
     assert code == 2
-    assert "is made twice; give the source 'Disk' another name" in lines[0]
+    assert "is made twice; give the source 'Retention' another name" in lines[0]
 
 
 @pytest.mark.parametrize(

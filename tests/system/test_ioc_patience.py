@@ -40,8 +40,8 @@ def test_a_long_configure_is_waited_for_and_holds_up_nothing(ioc: IocProcess) ->
     while time.monotonic() - begun < OLD_LIMIT_S:
         on = not on
         for name in ("CAM", "M00"):
-            ioc.put(f"{name}:Zmq:Enable", int(on))
-            ioc.until(f"{name}:Zmq:State_RBV", "Idle" if on else "Disabled")
+            ioc.put(f"{name}:Zmq:On", int(on))
+            ioc.until(f"{name}:Zmq:State_RBV", "Idle" if on else "Off")
         assert ioc.value("RunState_RBV") == "Unconfigured"
         assert ioc.value("CAM:State_RBV") == "Configuring"
     ioc.ask(CAM, "let_go")

@@ -43,7 +43,7 @@ def test_two_modules_are_received_shown_and_switched(tmp_path: Path) -> None:
             assert ioc.value(f"{name}:PacketsLost_RBV") == 0
             assert ioc.value(f"{name}:PulseId_RBV") == FRAMES
             assert (tmp_path / "data" / "DET" / name / relative_path(1)).stat().st_size > FRAMES * 2**20
-        ioc.put("M00:Disk:Enable", 0)
+        ioc.put("M00:Disk:On", 0)
         send(first, 0, FRAMES + 1)
         ioc.until("M00:Disk:Discarded_RBV", FRAMES)
         assert ioc.value("M00:Disk:Written_RBV") == FRAMES

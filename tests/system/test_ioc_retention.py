@@ -48,7 +48,7 @@ def ioc(folder: Path, runtime_dir: Path) -> Iterator[IocProcess]:
 
 def test_it_is_off_by_default_and_shows_what_is_held(ioc: IocProcess, folder: Path) -> None:
     ioc.until("Retention:Files_RBV", 6)
-    assert ioc.value("Retention:State_RBV") == "Disabled"
+    assert ioc.value("Retention:State_RBV") == "Off"
     assert [ioc.value(f"Retention:{n}_RBV") for n in ("KeepSize", "KeepHours", "KeepFree")] == [0, 0, 0]
     assert ioc.value("Retention:OldestPulse_RBV") == 100_000
     assert ioc.value("Retention:OldestAge_RBV") == pytest.approx(30, abs=0.1)
@@ -87,7 +87,7 @@ def test_a_refused_limit_does_not_stay(ioc: IocProcess) -> None:
 
 def test_it_follows_the_folder(ioc: IocProcess, folder: Path) -> None:
     ioc.put("Retention:KeepHours", 0.0)
-    ioc.until("Retention:State_RBV", "Disabled")
+    ioc.until("Retention:State_RBV", "Off")
     before = ioc.value("Retention:DeletedFiles_RBV")
     moved = make_buffer(folder / "moved")
     moved.claim("OTHER:")

@@ -315,7 +315,7 @@ def test_outputs_are_switched(tmp_path: Path):
         r.ask("output", output="disk", enabled=False)
         send(r.port, 3)
         disk = r.settled(3 * 32, complete=3)["disk"]
-        assert (disk["state"], disk["offered"], disk["disabled"], disk["written"]) == ("Disabled", 3, 3, 0)
+        assert (disk["state"], disk["offered"], disk["disabled"], disk["written"]) == ("Off", 3, 3, 0)
         r.ask("output", output="disk", enabled=True)
         send(r.port, 3, first=4)
         assert r.settled(6 * 32, complete=6)["disk"]["written"] == 3

@@ -297,7 +297,7 @@ def test_streams_are_switched_and_paced_by_commands(short_runtime_dir, stack):
     command = bench.runtime.command("stream")
     request(command, "output", output="full", enabled=False)
     request(command, "reduced_rate", hz=50.0)
-    assert bench.status()["full"]["state"] == "Disabled"
+    assert bench.status()["full"]["state"] == "Off"
     with pytest.raises(Exception, match="expected one of full, reduced, pulse"):
         request(command, "output", output="disk", enabled=True)
     with pytest.raises(Exception, match="expected a number above 0"):

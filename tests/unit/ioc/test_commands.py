@@ -79,9 +79,9 @@ def test_handlers_are_those_that_the_configuration_has_records_for() -> None:
         "transition",
         "acquire",
         "acquire_end",
-        "worker_enable",
+        "worker_run",
         "reset_counters",
-        "output_enable",
+        "output_on",
         "reduced_rate",
     }
     assert set(Server(TEXT).commands.handlers()) == without
@@ -90,8 +90,8 @@ def test_handlers_are_those_that_the_configuration_has_records_for() -> None:
 
 def test_setpoints_start_as_configured() -> None:
     server = Server(TEXT + DISK + "[zmq]\nenabled = false\n")
-    assert server.shown("output_enable", "udp.M00", "disk") == 1
-    assert server.shown("output_enable", "all", "zmq") == 0
+    assert server.shown("output_on", "udp.M00", "disk") == 1
+    assert server.shown("output_on", "all", "zmq") == 0
     assert server.shown("output_folder", "all") == "/data"
     assert server.shown("reduced_rate") == 10.0
     assert server.shown("acquire") == 1
@@ -99,9 +99,9 @@ def test_setpoints_start_as_configured() -> None:
 
 def test_all_means_every_source_and_not_the_assembler() -> None:
     server = Server()
-    server.give("output_enable", 0, "all", "zmq")
+    server.give("output_on", 0, "all", "zmq")
     assert sorted(server.sent) == [("udp.M00", "output", "zmq", False), ("udp.M01", "output", "zmq", False)]
-    assert server.shown("output_enable", "udp.M01", "zmq") == 0
+    assert server.shown("output_on", "udp.M01", "zmq") == 0
 
 
 def test_one_that_refuses_keeps_what_it_has(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_one_that_refuses_keeps_what_it_has(tmp_path: Path) -> None:
 def test_a_worker_that_does_not_respond_gets_its_settings_when_it_does(tmp_path: Path) -> None:
     server = Server(TEXT + disk(tmp_path))
     server.roster.responding = frozenset()
-    server.give("output_enable", 0, "udp.M00", "disk")
+    server.give("output_on", 0, "udp.M00", "disk")
     server.give("output_folder", f"{tmp_path}/new", "udp.M00")
     server.give("reduced_rate", 2.0)
     assert server.sent == []
@@ -138,7 +138,7 @@ def test_a_worker_that_ran_before_keeps_its_settings() -> None:
     server = Server()
     server.status["disk"] |= {"enabled": False, "folder": "/moved/D"}
     server.settings.adopt("udp.M00", server.status)
-    assert server.shown("output_enable", "udp.M00", "disk") == 0
+    assert server.shown("output_on", "udp.M00", "disk") == 0
     assert server.shown("output_folder", "udp.M00") == "/moved"
     assert server.shown("output_folder", "udp.M01") == "/data"
     asyncio.run(server.commands.settle("udp.M00"))

@@ -32,7 +32,7 @@ def test_a_worker_that_reports_shows_its_own_state() -> None:
 @pytest.mark.parametrize(
     ("process", "last", "now_s", "expected"),
     [
-        (ProcessStatus(), None, 0.0, ("Disabled", "", True)),
+        (ProcessStatus(), None, 0.0, ("Off", "", True)),
         (ProcessStatus(enabled=True), None, 0.0, ("Starting", "", True)),
         (RUNS, None, 100.0 + START_S, ("Starting", "", True)),
         (RUNS, None, 100.1 + START_S, ("Failed", "process 7 sent no snapshot since its start", False)),
@@ -41,7 +41,7 @@ def test_a_worker_that_reports_shows_its_own_state() -> None:
         (RUNS, heard(99.0, pid=6), 101.0, ("Starting", "", True)),
         (replace(RUNS, running=False, pid=0, message="killed"), heard(101.0), 101.0, ("Failed", "killed", False)),
         (replace(RUNS, enabled=False), heard(101.0), 101.0, ("Receiving", "", True)),
-        (ProcessStatus(message="ended"), heard(101.0), 101.0, ("Disabled", "", True)),
+        (ProcessStatus(message="ended"), heard(101.0), 101.0, ("Off", "", True)),
     ],
     ids=[
         "off",
@@ -73,7 +73,7 @@ def test_a_worker_that_does_not_run_is_at_rest_and_keeps_its_totals() -> None:
     values = seen.look(ProcessStatus(), snapshot, 102.0)
     assert values["rates.frames_hz"] == values["rates.packets_hz"] == values["rates.bytes_per_s"] == 0
     assert values["pebble.in_use"] == 0
-    assert values["disk.state"] == "Disabled"
+    assert values["disk.state"] == "Off"
     assert values["packets.received"] == 9
 
 

@@ -24,7 +24,7 @@ def shown(retention: Retention, name: str) -> float:
 def test_it_is_off_by_default(tmp_path: Path) -> None:
     retention = Retention(DiskSection(folder=tmp_path), "T:")
     assert retention.status().keep == LimitsShown(0, 0, 0)
-    assert retention.status().stats.state == "Disabled"
+    assert retention.status().stats.state == "Off"
 
 
 def test_limits_begin_as_configured(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from ioc.bindings import RECENT, field_types
 from ioc.templates import DESC_NAME_LIMIT, STREAM, TEMPLATES, defaults, image_streams, loads, workers
 
 ROOT = Path(__file__).parents[3]
+CHOICE = re.compile("[ZO]NAM|(?:ZR|ON|TW|TH|FR|FV|SX|SV|EI|NI|TE|EL|TV|TT|FT|FF)ST")
 EXAMPLES = sorted((ROOT / "examples").glob("*.toml"))
 
 # Loading ends in state of EPICS that cannot be undone, so it happens in a process of its own.
@@ -129,6 +130,19 @@ def test_readings_are_told_from_setpoints(records: list[dict[str, Any]]) -> None
         assert record["name"].endswith("_RBV") == reads or BARE.search(record["name"]), record["name"]
 
 
+def test_a_setpoint_and_its_readback_have_the_same_choices(records: list[dict[str, Any]]) -> None:
+    choices = {r["name"]: {k: v for k, v in r["fields"].items() if CHOICE.fullmatch(k)} for r in records}
+    pairs = [name for name in choices if choices[name] and f"{name}_RBV" in choices]
+    assert len(pairs) >= 3
+    for name in pairs:
+        assert choices[name] == choices[f"{name}_RBV"], name
+
+
+def test_enable_is_the_transition_and_nothing_else(records: list[dict[str, Any]], example: Path) -> None:
+    prefix = load_config(example).detector.prefix
+    assert [r["name"] for r in records if re.fullmatch(".*:Enable(_RBV)?", r["name"])] == [f"{prefix}Enable"]
+
+
 def test_every_record_has_the_role_of_what_it_is_for(records: list[dict[str, Any]]) -> None:
     experts = re.compile(r".*(Disk:Folder|Retention:Keep(Size|Hours|Free)|ResetCounters)")
     for record in records:
@@ -175,7 +189,7 @@ def test_states_of_trouble_alarm(records: list[dict[str, Any]]) -> None:
             "MAJOR" if "Disk:" in record["name"] or "Full:" in record["name"] else "MINOR"
         )
         assert severities["Idle"] is None
-        assert severities["Disabled"] is None
+        assert severities["Off"] is None
 
 
 def test_precision_is_written_where_it_counts() -> None:
@@ -232,9 +246,11 @@ def test_a_name_too_long_for_epics_is_refused() -> None:
         loads(config(prefix="P" * 29 + ":", name="M" * 32))
 
 
-def test_a_source_with_the_name_of_an_output_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"record DET:Disk:Enable is made twice; give the source 'Disk' another name"):
-        loads(config(name="Disk"))
+def test_a_source_with_the_name_of_a_worker_is_refused() -> None:
+    with pytest.raises(
+        ConfigError, match=r"record DET:Stream:Run is made twice; give the source 'Stream' another name"
+    ):
+        loads(config(name="Stream", more="[stream]\n"))
 
 
 def test_without_a_disk_there_are_no_disk_records() -> None:

@@ -152,7 +152,7 @@ def test_a_disabled_stage_counts_what_passes_it_by(stage: Stage, sink: FakeSink)
     leases = offer(stage, 3)
     assert [lease.closed for lease in leases] == [1, 1, 1]
     s = check(stage)
-    assert (s.disabled, s.written, s.state) == (3, 0, "Disabled")
+    assert (s.disabled, s.written, s.state) == (3, 0, "Off")
     stage.set_enabled(True)
     offer(stage)
     settle(stage)

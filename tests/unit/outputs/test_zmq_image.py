@@ -190,7 +190,7 @@ def test_a_stream_that_is_switched_off_sends_nothing(context, pool):
     assert not reduced.wants_pixels(1000.0)
     reduced.send(header(1), None, 1000.0)
     stats = check_balance(reduced)
-    assert (stats.disabled, stats.state, stats.enabled) == (1, "Disabled", False)
+    assert (stats.disabled, stats.state, stats.enabled) == (1, "Off", False)
     reduced.enabled = True
     reduced.send(header(2), None, 1000.0)
     assert decode_image(receive(subscriber))[0].head.pulse_id == 2
