@@ -69,7 +69,12 @@ def image_fields(
 
 def no_image_fields() -> dict[str, Any]:
     """Return the fields of an NTNDArray without an image, for clients that connect before the first one."""
-    return {"value": ("ubyteValue", np.empty(0, np.uint8)), "timeStamp": _stamp(time.time_ns())}
+    empty = np.empty((0, 0), np.uint8)
+    return {
+        "value": ("ubyteValue", empty.reshape(-1)),
+        "dimension": _dimensions(empty.shape, 1, empty.shape),
+        "timeStamp": _stamp(time.time_ns()),
+    }
 
 
 def _attributes(image: np.ndarray, info: ImageInfo) -> Mapping[str, tuple[tuple[str, float], str]]:

@@ -1,9 +1,11 @@
 """The worker that shows images as PVs, beside modules that this test plays, read by p4p and by pvapy."""
 
+import json
 import os
 import signal
 import socket
 import time
+import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,9 +17,10 @@ import zmq
 from p4p.client.thread import Context
 
 from detectors.config import parse_config
+from detectors.runtime import Runtime
 from detectors.sources.codecs import decode
 from detectors.stats import ImagesStatus
-from detectors.thinning import eight_bits
+from detectors.thinning import eight_bits, thinned
 from detectors.wire.ntndarray import array_head
 from sim.pattern import frame_pattern
 from tests.support.balance import imbalance
@@ -67,9 +70,11 @@ IDLE_MS = 4.0
 class Bench(WorkerProcess):
     """A running worker of images, two modules and clients."""
 
-    def __init__(self, folder: Path, stack: ExitStack, variables: dict[str, str], more: str = "") -> None:
+    def __init__(
+        self, folder: Path, stack: ExitStack, variables: dict[str, str], more: str = "", text: str = CONFIG
+    ) -> None:
         prefix = f"T{os.getpid()}:"
-        text = CONFIG.format(prefix=prefix, folder=folder, more=more)
+        text = text.format(prefix=prefix, folder=folder, more=more)
         parse_config(text)
         path = folder / "config.toml"
         path.write_text(text)
@@ -203,6 +208,133 @@ def test_a_jpeg_preview_shows_the_range_of_values(tmp_path, variables):
         shown, image = pixels(value), eight_bits(bench.image(3))
         assert shown.shape == image.shape
         assert np.corrcoef(shown.ravel(), image.ravel())[0, 1] > 0.99
+
+
+PYDM = """
+import json, os, sys, zlib
+import numpy as np
+from pydm import PyDMApplication
+from pydm.widgets.image import PyDMImageView
+from qtpy.QtCore import QTimer
+
+app = PyDMApplication(use_main_window=False, command_line_args=[])
+view = PyDMImageView(image_channel=f"pva://{sys.argv[1]}")
+view.readingOrder = view.ReadingOrder.Clike
+view.dimensionOrder = view.DimensionOrder.WidthFirst
+view.normalizeData = True
+view.resize(400, 400)
+view.show()
+print("open", flush=True)
+
+def look():
+    image = view.getImageItem().image
+    if image is not None and image.size:
+        picture = view.grab().toImage()
+        bits = picture.constBits()
+        bits.setsize(picture.bytesPerLine() * picture.height())
+        raw = bytes(bits)
+        found = {
+            "image": zlib.crc32(np.ascontiguousarray(image).tobytes()),
+            "picture": zlib.crc32(raw),
+            "shades": len(set(raw)),
+        }
+        print(json.dumps(found), flush=True)
+
+timer = QTimer()
+timer.timeout.connect(look)
+timer.start(100)
+app.exec_()
+"""
+
+
+def test_pydm_shows_the_preview_as_it_changes(bench):
+    environment = {**os.environ, "QT_QPA_PLATFORM": "offscreen", "PYDM_EPICS_LIB": "pyepics"}
+    with Process("-c", PYDM, f"{bench.prefix}Pva1:Preview", environment=environment) as screen:
+        screen.wait_for("^open")
+        pictures: set[int] = set()
+        for pulse in range(1, 5):
+            bench.send(pulse)
+            wanted = zlib.crc32(bench.image(pulse).tobytes())
+
+            def fresh() -> list[dict[str, Any]]:
+                found = [json.loads(line) for line in screen.lines if line.startswith("{")]
+                other = [f for f in found if f["image"] == wanted and f["picture"] not in pictures]  # noqa: B023
+                return [f for f in other if f["shades"] > 50]  # it is not blank
+
+            pictures.add(until(fresh)[-1]["picture"])
+
+
+CAMERA = """
+[detector]
+name = "CAM"
+prefix = "{prefix}"
+[[pva]]
+name = "C1"
+pv = "{pv}"
+[images]
+preview_pixels = 2000
+"""
+
+
+@pytest.mark.parametrize(
+    ("shape", "changed", "dtype", "mode"),
+    [
+        ((60, 80), (30, 50), "float32", 0),
+        ((60, 80, 3), (40, 50, 3), "uint8", 2),
+        ((3, 60, 80), (3, 40, 50), "uint16", 4),
+    ],
+)
+def test_a_cameras_image_has_its_shape_and_colours_also_after_it_changed(  # noqa: PLR0917
+    tmp_path, variables, shape, changed, dtype, mode
+):
+    prefix, pv = f"T{os.getpid()}:", f"CAM{os.getpid()}:IMAGE"
+    path = tmp_path / "config.toml"
+    path.write_text(CAMERA.format(prefix=prefix, pv=pv))
+    size = "x".join(map(str, shape))
+    camera = ("-m", "ioc", "sim", "pva", pv, "--shape", size, "--dtype", dtype, "--rate", "20", "--frames", "100000")
+    restart = ("--restart-after", "60", "--restart-shape", "x".join(map(str, changed)))
+    with (
+        Process(*camera, *restart) as server,
+        WorkerProcess(prefix, "pva.C1", "monitor", str(path)) as monitor,
+        WorkerProcess(prefix, "images", "images", str(path)) as images,
+        Context("pva", conf=variables, useenv=False, nt=False) as client,
+    ):
+        server.wait_for(".")
+        monitor.ready()
+        images.ready()
+        got: list[Any] = []
+        subscription = client.monitor(f"{prefix}Pva1:Image", got.append)
+        until(lambda: got and got[-1].dimension)
+        value = got[-1]
+        known = attributes(value)
+        wanted = frame_pattern(known["PulseId"], 0, shape, dtype)
+        assert ([d.size for d in value.dimension], known["ColorMode"]) == (list(reversed(shape)), mode)
+        assert (pixels(value) == wanted).all()
+        assert value.uniqueId == known["PulseId"] == known["FrameIndex"]
+        small = client.get(f"{prefix}Pva1:Preview", timeout=5)
+        image = frame_pattern(attributes(small)["PulseId"], 0, shape, dtype)
+        assert (pixels(small) == thinned(image, 2)).all()
+        until(lambda: [d.size for d in got[-1].dimension] == list(reversed(changed)))
+        later = got[-1]
+        assert (pixels(later) == frame_pattern(later.uniqueId, 0, changed, dtype)).all()
+        subscription.close()
+
+
+def test_images_of_remote_modules(tmp_path, variables):
+    with ExitStack() as stack:
+        names = [f"ipc://{Runtime(f'T{os.getpid()}:').folder}/udp.M{m:02}.frames" for m in range(2)]
+        text = CONFIG.replace("missing_after_s = 0.3", f"missing_after_s = 0.3\nremote = {names}")
+        bench = Bench(tmp_path, stack, variables, text=text)
+        got: list[Any] = []
+        subscription = bench.client().monitor(f"{bench.prefix}Pva1:Image", got.append)
+        for module in bench.modules:
+            module.wait_for_subscriber(module.frames)
+        for pulse in range(10, 13):
+            for module in bench.modules:
+                module.publish(pulse)
+        until(lambda: got and attributes(got[-1]).get("PulseId") == 12)
+        assert (pixels(got[-1]) == bench.image(12)).all()
+        subscription.close()
 
 
 def acquisition(bench: Bench) -> dict[str, Any]:
