@@ -49,8 +49,6 @@ class ImageAssembler:
         self._rows = self.shape[0] // len(readers)
         self._frame = np.empty(layout.data_bytes, np.uint8) if mosaic or layout.is_packed else None
         """A frame as stored, where it cannot be read straight into the image."""
-        self.heads: list[FrameHead | None] = []
-        """What is known of each frame of the last image; None of one that was missing."""
 
     def assemble(self, matched: Matched, out: np.ndarray | None) -> ImageHeader | None:
         """Put each frame in its place in ``out`` (uint8[image_bytes]); with None only look at what is known of it.
@@ -71,7 +69,6 @@ class ImageAssembler:
             elif image is not None:
                 self._put(image, m, None)
             heads.append(head)
-        self.heads = heads
         return ImageHeader(
             image_head(matched.pulse_id, heads),
             detector_name=self._names.detector_name,

@@ -6,12 +6,10 @@ A pair (code, value) is a number of that PVA type: ``("i", 2)`` is a 32-bit 2. a
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 
-from detectors.frame import Damage
 from detectors.image_head import ImageHead
 from detectors.thinning import axes, color_mode
 from detectors.wire.encode import SCALAR_TYPES, encode
@@ -27,42 +25,38 @@ _DRIVER: Final = 2
 """NDAttrSourceDriver: the attribute comes from the detector."""
 
 
-@dataclass(frozen=True, slots=True)
-class ImageInfo:
-    """What is known of an image that is shown."""
-
-    head: ImageHead
-    packets_missing: int = 0
-    modules_missing: int = 0
-    damage: Damage = Damage.NONE
-
-    @property
-    def unique_id(self) -> int:
-        """The detector's own trigger count, as far as it fits into uniqueId."""
-        return self.head.frame_index & _UNIQUE_IDS
+def unique_id(head: ImageHead) -> int:
+    """Return the detector's own trigger count, as far as it fits into uniqueId."""
+    return head.frame_index & _UNIQUE_IDS
 
 
 def image_fields(
-    image: np.ndarray, info: ImageInfo, *, codec: str = "", factor: int = 1, full_shape: tuple[int, ...] = ()
+    image: np.ndarray,
+    head: ImageHead,
+    *,
+    modules_missing: int = 0,
+    codec: str = "",
+    factor: int = 1,
+    full_shape: tuple[int, ...] = (),
 ) -> dict[str, Any]:
     """Return the fields of ``image`` (native byte order, contiguous), compressed with ``codec``.
 
     ``factor`` and ``full_shape`` say how it was thinned. ``timeStamp`` is the data's; now when that is not known.
     """
     data = encode(codec, image) if codec else image.reshape(-1)
-    stamp = _stamp(info.head.timestamp_ns or time.time_ns())
+    stamp = _stamp(head.timestamp_ns or time.time_ns())
     return {
         "value": (_MEMBERS[data.dtype.name], data),
         "codec": {"name": codec, "parameters": ("i", SCALAR_TYPES[image.dtype.name]) if codec else None},
         "compressedSize": data.nbytes,
         "uncompressedSize": image.nbytes,
-        "uniqueId": info.unique_id,
+        "uniqueId": unique_id(head),
         "dataTimeStamp": stamp,
         "timeStamp": stamp,
         "dimension": _dimensions(image.shape, factor, full_shape or image.shape),
         "attribute": [
             {"name": name, "value": value, "descriptor": text, "sourceType": _DRIVER, "source": "pebbledaq"}
-            for name, (value, text) in _attributes(image, info).items()
+            for name, (value, text) in _attributes(image, head, modules_missing).items()
         ],
     }
 
@@ -77,17 +71,18 @@ def no_image_fields() -> dict[str, Any]:
     }
 
 
-def _attributes(image: np.ndarray, info: ImageInfo) -> Mapping[str, tuple[tuple[str, float], str]]:
-    head = info.head
+def _attributes(
+    image: np.ndarray, head: ImageHead, modules_missing: int
+) -> Mapping[str, tuple[tuple[str, float], str]]:
     return {
         "ColorMode": (("i", int(color_mode(image.shape))), "Color mode"),
         "PulseId": (("L", head.pulse_id), "Pulse id"),
         "FrameIndex": (("L", head.frame_index), "Frame number of the detector"),
         "Timestamp": (("d", head.timestamp_ns / 1e9), "Time of the frame, seconds since 1970"),
         "IsGood": (("i", int(head.is_good_frame)), "1: every packet of every module was received"),
-        "PacketsMissing": (("i", info.packets_missing), "Packets that were not received"),
-        "ModulesMissing": (("i", info.modules_missing), "Modules without a frame, shown as zeros"),
-        "Damage": (("i", int(info.damage)), "Damage bits of the frames"),
+        "PacketsMissing": (("i", head.packets_missing), "Packets that were not received"),
+        "ModulesMissing": (("i", modules_missing), "Modules without a frame, shown as zeros"),
+        "Damage": (("i", head.damage), "Damage bits of the frames"),
     }
 
 

@@ -13,14 +13,13 @@ import numpy as np
 
 from detectors.config import Config, ImagesSection, StreamSection
 from detectors.errors import ConfigError
-from detectors.frame import Damage
 from detectors.image_head import ImageHead
 from detectors.outputs.publisher import Publisher
 from detectors.outputs.pva_images import PvaImages
 from detectors.runtime import Runtime
 from detectors.stats import ImagesStatus, ShownStats
 from detectors.thinning import binning, color_mode, colours_last, described, eight_bits, thinned
-from detectors.wire.ntndarray_fields import ImageInfo, image_fields, no_image_fields
+from detectors.wire.ntndarray_fields import image_fields, no_image_fields, unique_id
 from detectors.wire.small_image import SmallImage, encode_small
 from detectors.workers.account import Account
 from detectors.workers.gather import Gatherer
@@ -92,7 +91,6 @@ class ImagesPart:
         self._section: ImagesSection = config.images
         self._runtime = runtime
         self._interfaces = [str(address) for address in config.ioc.interfaces]
-        self._packets = config.udp[0].geometry.packets_per_frame if config.udp else 1
         self._gatherer = Gatherer(config, runtime, config.stream or StreamSection(), look=True)
         self._counter = ImageCounter(config, runtime)
         self.commands = self._counter.commands
@@ -100,7 +98,7 @@ class ImagesPart:
         self._image = np.empty(0, np.uint8)
         self._number = 0
         """Of the image in memory; 0: none."""
-        self._info = ImageInfo(ImageHead(0))
+        self._head = ImageHead(0)
         self._described: dict[str, Any] = {}
         self._taken_s = self._begun_s = float("-inf")
 
@@ -145,16 +143,16 @@ class ImagesPart:
 
     def snapshot(self) -> ImagesStatus:
         """Return what there is to know."""
-        now, info = time.monotonic(), self._info
+        now, head = time.monotonic(), self._head
         active_s = max(_ACTIVE_S, 2 * max((place.period_s for place in self._places if place.clients), default=0))
         state = "Idle" if not self._gathering else "Showing" if now - self._taken_s < active_s else "Waiting"
         return ImagesStatus(
             state=state,
             message=self._gatherer.state()[1] if state == "Waiting" else "",
-            pulse_id=info.head.pulse_id,
-            data_ns=info.head.timestamp_ns,
-            data_s=info.head.timestamp_ns / 1e9,
-            unique_id=info.unique_id,
+            pulse_id=head.pulse_id,
+            data_ns=head.timestamp_ns,
+            data_s=head.timestamp_ns / 1e9,
+            unique_id=unique_id(head),
             **self._described,
             images=self._gatherer.image_stats(self._gatherer.assembled),
             image=self._full.stats(now),
@@ -198,17 +196,7 @@ class ImagesPart:
         if header is None:
             self._number = 0  # half of it is in memory
             return
-        heads = [head for head in assembler.heads if head]
-        missing, damage = len(assembler.heads) - len(heads), Damage.NONE
-        for head in heads:
-            damage |= head.damage
-        self._info = ImageInfo(
-            header.head,
-            packets_missing=sum(max(0, head.expected_packets - head.n_recv_packets) for head in heads)
-            + missing * self._packets,
-            modules_missing=missing,
-            damage=damage,
-        )
+        self._head = header.head
         self._described = described(assembler.shape, assembler.pixel_type)
         self._number = self._gatherer.assembled
         self._taken_s = now
@@ -223,30 +211,31 @@ class ImagesPart:
                     self._pva.post(self._runtime.prefix + name, no_image_fields(), new_only=True)
 
     def _send_full(self, new_only: bool) -> None:  # noqa: FBT001
-        codec = "" if self._section.codec == "none" else self._section.codec
-        self._pva.post(
-            self._runtime.prefix + IMAGE, image_fields(self._image, self._info, codec=codec), new_only=new_only
-        )
+        self._post(IMAGE, self._image, self._section.codec, new_only=new_only)
 
     def _send_preview(self, new_only: bool) -> None:  # noqa: FBT001
-        section, image, codec = self._section, self._image, ""
-        if section.preview_codec == "jpeg" and image.ndim in {2, 3}:
+        section, image, codec = self._section, self._image, "none"
+        if section.preview_codec == "jpeg" and (image.ndim == 2 or color_mode(image.shape)):
             image, codec = colours_last(image), "jpeg"
         colours = 3 if color_mode(image.shape) else 1
         factor = binning(image.shape, section.preview_pixels * colours, section.preview_size)
-        small = thinned(image, factor)
-        if codec and (small.ndim == 2 or colours == 3):
+        small = np.ascontiguousarray(thinned(image, factor))
+        if codec == "jpeg":
             small = eight_bits(small)
-        else:
-            codec = ""
+        self._post(PREVIEW, small, codec, new_only=new_only, factor=factor, full_shape=image.shape)
+
+    def _post(self, name: str, image: np.ndarray, codec: str, *, new_only: bool, **thinning: Any) -> None:
         fields = image_fields(
-            np.ascontiguousarray(small), self._info, codec=codec, factor=factor, full_shape=image.shape
+            image,
+            self._head,
+            modules_missing=len(self._gatherer.sources) - self._head.present.bit_count(),
+            codec="" if codec == "none" else codec,
+            **thinning,
         )
-        self._pva.post(self._runtime.prefix + PREVIEW, fields, new_only=new_only)
+        self._pva.post(self._runtime.prefix + name, fields, new_only=new_only)
 
     def _send_ca(self, _: bool) -> None:  # noqa: FBT001
-        most = self._section.ca_pixels
+        most, head = self._section.ca_pixels, self._head
         small = thinned(self._image, binning(self._image.shape, most))
         if small.size <= most:
-            head, info = self._info.head, self._info
-            self._ca_stream.send(encode_small(SmallImage(small, head.pulse_id, info.unique_id, head.timestamp_ns)))
+            self._ca_stream.send(encode_small(SmallImage(small, head.pulse_id, unique_id(head), head.timestamp_ns)))

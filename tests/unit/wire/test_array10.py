@@ -21,7 +21,7 @@ HEADER = ImageHeader(
 
 headers = st.builds(
     ImageHeader,
-    head=st.builds(ImageHead, *[st.integers(0, 2**64 - 1)] * 3, st.booleans(), st.just(0), st.just(0)),
+    head=st.builds(ImageHead, *[st.integers(0, 2**64 - 1)] * 3, st.booleans(), *[st.just(0)] * 4, st.just(())),
     detector_name=st.text(max_size=20),
     dtype=st.sampled_from(PIXEL_TYPES),
     shape=st.lists(st.integers(1, 5), min_size=1, max_size=3).map(tuple),
