@@ -3,6 +3,7 @@
 The worker of images sends it while it is wanted here: sending ends with the subscription, so no command is needed.
 """
 
+import asyncio
 import logging
 from dataclasses import dataclass, replace
 from typing import Final
@@ -47,34 +48,20 @@ class LiveImageStatus:
 
 
 class LiveImage:
-    """Receives the newest image while it is on."""
+    """Receives the newest image while it is on. For the event loop."""
 
     def __init__(self, context: zmq.asyncio.Context, runtime: Runtime, section: ImagesSection) -> None:
+        self._context = context
         self._address = runtime.frames(IMAGES)
         self._elements = section.ca_pixels
-        self._socket = context.socket(zmq.SUB)
-        self._socket.linger = 0
-        self._socket.conflate = True
-        self._socket.subscribe(b"")
         self._newest: SmallImage | None = None
+        self._receiving: asyncio.Task[None] | None = None
         self.status = LiveImageStatus()
         self._switch(on=section.ca)
 
     def handlers(self) -> dict[str, Handler]:
         """Return the handler of the switch."""
         return {"live_image": Handler(self._enable, lambda: int(self.status.enabled))}
-
-    async def listen(self) -> None:
-        """Take images until cancelled."""
-        while True:
-            message = await self._socket.recv()
-            try:
-                image = decode_small(message)
-            except WireError as error:
-                log.error("%s", error)  # noqa: TRY400
-                continue
-            if self.status.enabled and image.pixels.size <= self._elements:
-                self._newest = image
 
     def take(self) -> SmallImage | None:
         """Return the image that came since the last call, and describe it in ``status``; None when none did."""
@@ -92,13 +79,36 @@ class LiveImage:
         return image
 
     def close(self) -> None:
-        """Close the subscription."""
-        self._socket.close()
+        """End the subscription. Idempotent."""
+        if self._receiving:
+            self._receiving.cancel()
+        self._receiving = None
 
     async def _enable(self, value: object) -> None:
         self._switch(on=bool(value))
 
     def _switch(self, *, on: bool) -> None:
-        if on != self.status.enabled:
-            (self._socket.connect if on else self._socket.disconnect)(self._address)
-            self.status = replace(self.status, enabled=on)
+        if on == self.status.enabled:
+            return
+        self.status = replace(self.status, enabled=on)
+        self._newest = None
+        self.close()
+        if on:
+            self._receiving = asyncio.create_task(self._receive(), name="live image")
+
+    async def _receive(self) -> None:
+        """Take images until cancelled. Each subscription has a socket of its own: asyncio misses what comes during a call on it."""
+        with self._context.socket(zmq.SUB) as socket:
+            socket.linger = 0
+            socket.conflate = True
+            socket.subscribe(b"")
+            socket.connect(self._address)
+            while True:
+                message = await socket.recv()
+                try:
+                    image = decode_small(message)
+                except WireError as error:
+                    log.error("%s", error)  # noqa: TRY400
+                    continue
+                if image.pixels.size <= self._elements:
+                    self._newest = image

@@ -123,8 +123,6 @@ class Server:
                 asyncio.create_task(self._observer.listen(time.monotonic), name="observer"),
                 asyncio.create_task(self._tick(display), name="tick"),
             ]
-            if self._live_image:
-                tasks.append(asyncio.create_task(self._live_image.listen(), name="live image"))
             self._print_ready(len(display))
             stopped = asyncio.create_task(self._stop.wait(), name="stop")
             done, _ = await asyncio.wait((stopped, *tasks), return_when=asyncio.FIRST_COMPLETED)

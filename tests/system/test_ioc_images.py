@@ -127,6 +127,14 @@ class TestWhileDataComes:
         time.sleep(0.5)
         assert ioc.value("image1:PulseId_RBV") == pulse
 
+    def test_the_image_comes_again_each_time_that_it_is_enabled(self, ioc: IocProcess) -> None:
+        for _ in range(5):
+            shown = ioc.value("image1:ArrayCounter_RBV")
+            ioc.put("image1:EnableCallbacks", 1)
+            ioc.until("image1:ArrayCounter_RBV", lambda n: n > shown)  # noqa: B023
+            ioc.put("image1:EnableCallbacks", 0)
+            assert ioc.value("image1:EnableCallbacks_RBV") == "Disable"
+
     def test_a_killed_worker_is_started_again_and_its_pvs_come_back(self, ioc: IocProcess) -> None:
         ioc.put("image1:EnableCallbacks", 1)
         ioc.until("Pva1:State_RBV", "Showing")
@@ -141,6 +149,28 @@ class TestWhileDataComes:
         assert (value.value.reshape(512, 512) == image(pulse_of(value))[1::2, 1::2]).all()
         assert ioc.value("Pva1:Restarts_RBV") == 1
         ioc.put("image1:EnableCallbacks", 0)
+
+
+def test_an_acquisition_is_counted_where_no_file_is_written(tmp_path: Path, runtime_dir: Path) -> None:
+    ports = free_ports(2)
+    path = write_config(tmp_path, ports=(ports[0], ports[1]))
+    path.write_text(path.read_text().split("[[pva]]")[0] + "[run]\nautostart = false\n[images]\n")
+    pace = ["--rate", "50", "--frames", "100000", "--epoch-ns", str(time.time_ns())]
+    with IocProcess(prefix_of(path), "-m", "ioc", "run", str(path)) as ioc:
+        senders = [
+            Process("-m", "ioc", "sim", "udp", f"127.0.0.1:{port}", "--module-id", str(m), *pace)
+            for m, port in enumerate(ports)
+        ]
+        ioc.until("Pva1:State_RBV", "Idle")
+        ioc.put("cam1:ImageMode", 1)
+        ioc.put("cam1:NumImages", 20)
+        ioc.put("cam1:Acquire", 1)
+        assert ioc.value("cam1:DetectorState_RBV") == "Idle"
+        ioc.until("Pva1:Acq:Taken_RBV", 20)
+        assert ioc.value("Pva1:Acq:Good_RBV") + ioc.value("Pva1:Acq:Filled_RBV") == 20
+        assert ioc.value("Pva1:Acq:Open_RBV") == "No"
+        for sender in senders:
+            sender.end(signal.SIGTERM)
 
 
 def test_clients_do_not_notice_that_the_ioc_is_started_anew(tmp_path: Path, runtime_dir: Path) -> None:
