@@ -8,7 +8,7 @@ that no worker knows of: it ends when it is stopped.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
@@ -26,6 +26,9 @@ _FIRST_LOOK_S: Final = 0.02
 _LONGEST_LOOK_S: Final = 0.2
 _LOOKS: Final = 20
 """Whether an acquisition is over is looked at after each 20th of its time so far, within these limits, s."""
+
+_STEP_S: Final = 0.005
+"""How often what comes soon is looked for, s."""
 
 _SETTLE_S: Final = 0.05
 """The images that were sent before a run was stopped have come when none came for so long, s."""
@@ -130,9 +133,9 @@ class AcquisitionControl:
     def seen(self, workers: Mapping[str, Mapping[str, Any]], now_s: float) -> None:
         """Note what the records of all workers show now."""
         if self._camera:
-            counter = self._present.counter.worker if self._present else ""
-            counter = counter or next((name for name in COUNTERS if name in workers), "")
-            self._camera.seen(workers, counter, now_s, in_run=self._run.acquiring)
+            counting = self._present.counter.worker if self._present else ""
+            counter = counting or next((name for name in COUNTERS if name in workers), "")
+            self._camera.seen(workers, counter, now_s, in_run=self.acquiring and not counting)
             self._camera.show(self.state, self.message, acquiring=self.acquiring)
 
     async def _acquire(self, on: Any) -> None:
@@ -157,9 +160,11 @@ class AcquisitionControl:
         counter = Counter(self._ask, self._roster, find_counter(self._roster, images), need=need, status=None)
         on_loss, timeout_s = self._camera.rules if self._camera else ("fill", 0.0)
         self._note(INITIALIZING)
+        asked_ns = time.time_ns()
         try:
             await counter.begin(images, on_loss, timeout_s)
             await self._run.acquire(1)
+            await self._heard({counter.worker} & self._roster.responding, asked_ns)
         except BaseException as error:
             with suppress(CommandError):
                 await counter.release()
@@ -243,7 +248,11 @@ class AcquisitionControl:
         asked_ns = time.time_ns()
         for worker in shown:  # it publishes what it answers
             await self._ask(worker, "status")
-        await _until(lambda: all(self._roster.heard[worker].made_ns >= asked_ns for worker in shown), _SNAPSHOT_S)
+        await self._heard(shown, asked_ns)
+
+    async def _heard(self, workers: Collection[str], since_ns: int) -> None:
+        """Return when there is a snapshot of all these workers that was made since then."""
+        await _until(lambda: all(self._roster.heard[worker].made_ns >= since_ns for worker in workers), _SNAPSHOT_S)
 
     def _note(self, state: str, message: str = "") -> None:
         self._state, self._message = state, message
@@ -252,10 +261,10 @@ class AcquisitionControl:
 
 async def _until(good: Callable[[], bool], timeout_s: float) -> None:
     """Wait for something that is looked at now and then, for so long at most."""
-    for _ in range(round(timeout_s / _FIRST_LOOK_S)):
+    for _ in range(round(timeout_s / _STEP_S)):
         if good():
             break
-        await asyncio.sleep(_FIRST_LOOK_S)
+        await asyncio.sleep(_STEP_S)
 
 
 def _is_over(known: Mapping[str, Any]) -> bool:
