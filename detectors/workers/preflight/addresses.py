@@ -37,7 +37,7 @@ EPICS_SERVERS: Final = (
 @check("addresses", cheap=False)
 def _addresses(request: Request) -> Iterator[Finding]:
     for name, address, port in listening(request.config, os.environ):
-        yield Finding("addresses", Level.OK, f"{name}: {address or '*'}:{port}: {reach(address)}")
+        yield Finding("addresses", Level.OK, f"{name}: {address or '*'}:{port or 'any free port'}: {reach(address)}")
     folder = Runtime(request.config.detector.prefix).folder
     yield Finding("addresses", Level.OK, f"commands, snapshots: {folder}: this account only")
 
@@ -49,6 +49,8 @@ def listening(config: Config, environment: Mapping[str, str]) -> Iterator[tuple[
         for entry in chosen:
             address, _, port = entry.partition(":")
             yield f"{server.protocol} records", address, int(port or server.port(environment))
+            if server.protocol == "PVA" and config.images:
+                yield "PVA images", address, config.images.port or 0
     for module in config.udp:
         yield f"{module.name} packets", module.address, module.port
     if config.timing:

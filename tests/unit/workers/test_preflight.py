@@ -216,6 +216,11 @@ def test_without_interfaces_those_of_epics_count(
     assert [(address, port) for name, address, port in found if name == "CA records"] == expected
 
 
+def test_images_over_pva_have_a_port_of_their_own(tmp_path: Path) -> None:
+    found = addresses.listening(config(tmp_path, '[ioc]\ninterfaces = ["127.0.0.1"]\n[images]\nport = 6001\n'), {})
+    assert ("PVA images", "127.0.0.1", 6001) in list(found)
+
+
 @pytest.mark.parametrize(
     ("address", "who"),
     [
