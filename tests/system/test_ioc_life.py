@@ -216,7 +216,7 @@ def test_a_source_that_collides_with_other_records_stops_the_start(tmp_path: Pat
             '"packets.lots $(W)"',
             "bound to 'packets.lots', which udp.M00 does not have",
         ),
-        ("detector.template", '"acquire_end"', '"acquire"', "handler 'acquire_end' is bound to no record"),
+        ("detector.template", '"acquire"', '"acquire_end"', "handler 'acquire' is bound to no record"),
         ("dma.template", "field(CALC,", "field(CLAC,", "dma.template: EPICS refused it"),
     ],
 )
