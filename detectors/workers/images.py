@@ -166,13 +166,11 @@ class ImagesPart:
         """Leave the last image: it has been sent."""
 
     def _count_clients(self) -> None:
+        prefix = self._runtime.prefix
         self._ca_stream.look()
-        for place, clients in zip(
-            self._places,
-            (*(self._pva.clients(self._runtime.prefix + name) for name in (IMAGE, PREVIEW)), self._ca_stream.consumers),
-            strict=True,
-        ):
-            place.clients = clients
+        self._full.clients = self._pva.clients(prefix + IMAGE)
+        self._preview.clients = self._pva.clients(prefix + PREVIEW)
+        self._ca.clients = self._ca_stream.consumers
 
     def _gather(self, now: float, *, on: bool) -> None:
         """Attach to the modules' memory, or detach."""
