@@ -35,6 +35,7 @@ COMPRESSIONS: Final = {
 """The worker's name of each compression by areaDetector's, in the order of the record's choices; empty: it has none."""
 
 _FLUSH_S: Final = 30.0
+_STARTING_S: Final = 0.05
 
 _TIMEOUT_S: Final = 6.0
 """Longer than the worker waits for its disk (5 s): it answers with the reason."""
@@ -128,6 +129,9 @@ class CaptureControl:
     async def settle(self) -> None:
         """Bring a worker that has just begun to respond to the settings. Raises CommandError when it refuses."""
         status = await self._ask(HDF5, "status")
+        while not status["output"]["folder"]:  # it is still starting
+            await asyncio.sleep(_STARTING_S)
+            status = await self._ask(HDF5, "status")
         if status["output"]["folder"] != self.folder:
             await self._ask(HDF5, "folder", folder=self.folder)
 
