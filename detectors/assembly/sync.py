@@ -105,6 +105,10 @@ class Synchroniser:
         if len(waiting) > self.rules.depth:
             self._skip(module)
 
+    def expect_all(self) -> None:
+        """Wait for every module again, as at the start: a run begins."""
+        self._dead = 0
+
     def poll(self, now: float) -> list[Matched]:
         """Return the pulses that are in step now, oldest first."""
         found: list[Matched] = []

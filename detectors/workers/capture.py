@@ -61,7 +61,10 @@ class CapturePart:
         self._pool: BufferPool | None = None
         self._pool_of: ImageAssembler | None = None
         self._gate = AcquisitionGate(
-            config.hdf5.on_loss, self._pulse_id_step, clocked=bool(config.udp) and not rules.remote
+            config.hdf5.on_loss,
+            self._pulse_id_step,
+            self._gatherer.expect_all,
+            clocked=bool(config.udp) and not rules.remote,
         )
         self._nothing = _nothing(config, len(self._gatherer.sources))
         self._captures = Captures(

@@ -15,9 +15,11 @@ class AcquisitionGate:
     ``clocked``: images come with the time when they arrived on this host; else they arrive when they are seen.
     """
 
-    def __init__(self, on_loss: OnLoss, pulse_id_step: int, *, clocked: bool) -> None:
+    def __init__(self, on_loss: OnLoss, pulse_id_step: int, begin: Callable[[], None], *, clocked: bool) -> None:
+        """``begin()`` is called when an acquisition begins."""
         self._endless = AcquisitionRules(on_loss=on_loss)
         self._step = pulse_id_step
+        self._begin = begin
         self._clocked = clocked
         self.number = 0
         """Acquisitions begun by command."""
@@ -59,6 +61,7 @@ class AcquisitionGate:
         self._last.close()
         self.acquisition = self._last = self._from_now_on(rules)
         self.number += 1
+        self._begin()
         return self.number
 
     def _release(self) -> None:

@@ -142,6 +142,10 @@ class Gatherer:
         self._matched = before + (found is not None)
         return found
 
+    def expect_all(self) -> None:
+        """Wait for modules that counted as dead, too: a run begins, and they may be back."""
+        self._sync.expect_all()
+
     def assemble(self, matched: Matched, out: np.ndarray | None) -> ImageHeader | None:
         """Gather one image; see ``ImageAssembler.assemble``. None is counted as overwritten."""
         header = self.assembler.assemble(matched, out) if self.assembler else None

@@ -19,7 +19,9 @@ class ImageCounter:
 
     def __init__(self, config: Config, runtime: Runtime) -> None:
         self._gatherer = Gatherer(config, runtime, config.stream or StreamSection(), look=True)
-        self._gate = AcquisitionGate("fill", config.detector.pulse_id_step, clocked=bool(config.udp))
+        self._gate = AcquisitionGate(
+            "fill", config.detector.pulse_id_step, self._gatherer.expect_all, clocked=bool(config.udp)
+        )
         self._counting = False
 
     @property

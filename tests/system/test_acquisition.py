@@ -152,3 +152,20 @@ def test_folders_are_made_as_deep_as_allowed(bench: Bench, short_runtime_dir: Pa
     with pytest.raises(CommandError, match="below the roots"):
         bench.ask("folder", folder="/tmp/elsewhere/x", create=-5)
     np.testing.assert_equal(Path("/tmp/elsewhere").exists(), False)
+
+
+def test_an_acquisition_begins_with_the_first_pulse_that_all_modules_have(bench: Bench) -> None:
+    path = bench.ask("capture", file="scan.h5")
+    bench.send(1)
+    bench.modules[0].send(2)  # the run before ended between the two
+    bench.until(lambda s: s["sync"]["missing"] == 1)
+    bench.ask("acquire", images=2)
+    bench.modules[0].send(5)  # it was enabled first
+    time.sleep(0.1)
+    for pulse_id in (6, 7):
+        bench.send(pulse_id)
+    bench.until(lambda s: not s["acquisition"]["open"])
+    bench.ask("finish")
+    bench.until(lambda s: s["state"] == "Idle")
+    assert columns(path, "data/JF/pulse_id", "data/JF/is_good_frame") == [[1, 2, 6, 7], [1, 0, 1, 1]]
+    bench.check_balance()

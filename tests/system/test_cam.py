@@ -66,11 +66,11 @@ class Bench:
         return IocProcess(prefix_of(self.config), "-m", "ioc", "run", str(self.config), variables=self.variables)
 
     @contextmanager
-    def sending(self, *options: str) -> Generator[None]:
+    def sending(self, *options: str, rate_hz: int = RATE_HZ) -> Generator[None]:
         """Let both modules send without an end."""
         first, began = self._next, time.monotonic()
         numbers = ["--first-frame", str(first), "--first-pulse", str(first), "--geometry", GEOMETRY]
-        pace = ["--rate", str(RATE_HZ), "--seconds", "300", "--epoch-ns", str(time.time_ns() + 1_500_000_000)]
+        pace = ["--rate", str(rate_hz), "--seconds", "300", "--epoch-ns", str(time.time_ns() + 1_500_000_000)]
         senders = [
             Process("-m", "ioc", "sim", "udp", f"127.0.0.1:{port}", *pace, *numbers, "--module-id", str(m), *options)
             for m, port in enumerate(self.ports)
@@ -80,7 +80,7 @@ class Bench:
         finally:
             for sender in senders:
                 sender.end(signal.SIGKILL)
-            self._next = first + int((time.monotonic() - began + 1) * RATE_HZ)
+            self._next = first + int((time.monotonic() - began + 1) * rate_hz)
 
     def set(self, **values: Any) -> None:
         for name, value in values.items():

@@ -137,6 +137,16 @@ def test_a_dead_module_is_waited_for_when_told_so():
     assert pulses(feed(sync, (1, 10), (1, 11), now=8.0)) == [10, 11]
 
 
+def test_a_run_waits_for_a_module_that_was_dead():
+    sync = Synchroniser(Rules(modules=2, depth=8, missing_after_s=1.0))
+    feed(sync, (0, 1), (1, 1), (0, 2), now=0.1)  # the run ended between the two modules
+    assert sync.poll(1.2) == [Matched(2, 0b01)]
+    assert sync.missing == 0b10
+    sync.expect_all()
+    assert feed(sync, (0, 7), now=5.0) == []  # module 0 is the first to go on
+    assert feed(sync, (1, 7), now=5.1) == [Matched(7, 0b11)]
+
+
 def test_silence_of_all_kills_nobody():
     sync = Synchroniser(Rules(modules=2, depth=8, missing_after_s=1.0))
     feed(sync, (0, 1), (1, 1), now=0)

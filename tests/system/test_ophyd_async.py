@@ -1,0 +1,138 @@
+"""Stock ophyd-async devices scan this server: every document is followed to the pixels, over both protocols and with losses."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from sim.pattern import frame_pattern
+from tests.support.process import ROOT
+from tests.system.test_cam import Bench
+
+SHAPE = (256, 1024)
+"""Of one module, jungfrau-half."""
+
+Documents = list[tuple[str, dict[str, Any]]]
+
+
+@pytest.fixture(scope="module")
+def module_bench(tmp_path_factory: pytest.TempPathFactory, runtime_dir: Path) -> Iterator[Bench]:
+    bench = Bench(tmp_path_factory.mktemp("scan"))
+    with bench.ioc:
+        for name in ("M00:State_RBV", "M01:State_RBV", "HDF1:State_RBV"):
+            bench.ioc.until(name, "Idle")
+        yield bench
+
+
+@pytest.fixture
+def bench(module_bench: Bench) -> Bench:
+    module_bench.idle()
+    return module_bench
+
+
+def scan(bench: Bench, kind: str, protocol: str, number: int, *, good: bool = True) -> tuple[Documents, str]:
+    """Scan in a process of its own; return the documents and what it says on stderr."""
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "tests.support.bluesky_client",
+            kind,
+            f"{protocol}://{bench.ioc.prefix}",
+            str(bench.folder),
+            str(number),
+        ],
+        env=bench.ioc.environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert (done.returncode == 0) == good, done.stderr[-3000:]
+    return [tuple(json.loads(line)) for line in done.stdout.splitlines() if line.startswith("[")], done.stderr
+
+
+def of(documents: Documents, name: str) -> list[dict[str, Any]]:
+    return [document for kind, document in documents if kind == name]
+
+
+def follow(documents: Documents, number: int) -> dict[str, np.ndarray]:
+    """Follow the documents to the file; return what each data key has for the images that they name."""
+    found: dict[str, np.ndarray] = {}
+    for resource in of(documents, "stream_resource"):
+        datums = [d for d in of(documents, "stream_datum") if d["stream_resource"] == resource["uid"]]
+        rows = [row for d in datums for row in range(d["indices"]["start"], d["indices"]["stop"])]
+        assert rows == list(range(number))
+        with h5py.File(resource["uri"].removeprefix("file://localhost")) as file:
+            dataset = file[resource["parameters"]["dataset"]]
+            assert isinstance(dataset, h5py.Dataset)
+            assert len(dataset) == number  # documents, file and balance agree to the image
+            found[resource["data_key"]] = dataset[:]
+            for name in ("PulseId", "IsGood", "PacketsMissing"):
+                attribute = file[f"entry/instrument/NDAttributes/{name}"]
+                assert isinstance(attribute, h5py.Dataset)
+                found[name] = attribute[:]
+    return found
+
+
+def check_pixels(found: dict[str, np.ndarray], key: str = "det") -> None:
+    for image, pulse_id, good in zip(found[key], found["PulseId"], found["IsGood"], strict=True):
+        if good:
+            expected = np.concatenate([frame_pattern(int(pulse_id), m, SHAPE, "uint16") for m in (0, 1)])
+            np.testing.assert_array_equal(image, expected)
+
+
+@pytest.mark.parametrize(("protocol", "number"), [("ca", 20), ("pva", 5)])
+def test_every_image_of_a_count_is_there(bench: Bench, protocol: str, number: int) -> None:
+    with bench.sending():
+        documents, _ = scan(bench, "count", protocol, number)
+    assert of(documents, "stop")[0]["exit_status"] == "success"
+    found = follow(documents, number)
+    assert found["IsGood"].all()
+    assert found["det-pulse"].tolist() == found["PulseId"].tolist() == sorted(set(found["PulseId"].tolist()))
+    check_pixels(found)
+    assert bench.ioc.value("HDF1:Balance_RBV") == f"complete: {number} images"
+
+
+def test_a_fly_scan_of_a_thousand_frames(bench: Bench) -> None:
+    with bench.sending(rate_hz=100):
+        documents, _ = scan(bench, "fly", "ca", 1000)
+    assert of(documents, "stop")[0]["exit_status"] == "success"
+    found = follow(documents, 1000)
+    assert np.diff(found["PulseId"]).tolist() == [1] * 999
+    assert found["IsGood"].all()
+    check_pixels({key: values[::97] for key, values in found.items()})
+    assert bench.ioc.value("HDF1:Balance_RBV") == "complete: 1000 images"
+
+
+def test_a_loss_in_a_scan_takes_its_place_and_is_flagged(bench: Bench) -> None:
+    bench.set(AcquirePeriod=0.025)
+    with bench.sending("--loss", "0.003"):
+        documents, _ = scan(bench, "fly", "ca", 100)
+    found = follow(documents, 100)
+    assert np.diff(found["PulseId"]).tolist() == [1] * 99
+    bad = np.count_nonzero(found["IsGood"] == 0)
+    assert 0 < bad < 100
+    assert found["PacketsMissing"].astype(bool).tolist() == (found["IsGood"] == 0).tolist()
+    check_pixels(found)
+    names = ("HDF1:NumDamaged_RBV", "HDF1:NumFilled_RBV")
+    assert bad == sum(bench.ioc.value(name) for name in names)
+    assert bench.ioc.value("HDF1:Balance_RBV").startswith("not complete: 100 images")
+
+
+def test_a_loss_in_a_scan_that_is_to_fail_raises(bench: Bench) -> None:
+    bench.set(OnLoss="Fail")
+    with bench.sending("--loss", "0.003"):
+        documents, errors = scan(bench, "fly", "ca", 1000, good=False)
+    assert "not in a good state" in errors or "Error" in errors
+    assert of(documents, "stop")[0]["exit_status"] == "fail"
+    assert bench.ioc.value("cam1:DetectorState_RBV") == "Error"
+    assert "pulse" in bench.ioc.value("cam1:StatusMessage_RBV")
+    assert bench.ioc.value("HDF1:Balance_RBV").startswith("not complete")
