@@ -176,6 +176,11 @@ def is_setpoint(record: StaticRecord) -> bool:
     return not {_COMMAND, _TRIGGER}.isdisjoint(record.tags)
 
 
+def is_trigger(record: StaticRecord) -> bool:
+    """Return whether a write of 1 to a record does something, and the record returns to 0."""
+    return _TRIGGER in record.tags
+
+
 def _tags(record: StaticRecord) -> list[str]:
     return [tag for tag in (_STATUS, _COMMAND, _TRIGGER) if tag in record.tags]
 

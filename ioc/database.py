@@ -13,6 +13,7 @@ from softioc import softioc
 
 from ioc.access import LIMITED_KINDS, LIMITS, role
 from ioc.bindings import DatabaseError, StaticRecord, device_fields
+from ioc.pvi import groups
 
 _ENTRY, _TEXT = ctypes.c_void_p, ctypes.c_char_p
 
@@ -83,7 +84,7 @@ def load(template: Path, macros: Mapping[str, str]) -> None:
 
 
 def connect() -> list[StaticRecord]:
-    """Fill in the fields that connect each tagged record to softioc; return all records, as they are then."""
+    """Fill in the fields that connect each tagged record to softioc, and the PVI structures; return all records, as they are then."""
     found: list[StaticRecord] = []
     for entry in _entries():
         record = _read(entry)
@@ -94,6 +95,10 @@ def connect() -> list[StaticRecord]:
         if added.get("FTVL"):
             dbCore.dbPutInfo(entry, b"Q:form", b"String")  # PV Access shows it as a string
         found.append(_read(entry))
+    heads = groups(found)
+    for entry in _entries():
+        if group := heads.get(dbCore.dbGetRecordName(entry).decode()):
+            dbCore.dbPutInfo(entry, b"Q:group", group.encode())
     _protect_values()
     return found
 

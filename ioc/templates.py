@@ -185,7 +185,7 @@ def _hdf5(prefix: Mapping[str, str]) -> list[Load]:
 
 def _camera(config: Config, prefix: Mapping[str, str]) -> list[Load]:
     base = {**prefix, "R": "cam1:", "S": "cam1", "W": "cam1"}
-    found = [Load("cam.template", base), *_fixed(prefix, "cam1", CAMERA)]
+    found = [Load("pvi.template", base), Load("cam.template", base), *_fixed(prefix, "cam1", CAMERA)]
     if config.hdf5:
         return [*found, Load("nd_attributes.template", base)]
     return [*found, *_fixed(prefix, "cam1", NO_ATTRIBUTES)]
@@ -201,6 +201,7 @@ def _live_images(config: Config, prefix: Mapping[str, str]) -> list[Load]:
     array = {**ca, "NELM": str(config.images.ca_pixels), "FTVL": _WAVEFORM_TYPES.get(_pixel_type(config), "DOUBLE")}
     return [
         *(Load(f"{name}.template", pva) for name in ("pvi", "worker", "pva1", "acquisition")),
+        Load("pvi.template", ca),
         Load("image1.template", array),
         *_fixed(prefix, "image1", IMAGE_PLUGIN),
     ]
@@ -222,9 +223,8 @@ def _images(base: Mapping[str, str], overwritten: str) -> list[Load]:
 
 
 def _base(prefix: Mapping[str, str], name: str, worker: str) -> dict[str, str]:
-    """Return the macros of a source: D is its name in the PVI structure, of which clients make an attribute."""
-    short = name[:DESC_NAME_LIMIT]
-    return {**prefix, "R": f"{name}:", "W": worker, "S": short, "D": name.replace("-", "_").lower()}
+    """Return the macros of a source."""
+    return {**prefix, "R": f"{name}:", "W": worker, "S": name[:DESC_NAME_LIMIT]}
 
 
 def _check_names(found: list[Load]) -> None:

@@ -132,30 +132,6 @@ def test_long_texts_are_read_and_written_over_ca(ioc: IocProcess) -> None:
     assert ioc.value("M00:Disk:Folder") == first
 
 
-def test_a_generic_client_finds_every_signal(ioc: IocProcess) -> None:
-    def entries(name: str) -> dict[str, dict[str, str]]:
-        found = ioc.pva.get(name, timeout=10.0)
-        assert found.getID() == "epics:nt/NTPVI:1.0"
-        return found.value.todict()
-
-    server = entries(ioc.prefix + "PVI")
-    assert server["acquire"] == {"w": ioc.prefix + "Acquire", "r": ioc.prefix + "Acquire_RBV"}
-    assert server["configure"] == {"x": ioc.prefix + "Configure"}
-    assert server["disk_on"] == {"rw": ioc.prefix + "Disk:On"}
-    devices = {name: entry["d"] for name, entry in server.items() if "d" in entry}
-    assert devices == {name.lower(): f"{ioc.prefix}{name}:PVI" for name in SOURCES}
-    signals = [entry for entry in server.values() if "d" not in entry]
-    for name, pvi in devices.items():
-        found = entries(pvi)
-        assert {"run", "state", "pulse_id", "pebble_in_use", "disk_written", "zmq_dropped"} <= found.keys()
-        assert ("transition_in_use" in found) == ("shape" in found) == (name == "cam")
-        signals += found.values()
-    for entry in signals:
-        assert set(entry) in ({"r"}, {"rw"}, {"x"}, {"r", "w"})
-        for name in entry.values():
-            ioc.value(name.removeprefix(ioc.prefix))
-
-
 def test_transitions_over_pva_reach_every_worker(ioc: IocProcess) -> None:
     for service, state in (("Disable", "Running"), ("EndRun", "Configured"), ("Unconfigure", "Unconfigured")):
         ioc.put(service, 1)
