@@ -34,6 +34,10 @@ _SETTLE_S: Final = 0.05
 """The images that were sent before a run was stopped have come when none came for so long, s."""
 _MOST_LOOKS: Final = 40
 
+_ATTEMPTS: Final = 4
+_AGAIN_S: Final = 1.0
+"""A run that a worker refuses to end is ended once more after so long, so many times in all, s."""
+
 _SHOWN_S: Final = 0.05
 """Least time between the posts of Acquire_RBV = 1 and 0, s: of two at once EPICS posts only the last."""
 
@@ -95,7 +99,7 @@ class AcquisitionControl:
     @property
     def message(self) -> str:
         """Why the last acquisition failed; empty when it did not."""
-        return self._message if self.state == ERROR else ""
+        return self._message if self._state == ERROR else ""
 
     def handlers(self) -> dict[str, Handler]:
         """Return every handler by the name that bindings use."""
@@ -225,8 +229,7 @@ class AcquisitionControl:
     async def _take_down(self, present: _Acquisition) -> None:
         """End the run, then the acquisition in its worker when what was sent before has come."""
         self._note(SAVING if present.over or not present.images else ABORTING)
-        if self._run.acquiring:
-            await self._run.acquire(0)
+        await self._end_run()
         try:
             taken = -1
             for _ in range(_MOST_LOOKS):
@@ -239,6 +242,17 @@ class AcquisitionControl:
                 await asyncio.sleep(_SETTLE_S)
         finally:
             await present.counter.release()
+
+    async def _end_run(self) -> None:
+        for left in reversed(range(_ATTEMPTS)):
+            if not self._run.acquiring:
+                return
+            try:
+                await self._run.acquire(0)
+            except CommandError:
+                if not left:
+                    raise
+                await asyncio.sleep(_AGAIN_S)  # a worker that hangs is left out once that is known
 
     async def _save(self, present: _Acquisition) -> None:
         """Return when all that was taken is in the file, and the records say so."""

@@ -193,6 +193,23 @@ def test_images_on_their_way_at_the_stop_belong_to_the_acquisition() -> None:
     rig.run_test(test)
 
 
+def test_a_worker_that_refuses_to_end_its_run_is_asked_again() -> None:
+    rig = Rig()
+
+    async def test() -> None:
+        ended = await rig.begin(MULTIPLE, 1)
+        rig.refuses = {"transition"}
+        rig.take(1)
+        await asyncio.sleep(0.5)
+        assert (rig.control.state, rig.control.acquiring) == ("Saving", True)
+        assert (HDF5, "release") not in rig.sent  # what comes must not get into the file
+        rig.refuses = set()
+        await ended
+        assert (rig.control.state, rig.state) == ("Idle", RunState.CONFIGURED)
+
+    rig.run_test(test)
+
+
 def test_without_a_run_a_stop_is_accepted() -> None:
     rig = Rig()
     rig.run_test(lambda: rig.put("camera_acquire", 0))
