@@ -147,6 +147,7 @@ class AcquisitionControl:
             await self._stop()
             return
         async with self._turn:
+            await self._let_end()
             if not self.acquiring or (self._present and self._present.images):
                 await self._begin(0, need=False)
 
@@ -156,7 +157,14 @@ class AcquisitionControl:
             return
         assert self._camera
         async with self._turn:
+            await self._let_end()
             await self._begin(self._camera.images, need=True)
+
+    async def _let_end(self) -> None:
+        """Let an acquisition come to its end whose run has ended, by a transition."""
+        if self._present and self._task and not self._run.acquiring:
+            self._present.stop.set()
+            await asyncio.wait((self._task,))
 
     async def _begin(self, images: int, *, need: bool) -> None:
         if self._present:

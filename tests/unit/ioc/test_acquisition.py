@@ -369,6 +369,21 @@ def test_a_transition_from_outside_ends_it() -> None:
     rig.run_test(test)
 
 
+@pytest.mark.parametrize("start", ["acquire", "camera_acquire"])
+def test_after_a_transition_from_outside_the_next_one_begins_at_once(start: str) -> None:
+    rig = Rig()
+
+    async def test() -> None:
+        await rig.put("acquire", 1)
+        await rig.run.transition(service_by_label("Disable"))
+        await rig.put(start, 1)
+        assert rig.state is RunState.ENABLED
+        assert (rig.control.state, rig.control.acquiring) == ("Acquire", True)
+        await rig.put("acquire", 0)
+
+    rig.run_test(test)
+
+
 def test_a_run_that_was_begun_by_a_transition_is_an_acquisition() -> None:
     rig = Rig(state=RunState.ENABLED)
 
