@@ -73,7 +73,7 @@ _PLUGIN: Final = (
     *_ARRAY,
     _text("NDArrayPort", "CAM1", "source of the images", _BOTH),
     _number("NDArrayAddress", "0", "address of the source"),
-    _choice("BlockingCallbacks", "No", "images wait for it", _NO_YES),
+    _choice("BlockingCallbacks", "Yes", "Acquire waits for the file", _NO_YES),
     _number("MinCallbackTime", "0.0", "least time between images", "s"),
     _choice("BayerPattern", "RGGB", "Bayer pattern", ("RGGB", "GBRG", "GRBG", "BGGR"), _READ),
     _number("DroppedArrays", "0", "totals are never reset", "images", _SET),
@@ -91,7 +91,7 @@ CAMERA: Final = (
     _text("FirmwareVersion", "not known", "firmware version"),
     _choice("WaitForPlugins", "Yes", "Acquire waits for the file", _NO_YES, _SET),
     _choice("ArrayCallbacks", "Enable", "images go to the outputs", _SWITCH),
-    _choice("TriggerMode", "External", "the detector decides", ("Internal", "External")),
+    _choice("TriggerMode", "Internal", "the detector decides", ("Internal", "External")),
     _choice("FrameType", "Normal", "frame type", ("Normal", "Background", "FlatField", "DblCorrelation")),
     _number("NumExposures", "1", "exposures of an image", "exposures"),
     _number("BinX", "1", "binning of columns", "pixels"),
@@ -112,9 +112,8 @@ HDF5_PLUGIN: Final = (
     _text("PortName", "HDF1", "port"),
     _text("PluginType", "NDFileHDF5", "plugin type"),
     _choice("EnableCallbacks", "Enable", "it takes images in a capture", _SWITCH),
-    _choice("FileWriteMode", "Stream", "images are written as they come", ("Single", "Capture", "Stream")),
     _choice("FileFormat", "HDF5", "file format", ("HDF5",)),
-    _choice("AutoSave", "No", "save each image by itself", _NO_YES),
+    _choice("AutoSave", "Yes", "a capture saves its images", _NO_YES),
     _choice("DeleteDriverFile", "No", "delete the driver's file", _NO_YES),
     _choice("SWMRMode", "On", "single writer, many readers", ("Off", "On")),
     _choice("SWMRSupported", "Supported", "SWMR", ("Not Supported", "Supported"), _READ),
@@ -134,14 +133,29 @@ HDF5_PLUGIN: Final = (
     _number("ZLevel", "1", "level of zlib"),
     _number("BoundaryAlign", "4096", "alignment of large chunks", "B"),
     _number("BoundaryThreshold", "65536", "chunks that are aligned", "B"),
+    _number("RunTime", "0.0", "run time is not measured", "s", _SET),
+    _number("IOSpeed", "0.0", "speed is not measured", "Mbit/s", _SET),
     _text("XMLFileName", "", "layout: the documented one", _BOTH),
 )
 
-IMAGE_PLUGIN: Final = (
+_VIEWER: Final = (
     *_PLUGIN,
+    _text("NDAttributesFile", "", "HDF1 and cam1 have them", _SET),
+    _number("ArrayCounter", "0", "totals are never reset", "images", _SET),
+    _number("QueueSize", "1", "images that wait: the newest", "images"),
+)
+
+IMAGE_PLUGIN: Final = (
+    *_VIEWER,
     _text("PortName", "IMAGE1", "port"),
     _text("PluginType", "NDPluginStdArrays", "plugin type"),
-    _number("QueueSize", "1", "images that wait: the newest", "images"),
+)
+
+PVA_PLUGIN: Final = (
+    *_VIEWER,
+    _text("PortName", "PVA1", "port"),
+    _text("PluginType", "NDPluginPva", "plugin type"),
+    _choice("EnableCallbacks", "Enable", "images go to its subscribers", _SWITCH),
 )
 
 

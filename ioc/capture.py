@@ -34,6 +34,9 @@ COMPRESSIONS: Final = {
 }
 """The worker's name of each compression by areaDetector's, in the order of the record's choices; empty: it has none."""
 
+WRITE_MODES: Final = ["Single", "Capture", "Stream"]
+"""In the order of the record's choices."""
+
 _FLUSH_S: Final = 30.0
 _STARTING_S: Final = 0.05
 
@@ -59,6 +62,8 @@ class CaptureSettings:
     compression: str = "None"
     lazy: bool = False
     """Make the file with the first image."""
+    write_mode: str = "Stream"
+    """Capture or Stream, which are the same here."""
     create_directory: int = 0
     """Folders that a new folder may be made of, as areaDetector counts them."""
     file_path: str = ""
@@ -69,6 +74,8 @@ class CaptureSettings:
     """Images that may wait for the disk."""
     queue_use: int = 0
     queue_free: int = 0
+    capturing: bool = False
+    """Whether a capture is in progress, as the worker's last snapshot has it."""
 
 
 _LEAST: Final = {"file_number": 0, "images": 0, "start": 0, "stop": 0, "step": 1}
@@ -100,6 +107,7 @@ class CaptureControl:
         self._idle = asyncio.Event()
         self._idle.set()
         self._begun = (0, 0)
+        self._beginning = False
 
     @property
     def capturing(self) -> bool:
@@ -149,9 +157,11 @@ class CaptureControl:
             queue_free=max(0, count - queued),
         )
         pid, captures = self._begun
-        # A snapshot may be older than the start of this capture.
-        if values["process.running"] and values["pid"] == pid and values["captures"] < captures:
+        # A snapshot may be older than the start of this capture, or newer than its answer.
+        old = values["pid"] == pid and values["captures"] < captures
+        if values["process.running"] and (old or self._beginning):
             return
+        self.settings = replace(self.settings, capturing=values["capturing"])
         self._set_capturing(values["capturing"])
 
     async def _capture(self, on: Any) -> None:
@@ -169,25 +179,29 @@ class CaptureControl:
     async def _begin(self) -> None:
         now = self.settings
         path = full_file_name(now.file_template, self.folder, now.file_name, now.file_number)
-        await self._ask(
-            HDF5,
-            "capture",
-            timeout_s=_TIMEOUT_S,
-            file=path.replace("{", "{{").replace("}", "}}"),  # the worker fills in what is in braces
-            images=now.images,
-            start=now.start,
-            stop=now.stop,
-            step=now.step,
-            compression=COMPRESSIONS[now.compression],
-            lazy=now.lazy,
-            attributes=list(self._attributes_xml.values()),
-            metadata=self._metadata(),
-        )
-        status = await self._ask(HDF5, "status")
-        self._begun = (status["pid"], status["captures"])
-        self._set_capturing(True)
-        if now.auto_increment:
-            self.settings = replace(self.settings, file_number=now.file_number + 1)
+        self._beginning = True
+        try:
+            await self._ask(
+                HDF5,
+                "capture",
+                timeout_s=_TIMEOUT_S,
+                file=path.replace("{", "{{").replace("}", "}}"),  # the worker fills in what is in braces
+                images=now.images,
+                start=now.start,
+                stop=now.stop,
+                step=now.step,
+                compression=COMPRESSIONS[now.compression],
+                lazy=now.lazy,
+                attributes=list(self._attributes_xml.values()),
+                metadata=self._metadata(),
+            )
+            status = await self._ask(HDF5, "status")
+            self._begun = (status["pid"], status["captures"])
+            self._set_capturing(True)
+            if now.auto_increment:
+                self.settings = replace(self.settings, file_number=now.file_number + 1)
+        finally:
+            self._beginning = False
 
     async def _capture_end(self, _: Any) -> None:
         """Return when no file is open, after a start or stop that is in progress."""
@@ -219,7 +233,6 @@ class CaptureControl:
     async def _flush(self) -> None:
         if self.capturing:
             await self._ask(HDF5, "flush", timeout_s=_FLUSH_S)
-            await self._ask(HDF5, "status")  # so that NumCaptured_RBV says what is in the file
 
     async def _set_counter(self, value: Any) -> None:
         self._counted_from = self._offered - int(value)
@@ -242,6 +255,10 @@ class CaptureControl:
                 value = bool(value)
             case "create_directory":
                 value = int(value)
+            case "write_mode":
+                value = WRITE_MODES[int(value)]
+                if value == "Single":
+                    raise CommandError("found Single, expected Capture or Stream: images are written as they come")
             case "file_name":
                 full_file_name(self.settings.file_template, self.folder, value, self.settings.file_number)
             case "file_template":
@@ -254,8 +271,9 @@ class CaptureControl:
 
     def _shown(self, name: str) -> Any:
         value = getattr(self.settings, name)
-        if name == "compression":
-            return list(COMPRESSIONS).index(value)
+        choices = {"compression": list(COMPRESSIONS), "write_mode": WRITE_MODES}
+        if name in choices:
+            return choices[name].index(value)
         return int(value) if isinstance(value, bool) else value
 
     def _set_capturing(self, capturing: bool) -> None:  # noqa: FBT001

@@ -100,6 +100,7 @@ class Display:
                 self._plan.connected(worker.partition(".")[2], view.values.get("payload_bytes", 0))
             if worker == HDF5 and self._capture:
                 self._capture.seen(view.values)
+                self._records.show(CAPTURE, flat(self._capture.settings))
             if view.responding:
                 responding.add(worker)
                 if heard and (label := view.values.get("run_state")):

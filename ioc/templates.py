@@ -21,7 +21,7 @@ from detectors.stats import (
     StreamStatus,
     WorkerStatus,
 )
-from ioc.ad_names import CAMERA, HDF5_PLUGIN, IMAGE_PLUGIN, NO_ATTRIBUTES, FixedName
+from ioc.ad_names import CAMERA, HDF5_PLUGIN, IMAGE_PLUGIN, NO_ATTRIBUTES, PVA_PLUGIN, FixedName
 
 TEMPLATES = Path(str(files("db")))
 NAME_LIMIT = 60
@@ -204,6 +204,7 @@ def _live_images(config: Config, prefix: Mapping[str, str]) -> list[Load]:
         Load("pvi.template", ca),
         Load("image1.template", array),
         *_fixed(prefix, "image1", IMAGE_PLUGIN),
+        *_fixed(prefix, "Pva1", PVA_PLUGIN),
     ]
 
 

@@ -4,12 +4,14 @@ import asyncio
 import re
 
 import pytest
-from ophyd_async.epics.adcore import ADBaseIO, NDFileHDF5IO
+from ophyd import Component, Device, EpicsSignalWithRBV, Kind
+from ophyd.areadetector import cam, plugins
+from ophyd_async.epics.adcore import ADBaseIO, NDFileHDF5IO, NDPluginBaseIO
 from ophyd_async.epics.core import PvSuffix
 
 from detectors.config import Config, parse_config
 from detectors.errors import CommandError
-from ioc.ad_names import CAMERA, HDF5_PLUGIN, IMAGE_PLUGIN, handlers
+from ioc.ad_names import CAMERA, HDF5_PLUGIN, IMAGE_PLUGIN, PVA_PLUGIN, handlers
 from ioc.templates import loads
 
 
@@ -21,7 +23,9 @@ def names() -> set[str]:
     return {name for load in loads(config) for name in load.names()}
 
 
-@pytest.mark.parametrize(("part", "kind"), [("cam1", ADBaseIO), ("HDF1", NDFileHDF5IO)])
+@pytest.mark.parametrize(
+    ("part", "kind"), [("cam1", ADBaseIO), ("HDF1", NDFileHDF5IO), ("image1", NDPluginBaseIO), ("Pva1", NDPluginBaseIO)]
+)
 def test_a_stock_device_finds_every_signal(names: set[str], part: str, kind: type) -> None:
     wanted: set[str] = set()
     for parent in kind.__mro__:
@@ -29,11 +33,45 @@ def test_a_stock_device_finds_every_signal(names: set[str], part: str, kind: typ
             for suffix in getattr(annotation, "__metadata__", ()):
                 if isinstance(suffix, PvSuffix):
                     wanted |= {f"D:{part}:{end}" for end in (suffix.read_suffix, suffix.write_suffix) if end}
-    assert len(wanted) > 20
+    assert len(wanted) > 15
     assert wanted <= names
 
 
-@pytest.mark.parametrize("table", [CAMERA, HDF5_PLUGIN, IMAGE_PLUGIN])
+def _connected(kind: type[Device], prefix: str) -> set[str]:
+    """Records that a classic class connects by itself: those that are not lazy, or that it reads as configuration."""
+    found: set[str] = set()
+    for name in kind.component_names:
+        component = getattr(kind, name)
+        chosen = not component.lazy or name in kind._default_configuration_attrs or component.kind & Kind.config
+        if isinstance(component, Component) and component.suffix and not issubclass(component.cls, Device) and chosen:
+            ends = ("", "_RBV") if issubclass(component.cls, EpicsSignalWithRBV) else ("",)
+            found |= {f"{prefix}{component.suffix}{end}" for end in ends}
+    return found
+
+
+@pytest.mark.parametrize(
+    ("part", "kind", "least"),
+    [
+        ("cam1", cam.SimDetectorCam, 8),
+        ("HDF1", plugins.HDF5Plugin_V34, 30),
+        ("image1", plugins.ImagePlugin_V34, 5),
+        ("Pva1", plugins.PvaPlugin_V34, 5),
+    ],
+)
+def test_a_classic_device_finds_what_it_connects(names: set[str], part: str, kind: type[Device], least: int) -> None:
+    wanted = _connected(kind, f"D:{part}:")
+    assert len(wanted) >= least
+    assert wanted <= names
+
+
+def test_what_classic_devices_set_when_they_are_staged_is_what_is_fixed() -> None:
+    fixed = {name.name: name.value for name in (*CAMERA, *HDF5_PLUGIN)}
+    staged = {"BlockingCallbacks": "Yes", "EnableCallbacks": "Enable", "ArrayCallbacks": "Enable", "AutoSave": "Yes"}
+    staged |= {"TriggerMode": "Internal", "SWMRMode": "On", "ChunkSizeAuto": "Yes", "NumExtraDims": "0"}
+    assert staged.items() <= fixed.items()
+
+
+@pytest.mark.parametrize("table", [CAMERA, HDF5_PLUGIN, IMAGE_PLUGIN, PVA_PLUGIN])
 def test_a_table_fits_into_records(table: tuple) -> None:
     assert len({name.name for name in table}) == len(table)
     for name in table:

@@ -217,3 +217,32 @@ def test_a_flush_is_asked_for_while_there_is_a_file() -> None:
     asyncio.run(writer.give("capture", 1))
     asyncio.run(writer.give("capture_flush"))
     assert writer.sent[-1] == ("flush", {})
+
+
+def test_a_capture_is_shown_with_its_own_numbers() -> None:
+    """A snapshot that shows the capture before its answer came must not: FileNumber_RBV would be the last one's."""
+    writer = Writer()
+    seen: list[bool] = []
+    ask = writer.ask
+
+    async def slow(worker: str, command: str, timeout_s: float = 2.0, **args: Any) -> Any:
+        answer = await ask(worker, command, timeout_s, **args)
+        writer.show()
+        seen.append(writer.control.settings.capturing)
+        return answer
+
+    writer.control._ask = slow
+    asyncio.run(writer.give("capture", 1))
+    writer.show(captures=0, capturing=False)
+    seen.append(writer.control.settings.capturing)
+    assert not any(seen)
+    writer.show()
+    assert (writer.control.settings.capturing, writer.control.settings.file_number) == (True, 2)
+
+
+def test_single_images_are_not_written() -> None:
+    writer = Writer()
+    asyncio.run(writer.give("capture_setting", 1, "write_mode"))
+    assert writer.shown("capture_setting", "write_mode") == 1
+    with pytest.raises(CommandError, match="expected Capture or Stream"):
+        asyncio.run(writer.give("capture_setting", 0, "write_mode"))
