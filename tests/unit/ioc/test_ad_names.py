@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from pathlib import Path
 
 import pytest
 from ophyd import Component, Device, EpicsSignalWithRBV, Kind
@@ -81,6 +82,24 @@ def test_a_table_fits_into_records(table: tuple) -> None:
         for file, macros in name.records_of("HDF1"):
             assert re.fullmatch(r"fixed_(long|real|text|choice)_(in|out)\.template", file)
             assert len(macros["D"]) <= 40
+
+
+def test_the_page_has_every_fixed_name() -> None:
+    tables = {"cam1": CAMERA, "HDF1": HDF5_PLUGIN, "image1": IMAGE_PLUGIN, "Pva1": PVA_PLUGIN}
+    rows = [
+        f"| `{part}:{name.name}` | {name.value or 'empty'} | {name.description} |"
+        for part, table in tables.items()
+        for name in table
+    ]
+    page = (Path(__file__).parents[3] / "docs/areadetector.md").read_text()
+    assert page.split("|---|---|---|\n")[1].splitlines() == rows
+
+
+def test_names_on_the_page_exist(names: set[str]) -> None:
+    page = (Path(__file__).parents[3] / "docs/areadetector.md").read_text()
+    named = re.findall(r"`((?:cam1|HDF1|image1):\w+)`", page.split("## Names with one value")[0])
+    assert len(named) > 20
+    assert {f"D:{name}" for name in named} <= names
 
 
 def test_another_value_is_refused() -> None:
