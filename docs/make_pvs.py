@@ -58,7 +58,9 @@ class Record:
 def records(load: Load, macros: Mapping[str, str]) -> Iterator[Record]:
     """Yield the records of a template. ``macros`` are those of ``load``, or others in their place."""
     text = load.path.read_text(encoding="utf-8")
-    expanded = re.sub(r"\$\((\w+)\)", lambda macro: macros[macro[1]], text)
+    expanded = re.sub(
+        r"\$\((\w+)(=?)\)", lambda macro: macros.get(macro[1], "") if macro[2] else macros[macro[1]], text
+    )
     for kind, name, body in _RECORD.findall(expanded):
         yield Record(kind, name, dict(_FIELD.findall(body)))
 
@@ -98,7 +100,7 @@ def _unit(record: Record) -> str:
     if record.kind in ("bi", "bo"):
         return ", ".join(record.fields[key] for key in ("ZNAM", "ONAM"))
     if record.kind in ("mbbi", "mbbo"):
-        return ", ".join(record.fields[f"{key}ST"] for key in _CHOICES if f"{key}ST" in record.fields)
+        return ", ".join(record.fields[f"{key}ST"] for key in _CHOICES if record.fields.get(f"{key}ST"))
     return record.fields.get("EGU", "")
 
 

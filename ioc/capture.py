@@ -68,6 +68,8 @@ class CaptureSettings:
     """Folders that a new folder may be made of, as areaDetector counts them."""
     file_path: str = ""
     """Folder of the next file, with a slash at its end."""
+    file_path_exists: bool = False
+    """It is there, and the last one that was put was not refused."""
     array_counter: int = 0
     """Images that came since it was set."""
     queue_size: int = 0
@@ -103,6 +105,7 @@ class CaptureControl:
         self._attributes_xml: dict[str, str] = {}
         """The attributes that each part (cam1, HDF1) asks for: as it was put, and the XML."""
         self._offered = self._counted_from = 0
+        self._refused_path = ""
         self._turn = asyncio.Lock()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -151,6 +154,7 @@ class CaptureControl:
         self._offered, queued, count = values["output.offered"], values["output.queued"], values["pool.count"]
         self.settings = replace(
             self.settings,
+            file_path_exists=values["folder_exists"] and not self._refused_path,
             array_counter=self._offered - self._counted_from,
             queue_size=count,
             queue_use=queued,
@@ -178,6 +182,8 @@ class CaptureControl:
 
     async def _begin(self) -> None:
         now = self.settings
+        if self._refused_path:
+            raise CommandError(f"FilePath: {self._refused_path} was refused; put another one")
         path = full_file_name(now.file_template, self.folder, now.file_name, now.file_number)
         self._beginning = True
         try:
@@ -210,10 +216,13 @@ class CaptureControl:
         await self._idle.wait()
 
     async def _set_folder(self, value: str) -> None:
+        # A client that does not see the refusal must not write to the folder before: it sees that its own does not exist.
+        self._refused_path = value
         folder = await allowed_place(value, self._roots, "FilePath")
         if self._responding():
             create = self.settings.create_directory
             await self._ask(HDF5, "folder", timeout_s=_TIMEOUT_S, folder=folder, create=create)
+        self._refused_path = ""
         self._use(folder)
 
     def _use(self, folder: str) -> None:

@@ -12,7 +12,11 @@ from typing import Any
 import bluesky.plan_stubs as bps
 import bluesky.plans as bp
 import bluesky.preprocessors as bpp
+import ophyd
 from bluesky.run_engine import RunEngine
+from ophyd.areadetector.filestore_mixins import FileStoreHDF5IterativeWrite
+from ophyd.areadetector.plugins import HDF5Plugin
+from ophyd.areadetector.trigger_mixins import SingleTrigger
 from ophyd_async.core import StaticPathProvider, TriggerInfo, UUIDFilenameProvider, init_devices
 from ophyd_async.epics.adcore import ADWriterFactory, NDAttributeDataType, NDAttributeParam, setup_ndattributes
 from ophyd_async.epics.adsimdetector import SimDetector
@@ -28,6 +32,8 @@ SHOWN = (
     "data_key",
     "uid",
     "stream_resource",
+    "resource_path",
+    "datum_kwargs",
 )
 
 
@@ -75,11 +81,29 @@ def both(engine: RunEngine, prefix: str, folder: str, number: int) -> None:
     engine(bp.count([first, second], num=number))
 
 
+class ClassicPlugin(HDF5Plugin, FileStoreHDF5IterativeWrite):
+    """The file writer as classic ophyd uses it."""
+
+
+class ClassicDetector(SingleTrigger, ophyd.SimDetector):
+    """A detector of classic ophyd."""
+
+    hdf1 = ophyd.Component(ClassicPlugin, "HDF1:", write_path_template="/", root="/")
+
+
+def classic(engine: RunEngine, prefix: str, folder: str, number: int) -> None:
+    """Trigger one image after the other, with classic ophyd."""
+    detector = ClassicDetector(prefix.removeprefix("ca://"), name="det")
+    detector.hdf1.write_path_template = f"{folder}/"
+    detector.wait_for_connection(timeout=20)
+    engine(bp.count([detector], num=number))
+
+
 def main() -> None:
     scan, prefix, folder, number = sys.argv[1:]
     engine = RunEngine()
     engine.subscribe(show)
-    {"count": count, "fly": fly, "both": both}[scan](engine, prefix, folder, int(number))
+    {"count": count, "fly": fly, "both": both, "classic": classic}[scan](engine, prefix, folder, int(number))
 
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ class IocProcess(Process):
         """Command a worker past the IOC."""
         return request(self.runtime.command(worker), command, timeout_s=5.0, **arguments)
 
-    def python(self, script: str) -> str:
+    def python(self, script: str, timeout_s: float = 15) -> str:
         """What a client script prints that runs with this IOC's environment; ``P`` is the prefix."""
         done = subprocess.run(
             [sys.executable, "-c", f"P = {self.prefix!r}\n{script}"],

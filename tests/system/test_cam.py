@@ -50,13 +50,15 @@ epics.ca.finalize_libca()
 class Bench:
     """The IOC, and modules that send."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, roots: Path | None = None) -> None:
         first, second = free_ports(2)
         self.ports = first, second
         self.folder = folder
         self.config = write_config(folder, ports=(first, second))
         text = self.config.read_text().split("[[pva]]")[0].replace("[[udp]]\n", f'[[udp]]\ngeometry = "{GEOMETRY}"\n')
-        self.config.write_text(f'{text}[hdf5]\nfolder = "{folder}"\nroots = ["{folder}"]\n[run]\nautostart = false\n')
+        self.config.write_text(
+            f'{text}[hdf5]\nfolder = "{folder}"\nroots = ["{roots or folder}", "{folder}"]\n[run]\nautostart = false\n'
+        )
         self.variables = epics_variables()
         self.ioc = self.start()
         self._next = 1

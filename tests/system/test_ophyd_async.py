@@ -1,6 +1,7 @@
 """Stock ophyd-async devices scan this server: every document is followed to the pixels, over both protocols and with losses."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -36,19 +37,33 @@ def bench(module_bench: Bench) -> Bench:
     return module_bench
 
 
-def scan(bench: Bench, kind: str, protocol: str, number: int, *, good: bool = True) -> tuple[Documents, str]:
-    """Scan in a process of its own; return the documents and what it says on stderr."""
+def scan(
+    bench: Bench,
+    kind: str,
+    protocol: str,
+    number: int,
+    *,
+    good: bool = True,
+    other: Bench | None = None,
+    folder: str = "",
+) -> tuple[Documents, str]:
+    """Scan in a process of its own, with a second detector if given; return the documents and what it says on stderr."""
+    prefixes, environment = f"{protocol}://{bench.ioc.prefix}", dict(bench.ioc.environment)
+    if other:
+        prefixes += f",{protocol}://{other.ioc.prefix}"
+        ports = [one.variables["EPICS_CA_SERVER_PORT"] for one in (bench, other)]
+        environment["EPICS_CA_ADDR_LIST"] = " ".join(f"127.0.0.1:{port}" for port in ports)
     done = subprocess.run(
         [
             sys.executable,
             "-m",
             "tests.support.bluesky_client",
             kind,
-            f"{protocol}://{bench.ioc.prefix}",
-            str(bench.folder),
+            prefixes,
+            folder or str(bench.folder),
             str(number),
         ],
-        env=bench.ioc.environment,
+        env=environment,
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -99,6 +114,49 @@ def test_every_image_of_a_count_is_there(bench: Bench, protocol: str, number: in
     assert found["det-pulse"].tolist() == found["PulseId"].tolist() == sorted(set(found["PulseId"].tolist()))
     check_pixels(found)
     assert bench.ioc.value("HDF1:Balance_RBV") == f"complete: {number} images"
+
+
+def test_classic_ophyd_takes_images(bench: Bench) -> None:
+    with bench.sending():
+        documents, _ = scan(bench, "classic", "ca", 4)
+    assert of(documents, "stop")[0]["exit_status"] == "success"
+    assert [d["datum_kwargs"]["point_number"] for d in of(documents, "datum")] == [0, 1, 2, 3]
+    with h5py.File(Path("/", of(documents, "resource")[0]["resource_path"])) as file:
+        found = {"det": file["entry/data/data"], "PulseId": file["data/DET/pulse_id"][:, 0]}
+        found["IsGood"] = file["data/DET/is_good_frame"][:, 0]
+        assert found["IsGood"].tolist() == [1] * 4
+        check_pixels(found)
+
+
+def test_two_detectors_scan_together(bench: Bench, tmp_path: Path) -> None:
+    other = Bench(tmp_path, roots=bench.folder)
+    with other.ioc:
+        for name in ("M00:State_RBV", "M01:State_RBV", "HDF1:State_RBV"):
+            other.ioc.until(name, "Idle")
+        with bench.sending(), other.sending():
+            documents, _ = scan(bench, "both", "ca", 3, other=other)
+    assert of(documents, "stop")[0]["exit_status"] == "success"
+    assert {d["data_key"] for d in of(documents, "stream_resource")} >= {"first", "second"}
+    for key in ("first", "second"):
+        mine = [d for kind, d in documents if d.get("data_key") == key]
+        found = follow([("stream_resource", mine[0]), *((k, d) for k, d in documents if k == "stream_datum")], 3)
+        check_pixels(found, key)
+
+
+@pytest.mark.parametrize("protocol", ["ca", "pva"])
+def test_a_scan_to_a_folder_that_is_refused_fails(bench: Bench, protocol: str) -> None:
+    documents, _ = scan(bench, "count", protocol, 1, good=False, folder="/etc")
+    assert of(documents, "stop")[0]["exit_status"] == "fail"
+    bench.ioc.put("HDF1:FilePath", str(bench.folder))
+
+
+def test_the_document_s_scans_work(bench: Bench) -> None:
+    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs/bluesky.md").read_text(), re.MULTILINE | re.DOTALL)
+    script = "\n".join(blocks).replace("DAQ:JF01:", bench.ioc.prefix).replace("/data/scans", str(bench.folder))
+    assert script.count("fly(1000)") == 1
+    with bench.sending():
+        bench.ioc.python(script.replace("fly(1000)", "fly(50)"), timeout_s=60)
+    assert bench.ioc.value("HDF1:Balance_RBV") == "complete: 50 images"
 
 
 def test_a_fly_scan_of_a_thousand_frames(bench: Bench) -> None:

@@ -246,3 +246,19 @@ def test_single_images_are_not_written() -> None:
     assert writer.shown("capture_setting", "write_mode") == 1
     with pytest.raises(CommandError, match="expected Capture or Stream"):
         asyncio.run(writer.give("capture_setting", 0, "write_mode"))
+
+
+def test_after_a_refused_folder_nothing_is_written_to_the_one_before(tmp_path: Path) -> None:
+    writer = Writer(tmp_path)
+    writer.show(folder_exists=True)
+    assert writer.control.settings.file_path_exists
+    with pytest.raises(CommandError, match="below the roots"):
+        asyncio.run(writer.give("capture_folder", "/etc"))
+    writer.show(folder_exists=True)
+    assert not writer.control.settings.file_path_exists
+    with pytest.raises(CommandError, match="FilePath: /etc was refused"):
+        asyncio.run(writer.give("capture", 1))
+    asyncio.run(writer.give("capture_folder", str(tmp_path)))
+    writer.show(folder_exists=True)
+    assert writer.control.settings.file_path_exists
+    asyncio.run(writer.give("capture", 1))
