@@ -222,6 +222,7 @@ class CaptureControl:
         if self._responding():
             create = self.settings.create_directory
             await self._ask(HDF5, "folder", timeout_s=_TIMEOUT_S, folder=folder, create=create)
+            self.settings = replace(self.settings, file_path_exists=True)  # the client looks before a snapshot comes
         self._refused_path = ""
         self._use(folder)
 

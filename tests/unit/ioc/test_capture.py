@@ -259,6 +259,5 @@ def test_after_a_refused_folder_nothing_is_written_to_the_one_before(tmp_path: P
     with pytest.raises(CommandError, match="FilePath: /etc was refused"):
         asyncio.run(writer.give("capture", 1))
     asyncio.run(writer.give("capture_folder", str(tmp_path)))
-    writer.show(folder_exists=True)
     assert writer.control.settings.file_path_exists
     asyncio.run(writer.give("capture", 1))
