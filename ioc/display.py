@@ -29,6 +29,8 @@ from ioc.plan import Plan
 from ioc.records import Records
 from ioc.retention import OWNER as RETENTION
 from ioc.retention import Retention
+from ioc.retro import OWNER as RETRO
+from ioc.retro import Retro
 from ioc.roster import Roster
 from ioc.run_control import RunControl, state_by_label
 from ioc.status import OWNER, IocStatus
@@ -53,6 +55,7 @@ class Display:
         plan: Plan,
         capture: CaptureControl | None,
         retention: Retention | None,
+        retro: Retro | None,
         live_image: LiveImage | None,
         warnings: list[str],
     ) -> None:
@@ -65,6 +68,7 @@ class Display:
         self._plan = plan
         self._capture = capture
         self._retention = retention
+        self._retro = retro
         self._live_image = live_image
         self._arrays = [ArrayRecord(record) for record in bindings.arrays]
         self._records = Records(bindings, handlers, self._command_done)
@@ -124,10 +128,16 @@ class Display:
             for array in self._arrays:
                 array.show(image.pixels, image.time_ns)
 
+    def show_retro(self) -> None:
+        """Show the settings and the state of retroactive files."""
+        if self._retro:
+            self._records.show(RETRO, flat(self._retro.status))
+
     def show_ioc(self, now_s: float) -> None:
         """Show the IOC as a whole, its worst alarm, the retention, and the value in force of every setpoint."""
         if self._retention:
             self._records.show(RETENTION, flat(self._retention.status()))
+        self.show_retro()
         fresh, self._published = self._published != self._records.published, self._records.published
         if fresh or self._fresh:  # once more later: EPICS sets a severity in a thread of its own, soon after
             alarm, health = self._records.worst(self._prefix)

@@ -13,6 +13,8 @@ from ioc.live_image import OWNER as LIVE_IMAGE
 from ioc.live_image import LiveImageStatus
 from ioc.retention import OWNER as RETENTION
 from ioc.retention import RetentionStatus
+from ioc.retro import OWNER as RETRO
+from ioc.retro import RetroStatus
 from ioc.status import OWNER, IocStatus, ProcessStatus
 from ioc.templates import Load
 
@@ -28,7 +30,11 @@ def load_records(templates: Iterable[Load], defaults: Mapping[str, Any], handler
         database.load(template.path, template.macros)
     process = field_types({"process": asdict(ProcessStatus())})
     owners = {worker: {**field_types(snapshot), **process} for worker, snapshot in defaults.items()}
-    owners |= {OWNER: field_types(IocStatus()), RETENTION: field_types(RetentionStatus())}
+    owners |= {
+        OWNER: field_types(IocStatus()),
+        RETENTION: field_types(RetentionStatus()),
+        RETRO: field_types(RetroStatus()),
+    }
     owners |= {CAPTURE: field_types(CaptureSettings()), LIVE_IMAGE: field_types(LiveImageStatus())}
     owners[CAMERA] = field_types(CameraSettings()) | field_types(CameraStatus())
     return bind(database.connect(), owners, handlers)

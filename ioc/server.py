@@ -30,13 +30,14 @@ from ioc.patience import patience_s
 from ioc.plan import Plan
 from ioc.ports import choose_interfaces, client_environment, ports_in_use
 from ioc.retention import Retention
+from ioc.retro import Retro
 from ioc.roster import Roster
 from ioc.run_control import RunControl, state_by_label
 from ioc.settings import Settings
 from ioc.startup import check_host
 from ioc.status import OWNER
 from ioc.supervisor import CommandLine, Supervisor, command_line
-from ioc.templates import HDF5, Load, defaults, has_camera, loads, workers
+from ioc.templates import HDF5, Load, defaults, has_camera, has_retro, loads, workers
 
 if TYPE_CHECKING:
     from ioc.display import Display  # imports EPICS
@@ -97,6 +98,7 @@ class Server:
             drain_s=config.run.drain_s,
         )
         self._retention = Retention(config.disk, config.detector.prefix) if config.disk else None
+        self._retro = Retro(config.hdf5, settings.detector_folders) if config.hdf5 and has_retro(config) else None
         self._live_image = LiveImage(self._context, runtime, config.images) if config.images else None
         on_loss = config.hdf5.on_loss if config.hdf5 else "fill"
         self._camera = Camera(on_loss) if has_camera(config) else None
@@ -135,6 +137,8 @@ class Server:
             await asyncio.gather(*tasks, self._acquisition.close(), self._follower.close(), return_exceptions=True)
             await asyncio.gather(self._supervisor.close(), self._stop_retention())
             self._observer.close()
+            if self._retro:
+                self._retro.close()
             if self._live_image:
                 self._live_image.close()
             self._context.destroy(linger=0)
@@ -151,6 +155,8 @@ class Server:
         if self._retention:
             self._retention.start(self._settings.detector_folders())
             handlers |= self._retention.handlers()
+        if self._retro:
+            handlers |= self._retro.handlers()
         if self._live_image:
             handlers |= self._live_image.handlers()
         for line in ports_in_use():
@@ -175,10 +181,13 @@ class Server:
             plan=self._plan,
             capture=self._capture,
             retention=self._retention,
+            retro=self._retro,
             live_image=self._live_image,
             warnings=warnings,
         )
         self._acquisition.show = lambda: display.show_workers(time.monotonic())
+        if self._retro:
+            self._retro.show = display.show_retro
         epics.start(self._stop.is_set, self._config.ioc.access_file or ACCESS_FILE, substitutions())
         return display
 

@@ -88,6 +88,11 @@ def has_camera(config: Config) -> bool:
     return bool(config.udp) or len(config.pva) == 1
 
 
+def has_retro(config: Config) -> bool:
+    """Return whether files can be made of what is on disk: there is a buffer of one detector, and a folder for files."""
+    return config.disk is not None and config.hdf5 is not None and has_camera(config)
+
+
 def image_streams(config: Config) -> list[str]:
     """Return the image streams with an address: ``full``, ``reduced``, ``pulse``."""
     return [] if config.stream is None else [n for n in ("full", "reduced", "pulse") if getattr(config.stream, n)]
@@ -121,6 +126,8 @@ def loads(config: Config) -> list[Load]:
         found += _stream(config, prefix)
     if config.hdf5 is not None:
         found += _hdf5(prefix)
+        if has_retro(config):
+            found.append(Load("retro.template", prefix))
     if config.images is not None:
         found += _live_images(config, prefix)
     _check_names(found)

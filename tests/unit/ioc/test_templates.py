@@ -42,10 +42,11 @@ from ioc.capture import CaptureControl
 from ioc.commands import Commands
 from ioc.loading import load_records
 from ioc.retention import Retention
+from ioc.retro import Retro
 from ioc.roster import Roster
 from ioc.run_control import RunControl
 from ioc.settings import Settings
-from ioc.templates import defaults, has_camera, loads, workers
+from ioc.templates import defaults, has_camera, has_retro, loads, workers
 config = load_config(sys.argv[1])
 run = RunControl(RunState.UNCONFIGURED, None, None)
 roster = Roster(workers(config))
@@ -55,6 +56,8 @@ capture = CaptureControl(config.hdf5, None, None) if config.hdf5 else None
 acquisition = AcquisitionControl(run, None, roster, Camera() if has_camera(config) else None)
 commands = Commands(roster, Settings(config, roster), run, None, None, acquisition=acquisition, capture=capture)
 handlers = commands.handlers() | Retention(config.disk, config.detector.prefix).handlers()
+if has_retro(config):
+    handlers |= Retro(config.hdf5, list).handlers()
 if config.images:
     handlers |= LiveImage(zmq.asyncio.Context(), Runtime(config.detector.prefix), config.images).handlers()
 bound = load_records(loads(config), defaults(config), handlers)
