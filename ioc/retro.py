@@ -46,9 +46,11 @@ class RetroStatus:
 class Retro:
     """The handlers of the records. ``folders()`` are those of the detectors whose data is on disk."""
 
-    def __init__(self, section: Hdf5Section, folders: Callable[[], Iterable[Path]]) -> None:
+    def __init__(self, section: Hdf5Section, folders: Callable[[], Iterable[Path]], detector: str = "") -> None:
+        """``detector`` is the name of the folder whose images are wanted, where there are others."""
         self._roots = section.allowed
         self._folders = folders
+        self._detector = detector
         self._process: asyncio.subprocess.Process | None = None
         self.status = RetroStatus(file_path=f"{section.folder}/")
         self.show: Callable[[], None] = lambda: None
@@ -104,9 +106,14 @@ class Retro:
 
     async def _make(self) -> tuple[str, dict[str, Any]]:
         """Return the path of the new file and what the process says of it. Raises CommandError with the reason."""
-        now, (folder, *others) = self.status, list(self._folders()) or [None]
-        if folder is None or others:
-            raise CommandError("expected one detector on disk; use `pebbledaq write` for others")
+        now = self.status
+        folders = [folder for folder in self._folders() if not self._detector or folder.name == self._detector]
+        if len(folders) != 1:
+            found = ", ".join(map(str, folders)) or "none"
+            raise CommandError(
+                f"found the detector folders {found}, expected one: all modules must write below one root"
+            )
+        folder = folders[0]
         path = full_file_name("%s%s.h5", now.file_path, now.file_name, 0)
         await allowed_place(path, self._roots, "FilePath")
         arguments = (str(folder), repr(now.start), repr(now.stop), now.mode, path)

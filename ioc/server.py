@@ -98,7 +98,10 @@ class Server:
             drain_s=config.run.drain_s,
         )
         self._retention = Retention(config.disk, config.detector.prefix) if config.disk else None
-        self._retro = Retro(config.hdf5, settings.detector_folders) if config.hdf5 and has_retro(config) else None
+        self._retro = None
+        if config.hdf5 and has_retro(config):
+            detector = config.detector.name if config.udp else ""
+            self._retro = Retro(config.hdf5, settings.detector_folders, detector)
         self._live_image = LiveImage(self._context, runtime, config.images) if config.images else None
         on_loss = config.hdf5.on_loss if config.hdf5 else "fill"
         self._camera = Camera(on_loss) if has_camera(config) else None
