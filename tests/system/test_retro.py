@@ -17,7 +17,7 @@ def test_what_is_on_disk_becomes_a_file_by_pv(bench: Bench) -> None:
     ioc.put("Retro:Start", pulses[2])
     ioc.put("Retro:Stop", pulses[6])
     ioc.put("Retro:Write", 1)
-    assert (ioc.value("Retro:State_RBV"), ioc.value("Retro:Message_RBV")) == ("Idle", "")
+    assert (ioc.value("Retro:WriteStatus_RBV"), ioc.value("Retro:Message_RBV")) == ("Idle", "")
     assert ioc.value("Retro:NumImages_RBV") == 5
     path = Path(ioc.value("Retro:FullFileName_RBV"))
     assert path == bench.folder / "files" / "retro.h5"
@@ -49,6 +49,6 @@ def test_what_cannot_be_made_says_why(bench: Bench) -> None:
     for name, value in {"Start": 500_000, "Stop": 500_010, "FileName": "gone"}.items():
         ioc.put(f"Retro:{name}", value)
     ioc.put("Retro:Write", 1, wait=False)
-    ioc.until("Retro:State_RBV", "Failed")
+    ioc.until("Retro:WriteStatus_RBV", "Failed")
     assert "deleted by retention" in ioc.value("Retro:Message_RBV")
     assert not (bench.folder / "files" / "gone.h5").exists()
