@@ -33,8 +33,13 @@ class Runtime:
     @property
     def folder(self) -> Path:
         """Folder of sockets and locks, mode 0700: a process that reaches a command socket commands the worker."""
+        return self.all_folders() / self.key
+
+    @staticmethod
+    def all_folders() -> Path:
+        """Folder of the folders of all systems of this account."""
         base = os.environ.get("XDG_RUNTIME_DIR") or os.environ.get("TMPDIR") or "/tmp"  # noqa: S108
-        return Path(base) / f"pebbledaq-{os.getuid()}" / self.key
+        return Path(base) / f"pebbledaq-{os.getuid()}"
 
     def make_folder(self) -> Path:
         """Create the folder if need be, and return it.
@@ -70,7 +75,7 @@ class Runtime:
         return f"ipc://{self.folder}/{worker}.frames"
 
     def lock(self, worker: str) -> Path:
-        """File that a running worker holds locked; it contains the worker's pid."""
+        """File that a running worker holds locked; it contains the worker's pid and the PV prefix."""
         return self.folder / f"{worker}.lock"
 
     def counters(self, worker: str) -> Path:

@@ -26,10 +26,32 @@ def is_running(runtime: Runtime, worker: str) -> int | None:
         held = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, _flock(fcntl.F_WRLCK))
         if _FLOCK.unpack(held)[0] == fcntl.F_UNLCK:
             return None
-        text = os.pread(descriptor, 20, 0).strip()
-        return int(text) if text.isdigit() else 0
+        return _read_lock(descriptor)[0]
     finally:
         os.close(descriptor)
+
+
+def running_systems() -> list[Runtime]:
+    """Return the runtime of every system of this account that has a process at work, found by the locks."""
+    found: set[Runtime] = set()
+    for path in Runtime.all_folders().glob("*/*.lock"):
+        with suppress(OSError):
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            _, prefix = _read_lock(descriptor)
+            os.close(descriptor)
+            runtime = Runtime(prefix)
+            if prefix and runtime.folder == path.parent and is_running(runtime, path.stem) is not None:
+                found.add(runtime)
+    return sorted(found, key=lambda runtime: runtime.prefix)
+
+
+def workers_seen(runtime: Runtime) -> list[str]:
+    """Return the workers of a system that run or have left a counters page, by name."""
+    page = runtime.counters("*")
+    names = {path.stem for path in runtime.folder.glob("*.lock")}
+    start, end = page.name.split("*")
+    names |= {path.name.removeprefix(start).removesuffix(end) for path in page.parent.glob(page.name)}
+    return sorted(names)
 
 
 def remove_leftovers(runtime: Runtime, worker: str) -> list[Path]:
@@ -58,7 +80,7 @@ def hold_lock(runtime: Runtime, worker: str) -> Generator[None]:
         try:
             fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _flock(fcntl.F_WRLCK))
         except BlockingIOError:
-            pid = os.pread(descriptor, 20, 0).decode(errors="replace").strip()
+            pid, _ = _read_lock(descriptor)
             os.close(descriptor)
             raise HostError(
                 f"{worker}: already running as process {pid} for prefix {runtime.prefix}; stop that first"
@@ -70,7 +92,7 @@ def hold_lock(runtime: Runtime, worker: str) -> Generator[None]:
         os.close(descriptor)
     try:
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n{runtime.prefix}\n".encode(), 0)
         with suppress(FileNotFoundError):
             runtime.shm(worker).unlink()
         yield
@@ -80,6 +102,12 @@ def hold_lock(runtime: Runtime, worker: str) -> Generator[None]:
         os.close(descriptor)
         with suppress(OSError):  # not empty while other workers run
             runtime.folder.rmdir()
+
+
+def _read_lock(descriptor: int) -> tuple[int, str]:
+    """Return the pid and the PV prefix that the holder of a lock wrote; 0 and nothing while it has not."""
+    pid, _, prefix = os.pread(descriptor, 200, 0).decode(errors="replace").partition("\n")
+    return int(pid) if pid.isdigit() else 0, prefix.strip()
 
 
 def _flock(kind: int) -> bytes:

@@ -23,6 +23,7 @@ _COMMANDS: Final = {
     "run": "Start the soft-IOC, which starts and watches the workers.",
     "sim": "Simulate a source.",
     "sizes": "Print the buffer plan of a configuration.",
+    "status": "Show how running systems are: good, losing or broken.",
     "stream": "Assemble live images and stream them.",
     "verify": "Check the consistency of a buffer, and of an HDF5 file with it.",
     "write": "Write a pulse range of the binary buffer to HDF5.",

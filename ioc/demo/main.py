@@ -52,7 +52,10 @@ from ioc.demo.plan import (
     make_plan,
 )
 from ioc.demo.rolling import Rolling
-from ioc.demo.screen import Screen, summary
+from ioc.demo.screen import summary
+from ioc.glance.recent_losses import RecentLosses
+from ioc.glance.screen import Screen
+from ioc.glance.verdict import judge
 from ioc.progress import progress
 from ioc.templates import workers
 
@@ -167,6 +170,7 @@ class Demo:
         for child in sources.values():
             child.write_line(str(epoch_ns))
         period_ns = 1e9 / plan.camera_rate_hz
+        losses = RecentLosses()
         try:
             with Screen(self.console, live=self.console.is_terminal) as screen:
                 while any(child.running for child in sources.values()):
@@ -179,10 +183,10 @@ class Demo:
                         self._roll(config, plan, elapsed_s)
                     elif elapsed_s > self.seconds + _SOURCES_END_S:
                         raise HostError("the sources did not end in time; is this machine overloaded?")
-                    snapshots = client.snapshots()
+                    views = losses.views(client.snapshots(), time.monotonic())
                     of = "" if self.seconds is None else f" of {self.seconds:g}"
                     shown_s = elapsed_s if self.seconds is None else min(elapsed_s, self.seconds)
-                    screen.show(f"{config.detector.name} {shown_s:.0f}{of} s", snapshots)
+                    screen.show(f"{config.detector.name} {shown_s:.0f}{of} s", views, judge(views), losses.span_s)
                     time.sleep(_REFRESH_S)
         except KeyboardInterrupt:
             self.console.print("stopping the sources, then reading back what they sent; Ctrl-C again to give up")

@@ -1,0 +1,136 @@
+"""What is known of each worker, and the one word for all of them, with its reasons. Pure."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any, Final
+
+LOSSES: Final[Mapping[str, str]] = {
+    "packets.lost": "packets lost",
+    "frames.exhausted": "frames found no free slot",
+    "frames.outages": "times without data, of unknown loss",
+    "updates.missed": "images missed",
+    "updates.exhausted": "images found no free slot",
+    "updates.timed_out": "events without their image",
+    "updates.l1_missed": "events missed",
+    "updates.l1_exhausted": "events found no free slot",
+    "sync.losses": "times out of step",
+    "images.overwritten": "images overwritten before they were read",
+    "disk.dropped": "frames not written to disk",
+    "disk.lost_on_disk": "frames lost on disk",
+    "full.dropped": "images not sent on the full stream",
+    "output.dropped": "images not written to the file",
+}
+"""Counters of data that is lost, each where it was lost: no loss is in two of them."""
+
+CAUSES: Final[Mapping[str, str]] = {
+    "dma.overruns": "the DMA ring was full",
+    "packets.kernel_dropped": "the kernel dropped packets: the socket buffer was full",
+    "frames.empty": "whole frames did not come",
+    "pebble.exhausted": "the pebble was full",
+    "transition.exhausted": "the transition pool was full",
+    "pool.exhausted": "the pool of images was full",
+}
+"""Counters that explain losses, which are counted above."""
+
+VIEWERS: Final[Mapping[str, str]] = {
+    "zmq.dropped": "frames not sent by ZMQ: its clients are slow",
+    "reduced.dropped": "images not sent on the reduced stream: its clients are slow",
+    "pulse.dropped": "pulse ids not sent: their clients are slow",
+}
+"""Counters of what live viewers did not get; the data itself is not lost."""
+
+OUTPUTS: Final = "disk", "output", "zmq", "full", "reduced", "pulse"
+
+_BAD_STATES: Final = "Failed", "Stalled", "Paused", "Connecting", "OutOfStep"
+_BAD_OUTPUTS: Final = "Failing", "Full", "Failed"
+
+
+class Word(IntEnum):
+    """How a system is, the worst last."""
+
+    GOOD = 0
+    OFF = 1
+    LOSING = 2
+    BROKEN = 3
+
+    @property
+    def colour(self) -> str:
+        """The colour that it is shown in."""
+        return {Word.GOOD: "green", Word.OFF: "yellow", Word.LOSING: "yellow", Word.BROKEN: "red"}[self]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerView:
+    """What is known of one worker."""
+
+    name: str
+    values: Mapping[str, Any]
+    """Its newest snapshot by dotted names; of a worker that does not run, the totals that it left."""
+    running: bool = True
+    responding: bool = True
+    wanted: bool = True
+    """It is to run."""
+    gains: Mapping[str, int] = field(default_factory=dict[str, int])
+    """How much its counters of losses grew recently."""
+
+    @property
+    def state(self) -> str:
+        """Its state, in a word."""
+        if not self.running:
+            return "ended" if self.wanted else "Off"
+        return str(self.values.get("state", "Starting")) if self.responding else "silent"
+
+    @property
+    def lost_recently(self) -> int:
+        """How much was lost in the last seconds."""
+        return sum(gain for name, gain in self.gains.items() if name in LOSSES)
+
+    @property
+    def lost(self) -> int:
+        """How much was lost in all."""
+        return sum(self.values.get(name, 0) for name in LOSSES)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The word for a whole system, and why."""
+
+    word: Word
+    reasons: tuple[str, ...]
+
+
+def judge(workers: Iterable[WorkerView], *, ioc_running: bool | None = None) -> Verdict:
+    """Return the word for a system. ``ioc_running`` None: nobody asks for its IOC."""
+    views = list(workers)
+    if not any(view.running for view in views):
+        return Verdict(Word.OFF, ("no worker runs",))
+    found = [finding for view in views for finding in _findings(view)]
+    if ioc_running is False:
+        found.append((Word.GOOD, "the IOC does not run: no PVs, and a worker that ends is not started again"))
+    found.sort(key=lambda finding: -finding[0])  # the worst first, else in the order of the workers
+    return Verdict(max((word for word, _ in found), default=Word.GOOD), tuple(reason for _, reason in found))
+
+
+def _findings(view: WorkerView) -> Iterator[tuple[Word, str]]:
+    if not view.running:
+        if view.wanted:
+            yield Word.BROKEN, f"{view.name} does not run"
+        return
+    if not view.responding:
+        yield Word.BROKEN, f"{view.name} runs and sends no snapshots"
+        return
+    if view.state in _BAD_STATES:
+        message = view.values.get("message")
+        yield Word.BROKEN, f"{view.name} is {view.state}" + (f": {message}" if message else "")
+    for output in OUTPUTS:
+        state = view.values.get(f"{output}.state")
+        if state in _BAD_OUTPUTS:
+            message = view.values.get(f"{output}.message")
+            yield Word.BROKEN, f"{view.name}: its output {output} is {state}" + (f": {message}" if message else "")
+    for names, word in ((LOSSES, Word.LOSING), (CAUSES, Word.LOSING), (VIEWERS, Word.GOOD)):
+        for name, words in names.items():
+            if gain := view.gains.get(name):
+                yield word, f"{view.name}: {gain} {words}" if names is not CAUSES else f"{view.name}: {words}"
+    if view.values.get("state") == "Incomplete":
+        yield Word.LOSING, f"{view.name}: {view.values.get('sync.missing', 0)} modules are missing in its images"
