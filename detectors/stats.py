@@ -509,6 +509,42 @@ class ImagesStatus(WorkerStatus):
     """TCP port of the PVA server."""
 
 
+@dataclass(frozen=True, slots=True)
+class BrowserStats:
+    """The browsers that the page is shown in. Of the images made for them ``sent`` and ``skipped`` count each browser's own."""
+
+    clients: int = 0
+    """Browsers that show images."""
+    images: int = 0
+    """Images made for them."""
+    images_hz: float = 0.0
+    sent: int = 0
+    """Images sent, summed over the browsers."""
+    skipped: int = 0
+    """Images that browsers did not get because they had not yet taken the one before."""
+    requests: int = 0
+    """Requests answered: the page, its status, metrics, pictures."""
+
+
+@dataclass(frozen=True, slots=True)
+class WebStatus(WorkerStatus):
+    """Snapshot of the worker that serves the page. Only images that are shown are assembled, and counted.
+
+    ``state``: Starting, Idle (no browser shows images), Waiting (nothing new to show), Showing.
+    """
+
+    kind: str = "web"
+    pulse_id: int = 0
+    """Of the last image that was shown."""
+    data_ns: int = 0
+    """POSIX time of that image, ns; 0 when it is not known."""
+    images: ImageStats = field(default_factory=ImageStats)
+    browsers: BrowserStats = field(default_factory=BrowserStats)
+    address: str = ""
+    """Of the page."""
+    port: int = 0
+
+
 def to_json(status: Any) -> bytes:
     """Return a snapshot as JSON."""
     return orjson.dumps(status)
@@ -526,9 +562,11 @@ def flat(status: Any, prefix: str = "") -> dict[str, Any]:
     return out
 
 
-def balance(status: ReceiverStatus | MonitorStatus | StreamStatus | CaptureStatus | ImagesStatus) -> dict[str, int]:
+def balance(
+    status: ReceiverStatus | MonitorStatus | StreamStatus | CaptureStatus | ImagesStatus | WebStatus,
+) -> dict[str, int]:
     """Return each line of the balance as in minus out; every value is 0 at rest."""
-    if isinstance(status, ImagesStatus):
+    if isinstance(status, (ImagesStatus, WebStatus)):
         return {"images": status.images.matched - status.images.assembled - status.images.overwritten}
     if isinstance(status, (StreamStatus, CaptureStatus)):
         return _image_balance(status)

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, TypeVar
 
 from detectors.stats import (
+    BrowserStats,
     DmaStats,
     FrameStats,
     ImageStats,
@@ -31,6 +32,7 @@ GAUGES: Final[Mapping[type, frozenset[str]]] = {
     SyncStats: frozenset({"queued", "missing_mask", "missing"}),
     ImageStats: frozenset(),
     ShownStats: frozenset({"clients", "images_hz"}),
+    BrowserStats: frozenset({"clients", "images_hz"}),
 }
 """Numbers that are no counters, by the kind of statistics; all others are."""
 

@@ -15,6 +15,7 @@ from detectors.config.sections import (
     StreamSection,
     TimingSection,
     UdpSection,
+    WebSection,
     WorkerTuning,
 )
 
@@ -30,6 +31,7 @@ __all__ = [
     "StreamSection",
     "TimingSection",
     "UdpSection",
+    "WebSection",
     "WorkerTuning",
     "load_config",
     "parse_config",

@@ -29,6 +29,7 @@ class Config(sections.Section):
     stream: sections.StreamSection | None = None
     hdf5: sections.Hdf5Section | None = None
     images: sections.ImagesSection | None = None
+    web: sections.WebSection | None = None
 
     @model_validator(mode="after")
     def _agree(self) -> Self:

@@ -418,3 +418,18 @@ class ImagesSection(Section):
     """Elements of image1:ArrayData: larger images are made smaller as previews are."""
     port: Port | None = None
     """TCP port that images are served on over PVA; left out: any free one, which clients find by searching."""
+
+
+class WebSection(Section):
+    """The page in the browser (``pebbledaq web``), which only shows. It needs the packages of the extra ``web``."""
+
+    enabled: bool = True
+    """Whether ``run`` starts the worker. No image is gathered while no browser shows one."""
+    host: IPv4Address = IPv4Address("127.0.0.1")
+    """Address of this host that the page is served on; 0.0.0.0: all, and everybody who can reach them sees the detector."""
+    port: Port = 8080
+    """TCP port of the page."""
+    image_hz: Annotated[float, Field(gt=0, le=100)] = 10.0
+    """Images a second, at most."""
+    pixels: Annotated[int, Field(ge=1, le=1 << 24)] = 1 << 18
+    """Pixels of an image in the browser, at most: every n-th pixel of every n-th row is shown."""

@@ -9,6 +9,7 @@ import pytest
 
 from detectors.runtime import Runtime
 from detectors.stats import (
+    BrowserStats,
     CaptureStatus,
     DmaStats,
     FrameStats,
@@ -21,6 +22,7 @@ from detectors.stats import (
     StreamStatus,
     SyncStats,
     UpdateStats,
+    WebStatus,
     WorkerStatus,
     balance,
 )
@@ -53,6 +55,11 @@ STATUSES: list[WorkerStatus] = [
     ),
     StreamStatus(sync=SYNC, images=IMAGES, full=replace(DISK, name="full", subscribers=1), reduced_pixels=3, pool=POOL),
     CaptureStatus(sync=SYNC, images=IMAGES, output=replace(DISK, name="output"), captures=2, pool=POOL),
+    WebStatus(
+        images=IMAGES,
+        browsers=BrowserStats(clients=2, images=9, images_hz=9.5, sent=16, skipped=2, requests=3),
+        port=8080,
+    ),
 ]
 
 
