@@ -3,14 +3,13 @@
 Run it after a change to a template: ``python docs/make_pvs.py``.
 """
 
-import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
 from detectors.config import load_config
+from ioc.record_text import RecordText, records
 from ioc.templates import Load, loads
 
 ROOT: Final = Path(__file__).resolve().parents[1]
@@ -28,11 +27,6 @@ _TITLES: Final = {
 }
 """Headings by the kind of source, or by the record part, that a record belongs to."""
 
-_RECORD: Final = re.compile(r'^record\((\w+), "([^"]+)"\) \{$(.*?)^\}$', re.MULTILINE | re.DOTALL)
-_FIELD: Final = re.compile(r'^    field\((\w+), "([^"]*)"\)$', re.MULTILINE)
-_CHOICES: Final = ("ZR", "ON", "TW", "TH", "FR", "FV", "SX", "SV", "EI", "NI", "TE", "EL", "TV", "TT", "FT", "FF")
-_LIMITS: Final = (("LOLO", "LLSV", "to"), ("LOW", "LSV", "to"), ("HIGH", "HSV", "from"), ("HIHI", "HHSV", "from"))
-
 _HEAD: Final = """\
 # The PVs
 
@@ -46,29 +40,10 @@ stamp of the data, all others that of the change.
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One record of a template, its macros expanded."""
-
-    kind: str
-    name: str
-    fields: Mapping[str, str]
-
-
-def records(load: Load, macros: Mapping[str, str]) -> Iterator[Record]:
-    """Yield the records of a template. ``macros`` are those of ``load``, or others in their place."""
-    text = load.path.read_text(encoding="utf-8")
-    expanded = re.sub(
-        r"\$\((\w+)(=?)\)", lambda macro: macros.get(macro[1], "") if macro[2] else macros[macro[1]], text
-    )
-    for kind, name, body in _RECORD.findall(expanded):
-        yield Record(kind, name, dict(_FIELD.findall(body)))
-
-
 def page(templates: Iterable[Load]) -> str:
     """Return the page."""
     sources: dict[str, list[str]] = {}
-    rows: dict[str, dict[str, Record]] = {}
+    rows: dict[str, dict[str, RecordText]] = {}
     for load in templates:
         name = load.macros.get("R", ":")[:-1]
         kind, _, source = load.macros.get("W", "").partition(".")
@@ -89,34 +64,10 @@ def page(templates: Iterable[Load]) -> str:
     return "\n".join(parts)
 
 
-def _row(record: Record, name: str) -> str:
+def _row(record: RecordText, name: str) -> str:
     what = record.fields.get("DESC", "").removeprefix("<source>").removeprefix(":").strip()
-    cells = (f"`{name}`", record.kind, _unit(record), what[:1].upper() + what[1:], _alarm(record))
+    cells = (f"`{name}`", record.kind, record.unit, what[:1].upper() + what[1:], record.alarm)
     return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
-
-
-def _unit(record: Record) -> str:
-    """Return the unit, or what the record can be."""
-    if record.kind in ("bi", "bo"):
-        return ", ".join(record.fields[key] for key in ("ZNAM", "ONAM"))
-    if record.kind in ("mbbi", "mbbo"):
-        return ", ".join(record.fields[f"{key}ST"] for key in _CHOICES if record.fields.get(f"{key}ST"))
-    return record.fields.get("EGU", "")
-
-
-def _alarm(record: Record) -> str:
-    """Return which values alarm, and how badly."""
-    fields = record.fields
-    found = [
-        f"{fields[severity]} {word} {fields[limit]}"
-        for limit, severity, word in _LIMITS
-        if limit in fields and severity in fields
-    ]
-    for severity in ("MINOR", "MAJOR", "INVALID"):
-        states = [fields[f"{key}ST"] for key in _CHOICES if fields.get(f"{key}SV") == severity]
-        if states:
-            found.append(f"{severity}: {', '.join(states)}")
-    return "; ".join(found)
 
 
 def main() -> int:

@@ -39,3 +39,14 @@ def _lines(what: str) -> Callable[[int, int], None]:
             click.echo(f"{what}: {done} of {total}", err=True)
 
     return show
+
+
+@contextmanager
+def working(what: str) -> Generator[None]:
+    """Say what takes long, on a terminal, while it does: for work whose length is not known."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield
+        return
+    with console.status(what):
+        yield

@@ -11,11 +11,14 @@ from detectors.errors import PebbleDaqError
 
 _COMMANDS: Final = {
     "capture": "Write live images to HDF5, on command.",
+    "check": "Check a configuration and its host, with remedies.",
     "demo": "Run the main job on simulated sources and check every byte.",
     "images": "Show live images as PVs.",
+    "info": "Show what a binary buffer holds.",
     "keys": "Make keys for ZMQ streams over tcp.",
     "monitor": "Run one PvMonitor.",
-    "preflight": "Check the host for what commonly goes wrong, with remedies.",
+    "preflight": "The same as check.",
+    "pvs": "List the records of a configuration.",
     "read": "Show a pulse of the binary buffer.",
     "receive": "Run one UDP module receiver.",
     "repair": "Mark torn records as holes and rebuild LATEST.",

@@ -79,6 +79,20 @@ def _disk(request: Request) -> Iterator[Finding]:
     )
 
 
+@check("files", cheap=False)
+def _files(request: Request) -> Iterator[Finding]:
+    if request.config.hdf5 is None:
+        return
+    folder = _existing(request.config.hdf5.folder)
+    ok = os.access(folder, os.W_OK | os.X_OK)
+    yield Finding(
+        "files",
+        Level.OK if ok else Level.ERROR,
+        f"{folder}: HDF5 files can be made" if ok else f"{folder}: not writable, no HDF5 file can be made",
+        "" if ok else f"chown {os.getuid()} {folder}  (as root)",
+    )
+
+
 @check("retention", cheap=True)
 def _retention(request: Request) -> Iterator[Finding]:
     with suppress(SizingError):  # the check of the memory has it

@@ -1,0 +1,40 @@
+"""``pebbledaq pvs``: the records of a configuration, listed without starting anything."""
+
+import json
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from detectors.config import load_config
+from ioc.record_text import records
+from ioc.templates import loads
+
+
+@click.command("pvs")
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: name, type, what it is, unit or choices, alarms.")
+def command(config: Path, as_json: bool) -> None:
+    """List every record that `run CONFIG` serves, with its type and what it is.
+
+    Piped, it prints a record a line, name first: for grep, cut and save sets.
+    """
+    found = [record for load in loads(load_config(config)) for record in records(load)]
+    if as_json:
+        rows = [
+            {"name": r.name, "type": r.kind, "description": r.description, "unit": r.unit, "alarm": r.alarm}
+            for r in found
+        ]
+        print(json.dumps(rows, indent=1))
+        return
+    console = Console()
+    if not console.is_terminal:
+        for record in found:
+            print(f"{record.name}\t{record.kind}\t{record.description}")
+        return
+    table = Table("PV", "type", "what", box=None, padding=(0, 2, 0, 0))
+    for record in found:
+        table.add_row(record.name, record.kind, record.description)
+    console.print(table, highlight=False)
+    console.print(f"{len(found)} records", highlight=False)
