@@ -12,7 +12,7 @@ import numpy as np
 import zmq
 
 from detectors.assembly.sync import Matched
-from detectors.config import Config, StreamSection, load_config
+from detectors.config import Config, load_config
 from detectors.curve import CurveKeys
 from detectors.errors import CapacityError, ConfigError, WireError
 from detectors.frame import FrameHead
@@ -139,15 +139,18 @@ class LiveImages(Live[tuple[ImageHead, np.ndarray]]):
     def __init__(
         self,
         config: Config | Path | str,
+        detector: str = "",
         *,
         out: np.ndarray | None = None,
         timeout_s: float | None = None,
         stop: threading.Event | None = None,
     ) -> None:
+        """``detector``: a PVA source, or the detector of the modules; needed where there are several."""
         super().__init__(timeout_s, stop)
         config = _loaded(config)
-        rules = (config.stream or StreamSection()).model_copy(update={"remote": ()})
-        self._gatherer = Gatherer(config, Runtime(config.detector.prefix), rules)
+        sources = config.sources_of(detector)
+        rules = config.image_rules(sources).model_copy(update={"remote": ()})
+        self._gatherer = Gatherer(config, Runtime(config.detector.prefix), sources, rules)
         self._gatherer.open()
         self._out = out
         self._matched: Iterator[Matched] = iter(())

@@ -21,7 +21,9 @@ _TITLES: Final = {
     "udp": "UDP modules",
     "pva": "PvMonitors",
     "Stream": "Live images",
+    "cam1": "The detector by areaDetector's names",
     "HDF1": "HDF5",
+    "Retro": "HDF5 files of what is on disk",
     "Pva1": "Images over PV Access",
     "image1": "An image over Channel Access",
 }
@@ -32,7 +34,8 @@ _HEAD: Final = """\
 
 Written by `python docs/make_pvs.py` from `db/*.template`, for `examples/both.toml`: change those, not this page.
 
-Every record is served over Channel Access and PV Access. A name with braces stands for one PV of each source in them. `_RBV` is
+Every record is served over Channel Access and PV Access. A server with a single detector has its records `cam1:`, `HDF1:`, `Pva1:`,
+`image1:` and `Retro:` right behind the prefix (`DAQ:BOTH:cam1:Acquire`); this one has two, each with records of its own. A name with braces stands for one PV of each source in them. `_RBV` is
 a reading; a name without it is a setpoint, which shows the value in force, also after a refused write. How clients read and write
 the long texts (`waveform`) is in [Running it](operation.md). Alarms are those of the record itself; all become INVALID when
 the worker behind them is gone. Readings of a frame (pulse id, frame number, uniqueId, time difference, latency) have the time
@@ -46,8 +49,8 @@ def page(templates: Iterable[Load]) -> str:
     rows: dict[str, dict[str, RecordText]] = {}
     for load in templates:
         name = load.macros.get("R", ":")[:-1]
-        kind, _, source = load.macros.get("W", "").partition(".")
-        kind = kind if source else name
+        kind = load.macros.get("W", "").partition(".")[0]
+        kind = kind if kind in ("udp", "pva") else name.rpartition(":")[2]
         if name not in sources.setdefault(kind, []):
             sources[kind].append(name)
         # Sources of one kind have the same records but for their name.

@@ -15,10 +15,10 @@ from typing import Any, Final
 from detectors.errors import CommandError
 from ioc.bindings import Handler
 from ioc.camera import Camera
-from ioc.counter import COUNTERS, Counter, find_counter
+from ioc.counter import Counter, find_counter
 from ioc.roster import Roster
 from ioc.run_control import Ask, RunControl
-from ioc.templates import HDF5
+from ioc.templates import Detector
 
 log = logging.getLogger(__name__)
 
@@ -69,15 +69,15 @@ class _Acquisition:
 
 
 class AcquisitionControl:
-    """The handlers of the Acquire records. ``show()`` brings the records up to date; set it before EPICS starts."""
+    """The acquisitions of one detector. ``show()`` brings the records up to date; set it before EPICS starts."""
 
-    def __init__(self, run: RunControl, ask: Ask, roster: Roster, camera: Camera | None) -> None:
-        """Without a ``camera`` (images of several detectors) acquisitions have no end of their own."""
+    def __init__(self, run: RunControl, ask: Ask, roster: Roster, camera: Camera, detector: Detector) -> None:
         self.show: Callable[[], None] = lambda: None
         self._run = run
         self._ask = ask
         self._roster = roster
         self._camera = camera
+        self._detector = detector
         self._present: _Acquisition | None = None
         self._task: asyncio.Task[None] | None = None
         self._turn = asyncio.Lock()
@@ -103,23 +103,19 @@ class AcquisitionControl:
 
     def handlers(self) -> dict[str, Handler]:
         """Return every handler by the name that bindings use."""
-        found = {
-            "acquire": Handler(self._acquire, lambda: int(self.acquiring)),
-            "acquire_end": Handler(self._acquire_end),
+        return {
+            "camera_acquire": Handler(self._camera_acquire, lambda: int(self.acquiring)),
+            "camera_acquire_end": Handler(self.acquire_end),
         }
-        if self._camera:
-            found["camera_acquire"] = Handler(self._camera_acquire, lambda: int(self.acquiring))
-            found |= self._camera.handlers()
-        return found
 
     def adopt(self, statuses: Mapping[str, Mapping[str, Any]]) -> None:
         """Go on with the acquisition of a worker that ran before this IOC, by the status of each that did.
 
         One whose last image came meanwhile is finished as if that came now. The run has been adopted.
         """
-        for worker in COUNTERS:
+        for worker in self._detector.counters:
             known = statuses.get(worker, {}).get("acquisition", {})
-            if not self._camera or not self._run.acquiring or not (known.get("open") or known.get("images")):
+            if not self._run.acquiring or not (known.get("open") or known.get("images")):
                 continue
             images = known["images"]
             self._camera.adopt(images)
@@ -136,13 +132,13 @@ class AcquisitionControl:
 
     def seen(self, workers: Mapping[str, Mapping[str, Any]], now_s: float) -> None:
         """Note what the records of all workers show now."""
-        if self._camera:
-            counting = self._present.counter.worker if self._present else ""
-            counter = counting or next((name for name in COUNTERS if name in workers), "")
-            self._camera.seen(workers, counter, now_s, in_run=self.acquiring and not counting)
-            self._camera.show(self.state, self.message, acquiring=self.acquiring)
+        counting = self._present.counter.worker if self._present else ""
+        counter = counting or next(iter(self._detector.counters), "")
+        self._camera.seen(workers, counter, now_s, in_run=self.acquiring and not counting)
+        self._camera.show(self.state, self.message, acquiring=self.acquiring)
 
-    async def _acquire(self, on: Any) -> None:
+    async def acquire(self, on: Any) -> None:
+        """Take images until stopped, or stop. Raises CommandError when a worker refuses."""
         if not on:
             await self._stop()
             return
@@ -155,7 +151,6 @@ class AcquisitionControl:
         if not on:
             await self._stop()
             return
-        assert self._camera
         async with self._turn:
             await self._let_end()
             await self._begin(self._camera.images, need=True)
@@ -169,8 +164,10 @@ class AcquisitionControl:
     async def _begin(self, images: int, *, need: bool) -> None:
         if self._present:
             raise CommandError("an acquisition is in progress; stop it first")
-        counter = Counter(self._ask, self._roster, find_counter(self._roster, images), need=need, status=None)
-        on_loss, timeout_s = self._camera.rules if self._camera else ("fill", 0.0)
+        counter = Counter(
+            self._ask, self._roster, find_counter(self._roster, self._detector.counters, images), need=need, status=None
+        )
+        on_loss, timeout_s = self._camera.rules
         self._note(INITIALIZING)
         asked_ns = time.time_ns()
         try:
@@ -196,7 +193,7 @@ class AcquisitionControl:
                 await asyncio.wait((self._task,))
             await self._run.acquire(0)
 
-    async def _acquire_end(self, _: Any) -> None:
+    async def acquire_end(self, _: Any) -> None:
         """Return when the acquisition is over, after a start that is in progress."""
         async with self._turn:
             task = self._task
@@ -264,9 +261,10 @@ class AcquisitionControl:
 
     async def _save(self, present: _Acquisition) -> None:
         """Return when all that was taken is in the file, and the records say so."""
-        shown = {present.counter.worker, HDF5} & self._roster.responding
-        if HDF5 in shown:
-            await self._ask(HDF5, "flush", timeout_s=_FLUSH_S)
+        writer = self._detector.hdf5
+        shown = {present.counter.worker, writer} & self._roster.responding
+        if writer in shown:
+            await self._ask(writer, "flush", timeout_s=_FLUSH_S)
         asked_ns = time.time_ns()
         for worker in shown:  # it publishes what it answers
             await self._ask(worker, "status")

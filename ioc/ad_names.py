@@ -30,11 +30,10 @@ class FixedName:
     unit: str = ""
 
     def records_of(self, part: str) -> Iterator[tuple[str, dict[str, str]]]:
-        """Yield template and macros of each record of ``part`` (``cam1``)."""
+        """Yield template and macros of each record of ``part`` (``cam1``), but for P and R."""
         value = str(self.choices.index(self.value)) if self.choices else self.value
         for end in self.records:
             macros = {
-                "R": f"{part}:",
                 "N": self.name + end,
                 "V": value,
                 "U": self.unit,

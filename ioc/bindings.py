@@ -25,7 +25,7 @@ STATES: Final = ("ZR", "ON", "TW", "TH", "FR", "FV", "SX", "SV", "EI", "NI", "TE
 """First letters of the fields of an mbbi's choices, in order: ``ZRST`` is the text of the first choice, ``ZRSV`` its severity."""
 
 _TIME: Final = "pebbledaq:time"
-_ARRAY: Final = "pebbledaq:array"
+ARRAY: Final = "pebbledaq:array"
 _STATUS, _COMMAND, _TRIGGER = "pebbledaq:status", "pebbledaq:command", "pebbledaq:trigger"
 
 _READS: Final[dict[str, tuple[type, ...]]] = {
@@ -111,7 +111,7 @@ class Handler:
 
 def device_fields(record: StaticRecord) -> dict[str, str]:
     """Return the fields that connect a record to softioc, by its tag; none for a record without a tag."""
-    if _ARRAY in record.tags:
+    if ARRAY in record.tags:
         return {"DTYP": "Python", "SCAN": "I/O Intr", "TSE": "-2", "INP": f"@{record.name}"}
     if not _tags(record):
         return {}
@@ -147,7 +147,7 @@ def bind(
     problems: list[str] = []
     known = frozenset(handlers)
     for record in records:
-        if _ARRAY in record.tags:
+        if ARRAY in record.tags:
             arrays.append(record)
         tags = _tags(record)
         if not tags:

@@ -10,9 +10,6 @@ import numpy as np
 from detectors.errors import CommandError
 from ioc.bindings import Handler
 
-OWNER: Final = "cam1"
-"""Stands for the camera in bindings."""
-
 SINGLE, MULTIPLE, CONTINUOUS = "Single", "Multiple", "Continuous"
 
 _CHOICES: Final = {"image_mode": (SINGLE, MULTIPLE, CONTINUOUS), "on_loss": ("Fill", "Fail", "Skip")}

@@ -16,11 +16,9 @@ from detectors.workers.file_thread import FileThread
 from ioc.bindings import Handler
 from ioc.file_names import full_file_name
 from ioc.places import allowed_place
+from ioc.roster import Roster
 from ioc.run_control import Ask
-from ioc.templates import HDF5
-
-OWNER: Final = "capture"
-"""Stands for the settings in bindings."""
+from ioc.templates import Detector
 
 COMPRESSIONS: Final = {
     "None": "none",
@@ -84,21 +82,24 @@ _LEAST: Final = {"file_number": 0, "images": 0, "start": 0, "stop": 0, "step": 1
 
 
 class CaptureControl:
-    """The handlers of the capture's records. ``responding()`` is whether the worker takes commands."""
+    """The handlers of the capture's records."""
 
     def __init__(
         self,
         section: Hdf5Section,
         ask: Ask,
-        responding: Callable[[], bool],
+        roster: Roster,
+        detector: Detector,
         metadata: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
         """``metadata()`` are numbers to keep in a file."""
         self._ask = ask
-        self._responding = responding
+        self._roster = roster
+        self._worker = detector.hdf5
         self._metadata = metadata
         labels = {name: label for label, name in COMPRESSIONS.items()}
-        self.settings = CaptureSettings(compression=labels[section.compression])
+        # Files of several detectors may lie in one folder.
+        self.settings = CaptureSettings(detector.name or "image", compression=labels[section.compression])
         self._roots = section.allowed
         self._use(str(section.folder))
         self._attributes: dict[str, str] = {}
@@ -116,6 +117,10 @@ class CaptureControl:
     def capturing(self) -> bool:
         """Whether a file is open."""
         return not self._idle.is_set()
+
+    @property
+    def _responding(self) -> bool:
+        return self._worker in self._roster.responding
 
     def handlers(self) -> dict[str, Handler]:
         """Return every handler by the name that bindings use; the word of a setting is a field of CaptureSettings."""
@@ -139,12 +144,12 @@ class CaptureControl:
 
     async def settle(self) -> None:
         """Bring a worker that has just begun to respond to the settings. Raises CommandError when it refuses."""
-        status = await self._ask(HDF5, "status")
+        status = await self._ask(self._worker, "status")
         while not status["output"]["folder"]:  # it is still starting
             await asyncio.sleep(_STARTING_S)
-            status = await self._ask(HDF5, "status")
+            status = await self._ask(self._worker, "status")
         if status["output"]["folder"] != self.folder:
-            await self._ask(HDF5, "folder", folder=self.folder)
+            await self._ask(self._worker, "folder", folder=self.folder)
 
     def seen(self, values: Mapping[str, Any]) -> None:
         """Note the values that the records show now.
@@ -172,12 +177,12 @@ class CaptureControl:
         async with self._turn:
             if not on and not self.capturing:
                 return
-            if not self._responding():
+            if not self._responding:
                 raise CommandError("the HDF5 writer does not run; see HDF1:State_RBV")
             if on:
                 await self._begin()
             else:
-                await self._ask(HDF5, "finish", timeout_s=_TIMEOUT_S)
+                await self._ask(self._worker, "finish", timeout_s=_TIMEOUT_S)
                 await self._idle.wait()
 
     async def _begin(self) -> None:
@@ -188,7 +193,7 @@ class CaptureControl:
         self._beginning = True
         try:
             await self._ask(
-                HDF5,
+                self._worker,
                 "capture",
                 timeout_s=_TIMEOUT_S,
                 file=path.replace("{", "{{").replace("}", "}}"),  # the worker fills in what is in braces
@@ -201,7 +206,7 @@ class CaptureControl:
                 attributes=list(self._attributes_xml.values()),
                 metadata=self._metadata(),
             )
-            status = await self._ask(HDF5, "status")
+            status = await self._ask(self._worker, "status")
             self._begun = (status["pid"], status["captures"])
             self._set_capturing(True)
             if now.auto_increment:
@@ -219,9 +224,9 @@ class CaptureControl:
         # A client that does not see the refusal must not write to the folder before: it sees that its own does not exist.
         self._refused_path = value
         folder = await allowed_place(value, self._roots, "FilePath")
-        if self._responding():
+        if self._responding:
             create = self.settings.create_directory
-            await self._ask(HDF5, "folder", timeout_s=_TIMEOUT_S, folder=folder, create=create)
+            await self._ask(self._worker, "folder", timeout_s=_TIMEOUT_S, folder=folder, create=create)
             self.settings = replace(self.settings, file_path_exists=True)  # the client looks before a snapshot comes
         self._refused_path = ""
         self._use(folder)
@@ -233,8 +238,8 @@ class CaptureControl:
 
     async def _set_attributes(self, value: str, part: str) -> None:
         xml = value if value.lstrip().startswith("<") or not value else await _read(value)
-        if self._responding():
-            await self._ask(HDF5, "check_attributes", attributes=[xml])
+        if self._responding:
+            await self._ask(self._worker, "check_attributes", attributes=[xml])
         self._attributes[part], self._attributes_xml[part] = value, xml
 
     def _shown_attributes(self, part: str) -> str:
@@ -242,7 +247,7 @@ class CaptureControl:
 
     async def _flush(self) -> None:
         if self.capturing:
-            await self._ask(HDF5, "flush", timeout_s=_FLUSH_S)
+            await self._ask(self._worker, "flush", timeout_s=_FLUSH_S)
 
     async def _set_counter(self, value: Any) -> None:
         self._counted_from = self._offered - int(value)

@@ -6,16 +6,16 @@ from typing import Any, Final
 
 from detectors.errors import CommandError, HostError
 from detectors.run_state import service_by_label
-from ioc.acquisition import AcquisitionControl
 from ioc.ad_names import handlers as fixed_handlers
 from ioc.bindings import Handler
-from ioc.capture import CaptureControl
+from ioc.face import Face
 from ioc.places import allowed_place
 from ioc.roster import Roster
-from ioc.run_control import Ask, RunControl
+from ioc.run_control import Ask
+from ioc.runs import Runs
 from ioc.settings import Settings
 from ioc.supervisor import Supervisor
-from ioc.templates import HDF5, STREAM
+from ioc.templates import STREAM
 
 ALL: Final = "all"
 """Stands for every source in a binding's words; of ``reset_counters`` for every worker."""
@@ -28,25 +28,26 @@ class Commands:
         self,
         roster: Roster,
         settings: Settings,
-        run: RunControl,
+        runs: Runs,
         supervisor: Supervisor,
         ask: Ask,
         *,
-        acquisition: AcquisitionControl,
-        capture: CaptureControl | None,
+        faces: Iterable[Face],
     ) -> None:
         self._roster = roster
         self._settings = settings
-        self._run = run
+        self._runs = runs
         self._supervisor = supervisor
         self._ask = ask
-        self._acquisition = acquisition
-        self._capture = capture
+        self._acquisitions = {face.detector.name: face.acquisition for face in faces}
+        self._captures = {face.detector.hdf5: face.capture for face in faces if face.capture}
 
     def handlers(self) -> dict[str, Handler]:
         """Return every handler by the name that bindings use."""
         found = {
             "transition": Handler(self._transition),
+            "acquire": Handler(self._acquire, lambda: int(any(a.acquiring for a in self._acquisitions.values()))),
+            "acquire_end": Handler(self._acquire_end),
             "worker_run": Handler(self._worker_run, self._worker_run_shown),
             "reset_counters": Handler(self._reset_counters),
             "output_on": Handler(self._output_on, self._output_on_shown),
@@ -55,24 +56,27 @@ class Commands:
             found["reduced_rate"] = Handler(self._reduced_rate, lambda: self._settings.reduced_rate_hz)
         if self._settings.folders:
             found["output_folder"] = Handler(self._output_folder, self._output_folder_shown)
-        found |= self._acquisition.handlers()
-        if "camera_acquire" in found:
-            found |= fixed_handlers()
-        return found | (self._capture.handlers() if self._capture else {})
+        return {**found, **fixed_handlers()}
 
     async def settle(self, worker: str) -> None:
         """Bring a worker that has just begun to respond to its settings. Raises CommandError when it refuses."""
-        if worker == HDF5 and self._capture:
-            await self._capture.settle()
+        if worker in self._captures:
+            await self._captures[worker].settle()
             return
         status = await self._ask(worker, "status")
         for command, arguments in self._settings.missing(worker, status):
             await self._ask(worker, command, **arguments)
-        if worker in self._roster.sources:
-            await self._run.settle(worker)
+        if worker in self._runs:
+            await self._runs.of(worker).settle(worker)
 
     async def _transition(self, label: str) -> None:
-        await self._run.transition(service_by_label(label))
+        await self._runs.transition(service_by_label(label))
+
+    async def _acquire(self, on: Any) -> None:
+        await _each(self._acquisitions, lambda detector: self._acquisitions[detector].acquire(on))
+
+    async def _acquire_end(self, value: Any) -> None:
+        await _each(self._acquisitions, lambda detector: self._acquisitions[detector].acquire_end(value))
 
     def _worker_run_shown(self, worker: str) -> int:
         return int(self._settings.enabled[worker])
@@ -131,12 +135,16 @@ class Commands:
 
 
 async def _each(names: Iterable[str], action: Callable[[str], Awaitable[None]]) -> None:
-    """Do ``action`` for all workers at once; raise one CommandError that names each that refused."""
+    """Do ``action`` for all names at once; raise one CommandError that names each that refused."""
     listed = list(names)
     answers = await asyncio.gather(*(action(name) for name in listed), return_exceptions=True)
     for answer in answers:
         if isinstance(answer, BaseException) and not isinstance(answer, CommandError):
             raise answer
-    refusals = [f"{name}: {answer}" for name, answer in zip(listed, answers, strict=True) if answer is not None]
+    refusals = [
+        f"{name}: {answer}" if name else str(answer)
+        for name, answer in zip(listed, answers, strict=True)
+        if answer is not None
+    ]
     if refusals:
         raise CommandError("; ".join(refusals))

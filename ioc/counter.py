@@ -2,18 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from detectors.errors import CommandError
 from ioc.roster import Roster
 from ioc.run_control import Ask
-from ioc.templates import HDF5, IMAGES
 
 log = logging.getLogger(__name__)
-
-COUNTERS: Final = (HDF5, IMAGES)
-"""The workers that can count, the best first."""
 
 _LOST_ANSWERS: Final = 3
 """So many status requests in a row without an answer, and the worker counts no more."""
@@ -24,11 +20,14 @@ class CounterError(CommandError):
     """The worker that counts is lost, and the acquisition needs it."""
 
 
-def find_counter(roster: Roster, images: int) -> str:
-    """Return the worker that is to count; empty when there is none. Raises CommandError when ``images`` need one."""
-    found = next((name for name in COUNTERS if name in roster.responding and _counts(roster, name)), "")
+def find_counter(roster: Roster, counters: Sequence[str], images: int) -> str:
+    """Return which of the workers ``counters``, the best first, is to count; empty when there is none.
+
+    Raises CommandError when ``images`` need one.
+    """
+    found = next((name for name in counters if name in roster.responding and _counts(roster, name)), "")
     if not found and images:
-        known = [name for name in COUNTERS if name in roster.processes]
+        known = [name for name in counters if name in roster.processes]
         why = f"{' and '.join(known)} does not run" if known else "the configuration has no [hdf5] and no [images]"
         raise CommandError(f"no worker counts images: {why}; set ImageMode Continuous")
     return found

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -14,27 +14,18 @@ from detectors.run_state import RunState
 from detectors.runtime import Runtime
 from detectors.stats import flat
 from detectors.workers.account import read_totals
-from ioc.acquisition import AcquisitionControl
-from ioc.array_record import ArrayRecord
 from ioc.bindings import Bindings, Handler
-from ioc.camera import OWNER as CAMERA
-from ioc.camera import Camera
-from ioc.capture import OWNER as CAPTURE
-from ioc.capture import CaptureControl
+from ioc.face import Face
 from ioc.following import Follower
-from ioc.live_image import OWNER as LIVE_IMAGE
-from ioc.live_image import LiveImage
 from ioc.observer import View
 from ioc.plan import Plan
 from ioc.records import Records
 from ioc.retention import OWNER as RETENTION
 from ioc.retention import Retention
-from ioc.retro import OWNER as RETRO
-from ioc.retro import Retro
 from ioc.roster import Roster
-from ioc.run_control import RunControl, state_by_label
+from ioc.run_control import state_by_label
+from ioc.runs import Runs
 from ioc.status import OWNER, IocStatus
-from ioc.templates import HDF5
 
 
 class Display:
@@ -48,29 +39,20 @@ class Display:
         defaults: Mapping[str, Any],
         *,
         roster: Roster,
-        run: RunControl,
-        acquisition: AcquisitionControl,
-        camera: Camera | None,
+        runs: Runs,
+        faces: Sequence[Face],
         follower: Follower,
         plan: Plan,
-        capture: CaptureControl | None,
         retention: Retention | None,
-        retro: Retro | None,
-        live_image: LiveImage | None,
         warnings: list[str],
     ) -> None:
         self._prefix = prefix
         self._roster = roster
-        self._run = run
-        self._acquisition = acquisition
-        self._camera = camera
+        self._runs = runs
+        self._faces = faces
         self._follower = follower
         self._plan = plan
-        self._capture = capture
         self._retention = retention
-        self._retro = retro
-        self._live_image = live_image
-        self._arrays = [ArrayRecord(record) for record in bindings.arrays]
         self._records = Records(bindings, handlers, self._command_done)
         runtime = Runtime(prefix)
         self._views = {
@@ -80,7 +62,7 @@ class Display:
         self._refusal = ""
         self._started_s = time.monotonic()
         self._published, self._fresh = 0, True
-        self._in_progress = (False, False)
+        self._in_progress = [(False, False) for _ in faces]
         self._status = IocStatus(
             version=_version(),
             start_time=datetime.now().astimezone().isoformat(" ", "seconds"),
@@ -102,42 +84,25 @@ class Display:
             if changed:
                 self._records.show(worker, changed, valid=view.valid)
                 self._plan.connected(worker.partition(".")[2], view.values.get("payload_bytes", 0))
-            if worker == HDF5 and self._capture:
-                self._capture.seen(view.values)
-                self._records.show(CAPTURE, flat(self._capture.settings))
             if view.responding:
                 responding.add(worker)
-                if heard and (label := view.values.get("run_state")):
-                    self._run.seen(worker, state_by_label(label), heard.made_ns)
+                if worker in self._runs and heard and (label := view.values.get("run_state")):
+                    self._runs.of(worker).seen(worker, state_by_label(label), heard.made_ns)
         self._roster.responding = frozenset(responding)
-        self._show_image()
-        if self._run.reached.label != self._status.run_state:
+        if self._runs.reached.label != self._status.run_state:
             self._show_run()
-        self._acquisition.seen({worker: view.values for worker, view in self._views.items()}, now_s)
-        if self._camera:
-            self._records.show(CAMERA, flat(self._camera.settings) | flat(self._camera.status))
-        in_progress = self._acquisition.acquiring, bool(self._capture and self._capture.capturing)
+        values = {worker: view.values for worker, view in self._views.items()}
+        for face in self._faces:
+            face.show(self._records, values, now_s)
+        in_progress = [face.in_progress for face in self._faces]
         if in_progress != self._in_progress:
             self._in_progress = in_progress
             self._records.refresh()
-
-    def _show_image(self) -> None:
-        """Show a new image for Channel Access, after what is known of it: viewers read its sizes when the array changes."""
-        if self._live_image and (image := self._live_image.take()):
-            self._records.show(LIVE_IMAGE, flat(self._live_image.status))
-            for array in self._arrays:
-                array.show(image.pixels, image.time_ns)
-
-    def show_retro(self) -> None:
-        """Show the settings and the state of retroactive files."""
-        if self._retro:
-            self._records.show(RETRO, flat(self._retro.status))
 
     def show_ioc(self, now_s: float) -> None:
         """Show the IOC as a whole, its worst alarm, the retention, and the value in force of every setpoint."""
         if self._retention:
             self._records.show(RETENTION, flat(self._retention.status()))
-        self.show_retro()
         fresh, self._published = self._published != self._records.published, self._records.published
         if fresh or self._fresh:  # once more later: EPICS sets a severity in a thread of its own, soon after
             alarm, health = self._records.worst(self._prefix)
@@ -157,20 +122,16 @@ class Display:
         self._show_run()
 
     def _show_run(self) -> None:
-        reached = self._run.reached
+        reached = self._runs.reached
         self._status = replace(
             self._status,
             run_state=reached.label,
             acquiring=reached is RunState.ENABLED,
-            message=self._run.progress or self._refusal or self._follower.message or self._run.behind,
+            message=self._runs.progress or self._refusal or self._follower.message or self._runs.behind,
         )
         self._records.show(OWNER, flat(self._status))
-        if self._camera:
-            self._records.show(CAMERA, flat(self._camera.settings))
-        if self._capture:
-            self._records.show(CAPTURE, flat(self._capture.settings))
-        if self._live_image:
-            self._records.show(LIVE_IMAGE, flat(self._live_image.status))
+        for face in self._faces:
+            face.show_settings(self._records)
         self._records.refresh()
 
     def _command_done(self, record: str, refusal: str | None) -> None:

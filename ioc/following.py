@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from detectors.errors import CommandError
 from ioc.roster import Roster
-from ioc.run_control import RunControl
+from ioc.runs import Runs
 from ioc.stragglers import Stragglers
 
 log = logging.getLogger(__name__)
@@ -18,11 +18,9 @@ class Follower:
     With ``timing`` the run state of PvMonitors follows the timing stream and is left alone.
     """
 
-    def __init__(
-        self, roster: Roster, run: RunControl, settle: Callable[[str], Awaitable[None]], *, timing: bool
-    ) -> None:
+    def __init__(self, roster: Roster, runs: Runs, settle: Callable[[str], Awaitable[None]], *, timing: bool) -> None:
         self._roster = roster
-        self._run = run
+        self._runs = runs
         self._settle = settle
         self._timing = timing
         self._settled: set[str] = set()
@@ -38,14 +36,15 @@ class Follower:
     def follow(self, now_s: float) -> None:
         """Begin to settle all workers that need it."""
         self._settled &= self._roster.responding
-        states = {
-            worker: state
-            for worker, state in self._run.states.items()
+        others = [
+            worker
+            for worker, state in self._runs.states.items()
             if worker in self._settled
-            and not self._run.comes_by_itself(worker, state)
+            and state is not self._runs.of(worker).state
+            and not self._runs.of(worker).comes_by_itself(worker, state)
             and not (self._timing and worker.startswith("pva."))
-        }
-        due = self._stragglers.due(states, self._run.state, now_s)
+        ]
+        due = self._stragglers.due(others, now_s)
         for worker in (*(self._roster.responding - self._settled), *due):
             if worker not in self._tasks:
                 self._tasks[worker] = asyncio.create_task(self._settle_one(worker), name=f"settle {worker}")

@@ -6,23 +6,17 @@ The worker of images sends it while it is wanted here: sending ends with the sub
 import asyncio
 import logging
 from dataclasses import dataclass, replace
-from typing import Final
 
 import zmq
 import zmq.asyncio
 
 from detectors.config import ImagesSection
 from detectors.errors import WireError
-from detectors.runtime import Runtime
 from detectors.thinning import described
 from detectors.wire.small_image import SmallImage, decode_small
 from ioc.bindings import Handler
-from ioc.templates import IMAGES
 
 log = logging.getLogger(__name__)
-
-OWNER: Final = "image1"
-"""Stands for the live image in bindings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +44,10 @@ class LiveImageStatus:
 class LiveImage:
     """Receives the newest image while it is on. For the event loop."""
 
-    def __init__(self, context: zmq.asyncio.Context, runtime: Runtime, section: ImagesSection) -> None:
+    def __init__(self, context: zmq.asyncio.Context, address: str, section: ImagesSection) -> None:
+        """``address`` is where the worker publishes it."""
         self._context = context
-        self._address = runtime.frames(IMAGES)
+        self._address = address
         self._elements = section.ca_pixels
         self._newest: SmallImage | None = None
         self._receiving: asyncio.Task[None] | None = None

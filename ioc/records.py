@@ -8,10 +8,12 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+import numpy as np
 from softioc import alarm
 
 from ioc import epics
-from ioc.bindings import Bindings, Handler, StatusBinding
+from ioc.array_record import ArrayRecord
+from ioc.bindings import ARRAY, Bindings, Handler, StatusBinding
 from ioc.puts import PutLog
 from ioc.setpoint import Setpoint
 from ioc.status import OWNER as IOC
@@ -103,6 +105,7 @@ class Records:
             handler, leader = handlers[binding.handler], found.get(binding.follows)
             found[binding.record.name] = Setpoint(binding, handler, done, self._puts.putter, leader)
         self.setpoints = list(found.values())
+        self._arrays = {record.tags[ARRAY]: ArrayRecord(record) for record in bindings.arrays}
         self.published = 0
         """Publications of readings so far, but for those of the IOC itself."""
         self._by_owner: dict[str, list[Reading]] = {}
@@ -124,6 +127,10 @@ class Records:
                 current = valid or field.startswith("process.")
                 changed = reading.show(values[field], valid=current, time_ns=values.get(reading.binding.time, 0))
                 self.published += changed and owner != IOC
+
+    def show_array(self, owner: str, pixels: np.ndarray, time_ns: int) -> None:
+        """Publish an image of an owner, at the time of its data."""
+        self._arrays[owner].show(pixels, time_ns)
 
     def refresh(self) -> None:
         """Show the value in force in every setpoint."""

@@ -16,9 +16,6 @@ from ioc.bindings import Handler
 from ioc.file_names import full_file_name
 from ioc.places import allowed_place
 
-OWNER: Final = "retro"
-"""Stands for the retroactive files in bindings."""
-
 MODES: Final = ("View", "Copy")
 """In the order of the record's choices."""
 
@@ -44,10 +41,10 @@ class RetroStatus:
 
 
 class Retro:
-    """The handlers of the records. ``folders()`` are those of the detectors whose data is on disk."""
+    """The handlers of the records. ``folders()`` are those of all detectors whose data is on disk."""
 
-    def __init__(self, section: Hdf5Section, folders: Callable[[], Iterable[Path]], detector: str = "") -> None:
-        """``detector`` is the name of the folder whose images are wanted, where there are others."""
+    def __init__(self, section: Hdf5Section, folders: Callable[[], Iterable[Path]], detector: str) -> None:
+        """``detector`` is the name of the folder whose images are wanted."""
         self._roots = section.allowed
         self._folders = folders
         self._detector = detector
@@ -107,7 +104,7 @@ class Retro:
     async def _make(self) -> tuple[str, dict[str, Any]]:
         """Return the path of the new file and what the process says of it. Raises CommandError with the reason."""
         now = self.status
-        folders = [folder for folder in self._folders() if not self._detector or folder.name == self._detector]
+        folders = [folder for folder in self._folders() if folder.name == self._detector]
         if len(folders) != 1:
             found = ", ".join(map(str, folders)) or "none"
             raise CommandError(

@@ -37,10 +37,6 @@ class Roster:
     def __iter__(self) -> Iterator[str]:
         return iter(self.processes)
 
-    def sources_responding(self) -> list[str]:
-        """Return the workers that a transition goes to: workers of images have no run."""
-        return [worker for worker in self.sources if worker in self.responding]
-
     def snapshot(self, snapshot: dict[str, Any], now_s: float) -> None:
         """Take a snapshot. Raises KeyError when it is not from one of the workers."""
         worker, made_ns = snapshot["worker"], snapshot.pop("time_ns", 0)

@@ -64,6 +64,11 @@ class RunControl:
         return self.state is RunState.ENABLED
 
     @property
+    def aim(self) -> RunState:
+        """The state that the run is to be in, at the end of the transition that is in progress."""
+        return self.state if self._leading_to is None else self._leading_to
+
+    @property
     def states(self) -> dict[str, RunState]:
         """The state of each worker that responds."""
         return {worker: self._own_states[worker] for worker in self._responding() if worker in self._own_states}
@@ -75,8 +80,7 @@ class RunControl:
         It is the lowest of them while one is still to go up, else the highest; Unconfigured when none responds.
         """
         states = self.states.values() or [RunState.UNCONFIGURED]
-        target = self.state if self._leading_to is None else self._leading_to
-        return min(states) if min(states) < target else max(states)
+        return min(states) if min(states) < self.aim else max(states)
 
     @property
     def progress(self) -> str:

@@ -12,32 +12,30 @@ import zmq.asyncio
 
 from detectors.config import Config
 from detectors.errors import CommandError
+from detectors.outputs.outputs import worker_name
 from detectors.run_state import RunState
 from detectors.runtime import Runtime
 from detectors.workers.commands import check_address
 from detectors.workers.lock import hold_lock, is_running
 from ioc.access import ACCESS_FILE, substitutions
-from ioc.acquisition import AcquisitionControl
-from ioc.camera import Camera
-from ioc.capture import CaptureControl
 from ioc.commands import Commands
+from ioc.face import Face
 from ioc.following import Follower
 from ioc.link import Link
-from ioc.live_image import LiveImage
 from ioc.loading import load_records
 from ioc.observer import Observer
 from ioc.patience import patience_s
 from ioc.plan import Plan
 from ioc.ports import choose_interfaces, client_environment, ports_in_use
 from ioc.retention import Retention
-from ioc.retro import Retro
 from ioc.roster import Roster
 from ioc.run_control import RunControl, state_by_label
+from ioc.runs import Runs
 from ioc.settings import Settings
 from ioc.startup import check_host
 from ioc.status import OWNER
 from ioc.supervisor import CommandLine, Supervisor, command_line
-from ioc.templates import HDF5, Load, defaults, has_camera, has_retro, loads, workers
+from ioc.templates import Detector, Load, defaults, detectors, loads, workers
 
 if TYPE_CHECKING:
     from ioc.display import Display  # imports EPICS
@@ -83,37 +81,42 @@ class Server:
         self._link = link = Link(self._context, runtime, roster)
         self._observer = Observer(self._context, runtime, roster)
         self._settings = settings = Settings(config, roster)
-        self._run = run = RunControl(
-            RunState.UNCONFIGURED,
-            link.ask,
-            roster.sources_responding,
-            patience_s=lambda w: patience_s(config, roster.sources[w], roster.payload_bytes(w)),
-        )
+        faces = [(detector, self._new_run(detector)) for detector in detectors(config)]
+        self._runs = runs = Runs({worker_name(source): run for detector, run in faces for source in detector.sources})
+        self._faces = [
+            Face(
+                config,
+                detector,
+                run,
+                link.ask,
+                roster=roster,
+                context=self._context,
+                runtime=runtime,
+                folders=settings.detector_folders,
+            )
+            for detector, run in faces
+        ]
         self._supervisor = Supervisor(
-            runtime,
-            roster,
-            build,
-            lambda worker: run.start_state(worker, configured=settings.are_configured(worker)),
-            restart=config.run.restart_workers,
-            drain_s=config.run.drain_s,
+            runtime, roster, build, self._start_state, restart=config.run.restart_workers, drain_s=config.run.drain_s
         )
         self._retention = Retention(config.disk, config.detector.prefix) if config.disk else None
-        self._retro = None
-        if config.hdf5 and has_retro(config):
-            detector = config.detector.name if config.udp else ""
-            self._retro = Retro(config.hdf5, settings.detector_folders, detector)
-        self._live_image = LiveImage(self._context, runtime, config.images) if config.images else None
-        on_loss = config.hdf5.on_loss if config.hdf5 else "fill"
-        self._camera = Camera(on_loss) if has_camera(config) else None
-        self._capture = None
-        if config.hdf5:
-            metadata = self._camera.metadata if self._camera else dict
-            self._capture = CaptureControl(config.hdf5, link.ask, lambda: HDF5 in roster.responding, metadata)
-        self._acquisition = acquisition = AcquisitionControl(run, link.ask, roster, self._camera)
-        self._commands = Commands(
-            roster, settings, run, self._supervisor, link.ask, acquisition=acquisition, capture=self._capture
+        self._commands = Commands(roster, settings, runs, self._supervisor, link.ask, faces=self._faces)
+        self._follower = Follower(roster, runs, self._commands.settle, timing=config.timing is not None)
+
+    def _new_run(self, detector: Detector) -> RunControl:
+        """Return the run of a detector."""
+        roster, workers = self._roster, [worker_name(source) for source in detector.sources]
+        return RunControl(
+            RunState.UNCONFIGURED,
+            self._link.ask,
+            lambda: [worker for worker in workers if worker in roster.responding],
+            patience_s=lambda w: patience_s(self._config, roster.sources[w], roster.payload_bytes(w)),
         )
-        self._follower = Follower(roster, run, self._commands.settle, timing=config.timing is not None)
+
+    def _start_state(self, worker: str) -> RunState:
+        if worker not in self._runs:
+            return RunState.UNCONFIGURED
+        return self._runs.of(worker).start_state(worker, configured=self._settings.are_configured(worker))
 
     async def main(self, templates: list[Load]) -> int:
         """Start, serve until a signal, stop everything."""
@@ -137,13 +140,10 @@ class Server:
         finally:
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, self._acquisition.close(), self._follower.close(), return_exceptions=True)
+            faces = [face.close() for face in self._faces]
+            await asyncio.gather(*tasks, *faces, self._follower.close(), return_exceptions=True)
             await asyncio.gather(self._supervisor.close(), self._stop_retention())
             self._observer.close()
-            if self._retro:
-                self._retro.close()
-            if self._live_image:
-                self._live_image.close()
             self._context.destroy(linger=0)
         return 0
 
@@ -158,14 +158,12 @@ class Server:
         if self._retention:
             self._retention.start(self._settings.detector_folders())
             handlers |= self._retention.handlers()
-        if self._retro:
-            handlers |= self._retro.handlers()
-        if self._live_image:
-            handlers |= self._live_image.handlers()
+        for face in self._faces:
+            handlers |= face.handlers()
         for line in ports_in_use():
             log.warning(line)
         empty = defaults(self._config)
-        bindings = load_records(templates, empty, handlers)
+        bindings = load_records(templates, detectors(self._config), empty, handlers)
         for worker, enabled in self._settings.enabled.items():
             if enabled:
                 await self._supervisor.enable(worker)
@@ -177,43 +175,39 @@ class Server:
             handlers,
             empty,
             roster=self._roster,
-            run=self._run,
-            acquisition=self._acquisition,
-            camera=self._camera,
+            runs=self._runs,
+            faces=self._faces,
             follower=self._follower,
             plan=self._plan,
-            capture=self._capture,
             retention=self._retention,
-            retro=self._retro,
-            live_image=self._live_image,
             warnings=warnings,
         )
-        self._acquisition.show = lambda: display.show_workers(time.monotonic())
-        if self._retro:
-            self._retro.show = display.show_retro
+        for face in self._faces:
+            face.follow(lambda: display.show_workers(time.monotonic()))
         epics.start(self._stop.is_set, self._config.ioc.access_file or ACCESS_FILE, substitutions())
         return display
 
     async def _adopt(self) -> bool:
         """Take over settings and run state from the workers that run already; return whether there are any."""
         state = RunState.ENABLED if self._config.run.autostart else RunState.UNCONFIGURED
-        found: list[RunState] = []
+        found: dict[str, RunState] = {}
         statuses: dict[str, Any] = {}
         running = [worker for worker in self._roster if is_running(self._runtime, worker) is not None]
         for worker in running:
             try:
                 status = await self._link.ask(worker, "status")
-                found.append(state_by_label(status.get("run_state", state.label)))
+                found[worker] = state_by_label(status.get("run_state", state.label))
             except (CommandError, KeyError) as error:
                 log.warning("%s runs, but does not answer properly: %s", worker, error)
                 continue
             statuses[worker] = status
             self._settings.adopt(worker, status)
-            if worker == HDF5 and self._capture:
-                self._capture.adopt(status)
-        # The highest of them: a worker that takes data goes on, and the others follow.
-        self._run.state = max(found, default=state)
-        self._acquisition.adopt(statuses)
+        for face in self._faces:
+            # The highest of them: a worker that takes data goes on, and the others follow.
+            face.run.state = max(
+                (found[w] for w in map(worker_name, face.detector.sources) if w in found), default=state
+            )
+            face.adopt(statuses)
         return bool(running)
 
     def _show(self, display: "Display", count: int) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from detectors.config import Config
 from ioc.roster import Roster
-from ioc.templates import HDF5, IMAGES, STREAM, image_streams
+from ioc.templates import STREAM, detectors, image_streams
 
 
 class Settings:
@@ -20,10 +20,11 @@ class Settings:
         self.enabled = {name: source.enabled for name, source in roster.sources.items()}
         if config.stream is not None:
             self.enabled[STREAM] = config.stream.enabled
-        if config.hdf5 is not None:
-            self.enabled[HDF5] = True
-        if config.images is not None:
-            self.enabled[IMAGES] = config.images.enabled
+        for detector in detectors(config):
+            if detector.hdf5:
+                self.enabled[detector.hdf5] = True
+            if config.images and detector.images:
+                self.enabled[detector.images] = config.images.enabled
         outputs = {"zmq": config.zmq.enabled} | ({"disk": config.disk.enabled} if config.disk else {})
         self._configured = {(name, output): on for name in roster.sources for output, on in outputs.items()}
         self._configured |= {(STREAM, output): True for output in image_streams(config)}

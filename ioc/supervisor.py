@@ -12,7 +12,7 @@ from ioc.roster import Roster
 from ioc.templates import HDF5, IMAGES, STREAM
 
 _WITHOUT_SOURCE = {STREAM: "stream", HDF5: "capture", IMAGES: "images"}
-"""Subcommands of the workers of images, which have no source."""
+"""Subcommands of the workers of images, which have no source, by the first word of their names."""
 
 CommandLine = Callable[[str, RunState], Sequence[str]]
 """Gives the command line of a worker that starts in a run state."""
@@ -23,9 +23,9 @@ def command_line(config_path: Path) -> CommandLine:
 
     def build(worker: str, state: RunState) -> list[str]:
         start = [sys.executable, "-m", "ioc"]
-        if worker in _WITHOUT_SOURCE:
-            return [*start, _WITHOUT_SOURCE[worker], str(config_path)]
-        kind, name = worker.split(".", 1)
+        kind, _, name = worker.partition(".")
+        if kind in _WITHOUT_SOURCE:
+            return [*start, _WITHOUT_SOURCE[kind], str(config_path), *(["--detector", name] if name else [])]
         verb = {"udp": "receive", "pva": "monitor"}[kind]
         return [*start, verb, str(config_path), name, "--state", state.name.lower()]
 

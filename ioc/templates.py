@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from detectors.config import Config, PvaSection, SourceSection, UdpSection
+from detectors.config import Config, ImagesSection, PvaSection, SourceSection, UdpSection
 from detectors.errors import ConfigError
-from detectors.outputs.outputs import worker_name
+from detectors.outputs.outputs import image_worker_name, worker_name
 from detectors.stats import (
     CaptureStatus,
     ImagesStatus,
@@ -34,10 +34,10 @@ STREAM = "stream"
 """Name of the worker that assembles live images."""
 
 HDF5 = "hdf5"
-"""Name of the worker that writes live images to files."""
+"""Name of the workers that write live images to files, one for each detector: see ``Detector``."""
 
 IMAGES = "images"
-"""Name of the worker that shows live images as PVs."""
+"""Name of the workers that show live images as PVs, one for each detector."""
 
 _WAVEFORM_TYPES = {
     "int8": "CHAR",
@@ -71,26 +71,62 @@ class Load:
         return [re.sub(r"\$\((\w+)\)", lambda macro: self.macros[macro[1]], name) for name in names]
 
 
+@dataclass(frozen=True, slots=True)
+class Detector:
+    """One detector with images of its own, as areaDetector's records show it."""
+
+    sources: tuple[SourceSection, ...]
+    name: str = ""
+    """Empty when it is the only one of the server."""
+    hdf5: str = ""
+    """Its worker that writes files; empty: none."""
+    images: str = ""
+    """Its worker that shows images as PVs; empty: none."""
+    retro: bool = False
+    """Whether files can be made of what is on disk."""
+
+    @property
+    def part(self) -> str:
+        """What its record names begin with, behind the prefix of the server."""
+        return f"{self.name}:" if self.name else ""
+
+    @property
+    def counters(self) -> tuple[str, ...]:
+        """The workers that can count its images, the best first."""
+        return tuple(worker for worker in (self.hdf5, self.images) if worker)
+
+    @property
+    def macros(self) -> dict[str, str]:
+        """The macro D of its templates, which ends the names of its values and handlers."""
+        return {"D": self.suffix}
+
+    @property
+    def suffix(self) -> str:
+        """End of the names of its values and handlers."""
+        return f".{self.name}" if self.name else ""
+
+
+def detectors(config: Config) -> list[Detector]:
+    """Return the detectors of a configuration: all modules are one, each PVA source is one."""
+    several = len(config.detectors) > 1
+    return [
+        Detector(
+            sources,
+            name if several else "",
+            hdf5=image_worker_name(HDF5, name if several else "") if config.hdf5 else "",
+            images=image_worker_name(IMAGES, name if several else "") if config.images else "",
+            retro=config.disk is not None and config.hdf5 is not None,
+        )
+        for name, sources in config.detectors.items()
+    ]
+
+
 def workers(config: Config) -> dict[str, SourceSection | None]:
     """Return every worker of a configuration by name, with its source; workers of images have none."""
     found: dict[str, SourceSection | None] = {worker_name(source): source for source in (*config.udp, *config.pva)}
     if config.stream is not None:
         found[STREAM] = None
-    if config.hdf5 is not None:
-        found[HDF5] = None
-    if config.images is not None:
-        found[IMAGES] = None
-    return found
-
-
-def has_camera(config: Config) -> bool:
-    """Return whether all images are of one detector, which has ``cam1:``: modules make up one, a PVA source is one."""
-    return bool(config.udp) or len(config.pva) == 1
-
-
-def has_retro(config: Config) -> bool:
-    """Return whether files can be made of what is on disk: there is a buffer of one detector, and a folder for files."""
-    return config.disk is not None and config.hdf5 is not None and has_camera(config)
+    return found | dict.fromkeys(worker for detector in detectors(config) for worker in detector.counters)
 
 
 def image_streams(config: Config) -> list[str]:
@@ -107,7 +143,7 @@ def _default(worker: str, source: SourceSection | None) -> WorkerStatus:
     if isinstance(source, PvaSection):
         return MonitorStatus(pvs={str(number): PvStatus() for number in _numbers(source)})
     if source is None:
-        return {STREAM: StreamStatus(), HDF5: CaptureStatus(), IMAGES: ImagesStatus()}[worker]
+        return {STREAM: StreamStatus(), HDF5: CaptureStatus(), IMAGES: ImagesStatus()}[worker.partition(".")[0]]
     return ReceiverStatus()
 
 
@@ -120,16 +156,10 @@ def loads(config: Config) -> list[Load]:
     found = [Load("detector.template", prefix), *_all_sources(config, prefix)]
     for source in (*config.udp, *config.pva):
         found += _source(config, source, prefix)
-    if has_camera(config):
-        found += _camera(config, prefix)
     if config.stream is not None:
         found += _stream(config, prefix)
-    if config.hdf5 is not None:
-        found += _hdf5(prefix)
-        if has_retro(config):
-            found.append(Load("retro.template", prefix))
-    if config.images is not None:
-        found += _live_images(config, prefix)
+    for detector in detectors(config):
+        found += _detector(config, detector, prefix)
     _check_names(found)
     return found
 
@@ -180,46 +210,60 @@ def _stream(config: Config, prefix: Mapping[str, str]) -> list[Load]:
     return found
 
 
-def _hdf5(prefix: Mapping[str, str]) -> list[Load]:
-    base = _base(prefix, "HDF1", HDF5)
+def _detector(config: Config, detector: Detector, prefix: Mapping[str, str]) -> list[Load]:
+    """Return areaDetector's records of one detector."""
+    prefix = {**prefix, **detector.macros}
+    found = _camera(detector, prefix)
+    if detector.hdf5:
+        found += _hdf5(detector, prefix)
+    if detector.retro:
+        found.append(Load("retro.template", {**prefix, "R": f"{detector.part}Retro:"}))
+    if config.images and detector.images:
+        found += _live_images(config.images, detector, prefix)
+    return found
+
+
+def _camera(detector: Detector, prefix: Mapping[str, str]) -> list[Load]:
+    base = _part(prefix, detector, "cam1", f"cam1{detector.suffix}")
+    found = [Load("pvi.template", base), Load("cam.template", base), *_fixed(base, CAMERA)]
+    return [*found, Load("nd_attributes.template", base)] if detector.hdf5 else [*found, *_fixed(base, NO_ATTRIBUTES)]
+
+
+def _hdf5(detector: Detector, prefix: Mapping[str, str]) -> list[Load]:
+    base = _part(prefix, detector, "HDF1", detector.hdf5)
     return [
-        *(Load(f"{name}.template", base) for name in ("pvi", "worker", "hdf5", "acquisition")),
-        Load("nd_attributes.template", {**base, "S": "HDF1"}),
+        *(Load(f"{name}.template", base) for name in ("pvi", "worker", "hdf5", "acquisition", "nd_attributes")),
         *_images(base, overwritten="MAJOR"),
-        *_fixed(prefix, "HDF1", HDF5_PLUGIN),
+        *_fixed(base, HDF5_PLUGIN),
     ]
 
 
-def _camera(config: Config, prefix: Mapping[str, str]) -> list[Load]:
-    base = {**prefix, "R": "cam1:", "S": "cam1", "W": "cam1"}
-    found = [Load("pvi.template", base), Load("cam.template", base), *_fixed(prefix, "cam1", CAMERA)]
-    if config.hdf5:
-        return [*found, Load("nd_attributes.template", base)]
-    return [*found, *_fixed(prefix, "cam1", NO_ATTRIBUTES)]
-
-
-def _fixed(prefix: Mapping[str, str], part: str, names: Iterable[FixedName]) -> list[Load]:
-    return [Load(file, {**prefix, **macros}) for name in names for file, macros in name.records_of(part)]
-
-
-def _live_images(config: Config, prefix: Mapping[str, str]) -> list[Load]:
-    assert config.images
-    pva, ca = _base(prefix, "Pva1", IMAGES), _base(prefix, "image1", IMAGES)
-    array = {**ca, "NELM": str(config.images.ca_pixels), "FTVL": _WAVEFORM_TYPES.get(_pixel_type(config), "DOUBLE")}
+def _live_images(section: ImagesSection, detector: Detector, prefix: Mapping[str, str]) -> list[Load]:
+    pva, ca = (_part(prefix, detector, name, detector.images) for name in ("Pva1", "image1"))
+    types = {"NELM": str(section.ca_pixels), "FTVL": _WAVEFORM_TYPES.get(_pixel_type(detector.sources[0]), "DOUBLE")}
     return [
         *(Load(f"{name}.template", pva) for name in ("pvi", "worker", "pva1", "acquisition")),
         Load("pvi.template", ca),
-        Load("image1.template", array),
-        *_fixed(prefix, "image1", IMAGE_PLUGIN),
-        *_fixed(prefix, "Pva1", PVA_PLUGIN),
+        Load("image1.template", {**ca, **types}),
+        *_fixed(ca, IMAGE_PLUGIN),
+        *_fixed(pva, PVA_PLUGIN),
     ]
 
 
-def _pixel_type(config: Config) -> str:
+def _part(prefix: Mapping[str, str], detector: Detector, name: str, worker: str) -> dict[str, str]:
+    """Return the macros of one of a detector's parts."""
+    return {**prefix, "R": f"{detector.part}{name}:", "W": worker, "S": name}
+
+
+def _fixed(base: Mapping[str, str], names: Iterable[FixedName]) -> list[Load]:
+    return [Load(file, {**base, **macros}) for name in names for file, macros in name.records_of(base["S"])]
+
+
+def _pixel_type(source: SourceSection) -> str:
     """Return the numpy name of the pixel type of live images; empty when only the camera knows it."""
-    if config.udp:
-        return config.udp[0].geometry.layout.pixel_type.name
-    return config.pva[0].dtype or ""
+    return (
+        source.geometry.layout.pixel_type.name if isinstance(source, UdpSection) else getattr(source, "dtype", "") or ""
+    )
 
 
 def _images(base: Mapping[str, str], overwritten: str) -> list[Load]:

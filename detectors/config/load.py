@@ -47,6 +47,9 @@ class Config(sections.Section):
         # Whatever their case: names that differ in nothing else are too easily confused.
         for i, first in _repeated(name.upper() for name in names):
             yield f"{places[i]}.name: {names[i]!r} is also the name of {places[first]}; give each source its own"
+        for i, camera in enumerate(pva):
+            if udp and camera.name.upper() == self.detector.name.upper():
+                yield f"pva[{i}].name: {camera.name!r} is also the name of the detector that the modules make up; give it another"
         for i, first in _repeated(module.port for module in udp):
             yield f"udp[{i}].port: {udp[i].port} is also the port of udp[{first}]; give each its own"
         for i, first in _repeated(_origin(i, module) for i, module in enumerate(udp)):
@@ -103,6 +106,32 @@ class Config(sections.Section):
     def detector_of(self, source: sections.SourceSection) -> str:
         """Return the detector that a source belongs to: modules make up the detector, a PVA source is one of its own."""
         return self.detector.name if isinstance(source, sections.UdpSection) else f"{self.detector.name}-{source.name}"
+
+    @property
+    def detectors(self) -> dict[str, tuple[sections.SourceSection, ...]]:
+        """The sources of each detector that has images of its own, by name: all modules are one, each PVA source is one."""
+        modules: dict[str, tuple[sections.SourceSection, ...]] = {self.detector.name: self.udp} if self.udp else {}
+        return modules | {source.name: (source,) for source in self.pva}
+
+    def sources_of(self, detector: str) -> tuple[sections.SourceSection, ...]:
+        """Return the sources of a detector; of the only one without a name.
+
+        Raises ConfigError when there is none of that name, or several and no name.
+        """
+        known = self.detectors
+        if len(known) == 1 and not detector:
+            return next(iter(known.values()))
+        if detector not in known:
+            found = repr(detector) if detector else "no name"
+            raise ConfigError(f"detector: found {found}, expected one of: {', '.join(known)}")
+        return known[detector]
+
+    def image_rules(self, sources: tuple[sections.SourceSection, ...]) -> sections.StreamSection:
+        """Return how images are put together of these sources; what [stream] says of modules is not for a camera beside them."""
+        rules = self.stream or sections.StreamSection()
+        if self.udp and sources is not self.udp:
+            return rules.model_copy(update={"remote": (), "layout": "stack"})
+        return rules
 
     def module_of(self, source: sections.SourceSection) -> str:
         """Return the module folder of a source: a PVA detector has the single module M00."""

@@ -417,7 +417,8 @@ class ImagesSection(Section):
     ca_pixels: Annotated[int, Field(ge=1, le=1 << 26)] = 1 << 18
     """Elements of image1:ArrayData: larger images are made smaller as previews are."""
     port: Port | None = None
-    """TCP port that images are served on over PVA; left out: any free one, which clients find by searching."""
+    """TCP port that images are served on over PVA; left out: any free one, which clients find by searching. A second detector
+    is served on the next port, and so on."""
 
 
 class WebSection(Section):

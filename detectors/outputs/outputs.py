@@ -48,6 +48,11 @@ def worker_name(source: SourceSection) -> str:
     return f"{'udp' if isinstance(source, UdpSection) else 'pva'}.{source.name}"
 
 
+def image_worker_name(kind: str, detector: str) -> str:
+    """Return the name of a worker of images: ``hdf5``, and ``hdf5.CAM`` where it is one of several detectors."""
+    return f"{kind}.{detector}" if detector else kind
+
+
 def stream_address(config: Config, source: SourceSection, runtime: Runtime) -> str:
     """Return the ZMQ address of a source's module stream."""
     if config.zmq.port_base is None:

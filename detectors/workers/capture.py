@@ -7,11 +7,12 @@ from typing import Any, Final
 
 from detectors.assembly.images import ImageAssembler
 from detectors.assembly.sync import Matched
-from detectors.config import Config, Hdf5Section, StreamSection
+from detectors.config import Config, Hdf5Section, SourceSection, UdpSection
 from detectors.errors import ConfigError
 from detectors.frame import MISSING_MASK_BYTES
 from detectors.image_head import ImageHead
 from detectors.outputs.hdf5.capture import Selector
+from detectors.outputs.outputs import image_worker_name
 from detectors.pools.buffer_pool import BufferPool
 from detectors.runtime import Runtime
 from detectors.stats import CaptureStatus, PoolStats
@@ -31,13 +32,13 @@ _LEAST_BUFFERS: Final = 4
 _MOST_BUFFERS: Final = 1024
 
 
-def run(config: Config) -> int:
-    """Write captures until it is to stop. Returns the exit code.
+def run(config: Config, detector: str = "") -> int:
+    """Write captures of a detector's images until it is to stop. Returns the exit code.
 
     Raises ConfigError without an [hdf5] section, HostError when the memory or the folder is refused.
     """
     runtime = Runtime(config.detector.prefix)
-    return run_worker(CapturePart(config, runtime), runtime, config.run.drain_s)
+    return run_worker(CapturePart(config, runtime, detector), runtime, config.run.drain_s)
 
 
 class CapturePart:
@@ -46,27 +47,28 @@ class CapturePart:
     Files are made and looked at by a thread of their own, and written by each capture's: the data thread touches none.
     """
 
-    name = WORKER
     blocks: Mapping[str, Sequence[str]] = {}
     empty = CaptureStatus()
 
-    def __init__(self, config: Config, runtime: Runtime) -> None:
+    def __init__(self, config: Config, runtime: Runtime, detector: str = "") -> None:
+        sources = config.sources_of(detector)
+        self.name = image_worker_name(WORKER, detector)
         if config.hdf5 is None:
             raise ConfigError("hdf5: missing; give an [hdf5] section with a folder")
         self._section: Hdf5Section = config.hdf5
         self._pulse_id_step = config.detector.pulse_id_step
         # The documented files hold the modules one below the other.
-        rules = (config.stream or StreamSection()).model_copy(update={"layout": "stack"})
-        self._gatherer = Gatherer(config, runtime, rules)
+        rules = config.image_rules(sources).model_copy(update={"layout": "stack"})
+        self._gatherer = Gatherer(config, runtime, sources, rules)
         self._pool: BufferPool | None = None
         self._pool_of: ImageAssembler | None = None
         self._gate = AcquisitionGate(
             config.hdf5.on_loss,
             self._pulse_id_step,
             self._gatherer.expect_all,
-            clocked=bool(config.udp) and not rules.remote,
+            clocked=isinstance(sources[0], UdpSection) and not rules.remote,
         )
-        self._nothing = _nothing(config, len(self._gatherer.sources))
+        self._nothing = _nothing(sources)
         self._captures = Captures(
             config.hdf5, self._gatherer.detector, self._gatherer.modules, self._pulse_id_step, self._expect
         )
@@ -208,8 +210,8 @@ class CapturePart:
         self._pool_of = assembler
 
 
-def _nothing(config: Config, modules: int) -> ImageHead:
+def _nothing(sources: Sequence[SourceSection]) -> ImageHead:
     """Return the head of an image of which nothing came."""
-    packets = config.udp[0].geometry.packets_per_frame if config.udp else 1
+    packets = sources[0].geometry.packets_per_frame if isinstance(sources[0], UdpSection) else 1
     mask = ((1 << packets) - 1).to_bytes(MISSING_MASK_BYTES, "little")
-    return ImageHead(0, packets_missing=packets * modules, missing=(mask,) * modules)
+    return ImageHead(0, packets_missing=packets * len(sources), missing=(mask,) * len(sources))

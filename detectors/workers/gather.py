@@ -43,8 +43,17 @@ class Gatherer:
     Raises ConfigError when ``rules`` do not fit the sources.
     """
 
-    def __init__(self, config: Config, runtime: Runtime, rules: StreamSection, *, look: bool = False) -> None:
-        self.sources = _sources(config, rules)
+    def __init__(
+        self,
+        config: Config,
+        runtime: Runtime,
+        sources: tuple[SourceSection, ...],
+        rules: StreamSection,
+        *,
+        look: bool = False,
+    ) -> None:
+        _check(sources, rules)
+        self.sources = sources
         self._config = config
         self._runtime = runtime
         self._rules = rules
@@ -253,12 +262,9 @@ class Gatherer:
             self._losses_seen, self._loss_logged_at = self._sync.losses, now
 
 
-def _sources(config: Config, rules: StreamSection) -> tuple[SourceSection, ...]:
-    """Return the modules of the image. Raises ConfigError with every mistake."""
-    sources: tuple[SourceSection, ...] = config.udp or config.pva
+def _check(sources: tuple[SourceSection, ...], rules: StreamSection) -> None:
+    """Raise ConfigError with everything that keeps ``sources`` from making up images."""
     found: list[str] = []
-    if not config.udp and len(config.pva) > 1:
-        found.append(f"stream: found {len(config.pva)} [[pva]] sources, expected one, or the modules of a detector")
     if len(sources) > MAX_MODULES:
         found.append(f"stream: found {len(sources)} modules, expected at most {MAX_MODULES}")
     if rules.remote and len(rules.remote) != len(sources):
@@ -269,7 +275,6 @@ def _sources(config: Config, rules: StreamSection) -> tuple[SourceSection, ...]:
         found.append("stream.remote: a remote camera's frames are not known; give its pva.dtype and pva.shape")
     if found:
         raise ConfigError(*found)
-    return sources
 
 
 def _configured_layout(source: SourceSection) -> FrameLayout | None:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from detectors.config import Config, StreamSection
+from detectors.config import Config, SourceSection, UdpSection
 from detectors.runtime import Runtime
 from detectors.stats import AcquisitionStats
 from detectors.workers.gate import AcquisitionGate
@@ -17,11 +17,10 @@ _LOOK_S: Final = 0.01
 class ImageCounter:
     """The acquisitions of a worker that shows images. It looks into the modules' memory on its own account."""
 
-    def __init__(self, config: Config, runtime: Runtime) -> None:
-        self._gatherer = Gatherer(config, runtime, config.stream or StreamSection(), look=True)
-        self._gate = AcquisitionGate(
-            "fill", config.detector.pulse_id_step, self._gatherer.expect_all, clocked=bool(config.udp)
-        )
+    def __init__(self, config: Config, runtime: Runtime, sources: tuple[SourceSection, ...]) -> None:
+        self._gatherer = Gatherer(config, runtime, sources, config.image_rules(sources), look=True)
+        clocked = isinstance(sources[0], UdpSection)
+        self._gate = AcquisitionGate("fill", config.detector.pulse_id_step, self._gatherer.expect_all, clocked=clocked)
         self._counting = False
 
     @property

@@ -11,9 +11,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from detectors.config import Config, ImagesSection, StreamSection
+from detectors.config import Config, ImagesSection
 from detectors.errors import ConfigError
 from detectors.image_head import ImageHead
+from detectors.outputs.outputs import image_worker_name
 from detectors.outputs.publisher import Publisher
 from detectors.outputs.pva_images import PvaImages
 from detectors.runtime import Runtime
@@ -31,7 +32,7 @@ from detectors.workers.wake import Wake
 WORKER: Final = "images"
 
 IMAGE, PREVIEW = "Pva1:Image", "Pva1:Preview"
-"""Names of the PVs behind the prefix."""
+"""Names of the PVs behind the prefix of the detector."""
 
 _EMPTY_S: Final = 0.3
 """A client that connects while there is no image gets an empty one after this long, s."""
@@ -43,13 +44,13 @@ _ACTIVE_S: Final = 2.0
 """Without a new image for this long, or two periods, the state is Waiting, s."""
 
 
-def run(config: Config) -> int:
-    """Show images until it is to stop. Returns the exit code.
+def run(config: Config, detector: str = "") -> int:
+    """Show the images of a detector until it is to stop. Returns the exit code.
 
     Raises ConfigError without an [images] section, HostError when a port or an address is refused.
     """
     runtime = Runtime(config.detector.prefix)
-    return run_worker(ImagesPart(config, runtime), runtime, config.run.drain_s)
+    return run_worker(ImagesPart(config, runtime, detector), runtime, config.run.drain_s)
 
 
 @dataclass(slots=True)
@@ -81,18 +82,23 @@ class _Place:
 class ImagesPart:
     """The part of a worker that shows live images."""
 
-    name = WORKER
     blocks: Mapping[str, Sequence[str]] = {}
     empty = ImagesStatus()
 
-    def __init__(self, config: Config, runtime: Runtime) -> None:
+    def __init__(self, config: Config, runtime: Runtime, detector: str = "") -> None:
+        sources = config.sources_of(detector)
+        self.name = image_worker_name(WORKER, detector)
+        self._prefix = f"{runtime.prefix}{detector}:" if detector else runtime.prefix
         if config.images is None:
             raise ConfigError("images: missing; give an [images] section")
         self._section: ImagesSection = config.images
         self._runtime = runtime
         self._interfaces = [str(address) for address in config.ioc.interfaces]
-        self._gatherer = Gatherer(config, runtime, config.stream or StreamSection(), look=True)
-        self._counter = ImageCounter(config, runtime)
+        port = config.images.port
+        # Each detector's worker is a server of its own.
+        self._port = port and port + list(config.detectors.values()).index(sources)
+        self._gatherer = Gatherer(config, runtime, sources, config.image_rules(sources), look=True)
+        self._counter = ImageCounter(config, runtime, sources)
         self.commands = self._counter.commands
         self._gathering = False
         self._image = np.empty(0, np.uint8)
@@ -104,10 +110,10 @@ class ImagesPart:
 
     def open(self, stack: ExitStack, wake: Wake, account: Account) -> str:  # noqa: ARG002
         """Serve the PVs. Raises HostError when a port or an address is refused."""
-        section, prefix = self._section, self._runtime.prefix
-        self._pva = PvaImages([prefix + IMAGE, prefix + PREVIEW], self._interfaces, section.port, wake.ring)
+        section, prefix = self._section, self._prefix
+        self._pva = PvaImages([prefix + IMAGE, prefix + PREVIEW], self._interfaces, self._port, wake.ring)
         stack.callback(self._pva.close)
-        self._ca_stream = Publisher(self._runtime.frames(WORKER), 1, linger_ms=0)
+        self._ca_stream = Publisher(self._runtime.frames(self.name), 1, linger_ms=0)
         stack.callback(self._ca_stream.close)
         stack.callback(self._gatherer.close)
         stack.callback(self._counter.close)
@@ -166,7 +172,7 @@ class ImagesPart:
         """Leave the last image: it has been sent."""
 
     def _count_clients(self) -> None:
-        prefix = self._runtime.prefix
+        prefix = self._prefix
         self._ca_stream.look()
         self._full.clients = self._pva.clients(prefix + IMAGE)
         self._preview.clients = self._pva.clients(prefix + PREVIEW)
@@ -202,11 +208,11 @@ class ImagesPart:
     def _welcome(self, now: float) -> None:
         """Give clients that have just connected the image that is there, or after a while an empty one."""
         for name, place in ((IMAGE, self._full), (PREVIEW, self._preview)):
-            if self._pva.waiting(self._runtime.prefix + name):
+            if self._pva.waiting(self._prefix + name):
                 if self._number:
                     place.send(True)
                 elif now - self._begun_s > _EMPTY_S:
-                    self._pva.post(self._runtime.prefix + name, no_image_fields(), new_only=True)
+                    self._pva.post(self._prefix + name, no_image_fields(), new_only=True)
 
     def _send_full(self, new_only: bool) -> None:  # noqa: FBT001
         self._post(IMAGE, self._image, self._section.codec, new_only=new_only)
@@ -230,7 +236,7 @@ class ImagesPart:
             codec="" if codec == "none" else codec,
             **thinning,
         )
-        self._pva.post(self._runtime.prefix + name, fields, new_only=new_only)
+        self._pva.post(self._prefix + name, fields, new_only=new_only)
 
     def _send_ca(self, _: bool) -> None:  # noqa: FBT001
         most, head = self._section.ca_pixels, self._head

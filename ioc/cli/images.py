@@ -11,7 +11,12 @@ from detectors.config import load_config
 
 @click.command("images")
 @click.argument("config", type=click.Path(path_type=Path))
-def command(config: Path) -> None:
+@click.option(
+    "--detector",
+    default="",
+    help="Name of the detector, where there are several: a PVA source, or the detector of the modules.",
+)
+def command(config: Path, detector: str) -> None:
     """Show the newest image as PVs, Pva1:Image and Pva1:Preview, until SIGTERM or SIGINT.
 
     The modules are those of this host, or the streams that stream.remote names. Nothing is done while no client is connected.
@@ -19,4 +24,4 @@ def command(config: Path) -> None:
     from detectors.workers.images import run
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
-    sys.exit(run(load_config(config)))
+    sys.exit(run(load_config(config), detector))

@@ -13,7 +13,7 @@ from ioc.acquisition import AcquisitionControl
 from ioc.camera import Camera
 from ioc.roster import Heard, Roster
 from ioc.run_control import RunControl
-from ioc.templates import HDF5, IMAGES, workers
+from ioc.templates import HDF5, IMAGES, detectors, workers
 
 CONFIG = parse_config(
     '[detector]\nname = "D"\nprefix = "D:"\n[hdf5]\nfolder = "/data"\n[images]\n[[udp]]\nname = "M00"\nport = 5000\n'
@@ -37,8 +37,8 @@ class Rig:
             self.roster.processes[name] = replace(self.roster.processes[name], pid=pid, running=True)
             self.roster.heard[name] = Heard(0.0, {"acquisition": {}}, 1 << 62)
         self.camera = Camera()
-        self.run = RunControl(state, self.ask, self.roster.sources_responding)
-        self.control = AcquisitionControl(self.run, self.ask, self.roster, self.camera)
+        self.run = RunControl(state, self.ask, lambda: {RECEIVER} & self.roster.responding)
+        self.control = AcquisitionControl(self.run, self.ask, self.roster, self.camera, detectors(CONFIG)[0])
         self.shown: list[tuple[str, bool]] = []
         self.control.show = self._show
 
@@ -95,14 +95,17 @@ class Rig:
         )
 
     async def put(self, handler: str, *words: Any) -> None:
-        await self.control.handlers()[handler].apply(*words)
+        if handler == "acquire":
+            await self.control.acquire(*words)
+        else:
+            await (self.control.handlers() | self.camera.handlers())[handler].apply(*words)
 
     async def begin(self, mode: int, images: int = 1) -> "asyncio.Task[None]":
         """Set the mode, put 1, and return what a put with completion waits for."""
         await self.put("camera_setting", mode, "image_mode")
         await self.put("camera_setting", images, "num_images")
         await self.put("camera_acquire", 1)
-        return asyncio.ensure_future(self.control.handlers()["acquire_end"].apply(1))
+        return asyncio.ensure_future(self.control.acquire_end(1))
 
     def run_test(self, test: Callable[[], Awaitable[None]]) -> None:
         async def main() -> None:
@@ -347,7 +350,7 @@ def test_a_start_that_is_refused_leaves_nothing_behind(refused: str) -> None:
     async def test() -> None:
         with pytest.raises(CommandError, match=r"no$"):
             await rig.begin(SINGLE)
-        await asyncio.wait_for(rig.put("acquire_end", 1), 1)
+        await asyncio.wait_for(rig.control.acquire_end(1), 1)
 
     rig.run_test(test)
     assert (rig.control.state, rig.control.acquiring) == ("Error", False)
@@ -431,7 +434,7 @@ def test_an_acquisition_that_ran_before_this_ioc_goes_on(known: dict[str, Any], 
         rig.roster.responding = responding
         if known["open"]:
             rig.take(1)
-        await asyncio.wait_for(rig.put("acquire_end", 1), 5)
+        await asyncio.wait_for(rig.control.acquire_end(1), 5)
         assert (rig.control.state, rig.state) == (after, RunState.CONFIGURED)
 
     rig.run_test(test)

@@ -9,7 +9,8 @@ from detectors.config import Hdf5Section
 from detectors.errors import CommandError
 from detectors.stats import CaptureStatus, OutputStats, flat
 from ioc.capture import CaptureControl
-from ioc.templates import HDF5
+from ioc.roster import Roster
+from ioc.templates import HDF5, Detector
 
 XML = '<Attributes><Attribute name="a" type="CONST" source="x"/></Attributes>'
 
@@ -22,11 +23,13 @@ class Writer:
         self.refuses = False
         self.captures = 0
         self.capturing = False
-        self.responding = True
+        self.roster = Roster({HDF5: None})
+        self.roster.responding = frozenset({HDF5})
         self.control = CaptureControl(
             Hdf5Section.model_validate({"folder": folder, "compression": "bslz4"}),
             self.ask,
-            lambda: self.responding,
+            self.roster,
+            Detector((), hdf5=HDF5),
             lambda: {"count_time": 0.5},
         )
 
@@ -128,7 +131,7 @@ def test_a_refused_capture_keeps_its_number_and_does_not_hold_anybody_up() -> No
 
 def test_without_a_writer_nothing_is_asked(tmp_path: Path) -> None:
     writer = Writer(tmp_path)
-    writer.responding = False
+    writer.roster.responding = frozenset()
 
     async def main() -> None:
         await writer.give("capture", 0)
@@ -138,7 +141,7 @@ def test_without_a_writer_nothing_is_asked(tmp_path: Path) -> None:
 
     asyncio.run(main())
     assert writer.sent == []
-    writer.responding = True
+    writer.roster.responding = frozenset({HDF5})
     asyncio.run(writer.control.settle())
     assert writer.sent == [("folder", {"folder": f"{tmp_path}/later"})]
 

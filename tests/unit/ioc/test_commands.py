@@ -1,7 +1,7 @@
 import asyncio
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -10,13 +10,14 @@ from detectors.errors import CommandError
 from detectors.run_state import RunState
 from detectors.runtime import Runtime
 from detectors.stats import OutputStats, ReceiverStatus
-from ioc.acquisition import AcquisitionControl
 from ioc.commands import Commands
+from ioc.face import Face
 from ioc.roster import Roster
 from ioc.run_control import RunControl
+from ioc.runs import Runs
 from ioc.settings import Settings
 from ioc.supervisor import Supervisor
-from ioc.templates import workers
+from ioc.templates import detectors, workers
 
 TEXT = (
     '[detector]\nname = "D"\nprefix = "D:"\n[stream]\nreduced = "tcp://127.0.0.1:9001"\n'
@@ -47,14 +48,24 @@ class Server:
         self.roster = Roster(workers(config))
         self.roster.responding = frozenset({"udp.M00", "udp.M01", "stream"})
         self.settings = Settings(config, self.roster)
-        self.run = RunControl(RunState.ENABLED, self.ask, self.roster.sources_responding)
+        self.run = RunControl(
+            RunState.ENABLED, self.ask, lambda: [w for w in self.roster.sources if w in self.roster.responding]
+        )
         supervisor = Supervisor(
             Runtime("D:"), self.roster, lambda _w, _s: [], lambda _w: self.run.state, restart=False, drain_s=1.0
         )
-        acquisition = AcquisitionControl(self.run, self.ask, self.roster, None)
-        self.commands = Commands(
-            self.roster, self.settings, self.run, supervisor, self.ask, acquisition=acquisition, capture=None
+        face = Face(
+            config,
+            detectors(config)[0],
+            self.run,
+            self.ask,
+            roster=self.roster,
+            context=cast("Any", None),  # for live images, which this configuration does not have
+            runtime=Runtime("D:"),
+            folders=list,
         )
+        runs = Runs(dict.fromkeys(self.roster.sources, self.run))
+        self.commands = Commands(self.roster, self.settings, runs, supervisor, self.ask, faces=[face])
 
     async def ask(self, worker: str, command: str, timeout_s: float = 1.0, **args: Any) -> Any:
         if command == "status":
@@ -83,6 +94,8 @@ def test_handlers_are_those_that_the_configuration_has_records_for() -> None:
         "reset_counters",
         "output_on",
         "reduced_rate",
+        "fixed_number",
+        "fixed_text",
     }
     assert set(Server(TEXT).commands.handlers()) == without
     assert set(Server().commands.handlers()) == without | {"output_folder"}

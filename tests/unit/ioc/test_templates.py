@@ -36,31 +36,27 @@ import sys
 from detectors.config import load_config
 from detectors.run_state import RunState
 from detectors.runtime import Runtime
-from ioc.acquisition import AcquisitionControl
-from ioc.camera import Camera
-from ioc.capture import CaptureControl
 from ioc.commands import Commands
+from ioc.face import Face
 from ioc.loading import load_records
 from ioc.retention import Retention
-from ioc.retro import Retro
 from ioc.roster import Roster
 from ioc.run_control import RunControl
+from ioc.runs import Runs
 from ioc.settings import Settings
-from ioc.templates import defaults, has_camera, has_retro, loads, workers
+from ioc.templates import defaults, detectors, loads, workers
+import zmq.asyncio
 config = load_config(sys.argv[1])
 run = RunControl(RunState.UNCONFIGURED, None, None)
 roster = Roster(workers(config))
-from ioc.live_image import LiveImage
-import zmq.asyncio
-capture = CaptureControl(config.hdf5, None, None) if config.hdf5 else None
-acquisition = AcquisitionControl(run, None, roster, Camera() if has_camera(config) else None)
-commands = Commands(roster, Settings(config, roster), run, None, None, acquisition=acquisition, capture=capture)
+parts = dict(roster=roster, context=zmq.asyncio.Context(), runtime=Runtime(config.detector.prefix), folders=list)
+faces = [Face(config, detector, run, None, **parts) for detector in detectors(config)]
+runs = Runs(dict.fromkeys(roster.sources, run))
+commands = Commands(roster, Settings(config, roster), runs, None, None, faces=faces)
 handlers = commands.handlers() | Retention(config.disk, config.detector.prefix).handlers()
-if has_retro(config):
-    handlers |= Retro(config.hdf5, list).handlers()
-if config.images:
-    handlers |= LiveImage(zmq.asyncio.Context(), Runtime(config.detector.prefix), config.images).handlers()
-bound = load_records(loads(config), defaults(config), handlers)
+for face in faces:
+    handlers |= face.handlers()
+bound = load_records(loads(config), detectors(config), defaults(config), handlers)
 print(len(bound.status), len(bound.commands))
 """
 
