@@ -100,7 +100,7 @@ class Face:
             records.show_array(_IMAGE + self.detector.suffix, image.pixels, image.time_ns)
         if self.retro:
             self._show(records, _RETRO, self.retro.status)
-        self.acquisition.seen(workers, now_s)
+        self.acquisition.seen({name: workers[name] for name in self.detector.workers}, now_s)
         self._show(records, _CAMERA, self._camera.settings)
         self._show(records, _CAMERA, self._camera.status)
 

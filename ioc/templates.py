@@ -84,6 +84,8 @@ class Detector:
     """Its worker that shows images as PVs; empty: none."""
     retro: bool = False
     """Whether files can be made of what is on disk."""
+    stream: str = ""
+    """The worker that streams its images; empty: none."""
 
     @property
     def part(self) -> str:
@@ -96,13 +98,13 @@ class Detector:
         return tuple(worker for worker in (self.hdf5, self.images) if worker)
 
     @property
-    def macros(self) -> dict[str, str]:
-        """The macro D of its templates, which ends the names of its values and handlers."""
-        return {"D": self.suffix}
+    def workers(self) -> tuple[str, ...]:
+        """All its workers."""
+        return (*map(worker_name, self.sources), *self.counters, *([self.stream] if self.stream else []))
 
     @property
     def suffix(self) -> str:
-        """End of the names of its values and handlers."""
+        """End of the names of its values and handlers, the macro D of its templates."""
         return f".{self.name}" if self.name else ""
 
 
@@ -116,6 +118,7 @@ def detectors(config: Config) -> list[Detector]:
             hdf5=image_worker_name(HDF5, name if several else "") if config.hdf5 else "",
             images=image_worker_name(IMAGES, name if several else "") if config.images else "",
             retro=config.disk is not None and config.hdf5 is not None,
+            stream=STREAM if config.stream and (not several or sources is config.udp) else "",
         )
         for name, sources in config.detectors.items()
     ]
@@ -212,7 +215,7 @@ def _stream(config: Config, prefix: Mapping[str, str]) -> list[Load]:
 
 def _detector(config: Config, detector: Detector, prefix: Mapping[str, str]) -> list[Load]:
     """Return areaDetector's records of one detector."""
-    prefix = {**prefix, **detector.macros}
+    prefix = {**prefix, "D": detector.suffix}
     found = _camera(detector, prefix)
     if detector.hdf5:
         found += _hdf5(detector, prefix)

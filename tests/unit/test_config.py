@@ -314,3 +314,12 @@ def test_text_that_is_no_toml_is_one_line(text):
     with pytest.raises(ConfigError, match=r"fuzz\.toml: not TOML: ") as caught:
         parse_config(text, "fuzz.toml")
     assert len(caught.value.problems) == 1
+
+
+def test_a_camera_does_not_have_the_name_of_the_modules_detector() -> None:
+    with pytest.raises(
+        ConfigError, match=r"pva\[0\].name: 'D' is also the name of the detector that the modules make up"
+    ):
+        parse_config(
+            '[detector]\nname = "D"\nprefix = "D:"\n[[udp]]\nname = "M00"\nport = 5000\n[[pva]]\nname = "D"\npv = "C"\n'
+        )

@@ -14,7 +14,7 @@ from detectors.config import Config, load_config, parse_config
 from detectors.errors import ConfigError
 from ioc.access import ACCESS_FILE, EXPERT, LIMITED, OPERATOR, READING, substitutions
 from ioc.bindings import RECENT, field_types
-from ioc.templates import DESC_NAME_LIMIT, STREAM, TEMPLATES, defaults, image_streams, loads, workers
+from ioc.templates import DESC_NAME_LIMIT, STREAM, TEMPLATES, defaults, detectors, image_streams, loads, workers
 
 ROOT = Path(__file__).parents[3]
 CHOICE = re.compile("[ZO]NAM|(?:ZR|ON|TW|TH|FR|FV|SX|SV|EI|NI|TE|EL|TV|TT|FT|FF)ST")
@@ -255,3 +255,24 @@ def test_a_source_with_the_name_of_a_worker_is_refused() -> None:
 def test_without_a_disk_there_are_no_disk_records() -> None:
     bare = parse_config('[detector]\nname = "D"\nprefix = "D:"\n[[pva]]\nname = "CAM"\npv = "X"\n')
     assert not [name for load in loads(bare) for name in load.names() if ":Disk:" in name]
+
+
+def test_several_detectors_have_records_of_their_own() -> None:
+    two = parse_config(
+        '[detector]\nname = "D"\nprefix = "D:"\n[hdf5]\nfolder = "/tmp/d"\n[images]\n[stream]\n'
+        '[[udp]]\nname = "M00"\nport = 5000\n[[pva]]\nname = "CAM"\npv = "C"\n'
+    )
+    assert list(workers(two)) == ["udp.M00", "pva.CAM", "stream", "hdf5.D", "images.D", "hdf5.CAM", "images.CAM"]
+    assert [d.workers for d in detectors(two)] == [
+        ("udp.M00", "hdf5.D", "images.D", "stream"),
+        ("pva.CAM", "hdf5.CAM", "images.CAM"),
+    ]
+    names = {name for load in loads(two) for name in load.names()}
+    for part in ("cam1:Acquire", "HDF1:Capture", "Pva1:PulseId_RBV", "image1:ArrayData"):
+        assert {f"D:D:{part}", f"D:CAM:{part}"} <= names
+        assert f"D:{part}" not in names
+
+
+def test_the_only_detector_has_its_records_behind_the_prefix() -> None:
+    (one,) = detectors(config())
+    assert (one.name, one.part, one.suffix) == ("", "", "")
