@@ -73,7 +73,13 @@ class Commands:
         await self._runs.transition(service_by_label(label))
 
     async def _acquire(self, on: Any) -> None:
-        await _each(self._acquisitions, lambda detector: self._acquisitions[detector].acquire(on))
+        idle = [detector for detector, acquisition in self._acquisitions.items() if not acquisition.acquiring]
+        try:
+            await _each(self._acquisitions, lambda detector: self._acquisitions[detector].acquire(on))
+        except CommandError:
+            if on:  # all or none
+                await _each(idle, lambda detector: self._acquisitions[detector].acquire(0))
+            raise
 
     async def _acquire_end(self, value: Any) -> None:
         await _each(self._acquisitions, lambda detector: self._acquisitions[detector].acquire_end(value))

@@ -217,6 +217,8 @@ def _detector(config: Config, detector: Detector, prefix: Mapping[str, str]) -> 
     """Return areaDetector's records of one detector."""
     prefix = {**prefix, "D": detector.suffix}
     found = _camera(detector, prefix)
+    if detector.name and isinstance(detector.sources[0], UdpSection):  # a camera's structure is its source's
+        found.append(Load("pvi.template", _base(prefix, detector.name, "")))
     if detector.hdf5:
         found += _hdf5(detector, prefix)
     if detector.retro:

@@ -12,10 +12,11 @@ from ioc.templates import loads
 from tests.support.examples import write_example
 from tests.support.ioc_process import IocProcess
 
-DEVICES = {
-    "m00": "M00:", "m01": "M01:", "cam": "CAM:", "cam1": "cam1:", "stream": "Stream:", "hdf1": "HDF1:", "pva1": "Pva1:",
-    "image1": "image1:",
-}  # fmt: skip
+PARTS = ("cam1", "HDF1", "Pva1", "image1")
+
+DEVICES = {"m00": "M00:", "m01": "M01:", "cam": "CAM:", "both": "BOTH:", "stream": "Stream:"} | {
+    f"{detector.lower()}.{part.lower()}": f"{detector}:{part}:" for detector in ("CAM", "BOTH") for part in PARTS
+}
 
 FILL = """
 import asyncio, json
@@ -52,7 +53,7 @@ def config_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def ioc(config_path: Path, runtime_dir: Path) -> Iterator[IocProcess]:
     prefix = load_config(config_path).detector.prefix
     with IocProcess(prefix, "-m", "ioc", "run", str(config_path)) as running:
-        for name in ("M00:", "M01:", "CAM:", "Stream:", "HDF1:", "Pva1:"):
+        for name in ("M00:", "M01:", "CAM:", "Stream:", "BOTH:HDF1:", "CAM:Pva1:"):
             running.until(f"{name}Running_RBV", "Yes")
         yield running
 
@@ -66,12 +67,19 @@ def structure(ioc: IocProcess, name: str) -> dict[str, dict[str, str]]:
 @pytest.fixture(scope="module")
 def tree(ioc: IocProcess) -> dict[str, dict[str, str]]:
     """All signals, by their path."""
-    server = structure(ioc, f"{ioc.prefix}PVI")
-    devices = {name: entry["d"] for name, entry in server.items() if "d" in entry}
+    signals: dict[str, dict[str, str]] = {}
+    devices: dict[str, str] = {}
+
+    def walk(pv: str, path: str) -> None:
+        for member, entry in structure(ioc, pv).items():
+            if "d" in entry:
+                devices[path + member] = entry["d"]
+                walk(entry["d"], f"{path}{member}.")
+            else:
+                signals[path + member] = entry
+
+    walk(f"{ioc.prefix}PVI", "")
     assert devices == {name: f"{ioc.prefix}{part}PVI" for name, part in DEVICES.items()}
-    signals = {name: entry for name, entry in server.items() if "d" not in entry}
-    for name, pv in devices.items():
-        signals |= {f"{name}.{member}": entry for member, entry in structure(ioc, pv).items()}
     return signals
 
 
@@ -100,9 +108,9 @@ def test_every_signal_is_for_something(tree: dict[str, dict[str, str]], ioc: Ioc
     assert tree["m00.run"].keys() == {"r", "w"}
     assert tree["m00.disk_on"]["w"].endswith(":M00:Disk:On")
     assert tree["disk_on"].keys() == {"rw"}
-    assert tree["hdf1.file_path"]["r"].endswith(":HDF1:FilePath_RBV")
-    assert tree["cam1.num_images"].keys() == {"r", "w"}
-    assert tree["image1.array_data"].keys() == {"r"}
+    assert tree["both.hdf1.file_path"]["r"].endswith(":BOTH:HDF1:FilePath_RBV")
+    assert tree["cam.cam1.num_images"].keys() == {"r", "w"}
+    assert tree["both.image1.array_data"].keys() == {"r"}
     assert tree["acquire"] == {"w": f"{ioc.prefix}Acquire", "r": f"{ioc.prefix}Acquire_RBV"}
     for name in ("m00", "m01", "cam"):
         for member in ("run", "state", "pulse_id", "pebble_in_use", "disk_written", "zmq_dropped"):
@@ -134,12 +142,19 @@ def test_the_stock_connector_fills_the_whole_tree(
 
 
 def test_long_texts_are_texts_and_choices_are_choices(filled: dict[str, list[Any]], ioc: IocProcess) -> None:
-    for path in ("plan", "message", "m00.disk_folder", "hdf1.file_path", "hdf1.file_name", "cam1.status_message"):
+    for path in (
+        "plan",
+        "message",
+        "m00.disk_folder",
+        "both.hdf1.file_path",
+        "cam.hdf1.file_name",
+        "cam.cam1.status_message",
+    ):
         assert filled[path][1] == "str", path
     assert filled["m00.disk_folder"][3] == ioc.value("M00:Disk:Folder_RBV")[:80]
     assert filled["m00.run"][2] == ["Stop", "Run"]
     assert filled["m00.disk_on"][2] == ["Off", "On"]
-    assert len(filled["hdf1.compression"][2]) == 8
-    assert filled["cam1.image_mode"][2] == ["Single", "Multiple", "Continuous"]
+    assert len(filled["both.hdf1.compression"][2]) == 8
+    assert filled["both.cam1.image_mode"][2] == ["Single", "Multiple", "Continuous"]
     assert filled["m00.pulse_id"][1] == "int"
     assert filled["m00.frame_rate"][1] == "float"
