@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from detectors.runtime import Runtime
+from detectors.workers import logs
 from detectors.workers.account import reset_page
 from detectors.workers.lock import hold_lock, is_running, remove_leftovers
 from ioc.roster import Roster
@@ -187,7 +188,7 @@ class WorkerProcess:
             leave.cancel()
 
     async def _listen(self, stream: asyncio.StreamReader) -> None:
-        """Log the worker's output with its name before it, and remember the last line."""
+        """Log the worker's output as its own, at its own level, and remember the last line."""
         while True:
             try:
                 line = (await stream.readline()).decode(errors="replace").rstrip()
@@ -195,16 +196,14 @@ class WorkerProcess:
                 continue
             if not line and stream.at_eof():
                 return
-            if line and not line.startswith("READY"):
-                self._last_line = line.removeprefix("pebbledaq: ")
-            if line:
-                log.log(_level(line), "%s: %s", self.worker, line)
+            if not line:
+                continue
+            level, message = logs.parse(line) or (_level(line), line)
+            if not message.startswith("READY"):
+                self._last_line = message.removeprefix("pebbledaq: ")
+            log.log(level, message, extra={"worker": self.worker})
 
 
 def _level(line: str) -> int:
-    """Return the level at which a worker logged a line; a traceback is an error."""
-    words = line.split(maxsplit=4)
-    named = next((word for word in words if word in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")), None)
-    if named:
-        return getattr(logging, named)
+    """Return the level of a line that was not logged but printed: an error that ended the worker, or a traceback."""
     return logging.ERROR if line.startswith(("pebbledaq: ", "Traceback")) else logging.INFO

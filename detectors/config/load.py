@@ -19,6 +19,7 @@ class Config(sections.Section):
     detector: sections.DetectorSection
     run: sections.RunSection = sections.RunSection()
     ioc: sections.IocSection = sections.IocSection()
+    log: sections.LogSection = sections.LogSection()
     timing: sections.TimingSection | None = None
     dma: sections.DmaSection = sections.DmaSection()
     pools: sections.PoolsSection = sections.PoolsSection()

@@ -146,6 +146,17 @@ class IocSection(Section):
     EPICS_PVAS_INTF_ADDR_LIST say, and without them all."""
 
 
+class LogSection(Section):
+    """What the IOC and every worker log, on standard error."""
+
+    format: Literal["text", "json"] = "text"
+    """One line an event: text for people, or JSON for a log store."""
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least level that is logged."""
+    per_minute: Annotated[int, Field(ge=1)] = 20
+    """Times that the same message, but for its numbers, is logged in a minute; then how often it was repeated."""
+
+
 class DmaSection(Section):
     """The DMA ring: cfgRxCount buffers of cfgSize bytes, which must hold at least one whole image."""
 

@@ -1,6 +1,5 @@
 """``pebbledaq capture``: the writer of live images to HDF5."""
 
-import logging
 import sys
 from pathlib import Path
 
@@ -22,6 +21,8 @@ def command(config: Path, detector: str) -> None:
     It writes nothing until a capture is begun by its PVs or commands. The files can be followed while they grow (SWMR).
     """
     from detectors.workers.capture import run
+    from detectors.workers.logs import set_up
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
-    sys.exit(run(load_config(config), detector))
+    loaded = load_config(config)
+    set_up(f"hdf5.{detector}" if detector else "hdf5", loaded.log)
+    sys.exit(run(loaded, detector))

@@ -1,6 +1,5 @@
 """``pebbledaq images``: show live images as PVs."""
 
-import logging
 import sys
 from pathlib import Path
 
@@ -22,6 +21,8 @@ def command(config: Path, detector: str) -> None:
     The modules are those of this host, or the streams that stream.remote names. Nothing is done while no client is connected.
     """
     from detectors.workers.images import run
+    from detectors.workers.logs import set_up
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
-    sys.exit(run(load_config(config), detector))
+    loaded = load_config(config)
+    set_up(f"images.{detector}" if detector else "images", loaded.log)
+    sys.exit(run(loaded, detector))

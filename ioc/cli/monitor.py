@@ -1,6 +1,5 @@
 """``pebbledaq monitor``: one PvMonitor."""
 
-import logging
 import sys
 from pathlib import Path
 
@@ -25,8 +24,11 @@ def command(config: Path, name: str | None, state: str) -> None:
 
     NAME may be left out when there is only one.
     """
+    from detectors.outputs.outputs import worker_name
+    from detectors.workers.logs import set_up
     from detectors.workers.monitor.worker import run
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     loaded = load_config(config)
-    sys.exit(run(loaded, loaded.source("pva", name), RunState[state.upper()]))
+    source = loaded.source("pva", name)
+    set_up(worker_name(source), loaded.log)
+    sys.exit(run(loaded, source, RunState[state.upper()]))

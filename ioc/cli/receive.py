@@ -1,6 +1,5 @@
 """``pebbledaq receive``: one UDP module receiver."""
 
-import logging
 import sys
 from pathlib import Path
 
@@ -25,8 +24,11 @@ def command(config: Path, module: str | None, state: str) -> None:
 
     MODULE may be left out when there is only one.
     """
+    from detectors.outputs.outputs import worker_name
+    from detectors.workers.logs import set_up
     from detectors.workers.receiver import run
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     loaded = load_config(config)
-    sys.exit(run(loaded, loaded.source("udp", module), RunState[state.upper()]))
+    source = loaded.source("udp", module)
+    set_up(worker_name(source), loaded.log)
+    sys.exit(run(loaded, source, RunState[state.upper()]))

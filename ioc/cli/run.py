@@ -1,6 +1,5 @@
 """``pebbledaq run``: the soft-IOC, with its workers."""
 
-import logging
 import sys
 from pathlib import Path
 
@@ -18,9 +17,9 @@ def command(config: Path, quiet: bool) -> None:
     Prints READY, the PV prefix and the number of records when all can be read. SIGTERM and SIGINT stop it and every
     worker, each within its drain time (``run.drain_s``) and a second.
     """
+    from detectors.workers.logs import set_up
     from ioc.server import serve
 
-    logging.basicConfig(
-        level=logging.WARNING if quiet else logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    sys.exit(serve(load_config(config), config.absolute()))
+    loaded = load_config(config)
+    set_up("ioc", loaded.log.model_copy(update={"level": "warning"}) if quiet else loaded.log)
+    sys.exit(serve(loaded, config.absolute()))

@@ -1,6 +1,5 @@
 """``pebbledaq stream``: assemble live images and stream them."""
 
-import logging
 import sys
 from pathlib import Path
 
@@ -16,7 +15,9 @@ def command(config: Path) -> None:
 
     The modules are those of this host, or the streams that stream.remote names. They may start in any order.
     """
+    from detectors.workers.logs import set_up
     from detectors.workers.stream import run
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
-    sys.exit(run(load_config(config)))
+    loaded = load_config(config)
+    set_up("stream", loaded.log)
+    sys.exit(run(loaded))

@@ -1,6 +1,5 @@
 """The IOC of a configuration, with fake workers. Words after the configuration are given to workers: ``udp.M01=--exit-code=2``."""
 
-import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 from detectors.config import load_config
 from detectors.errors import PebbleDaqError
 from detectors.run_state import RunState
+from detectors.workers.logs import set_up
 from ioc.server import serve
 
 
@@ -17,9 +17,9 @@ def main() -> int:
     for word in sys.argv[2:]:
         worker, _, option = word.partition("=")
         extra.setdefault(worker, []).append(option)
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     try:
         config = load_config(path)
+        set_up("ioc", config.log)
         assert config.disk is not None
         folder = f"{config.disk.folder}/DET"
 

@@ -1,5 +1,6 @@
 """How the soft-IOC starts and ends, and what it leaves: nothing."""
 
+import json
 import os
 import re
 import shutil
@@ -244,3 +245,15 @@ def test_records_that_do_not_fit_the_program_stop_the_start(
     lines = [line for line in done.stderr.splitlines() if "Traceback" in line or line.startswith("pebbledaq: ")]
     assert expected in lines[0]
     assert leftovers(prefix_of(config)) == []
+
+
+def test_the_ioc_and_its_workers_log_json_where_that_is_asked(tmp_path: Path) -> None:
+    config = write_config(tmp_path, '[log]\nformat = "json"\n')
+    with start(config, "udp.M01=--exit-code=2") as ioc:
+        until(lambda: ioc.text, lambda text: "stays down" in text)
+    logged = [json.loads(line) for line in ioc.lines if line.startswith("{")]
+    assert {"source": "udp.M01", "level": "ERROR", "message": "pebbledaq: it cannot be done"}.items() <= next(
+        line.items() for line in logged if line["source"] == "udp.M01"
+    )
+    # What EPICS itself prints stays as it is.
+    assert [line for line in ioc.lines if re.search(r" (INFO|WARNING|ERROR) (ioc|udp|pva|detectors)", line)] == []
