@@ -30,6 +30,8 @@ KILL_MARGIN_S: Final = 1.0
 
 _CONFIG_ERROR: Final = 2
 """Exit code of a worker that refuses its configuration: a restart would change nothing."""
+_LOOK_S: Final = 1.0
+"""A worker that stays down is looked for this often, s."""
 _LAST_OUTPUT_S: Final = 0.5
 _MESSAGE_LIMIT: Final = 250
 
@@ -54,6 +56,7 @@ class WorkerProcess:
         self._restart = restart
         self._kill_after_s = drain_s + KILL_MARGIN_S
         self._leave = asyncio.Event()
+        self._again = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
         self._switching = asyncio.Lock()
         self._last_line = ""
@@ -62,6 +65,7 @@ class WorkerProcess:
         """Start the worker, or adopt it, unless that was done."""
         async with self._switching:
             if self._keeper is not None and not self._keeper.done():
+                self._again.set()  # one that stays down is started again
                 return
             self._leave.clear()
             self._note(enabled=True, message="")
@@ -109,7 +113,8 @@ class WorkerProcess:
             again = self._restart and code != _CONFIG_ERROR
             log.error("%s: %s; %s", self.worker, message, "will be restarted" if again else "stays down")
             if not again:
-                return
+                await self._stay_down()
+                continue
             if loop.time() - started_s > STEADY_S:
                 delay_s = FIRST_DELAY_S
             with suppress(TimeoutError):
@@ -117,6 +122,19 @@ class WorkerProcess:
                 return
             delay_s = min(2 * delay_s, LONGEST_DELAY_S)
             self._note(restarts=self._processes[self.worker].restarts + 1, message="")
+
+    async def _stay_down(self) -> None:
+        """Wait until it is to run again: enabled once more, or started by somebody else, a service manager say."""
+        self._again.clear()
+        events = [asyncio.create_task(event.wait()) for event in (self._leave, self._again)]
+        try:
+            while is_running(self._runtime, self.worker) is None:
+                done, _ = await asyncio.wait(events, timeout=_LOOK_S, return_when=asyncio.FIRST_COMPLETED)
+                if done:
+                    return
+        finally:
+            for event in events:
+                event.cancel()
 
     def _how_it_ended(self, code: int | None) -> str:
         if code is None:

@@ -17,6 +17,7 @@ from detectors.run_state import RunState
 from detectors.runtime import Runtime
 from detectors.workers.commands import check_address
 from detectors.workers.lock import hold_lock, is_running
+from detectors.workers.service import ServiceNotifier
 from ioc.access import ACCESS_FILE, substitutions
 from ioc.commands import Commands
 from ioc.face import Face
@@ -75,6 +76,7 @@ class Server:
         self._config = config
         self._runtime = runtime
         self._plan = plan
+        self._service = ServiceNotifier.take()
         self._stop = asyncio.Event()
         self._context = zmq.asyncio.Context()
         self._roster = roster = Roster(workers(config))
@@ -132,11 +134,13 @@ class Server:
                 asyncio.create_task(self._tick(display), name="tick"),
             ]
             self._print_ready(len(display))
+            self._service.ready()
             stopped = asyncio.create_task(self._stop.wait(), name="stop")
             done, _ = await asyncio.wait((stopped, *tasks), return_when=asyncio.FIRST_COMPLETED)
             for task in done - {stopped}:
                 task.result()  # neither ends but by an error of ours
             log.info("stopping")
+            self._service.stopping()
         finally:
             for task in tasks:
                 task.cancel()
@@ -224,6 +228,7 @@ class Server:
         due_s = loop.time()
         for count in itertools.count(1):
             self._show(display, count)
+            self._service.alive()
             due_s = max(due_s + TICK_S, loop.time())
             await asyncio.sleep(due_s - loop.time())
 

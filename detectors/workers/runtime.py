@@ -23,6 +23,7 @@ from detectors.workers.account import Account
 from detectors.workers.commands import Command
 from detectors.workers.control_thread import STOPPING, ControlThread
 from detectors.workers.lock import hold_lock
+from detectors.workers.service import ServiceNotifier
 from detectors.workers.tuning import QuietCollector
 from detectors.workers.wake import Wake
 
@@ -106,6 +107,7 @@ class _Worker:
         self._version = software_version()
         self._latest = self._with_head(account.show(part.empty))
         self._stopping = False
+        self._service = ServiceNotifier.take()
         self._wake = Wake()
         self._commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
         handlers = {**part.commands, "reset_counters": self._reset_counters, "status": self._status}
@@ -128,8 +130,10 @@ class _Worker:
                 parts.callback(collector.close)
                 self._control.refusal = ""
                 print(f"READY {self._part.name} {ready}".rstrip(), flush=True)  # noqa: T201  supervisors wait for this line
+                self._service.ready()
                 self._loop(collector)
                 self._control.refusal = STOPPING
+                self._service.stopping()
                 self._part.finish(time.monotonic() + self._drain_s)
                 self._publish(self._taken(), state="Stopped")
             except BaseException as error:
@@ -151,6 +155,7 @@ class _Worker:
             left_s = taken_s + (BUSY_S if fresh else IDLE_S) - now
             if left_s <= 0:
                 self._publish(self._taken())
+                self._service.alive()
                 collector.look(now, quiet=idle_s > 0)
                 taken_s, fresh, left_s = now, False, IDLE_S
             if idle_s and commands.empty() and not self._stopping:

@@ -8,13 +8,15 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from tests.support.epics_env import epics_variables
 from tests.support.ioc_process import IocProcess, leftovers, worker_processes
 from tests.support.ioc_setup import M00, SOURCES, prefix_of, start, write_config
-from tests.support.process import ROOT, run
+from tests.support.process import ROOT, Process, run
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.usefixtures("runtime_dir")
@@ -257,3 +259,39 @@ def test_the_ioc_and_its_workers_log_json_where_that_is_asked(tmp_path: Path) ->
     )
     # What EPICS itself prints stays as it is.
     assert [line for line in ioc.lines if re.search(r" (INFO|WARNING|ERROR) (ioc|udp|pva|detectors)", line)] == []
+
+
+def test_its_service_manager_hears_of_the_ioc_and_not_of_its_workers(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.settimeout(20)
+        manager.bind(str(tmp_path / "notify"))
+        variables = {**epics_variables(), "NOTIFY_SOCKET": manager.getsockname(), "WATCHDOG_USEC": "400000"}
+        config = write_config(tmp_path)
+        words = ("-m", "tests.support.fake_ioc", str(config))
+        with IocProcess(prefix_of(config), *words, variables=variables) as ioc:
+            receiving(ioc)
+            assert [manager.recv(100) for _ in range(4)] == [b"READY=1"] + [b"WATCHDOG=1"] * 3
+            assert ioc.stop() == 0
+        manager.setblocking(False)
+        rest = []
+        with suppress(BlockingIOError):
+            while True:
+                rest.append(manager.recv(100))
+        assert rest[-1] == b"STOPPING=1"
+        assert set(rest[:-1]) <= {b"WATCHDOG=1"}
+
+
+def test_a_worker_that_somebody_else_starts_again_is_adopted(tmp_path: Path) -> None:
+    with start(write_config(tmp_path, "[run]\nrestart_workers = false\n")) as ioc:
+        receiving(ioc)
+        pid = ioc.value("M01:Pid_RBV")
+        os.kill(pid, signal.SIGKILL)
+        ioc.until("M01:State_RBV", "Failed")
+        words = ("-m", "tests.support.fake_worker", ioc.prefix, "udp.M01", f"{tmp_path}/data/DET")
+        with Process(*words).ready() as other:
+            assert ioc.until("M01:Pid_RBV", lambda found: found not in (0, pid)) == other.pid
+            ioc.until("M01:State_RBV", "Receiving")
+            other.end()
+        ioc.until("M01:State_RBV", "Failed")
+        ioc.put("M01:Run", 1)
+        ioc.until("M01:State_RBV", "Receiving")
