@@ -49,6 +49,9 @@ _STALLED_PERIODS: Final = 5
 _PEBBLE_PER_AHEAD: Final = 4
 """Of so many slots of the pebble at most one is claimed for a frame that is still to come."""
 
+_LONG_TICK_S: Final = 5e-3
+"""A sleep between two looks for packets that is not shorter ends when a command comes, s."""
+
 _DRAIN_SOCKET_S: Final = 0.3
 """How long packets still in the socket buffer are taken at the end, s: a sender that goes on must not hold us."""
 
@@ -135,6 +138,7 @@ class Receiver:
         self._go_to(self._aim)
         self._resume(account.last)
         wake.watch(self._source.fileno())
+        self._wake = wake
         return f"{module.address}:{module.port}"
 
     def step(self) -> float:
@@ -151,7 +155,7 @@ class Receiver:
         self._pace.add(n, now)
         if n:
             if n < source.batch and self._pace.tick_s:
-                time.sleep(self._pace.tick_s)
+                self._rest(self._pace.tick_s)
             return 0.0
         return _TIMEOUTS_S if now - self._heard < max(_QUIET_S, 2 * self._module.flush_timeout_s) else IDLE_S
 
@@ -190,6 +194,13 @@ class Receiver:
         self._hand_over(assembler.close_gate())
         self._hand_over(assembler.flush())
         self._outputs.close(max(0.0, deadline_s - time.monotonic()))
+
+    def _rest(self, tick_s: float) -> None:
+        """Sleep, but no command waits for long."""
+        if tick_s < _LONG_TICK_S:
+            time.sleep(tick_s)
+        else:
+            self._wake.rest(tick_s)
 
     def _feed(self, n: int, now: float) -> None:
         """Put the packets of the block in their frames, and hand over those that are finished."""

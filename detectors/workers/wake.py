@@ -14,6 +14,8 @@ class Wake:
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._poll = select.poll()
         self._poll.register(self._bell, select.POLLIN)
+        self._rest = select.poll()
+        self._rest.register(self._bell, select.POLLIN)
 
     def fileno(self) -> int:
         """Return the descriptor that is readable after a ring, for pollers of others; ``clear`` it then."""
@@ -32,6 +34,11 @@ class Wake:
         for descriptor, _ in self._poll.poll(timeout_s * 1000):
             if descriptor == self._bell:
                 os.eventfd_read(self._bell)
+
+    def rest(self, timeout_s: float) -> None:
+        """Let data gather for ``timeout_s``, or until a ring; in whole ms."""
+        if self._rest.poll(timeout_s * 1000):
+            os.eventfd_read(self._bell)
 
     def clear(self) -> None:
         """Forget past rings."""

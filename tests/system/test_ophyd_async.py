@@ -104,7 +104,7 @@ def check_pixels(found: dict[str, np.ndarray], key: str = "det") -> None:
             np.testing.assert_array_equal(image, expected)
 
 
-@pytest.mark.parametrize(("protocol", "number"), [("ca", 20), ("pva", 5)])
+@pytest.mark.parametrize(("protocol", "number"), [("ca", 100), ("pva", 100)])
 def test_every_image_of_a_count_is_there(bench: Bench, protocol: str, number: int) -> None:
     with bench.sending():
         documents, _ = scan(bench, "count", protocol, number)

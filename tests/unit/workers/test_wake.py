@@ -1,0 +1,40 @@
+"""What ends a wait of a data thread: a ring always, a descriptor only where it is waited for."""
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from detectors.workers.wake import Wake
+
+
+@pytest.fixture
+def wake() -> Iterator[Wake]:
+    found = Wake()
+    yield found
+    found.close()
+
+
+def test_a_ring_ends_a_rest(wake: Wake) -> None:
+    """A receiver that lets packets gather takes a command at once."""
+    ringer = threading.Timer(0.01, wake.ring)
+    ringer.start()
+    wake.rest(60.0)  # the test's own time-out is shorter
+    ringer.join()
+
+
+def test_data_does_not_end_a_rest(wake: Wake) -> None:
+    """It is what is waited for: each look would cost as much for one packet as for a batch."""
+    reader, writer = os.pipe()
+    try:
+        wake.watch(reader)
+        os.write(writer, b"x")
+        began = time.monotonic()
+        wake.rest(0.02)
+        assert time.monotonic() - began >= 0.02
+        wake.wait(60.0)
+    finally:
+        os.close(reader)
+        os.close(writer)
