@@ -9,7 +9,7 @@ from typing import Any
 
 from detectors.config import Config
 from ioc.roster import Roster
-from ioc.templates import STREAM, detectors, image_streams
+from ioc.templates import STREAM, WEB, detectors, image_streams
 
 
 class Settings:
@@ -25,6 +25,8 @@ class Settings:
                 self.enabled[detector.hdf5] = True
             if config.images and detector.images:
                 self.enabled[detector.images] = config.images.enabled
+        if config.web is not None:
+            self.enabled[WEB] = config.web.enabled
         outputs = {"zmq": config.zmq.enabled} | ({"disk": config.disk.enabled} if config.disk else {})
         self._configured = {(name, output): on for name in roster.sources for output, on in outputs.items()}
         self._configured |= {(STREAM, output): True for output in image_streams(config)}

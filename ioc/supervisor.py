@@ -9,9 +9,9 @@ from detectors.run_state import RunState
 from detectors.runtime import Runtime
 from ioc.process import WorkerProcess
 from ioc.roster import Roster
-from ioc.templates import HDF5, IMAGES, STREAM
+from ioc.templates import HDF5, IMAGES, STREAM, WEB
 
-_WITHOUT_SOURCE = {STREAM: "stream", HDF5: "capture", IMAGES: "images"}
+_WITHOUT_SOURCE = {STREAM: "stream", HDF5: "capture", IMAGES: "images", WEB: "web"}
 """Subcommands of the workers of images, which have no source, by the first word of their names."""
 
 CommandLine = Callable[[str, RunState], Sequence[str]]

@@ -19,6 +19,7 @@ from detectors.stats import (
     PvStatus,
     ReceiverStatus,
     StreamStatus,
+    WebStatus,
     WorkerStatus,
 )
 from ioc.ad_names import CAMERA, HDF5_PLUGIN, IMAGE_PLUGIN, NO_ATTRIBUTES, PVA_PLUGIN, FixedName
@@ -38,6 +39,9 @@ HDF5 = "hdf5"
 
 IMAGES = "images"
 """Name of the workers that show live images as PVs, one for each detector."""
+
+WEB = "web"
+"""Name of the worker that serves the page in the browser."""
 
 _WAVEFORM_TYPES = {
     "int8": "CHAR",
@@ -129,7 +133,10 @@ def workers(config: Config) -> dict[str, SourceSection | None]:
     found: dict[str, SourceSection | None] = {worker_name(source): source for source in (*config.udp, *config.pva)}
     if config.stream is not None:
         found[STREAM] = None
-    return found | dict.fromkeys(worker for detector in detectors(config) for worker in detector.counters)
+    found |= dict.fromkeys(worker for detector in detectors(config) for worker in detector.counters)
+    if config.web is not None:
+        found[WEB] = None
+    return found
 
 
 def image_streams(config: Config) -> list[str]:
@@ -146,7 +153,8 @@ def _default(worker: str, source: SourceSection | None) -> WorkerStatus:
     if isinstance(source, PvaSection):
         return MonitorStatus(pvs={str(number): PvStatus() for number in _numbers(source)})
     if source is None:
-        return {STREAM: StreamStatus(), HDF5: CaptureStatus(), IMAGES: ImagesStatus()}[worker.partition(".")[0]]
+        empty = {STREAM: StreamStatus(), HDF5: CaptureStatus(), IMAGES: ImagesStatus(), WEB: WebStatus()}
+        return empty[worker.partition(".")[0]]
     return ReceiverStatus()
 
 
@@ -163,6 +171,9 @@ def loads(config: Config) -> list[Load]:
         found += _stream(config, prefix)
     for detector in detectors(config):
         found += _detector(config, detector, prefix)
+    if config.web is not None:
+        base = _base(prefix, "Web", WEB)
+        found += [Load(f"{name}.template", base) for name in ("pvi", "worker", "web")]
     _check_names(found)
     return found
 

@@ -29,6 +29,7 @@ _COMMANDS: Final = {
     "status": "Show how running systems are: good, losing or broken.",
     "stream": "Assemble live images and stream them.",
     "verify": "Check the consistency of a buffer, and of an HDF5 file with it.",
+    "web": "Serve a page that shows the detector in a browser.",
     "write": "Write a pulse range of the binary buffer to HDF5.",
 }
 """Subcommands: each is ``command`` in ``ioc.cli.<name>``."""

@@ -51,6 +51,8 @@ def listening(config: Config, environment: Mapping[str, str]) -> Iterator[tuple[
             yield f"{server.protocol} records", address, int(port or server.port(environment))
             if server.protocol == "PVA" and config.images:
                 yield "PVA images", address, config.images.port or 0
+    if config.web:
+        yield "web page", str(config.web.host), config.web.port
     for module in config.udp:
         yield f"{module.name} packets", module.address, module.port
     if config.timing:

@@ -1,0 +1,89 @@
+"""How a worker is, from its snapshot: its level, and the counters that say what was lost. Pure."""
+
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
+from typing import Any, Final
+
+
+class Level(StrEnum):
+    """What a colour on the page stands for, from the best to the worst."""
+
+    GOOD = "good"
+    IDLE = "idle"
+    OFF = "off"
+    LOSING = "losing"
+    BROKEN = "broken"
+
+
+WORST_LAST: Final = (Level.IDLE, Level.GOOD, Level.OFF, Level.LOSING, Level.BROKEN)
+"""The level of several is that which comes last here: one that is good makes the others' rest no matter."""
+
+LOSSES: Final[Mapping[str, str]] = {
+    "packets.lost": "packets lost",
+    "frames.exhausted": "frames found no slot",
+    "frames.abandoned": "frames abandoned",
+    "updates.exhausted": "updates found no slot",
+    "updates.expired": "updates met no event",
+    "updates.decode_errors": "updates not decoded",
+    "updates.missed": "images never seen",
+    "updates.timed_out": "events without an update",
+    "updates.l1_exhausted": "events found no slot",
+    "updates.l1_missed": "events never seen",
+    "updates.truncated": "events truncated",
+    "disk.dropped": "frames not written",
+    "disk.lost_on_disk": "records lost on disk",
+    "full.dropped": "images dropped from the full stream",
+    "output.dropped": "images not written to HDF5",
+}
+"""Counters of what is lost for good, in words."""
+
+LIVE_LOSSES: Final[Mapping[str, str]] = {
+    "zmq.dropped": "frames dropped for a slow subscriber",
+    "reduced.dropped": "images dropped for a slow subscriber",
+    "pulse.dropped": "pulse ids dropped for a slow subscriber",
+}
+"""Counters of what live streams may drop."""
+
+OUTPUTS: Final = ("disk", "zmq", "full", "reduced", "pulse", "output")
+
+_WORKING: Final = frozenset({"Receiving", "Assembling", "Capturing", "Showing"})
+_AT_FAULT: Final = frozenset({"Failed", "Stalled", "OutOfStep"})
+_OUTPUT_LEVELS: Final = {
+    "Failed": Level.BROKEN,
+    "Failing": Level.BROKEN,
+    "Full": Level.BROKEN,
+    "Behind": Level.LOSING,
+    "Writing": Level.GOOD,
+    "Publishing": Level.GOOD,
+    "Off": Level.OFF,
+}
+
+
+def output_level(output: Mapping[str, Any]) -> Level:
+    """Return the level of an output."""
+    return _OUTPUT_LEVELS.get(output["state"], Level.IDLE)
+
+
+def outputs_of(snapshot: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield the outputs that a worker has, with their names as fields."""
+    for name in OUTPUTS:
+        output = snapshot.get(name)
+        if output and output.get("name"):
+            yield name, output
+
+
+def worker_level(snapshot: Mapping[str, Any] | None, *, responding: bool, losing: bool) -> Level:
+    """Return the level of a worker; ``snapshot`` is its last, None without one."""
+    if snapshot is None or (not responding and snapshot["state"] == "Stopped"):
+        return Level.OFF
+    outputs = {output_level(output) for _, output in outputs_of(snapshot)}
+    if not responding or snapshot["state"] in _AT_FAULT or Level.BROKEN in outputs:
+        return Level.BROKEN
+    if losing or snapshot["state"] == "Incomplete" or Level.LOSING in outputs:
+        return Level.LOSING
+    return Level.GOOD if snapshot["state"] in _WORKING else Level.IDLE
+
+
+def worst(levels: Iterator[Level]) -> Level:
+    """Return the level of several together."""
+    return max(levels, key=WORST_LAST.index, default=Level.OFF)

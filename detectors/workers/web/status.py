@@ -1,0 +1,255 @@
+"""What the page shows, as one tree for ``/api/status``. Pure, but for the time in it."""
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from detectors.config import Config, SourceSection, UdpSection
+from detectors.outputs.outputs import worker_name
+from detectors.workers.web.health import LOSSES, Level, output_level, outputs_of, worst
+from detectors.workers.web.watch import RECENT_S, Watch, Watched
+
+Tree = dict[str, Any]
+
+_POOLS: Final = {"dma": "DMA ring", "pebble": "Pebble", "transition": "Transition", "pool": "Images"}
+
+_BALANCE: Final[tuple[tuple[str, str, tuple[str, ...], Mapping[str, Level]], ...]] = (
+    (
+        "Packets expected",
+        "packets",
+        ("expected",),
+        {"placed": Level.GOOD, "bad_pulse": Level.IDLE, "lost": Level.LOSING},
+    ),
+    (
+        "Packets received",
+        "packets",
+        ("received",),
+        {
+            "placed": Level.GOOD,
+            "bad_pulse": Level.IDLE,
+            "duplicate": Level.IDLE,
+            "late": Level.LOSING,
+            "alien": Level.IDLE,
+            "malformed": Level.LOSING,
+            "disabled": Level.OFF,
+            "held": Level.IDLE,
+        },
+    ),
+    (
+        "Frames",
+        "frames",
+        ("complete", "incomplete"),
+        {"delivered": Level.GOOD, "exhausted": Level.LOSING, "abandoned": Level.LOSING},
+    ),
+    (
+        "Updates",
+        "updates",
+        ("updates",),
+        {
+            "match": Level.GOOD,
+            "too_old": Level.IDLE,
+            "expired": Level.LOSING,
+            "discarded_disabled": Level.OFF,
+            "exhausted": Level.LOSING,
+            "decode_errors": Level.LOSING,
+            "empty_updates": Level.IDLE,
+            "abandoned": Level.LOSING,
+            "held": Level.IDLE,
+        },
+    ),
+    (
+        "Events",
+        "updates",
+        ("l1_accepts",),
+        {
+            "placed": Level.GOOD,
+            "empty": Level.IDLE,
+            "timed_out": Level.LOSING,
+            "l1_exhausted": Level.LOSING,
+            "l1_refused": Level.OFF,
+            "l1_abandoned": Level.LOSING,
+            "l1_pending": Level.IDLE,
+        },
+    ),
+    (
+        "To disk",
+        "disk",
+        ("offered",),
+        {"written": Level.GOOD, "dropped": Level.LOSING, "disabled": Level.OFF, "queued": Level.IDLE},
+    ),
+    (
+        "To live streams",
+        "zmq",
+        ("offered",),
+        {"written": Level.GOOD, "dropped": Level.LOSING, "disabled": Level.OFF, "queued": Level.IDLE},
+    ),
+)
+"""Lines of the balance: title, part of the snapshot, what came in, and every fate with its level."""
+
+
+def status_tree(config: Config, watch: Watch, now_s: float) -> Tree:
+    """Return what ``/api/status`` says. ``now_s``: monotonic, as the watch has it."""
+    sources = (*config.udp, *config.pva)
+    return {
+        "detector": config.detector.name,
+        "prefix": config.detector.prefix,
+        "time_ms": time.time_ns() // 1_000_000,
+        "verdict": _verdict(watch),
+        "sources": [_source(source, watch.workers[worker_name(source)]) for source in sources],
+        "modules": _places(config),
+        "placed": _laid_out(config),
+        "outputs": list(_outputs(watch)),
+        "balance": list(_balance(watch)),
+        "history": list(watch.history),
+        "events": [{"time_ms": e.time_ms, "source": e.source, "level": e.level, "text": e.text} for e in watch.events],
+        "workers": {
+            name: {
+                "level": worker.level,
+                "responding": worker.responding,
+                "age_s": round(now_s - worker.heard_s, 1) if worker.snapshot else None,
+                "snapshot": worker.snapshot,
+            }
+            for name, worker in watch.workers.items()
+        },
+    }
+
+
+def _verdict(watch: Watch) -> Tree:
+    """Return how everything is, in a word and in a sentence."""
+    level = worst(worker.level for worker in watch.workers.values())
+    those = [name for name, worker in watch.workers.items() if worker.level == level]
+    names = ", ".join(those[:3]) + (f" and {len(those) - 3} more" if len(those) > 3 else "")
+    match level:
+        case Level.BROKEN:
+            why = _why(watch.workers[those[0]])
+            text = f"{names}: {why}" if len(those) == 1 else names
+        case Level.LOSING:
+            lost = sum(watch.workers[name].lost_recently for name in those)
+            text = f"{names}: {lost:,.0f} lost in the last {RECENT_S:.0f} s" if lost else names
+        case Level.GOOD:
+            text = f"nothing lost in the last {RECENT_S:.0f} s"
+        case Level.OFF:
+            text = f"{names} {'does' if len(those) == 1 else 'do'} not run"
+        case Level.IDLE:
+            text = "no data comes"
+    return {"level": level, "text": text}
+
+
+def _why(worker: Watched) -> str:
+    assert worker.snapshot
+    if not worker.responding:
+        return "does not respond"
+    for name, output in outputs_of(worker.snapshot):
+        if output_level(output) == Level.BROKEN:
+            return f"{name} {output['state']}: {output['message']}".rstrip(": ")
+    return worker.snapshot["message"] or worker.snapshot["state"]
+
+
+def _source(source: SourceSection, worker: Watched) -> Tree:
+    snapshot: Tree = worker.snapshot or {}
+    rates: Tree = snapshot.get("rates", {}) if worker.responding else {}
+    totals = (f"{snapshot.get(part, {}).get(name, 0):,} {words}" for (part, name), words in _named_losses())
+    return {
+        "name": source.name,
+        "worker": worker_name(source),
+        "level": worker.level,
+        "state": snapshot.get("state", "Off") if worker.responding else "Off",
+        "run_state": snapshot.get("run_state", ""),
+        "message": snapshot.get("message", ""),
+        # A browser's numbers have 53 bits.
+        "pulse_id": str(snapshot.get("pulse_id", 0)),
+        "frames_hz": rates.get("frames_hz", 0.0),
+        "bytes_per_s": rates.get("bytes_per_s", 0.0),
+        "lost_recently": worker.lost_recently,
+        "losses": [text for text in totals if not text.startswith("0 ")],
+        "pools": list(_pools(snapshot)),
+    }
+
+
+def _named_losses() -> Iterator[tuple[tuple[str, str], str]]:
+    for counter, words in LOSSES.items():
+        part, _, name = counter.partition(".")
+        yield (part, name), words
+
+
+def _pools(snapshot: Mapping[str, Any]) -> Iterator[Tree]:
+    for key, title in _POOLS.items():
+        pool = snapshot.get(key)
+        if pool and pool["count"]:
+            yield {
+                "key": key,
+                "name": title,
+                "count": pool["count"],
+                "in_use": pool["in_use"],
+                "high_water": pool["high_water"],
+                "bytes": pool["total_bytes"],
+                "failures": pool["overruns"] + pool.get("exhausted", 0),
+            }
+
+
+def _places(config: Config) -> list[Tree]:
+    """Return where each module lies in the image; empty when a camera's shape is not known."""
+    if not config.udp:
+        return []
+    modules: list[Tree] = []
+    laid_out = _laid_out(config)
+    for number, module in enumerate(config.udp):
+        rows, cols = _sides(module)
+        row, col = number * rows, 0
+        if module.placed and laid_out:
+            down, across = module.placed.box(module.geometry.layout.shape)
+            row, col, rows, cols = down.start, across.start, down.stop - down.start, across.stop - across.start
+        modules.append({"name": module.name, "row": row, "col": col, "rows": rows, "cols": cols})
+    return modules
+
+
+def _laid_out(config: Config) -> bool:
+    return config.stream is not None and config.stream.layout == "geometry"
+
+
+def _sides(module: UdpSection) -> tuple[int, int]:
+    rows, cols = (1, *module.geometry.layout.shape)[-2:]
+    return rows, cols
+
+
+def _outputs(watch: Watch) -> Iterator[Tree]:
+    """Yield each kind of output, summed over the workers that have it."""
+    found: dict[str, list[tuple[Watched, Mapping[str, Any]]]] = {}
+    for worker in watch.workers.values():
+        for name, output in outputs_of(worker.snapshot or {}):
+            found.setdefault(name, []).append((worker, output))
+    titles = {"disk": "Disk", "zmq": "Module streams", "output": "HDF5"}
+    for name, those in found.items():
+        outputs = [output for _, output in those]
+        level = worst(output_level(output) if worker.responding else Level.OFF for worker, output in those)
+        worst_one = max(outputs, key=lambda output: bool(output["message"]))
+        yield {
+            "name": name,
+            "title": titles.get(name, f"{name.title()} stream"),
+            "level": level,
+            "state": next((o["state"] for w, o in those if w.responding and output_level(o) == level), "Off"),
+            "message": worst_one["message"],
+            "folder": outputs[0]["folder"],
+            "free_bytes": min(output["free_bytes"] for output in outputs),
+            **{
+                key: sum(output[key] for output in outputs)
+                for key in ("offered", "written", "dropped", "disabled", "queued", "bytes", "subscribers")
+            },
+        }
+
+
+def _balance(watch: Watch) -> Iterator[Tree]:
+    """Yield the lines of the balance, summed over the sources."""
+    for title, key, came, fates in _BALANCE:
+        parts = [(watch.workers[name].snapshot or {}).get(key) for name in watch.sources]
+        found = [part for part in parts if part and came[0] in part and part.get("name", key)]
+        if not found:
+            continue
+        counts = {fate: sum(part[fate] for part in found) for fate in fates}
+        total = sum(part[name] for part in found for name in came)
+        yield {
+            "title": title,
+            "total": total,
+            "parts": [{"name": n, "count": c, "level": fates[n]} for n, c in counts.items()],
+            "open": total - sum(counts.values()),
+        }

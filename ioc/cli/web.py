@@ -1,0 +1,22 @@
+"""``pebbledaq web``: the page in the browser."""
+
+import logging
+import sys
+from pathlib import Path
+
+import click
+
+from detectors.config import load_config
+
+
+@click.command("web")
+@click.argument("config", type=click.Path(path_type=Path))
+def command(config: Path) -> None:
+    """Serve the page of CONFIG: live image, modules, pools, rates, losses; until SIGTERM or SIGINT.
+
+    READY gives its address. It only shows, and works without the IOC. Needs the extra "web".
+    """
+    from detectors.workers.web.part import run
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    sys.exit(run(load_config(config)))
