@@ -443,5 +443,5 @@ class WebSection(Section):
     """TCP port of the page."""
     image_hz: Annotated[float, Field(gt=0, le=100)] = 10.0
     """Images a second, at most."""
-    pixels: Annotated[int, Field(ge=1, le=1 << 24)] = 1 << 18
+    pixels: Annotated[int, Field(ge=1, le=1 << 24)] = 1 << 19
     """Pixels of an image in the browser, at most: every n-th pixel of every n-th row is shown."""

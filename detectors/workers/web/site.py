@@ -1,6 +1,7 @@
 """The page and what it asks for: a small web server on a thread of its own. Nothing here changes the detector."""
 
 import asyncio
+import os
 import socket
 import threading
 import time
@@ -247,5 +248,5 @@ def _listen(section: WebSection) -> socket.socket:
         return socket.create_server((str(section.host), section.port), backlog=128)
     except OSError as error:
         raise HostError(
-            f"web: {section.host}:{section.port}: {error.strerror}; give another address or port in the section [web]"
+            f"web: {section.host}:{section.port}: {os.strerror(error.errno or 0)}; give another address or port in the section [web]"
         ) from None
