@@ -26,6 +26,7 @@ _TITLES: Final = {
     "Retro": "HDF5 files of what is on disk",
     "Pva1": "Images over PV Access",
     "image1": "An image over Channel Access",
+    "Web": "The page in the browser",
 }
 """Headings by the kind of source, or by the record part, that a record belongs to."""
 

@@ -1,6 +1,5 @@
 """``pebbledaq web``: the page in the browser."""
 
-import logging
 import sys
 from pathlib import Path
 
@@ -16,7 +15,9 @@ def command(config: Path) -> None:
 
     READY gives its address. It only shows, and works without the IOC. Needs the extra "web".
     """
+    from detectors.workers.logs import set_up
     from detectors.workers.web.part import run
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
-    sys.exit(run(load_config(config)))
+    loaded = load_config(config)
+    set_up("web", loaded.log)
+    sys.exit(run(loaded))

@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 
-class Level(StrEnum):
+class Condition(StrEnum):
     """What a colour on the page stands for, from the best to the worst."""
 
     GOOD = "good"
@@ -15,7 +15,7 @@ class Level(StrEnum):
     BROKEN = "broken"
 
 
-WORST_LAST: Final = (Level.IDLE, Level.GOOD, Level.OFF, Level.LOSING, Level.BROKEN)
+WORST_LAST: Final = (Condition.IDLE, Condition.GOOD, Condition.OFF, Condition.LOSING, Condition.BROKEN)
 """The level of several is that which comes last here: one that is good makes the others' rest no matter."""
 
 LOSSES: Final[Mapping[str, str]] = {
@@ -49,19 +49,19 @@ OUTPUTS: Final = ("disk", "zmq", "full", "reduced", "pulse", "output")
 _WORKING: Final = frozenset({"Receiving", "Assembling", "Capturing", "Showing"})
 _AT_FAULT: Final = frozenset({"Failed", "Stalled", "OutOfStep"})
 _OUTPUT_LEVELS: Final = {
-    "Failed": Level.BROKEN,
-    "Failing": Level.BROKEN,
-    "Full": Level.BROKEN,
-    "Behind": Level.LOSING,
-    "Writing": Level.GOOD,
-    "Publishing": Level.GOOD,
-    "Off": Level.OFF,
+    "Failed": Condition.BROKEN,
+    "Failing": Condition.BROKEN,
+    "Full": Condition.BROKEN,
+    "Behind": Condition.LOSING,
+    "Writing": Condition.GOOD,
+    "Publishing": Condition.GOOD,
+    "Off": Condition.OFF,
 }
 
 
-def output_level(output: Mapping[str, Any]) -> Level:
+def output_level(output: Mapping[str, Any]) -> Condition:
     """Return the level of an output."""
-    return _OUTPUT_LEVELS.get(output["state"], Level.IDLE)
+    return _OUTPUT_LEVELS.get(output["state"], Condition.IDLE)
 
 
 def outputs_of(snapshot: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -72,18 +72,18 @@ def outputs_of(snapshot: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, 
             yield name, output
 
 
-def worker_level(snapshot: Mapping[str, Any] | None, *, responding: bool, losing: bool) -> Level:
+def worker_level(snapshot: Mapping[str, Any] | None, *, responding: bool, losing: bool) -> Condition:
     """Return the level of a worker; ``snapshot`` is its last, None without one."""
     if snapshot is None or (not responding and snapshot["state"] == "Stopped"):
-        return Level.OFF
+        return Condition.OFF
     outputs = {output_level(output) for _, output in outputs_of(snapshot)}
-    if not responding or snapshot["state"] in _AT_FAULT or Level.BROKEN in outputs:
-        return Level.BROKEN
-    if losing or snapshot["state"] == "Incomplete" or Level.LOSING in outputs:
-        return Level.LOSING
-    return Level.GOOD if snapshot["state"] in _WORKING else Level.IDLE
+    if not responding or snapshot["state"] in _AT_FAULT or Condition.BROKEN in outputs:
+        return Condition.BROKEN
+    if losing or snapshot["state"] == "Incomplete" or Condition.LOSING in outputs:
+        return Condition.LOSING
+    return Condition.GOOD if snapshot["state"] in _WORKING else Condition.IDLE
 
 
-def worst(levels: Iterator[Level]) -> Level:
+def worst(levels: Iterator[Condition]) -> Condition:
     """Return the level of several together."""
-    return max(levels, key=WORST_LAST.index, default=Level.OFF)
+    return max(levels, key=WORST_LAST.index, default=Condition.OFF)

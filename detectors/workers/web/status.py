@@ -6,55 +6,55 @@ from typing import Any, Final
 
 from detectors.config import Config, SourceSection, UdpSection
 from detectors.outputs.outputs import worker_name
-from detectors.workers.web.health import LOSSES, Level, output_level, outputs_of, worst
+from detectors.workers.web.health import LOSSES, Condition, output_level, outputs_of, worst
 from detectors.workers.web.watch import RECENT_S, Watch, Watched
 
 Tree = dict[str, Any]
 
 _POOLS: Final = {"dma": "DMA ring", "pebble": "Pebble", "transition": "Transition", "pool": "Images"}
 
-_BALANCE: Final[tuple[tuple[str, str, tuple[str, ...], Mapping[str, Level]], ...]] = (
+_BALANCE: Final[tuple[tuple[str, str, tuple[str, ...], Mapping[str, Condition]], ...]] = (
     (
         "Packets expected",
         "packets",
         ("expected",),
-        {"placed": Level.GOOD, "bad_pulse": Level.IDLE, "lost": Level.LOSING},
+        {"placed": Condition.GOOD, "bad_pulse": Condition.IDLE, "lost": Condition.LOSING},
     ),
     (
         "Packets received",
         "packets",
         ("received",),
         {
-            "placed": Level.GOOD,
-            "bad_pulse": Level.IDLE,
-            "duplicate": Level.IDLE,
-            "late": Level.LOSING,
-            "alien": Level.IDLE,
-            "malformed": Level.LOSING,
-            "disabled": Level.OFF,
-            "held": Level.IDLE,
+            "placed": Condition.GOOD,
+            "bad_pulse": Condition.IDLE,
+            "duplicate": Condition.IDLE,
+            "late": Condition.LOSING,
+            "alien": Condition.IDLE,
+            "malformed": Condition.LOSING,
+            "disabled": Condition.OFF,
+            "held": Condition.IDLE,
         },
     ),
     (
         "Frames",
         "frames",
         ("complete", "incomplete"),
-        {"delivered": Level.GOOD, "exhausted": Level.LOSING, "abandoned": Level.LOSING},
+        {"delivered": Condition.GOOD, "exhausted": Condition.LOSING, "abandoned": Condition.LOSING},
     ),
     (
         "Updates",
         "updates",
         ("updates",),
         {
-            "match": Level.GOOD,
-            "too_old": Level.IDLE,
-            "expired": Level.LOSING,
-            "discarded_disabled": Level.OFF,
-            "exhausted": Level.LOSING,
-            "decode_errors": Level.LOSING,
-            "empty_updates": Level.IDLE,
-            "abandoned": Level.LOSING,
-            "held": Level.IDLE,
+            "match": Condition.GOOD,
+            "too_old": Condition.IDLE,
+            "expired": Condition.LOSING,
+            "discarded_disabled": Condition.OFF,
+            "exhausted": Condition.LOSING,
+            "decode_errors": Condition.LOSING,
+            "empty_updates": Condition.IDLE,
+            "abandoned": Condition.LOSING,
+            "held": Condition.IDLE,
         },
     ),
     (
@@ -62,26 +62,26 @@ _BALANCE: Final[tuple[tuple[str, str, tuple[str, ...], Mapping[str, Level]], ...
         "updates",
         ("l1_accepts",),
         {
-            "placed": Level.GOOD,
-            "empty": Level.IDLE,
-            "timed_out": Level.LOSING,
-            "l1_exhausted": Level.LOSING,
-            "l1_refused": Level.OFF,
-            "l1_abandoned": Level.LOSING,
-            "l1_pending": Level.IDLE,
+            "placed": Condition.GOOD,
+            "empty": Condition.IDLE,
+            "timed_out": Condition.LOSING,
+            "l1_exhausted": Condition.LOSING,
+            "l1_refused": Condition.OFF,
+            "l1_abandoned": Condition.LOSING,
+            "l1_pending": Condition.IDLE,
         },
     ),
     (
         "To disk",
         "disk",
         ("offered",),
-        {"written": Level.GOOD, "dropped": Level.LOSING, "disabled": Level.OFF, "queued": Level.IDLE},
+        {"written": Condition.GOOD, "dropped": Condition.LOSING, "disabled": Condition.OFF, "queued": Condition.IDLE},
     ),
     (
         "To live streams",
         "zmq",
         ("offered",),
-        {"written": Level.GOOD, "dropped": Level.LOSING, "disabled": Level.OFF, "queued": Level.IDLE},
+        {"written": Condition.GOOD, "dropped": Condition.LOSING, "disabled": Condition.OFF, "queued": Condition.IDLE},
     ),
 )
 """Lines of the balance: title, part of the snapshot, what came in, and every fate with its level."""
@@ -120,17 +120,17 @@ def _verdict(watch: Watch) -> Tree:
     those = [name for name, worker in watch.workers.items() if worker.level == level]
     names = ", ".join(those[:3]) + (f" and {len(those) - 3} more" if len(those) > 3 else "")
     match level:
-        case Level.BROKEN:
+        case Condition.BROKEN:
             why = _why(watch.workers[those[0]])
             text = f"{names}: {why}" if len(those) == 1 else names
-        case Level.LOSING:
+        case Condition.LOSING:
             lost = sum(watch.workers[name].lost_recently for name in those)
             text = f"{names}: {lost:,.0f} lost in the last {RECENT_S:.0f} s" if lost else names
-        case Level.GOOD:
+        case Condition.GOOD:
             text = f"nothing lost in the last {RECENT_S:.0f} s"
-        case Level.OFF:
+        case Condition.OFF:
             text = f"{names} {'does' if len(those) == 1 else 'do'} not run"
-        case Level.IDLE:
+        case Condition.IDLE:
             text = "no data comes"
     return {"level": level, "text": text}
 
@@ -140,7 +140,7 @@ def _why(worker: Watched) -> str:
     if not worker.responding:
         return "does not respond"
     for name, output in outputs_of(worker.snapshot):
-        if output_level(output) == Level.BROKEN:
+        if output_level(output) == Condition.BROKEN:
             return f"{name} {output['state']}: {output['message']}".rstrip(": ")
     return worker.snapshot["message"] or worker.snapshot["state"]
 
@@ -221,7 +221,7 @@ def _outputs(watch: Watch) -> Iterator[Tree]:
     titles = {"disk": "Disk", "zmq": "Module streams", "output": "HDF5"}
     for name, those in found.items():
         outputs = [output for _, output in those]
-        level = worst(output_level(output) if worker.responding else Level.OFF for worker, output in those)
+        level = worst(output_level(output) if worker.responding else Condition.OFF for worker, output in those)
         worst_one = max(outputs, key=lambda output: bool(output["message"]))
         yield {
             "name": name,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from detectors.stats import flat
-from detectors.workers.web.health import LIVE_LOSSES, LOSSES, Level, worker_level
+from detectors.workers.web.health import LIVE_LOSSES, LOSSES, Condition, worker_level
 
 SILENCE_S: Final = 2.0
 """A worker that sent no snapshot for so long does not respond, s; it sends one a second at least."""
@@ -27,7 +27,7 @@ class Event:
 
     time_ms: float
     source: str
-    level: Level
+    level: Condition
     text: str
     key: str = ""
     """Counter that it is about, if any."""
@@ -52,7 +52,7 @@ class Watched:
         return sum(lost for _, lost in self.gains)
 
     @property
-    def level(self) -> Level:
+    def level(self) -> Condition:
         """How it is."""
         return worker_level(self.snapshot, responding=self.responding, losing=bool(self.gains))
 
@@ -78,7 +78,7 @@ class Watch:
         if not worker.responding and state != "Stopped":
             worker.responding = True
             if worker.snapshot is not None:
-                self._tell(name, Level.GOOD, "responds again")
+                self._tell(name, Condition.GOOD, "responds again")
         self._count(name, worker, flat(snapshot), now_s)
         worker.snapshot = snapshot
         if before and before != state:
@@ -94,9 +94,9 @@ class Watch:
             if worker.responding and now_s - worker.heard_s > SILENCE_S:
                 worker.responding = False
                 if worker.snapshot and worker.snapshot["state"] == "Stopped":
-                    self._tell(name, Level.OFF, "ended")
+                    self._tell(name, Condition.OFF, "ended")
                 else:
-                    self._tell(name, Level.BROKEN, "does not respond")
+                    self._tell(name, Condition.BROKEN, "does not respond")
         rates = list(self._rates())
         hz = [rate["frames_hz"] for rate in rates] or [0.0]
         nbytes = sum(rate["bytes_per_s"] for rate in rates)
@@ -127,12 +127,12 @@ class Watch:
     def _tell_loss(self, name: str, counter: str, words: str, gain: float, now_s: float) -> None:
         event = next((e for e in self.events if (e.source, e.key) == (name, counter)), None)
         if event is None or now_s - event.last_s > RECENT_S:
-            event = self._tell(name, Level.LOSING if counter in LOSSES else Level.IDLE, "", counter)
+            event = self._tell(name, Condition.LOSING if counter in LOSSES else Condition.IDLE, "", counter)
         event.count += gain
         event.last_s = now_s
         event.text = f"{event.count:,.0f} {words}"
 
-    def _tell(self, name: str, level: Level, text: str, key: str = "") -> Event:
+    def _tell(self, name: str, level: Condition, text: str, key: str = "") -> Event:
         event = Event(time.time_ns() // 1_000_000, name, level, text, key)
         self.events.appendleft(event)
         return event

@@ -18,7 +18,7 @@ from detectors.stats import (
     StreamStatus,
     UpdateStats,
 )
-from detectors.workers.web.health import Level
+from detectors.workers.web.health import Condition
 from detectors.workers.web.status import status_tree
 from detectors.workers.web.watch import HISTORY, MOST_EVENTS, Watch
 
@@ -61,10 +61,10 @@ def test_a_loss_is_an_event_that_grows_while_it_goes_on(watch: Watch) -> None:
     for n, now_s in ((27, 1), (30, 8), (30, 12), (31, 19.5)):
         take(watch, replace(M00, packets=replace(M00.packets, lost=n)), now_s)
     assert [(e.source, e.level, e.text) for e in watch.events] == [
-        ("udp.M00", Level.LOSING, "1 packets lost"),
-        ("udp.M00", Level.LOSING, "4 packets lost"),
+        ("udp.M00", Condition.LOSING, "1 packets lost"),
+        ("udp.M00", Condition.LOSING, "4 packets lost"),
     ]
-    assert watch.workers["udp.M00"].level == Level.LOSING
+    assert watch.workers["udp.M00"].level == Condition.LOSING
     watch.tick(19.6)
     assert watch.workers["udp.M00"].lost_recently == 1
     assert watch.history[-1][4] == 5
@@ -82,16 +82,16 @@ def test_totals_that_were_reset_are_no_loss(watch: Watch) -> None:
 def test_what_a_live_stream_drops_is_told_but_is_no_loss(watch: Watch) -> None:
     take(watch, M00)
     take(watch, replace(M00, zmq=OutputStats("zmq", dropped=3)))
-    assert [(e.level, e.text) for e in watch.events] == [(Level.IDLE, "3 frames dropped for a slow subscriber")]
-    assert watch.workers["udp.M00"].level == Level.GOOD
+    assert [(e.level, e.text) for e in watch.events] == [(Condition.IDLE, "3 frames dropped for a slow subscriber")]
+    assert watch.workers["udp.M00"].level == Condition.GOOD
 
 
 def test_changes_of_state_are_events(watch: Watch) -> None:
     for state, message in (("Idle", ""), ("Receiving", ""), ("Stalled", "no packets")):
         take(watch, replace(M00, state=state, message=message))
     assert [(e.level, e.text) for e in watch.events] == [
-        (Level.BROKEN, "Receiving → Stalled: no packets"),
-        (Level.GOOD, "Idle → Receiving"),
+        (Condition.BROKEN, "Receiving → Stalled: no packets"),
+        (Condition.GOOD, "Idle → Receiving"),
     ]
 
 
@@ -99,12 +99,12 @@ def test_silence_is_told_once_and_its_end(watch: Watch) -> None:
     take(watch, M00, 0)
     for now_s in (1.0, 2.1, 3.1):
         watch.tick(now_s)
-    assert watch.workers["udp.M00"].level == Level.BROKEN
+    assert watch.workers["udp.M00"].level == Condition.BROKEN
     take(watch, M00, 4)
     assert [e.text for e in watch.events] == ["responds again", "does not respond"]
     take(watch, replace(M00, state="Stopped"), 5)
     watch.tick(8)
-    assert (watch.events[0].text, watch.workers["udp.M00"].level) == ("ended", Level.OFF)
+    assert (watch.events[0].text, watch.workers["udp.M00"].level) == ("ended", Condition.OFF)
 
 
 def test_history_and_events_are_bounded(watch: Watch) -> None:
@@ -160,7 +160,7 @@ class TestTree:
     def test_has_the_snapshots_as_they_came(self, config: Config, watch: Watch) -> None:
         take(watch, M00, 1.0)
         found = status_tree(config, watch, 1.5)["workers"]["udp.M00"]
-        assert found == {"level": Level.GOOD, "responding": True, "age_s": 0.5, "snapshot": asdict(M00)}
+        assert found == {"level": Condition.GOOD, "responding": True, "age_s": 0.5, "snapshot": asdict(M00)}
 
     def test_sources_have_pools_and_what_was_lost(self, config: Config, watch: Watch) -> None:
         take(watch, M00)
@@ -172,7 +172,7 @@ class TestTree:
             ("DMA ring", 0, 3, 80),
             ("Pebble", 2, 5, 128),
         ]
-        assert (other["level"], other["state"], other["pools"]) == (Level.OFF, "Off", [])
+        assert (other["level"], other["state"], other["pools"]) == (Condition.OFF, "Off", [])
 
     def test_the_balance_is_that_of_all_sources(self, config: Config, watch: Watch) -> None:
         take(watch, M00)
@@ -207,12 +207,12 @@ class TestTree:
         disk, full = status_tree(config, watch, 0.0)["outputs"]
         assert (disk["title"], disk["level"], disk["state"], disk["message"]) == (
             "Disk",
-            Level.BROKEN,
+            Condition.BROKEN,
             "Failing",
             "I/O error",
         )
         assert (disk["written"], disk["dropped"], disk["free_bytes"]) == (16, 2, 100)
-        assert (full["title"], full["level"], full["written"]) == ("Full stream", Level.GOOD, 4)
+        assert (full["title"], full["level"], full["written"]) == ("Full stream", Condition.GOOD, 4)
 
     def test_modules_lie_as_the_image_has_them(self, config: Config) -> None:
         found = status_tree(config, Watch(["udp.M00", "udp.M01"]), 0.0)
