@@ -13,6 +13,7 @@ _COMMANDS: Final = {
     "capture": "Write live images to HDF5, on command.",
     "check": "Check a configuration and its host, with remedies.",
     "demo": "Run the main job on simulated sources and check every byte.",
+    "deploy": "Write systemd units, or a container, for a configuration.",
     "images": "Show live images as PVs.",
     "info": "Show what a binary buffer holds.",
     "keys": "Make keys for ZMQ streams over tcp.",

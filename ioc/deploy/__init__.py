@@ -1,0 +1,1 @@
+"""What a host needs to run a configuration as a service: systemd units, or a container."""

@@ -1,0 +1,193 @@
+"""Units and containers fit the configuration, say why, and are what systemd and a shell understand."""
+
+import configparser
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from detectors.config import Config, parse_config
+from detectors.errors import ConfigError
+from ioc.cli.deploy import command
+from ioc.deploy import container, systemd
+from ioc.deploy.needs import Needs
+from tests.support.epics_env import free_ports
+
+PATH = Path("/etc/pebbledaq/a detector.toml")
+MIB = 1 << 20
+
+
+def text(folder: Path, extra: str = "", run: str = "") -> str:
+    first, second, timing = free_ports(3)
+    return f"""
+        [detector]
+        name = "DET"
+        prefix = "T:DET:"
+        [run]
+        drain_s = 20
+        {run}
+        [timing]
+        port = {timing}
+        [dma]
+        cfgRxCount = 20
+        [disk]
+        folder = "{folder}/data"
+        [[udp]]
+        name = "M00"
+        port = {first}
+        [[udp]]
+        name = "M01"
+        port = {second}
+        enabled = false
+        tuning = {{ realtime_priority = 7 }}
+        dma = {{ cfgRxCount = 100, cfgSize = "1 MiB" }}
+        [[pva]]
+        name = "CAM"
+        pv = "SIM:IMAGE"
+        {extra}
+    """
+
+
+def config(folder: Path, extra: str = "", run: str = "") -> Config:
+    return parse_config(text(folder, extra, run))
+
+
+def units(found: Config, *, per_worker: bool = False, command: str = "/usr/bin/true") -> dict[str, str]:
+    return systemd.units(found, PATH, "daq", command, per_worker=per_worker)
+
+
+def section(unit: str, name: str) -> dict[str, str]:
+    parser = configparser.ConfigParser(strict=False, interpolation=None)
+    parser.optionxform = str  # type: ignore[assignment,method-assign]
+    parser.read_string(unit)
+    return dict(parser[name])
+
+
+def test_needs_are_those_of_the_configuration(tmp_path: Path) -> None:
+    needs = Needs.of(config(tmp_path))
+    assert needs.receive_buffer == 100 * MIB
+    assert needs.receive_buffer_why == "M01 asks for cfgRxCount 100 x cfgSize 1 MiB"
+    assert needs.realtime == 7
+    assert needs.stop_s == 30
+    assert needs.folders == (tmp_path / "data",)
+    assert needs.shm_bytes > 32 * MIB
+    assert "of CAM the PV says it" in needs.shm_why
+    assert needs.slug == "T-DET"
+
+
+def test_one_unit_runs_all(tmp_path: Path) -> None:
+    files = units(config(tmp_path))
+    assert list(files) == ["90-pebbledaq-T-DET.conf", "pebbledaq-T-DET.service"]
+    assert re.search(r"^net\.core\.rmem_max = 104857600$", files["90-pebbledaq-T-DET.conf"], re.MULTILINE)
+    service = section(files["pebbledaq-T-DET.service"], "Service")
+    assert service["Type"] == "notify"
+    assert service["ExecStart"] == '/usr/bin/true run "/etc/pebbledaq/a detector.toml"'
+    assert (service["User"], service["TimeoutStopSec"], service["LimitRTPRIO"]) == ("daq", "30", "7")
+    assert {"WatchdogSec", "LimitMEMLOCK", "LimitNOFILE"} <= set(service)
+    assert service["KillMode"] == "process"
+
+
+def test_every_setting_that_is_ours_to_explain_has_a_reason_above_it(tmp_path: Path) -> None:
+    lines = units(config(tmp_path))["pebbledaq-T-DET.service"].splitlines()
+    for name in (
+        "WatchdogSec",
+        "TimeoutStartSec",
+        "TimeoutStopSec",
+        "KillMode",
+        "LimitRTPRIO",
+        "LimitMEMLOCK",
+        "LimitNOFILE",
+    ):
+        (place,) = [number for number, line in enumerate(lines) if line.startswith(f"{name}=")]
+        assert lines[place - 1].startswith("# "), name
+
+
+def test_a_unit_a_worker_is_for_the_enabled_ones_and_the_ioc_comes_after_them(tmp_path: Path) -> None:
+    files = units(config(tmp_path, run="restart_workers = false"), per_worker=True)
+    services = [name for name in files if name.endswith(".service")]
+    workers = ["pebbledaq-T-DET-udp.M00.service", "pebbledaq-T-DET-pva.CAM.service"]
+    assert services == [*workers, "pebbledaq-T-DET-ioc.service"]
+    worker = section(files[workers[0]], "Service")
+    assert worker["ExecStart"] == '/usr/bin/true receive "/etc/pebbledaq/a detector.toml" M00 --state enabled'
+    ioc = section(files["pebbledaq-T-DET-ioc.service"], "Unit")
+    assert set(workers) <= set(ioc["After"].split())
+    assert ioc["PartOf"] == "pebbledaq-T-DET.target"
+    assert "pebbledaq-T-DET.target" in files
+
+
+def test_two_who_restart_workers_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"run.restart_workers: found true, expected false"):
+        units(config(tmp_path), per_worker=True)
+
+
+@pytest.mark.parametrize("per_worker", [False, True])
+def test_systemd_understands_the_units(tmp_path: Path, per_worker: bool) -> None:
+    analyze = shutil.which("systemd-analyze")
+    if not analyze:
+        pytest.skip("systemd-analyze is not installed")
+    found = config(tmp_path, "[hdf5]\nfolder = '/tmp'", "restart_workers = false")
+    files = systemd.units(found, PATH, "root", shutil.which("true") or "/bin/true", per_worker=per_worker)
+    folder = tmp_path / "units"
+    folder.mkdir()
+    for name, unit in files.items():
+        (folder / name).write_text(unit)
+    paths = [str(folder / name) for name in files if not name.endswith(".conf")]
+    done = subprocess.run([analyze, "verify", *paths], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Unknown" not in done.stderr
+    assert "T-DET" not in done.stderr, done.stderr
+    # It does find mistakes.
+    broken = folder / "broken.service"
+    broken.write_text(
+        (folder / next(name for name in files if name.endswith(".service"))).read_text() + "[Service]\nLimitX=1\n"
+    )
+    done = subprocess.run([analyze, "verify", str(broken)], capture_output=True, text=True, check=False)
+    assert "LimitX" in done.stderr
+
+
+def test_a_container_gets_what_the_configuration_needs(tmp_path: Path) -> None:
+    found = config(tmp_path)
+    files = container.files(found, PATH)
+    script = files["run-container"]
+    needs = Needs.of(found)
+    for option in (
+        "--network host",
+        f"--shm-size {needs.shm_bytes}",
+        "--ulimit rtprio=7",
+        "--ulimit memlock=-1",
+        f"--volume {tmp_path}/data:{tmp_path}/data",
+        "--volume '/etc/pebbledaq/a detector.toml:/etc/pebbledaq.toml:ro'",
+    ):
+        assert f"  {option}" in script
+        assert f"#   {option}" in script  # with its reason
+    assert "STOPSIGNAL SIGTERM" in files["Containerfile"]
+
+
+def test_the_script_hands_its_options_to_the_engine(tmp_path: Path) -> None:
+    script = tmp_path / "run"
+    script.write_text(container.files(config(tmp_path), PATH)["run-container"])
+    done = subprocess.run(
+        ["/bin/sh", str(script), "status"], env={"ENGINE": "echo"}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("run --rm --name pebbledaq-T-DET --network host")
+    assert "/etc/pebbledaq/a detector.toml:/etc/pebbledaq.toml:ro" in done.stdout
+    assert done.stdout.endswith("pebbledaq status\n")
+
+
+@pytest.mark.parametrize("what", ["systemd", "container"])
+def test_files_are_printed_or_written(tmp_path: Path, what: str) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text(text(tmp_path))
+    printed = CliRunner().invoke(command, [what, str(path)], catch_exceptions=False)
+    names = re.findall(r"^#### (\S+)$", printed.output, re.MULTILINE)
+    assert len(names) >= 2
+    done = CliRunner().invoke(command, [what, str(path), "--output", str(tmp_path / "out")], catch_exceptions=False)
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted(names)
+    assert done.exit_code == 0
+    (tmp_path / "file").write_text("")
+    failed = CliRunner().invoke(command, [what, str(path), "--output", str(tmp_path / "file" / "x")])
+    assert "cannot be written" in str(failed.exception)
