@@ -62,6 +62,10 @@ class Board:
                 return posted
             await self._changed.wait()
 
+    def number(self, form: Form) -> int:
+        """Return how many images of a form were posted."""
+        return self._numbers[form]
+
     def _tell(self) -> None:
         self.wanted = frozenset(form for form, number in self._waiting.items() if number)
         for form in self._posted.keys() - self.wanted:  # whoever comes back wants a new one

@@ -228,12 +228,15 @@ class Site:
 
     async def _send(self, browser: WebSocket, form: Form) -> None:
         board, seen = self.board, 0
-        while True:
-            posted = await board.next(form, seen)
-            board.skipped += posted.number - seen - 1 if seen else 0
-            seen = posted.number
-            await browser.send_bytes(posted.message)
-            board.sent += 1
+        try:
+            while True:
+                posted = await board.next(form, seen)
+                board.skipped += posted.number - seen - 1 if seen else 0
+                seen = posted.number
+                await browser.send_bytes(posted.message)
+                board.sent += 1
+        finally:  # one that left, or was stuck: what came since is skipped
+            board.skipped += board.number(form) - seen if seen else 0
 
     @contextmanager
     def _shown(self, form: Form) -> Generator[None]:

@@ -1,0 +1,279 @@
+"""The page in the browser under the soft-IOC: what it says is what the workers count, and its images are exact."""
+
+import asyncio
+import base64
+import json
+import os
+import shutil
+import signal
+import socket
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import imagecodecs
+import numpy as np
+import pytest
+import websockets
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from websockets.sync.client import connect
+
+from detectors.wire.web_image import decode_web
+from sim.pattern import frame_pattern
+from tests.support.epics_env import free_ports
+from tests.support.ioc_process import IocProcess
+from tests.support.ioc_setup import prefix_of, write_config
+from tests.support.process import Process
+from tests.support.waiting import until
+
+SHAPE = (512, 1024)
+RATE = 20
+LOSS = 0.01
+FIRST = 1001
+"""First pulse of those that come without losses."""
+
+COUNTERS = {
+    "packets.received": "PacketsReceived_RBV",
+    "packets.placed": "PacketsPlaced_RBV",
+    "packets.expected": "PacketsExpected_RBV",
+    "packets.lost": "PacketsLost_RBV",
+    "frames.delivered": "FramesDelivered_RBV",
+    "pebble.high_water": "Pebble:HighWater_RBV",
+    "disk.written": "Disk:Written_RBV",
+}
+
+
+class Page:
+    """What a program can ask of the page."""
+
+    def __init__(self, port: int) -> None:
+        self.host = f"127.0.0.1:{port}"
+
+    def get(self, path: str) -> bytes:
+        with urllib.request.urlopen(f"http://{self.host}/{path}", timeout=10) as answer:
+            return answer.read()
+
+    def status(self) -> Any:
+        return json.loads(self.get("api/status"))
+
+    def snapshot(self, worker: str) -> Any:
+        return self.status()["workers"][worker]["snapshot"]
+
+    def metrics(self) -> dict[tuple[str, str], float]:
+        families = text_string_to_metric_families(self.get("metrics").decode())
+        return {(s.name, s.labels["worker"]): s.value for family in families for s in family.samples}
+
+    def images(self, count: int, bits: int = 16) -> list[tuple[dict[str, Any], np.ndarray]]:
+        with connect(f"ws://{self.host}/images?bits={bits}", max_size=None, compression=None) as browser:
+            return [decode_web(browser.recv(timeout=20)) for _ in range(count)]
+
+
+@pytest.fixture(scope="module")
+def ports() -> list[int]:
+    return free_ports(3)
+
+
+@pytest.fixture(scope="module")
+def page(ports: list[int]) -> Page:
+    return Page(ports[2])
+
+
+@pytest.fixture(scope="module")
+def ioc(tmp_path_factory: pytest.TempPathFactory, runtime_dir: Path, ports: list[int]) -> Iterator[IocProcess]:
+    config = write_config(tmp_path_factory.mktemp("web"), ports=(ports[0], ports[1]))
+    section = f"[web]\nport = {ports[2]}\npixels = {1 << 18}\n"
+    config.write_text(config.read_text().split("[[pva]]")[0] + section)
+    with IocProcess(prefix_of(config), "-m", "ioc", "run", str(config)) as found:
+        for name in ("M00:State_RBV", "M01:State_RBV", "Web:State_RBV"):
+            found.until(name, "Idle")
+        yield found
+        assert found.stop() == 0
+        assert found.leftovers() == []
+
+
+def senders(ports: list[int], first: int, frames: int, *words: str) -> list[Process]:
+    epoch = str(time.time_ns() + 2_000_000_000)
+    rate = ["--rate", str(RATE), "--first-frame", str(first), "--first-pulse", str(first), "--epoch-ns", epoch]
+    return [
+        Process("-m", "ioc", "sim", "udp", f"127.0.0.1:{port}", *rate, "--frames", str(frames), "--module-id", str(m), *words)
+        for m, port in enumerate(ports[:2])
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def data(ioc: IocProcess, ports: list[int]) -> Iterator[None]:
+    """Both modules, sending for as long as the tests need it."""
+    assert ioc.value("M00:State_RBV") in {"Idle", "Receiving", "Stalled"}
+    found = senders(ports, FIRST, 100_000)
+    ioc.until("M00:PulseId_RBV", lambda pulse: pulse > FIRST)
+    yield
+    for sender in found:
+        sender.end(signal.SIGTERM)
+
+
+def thinned(pulse_id: int) -> np.ndarray:
+    return np.concatenate([frame_pattern(pulse_id, m, SHAPE, "uint16") for m in (0, 1)])[1::2, 1::2]
+
+
+def reading(snapshot: Any, counter: str) -> Any:
+    part, name = counter.split(".")
+    return snapshot[part][name]
+
+
+def test_a_browser_that_comes_first_is_told_what_is_missing(ioc: IocProcess, page: Page) -> None:
+    assert ioc.value("Web:Address_RBV") == f"http://{page.host}/"
+    with pytest.raises(urllib.error.HTTPError) as error:
+        page.get("preview.jpg")
+    with error.value as answer:
+        assert answer.code == 503
+        assert answer.read().startswith(b"no image: ")
+
+
+def test_the_status_and_the_metrics_say_what_the_records_say(ioc: IocProcess, page: Page, ports: list[int]) -> None:
+    for sender in senders(ports, 1, 60, "--loss", str(LOSS)):
+        assert sender.wait() == 0
+    for name in ("M00", "M01"):
+        worker = f"udp.{name}"
+        ioc.until(f"{name}:Disk:Queued_RBV", 0)
+        ioc.until(f"{name}:FramesDelivered_RBV", lambda n: n >= 59)
+        counted = ioc.ask(worker, "status")
+        until(lambda w=worker: page.snapshot(w), lambda s, c=counted: s["packets"] == c["packets"])
+        snapshot, metrics = page.snapshot(worker), page.metrics()
+        assert snapshot["packets"]["lost"] > 0
+        for counter, record in COUNTERS.items():
+            number = reading(counted, counter)
+            assert reading(snapshot, counter) == number
+            assert ioc.until(f"{name}:{record}", number) == number
+            ending = "" if counter == "pebble.high_water" else "_total"
+            assert metrics[f"pebbledaq_{counter.replace('.', '_')}{ending}", worker] == number
+        assert metrics["pebbledaq_up", worker] == 1
+        assert metrics["drp_pebble_in_use_max", worker] == counted["pebble"]["count"]
+    status = page.status()
+    lost = sum(page.snapshot(f"udp.{name}")["packets"]["lost"] for name in ("M00", "M01"))
+    expected = next(line for line in status["balance"] if line["title"] == "Packets expected")
+    assert {part["name"]: part["count"] for part in expected["parts"]}["lost"] == lost
+    assert expected["open"] == 0
+    told = [event for event in status["events"] if event["text"].endswith("packets lost")]
+    assert {event["source"] for event in told} == {"udp.M00", "udp.M01"}
+    assert sum(int(event["text"].split()[0].replace(",", "")) for event in told) == lost
+    assert len(status["history"]) > 2
+
+
+@pytest.mark.usefixtures("data")
+class TestWhileDataComes:
+    def test_images_are_exact_and_new(self, ioc: IocProcess, page: Page) -> None:
+        images = page.images(8)
+        images = [image for image in images if int(image[0]["pulse_id"]) >= FIRST]
+        assert len(images) >= 7  # the first may be one of those before
+        pulses = [int(head["pulse_id"]) for head, _ in images]
+        assert pulses == sorted(set(pulses))
+        for head, pixels in images:
+            assert (head["bits"], head["exact"], head["factor"], head["full"]) == (16, True, 2, [1024, 1024])
+            assert (pixels == thinned(int(head["pulse_id"]))).all()
+            assert abs(head["time_ms"] / 1000 - time.time()) < 60
+        assert ioc.until("Web:Sent_RBV", lambda n: n >= 8)
+
+    def test_eight_bits_are_those_values_in_steps(self, page: Page) -> None:
+        (head, pixels), *_ = page.images(1, bits=8)
+        wanted = thinned(int(head["pulse_id"])).astype(float)
+        assert (head["bits"], head["exact"]) == (8, False)
+        low, high = head["offset"], head["offset"] + 255 * head["scale"]
+        assert abs(head["offset"] + head["scale"] * pixels - wanted.clip(low, high)).max() <= 0.51 * head["scale"]
+
+    def test_the_picture_is_the_newest_image(self, page: Page) -> None:
+        picture = imagecodecs.jpeg8_decode(page.get("preview.jpg"))
+        assert picture.shape == (512, 512)
+        assert picture.std() > 10
+
+    def test_a_browser_that_stops_reading_loses_only_its_own(self, ioc: IocProcess, page: Page) -> None:
+        skipped = ioc.value("Web:Skipped_RBV")
+        with socket.create_connection(page.host.split(":")) as stuck:
+            key = base64.b64encode(os.urandom(16)).decode()
+            stuck.sendall(
+                f"GET /images HTTP/1.1\r\nHost: {page.host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+            )
+            ioc.until("Web:Clients_RBV", 1)
+            images = page.images(70)  # more than its buffers hold
+            pulses = [int(head["pulse_id"]) for head, _ in images]
+            assert np.diff(pulses).mean() < 3.5  # every other pulse is due
+            ioc.until("Web:Clients_RBV", 1)
+        ioc.until("Web:Clients_RBV", 0)
+        assert 20 < ioc.until("Web:Skipped_RBV", lambda n: n > skipped + 20) - skipped < 75
+
+    def test_a_page_of_another_site_gets_no_images(self, page: Page) -> None:
+        with pytest.raises(websockets.exceptions.InvalidStatus):
+            connect(f"ws://{page.host}/images", origin="http://elsewhere.example")  # type: ignore[arg-type]
+
+    def test_twenty_browsers_get_every_image_in_time_and_nothing_is_lost(self, ioc: IocProcess, page: Page) -> None:
+        before = [ioc.value(f"{name}:PacketsLost_RBV") for name in ("M00", "M01")]
+        seconds, delays = 5.0, list[float]()
+
+        async def watch() -> int:
+            address = f"ws://{page.host}/images"
+            async with websockets.connect(address, max_size=None, compression=None) as browser:
+                count, end = 0, time.monotonic() + seconds
+                while time.monotonic() < end:
+                    head, _ = decode_web(await browser.recv())  # type: ignore[arg-type]
+                    delays.append(time.time() * 1000 - float(str(head["sent_ms"])))
+                    count += 1
+                return count
+
+        async def watch_all() -> list[int]:
+            return await asyncio.gather(*(watch() for _ in range(20)))
+
+        counts = asyncio.run(watch_all())
+        assert min(counts) >= 9 * seconds
+        assert np.percentile(delays, 95) < 200
+        assert [ioc.value(f"{name}:PacketsLost_RBV") for name in ("M00", "M01")] == before
+
+    def test_the_page_looks_as_it_should_in_chromium(self, ioc: IocProcess, page: Page) -> None:
+        chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+        if chromium is None:
+            pytest.skip("no chromium on this host: apt-get install chromium")
+        playwright = pytest.importorskip("playwright.sync_api")
+        problems: list[str] = []
+        with playwright.sync_playwright() as play:
+            browser = play.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+            tab = browser.new_page(viewport={"width": 1440, "height": 1000})
+            tab.on("pageerror", lambda error: problems.append(str(error)))
+            tab.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+            tab.goto(f"http://{page.host}/")
+            tab.wait_for_function("document.querySelectorAll('.module.good').length === 2", timeout=30_000)
+            tab.wait_for_function(
+                "document.getElementById('image-note').textContent.includes('uint16, every 2nd pixel')"
+            )
+            assert tab.text_content("#prefix") == ioc.prefix
+            assert tab.text_content("#of") == "of 2"
+            assert tab.text_content("#verdict b") == "Good"
+            tab.hover("#image", position={"x": 200, "y": 200})
+            tab.wait_for_function("/value \\d+$/.test(document.getElementById('readout').textContent)")
+            colours = tab.evaluate(
+                "(() => { const c = document.getElementById('image'); const n = new Set(); "
+                "const d = new Uint32Array(c.getContext('2d').getImageData(0, 0, c.width, c.height).data.buffer); "
+                "for (let i = 0; i < d.length; i += 97) n.add(d[i]); return n.size; })()"
+            )
+            assert colours > 20
+            lost = sum(ioc.value(f"{name}:PacketsLost_RBV") for name in ("M00", "M01"))
+            assert f"lost {lost:,}" in tab.text_content("#balance")
+            assert tab.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+            browser.close()
+        assert problems == []
+
+
+def test_the_page_goes_on_without_the_ioc(ioc: IocProcess, page: Page) -> None:
+    """Last: it ends the IOC as a crash does, and starts another that adopts the workers."""
+    pid = ioc.value("Web:Pid_RBV")
+    command = Path(f"/proc/{ioc.pid}/cmdline").read_bytes().decode().split("\0")[1:-1]
+    ioc.close_clients()
+    ioc.process.kill()
+    ioc.wait()
+    assert page.status()["workers"]["udp.M00"]["responding"]
+    assert page.snapshot("web")["pid"] == pid
+    Process.__init__(ioc, *command, environment=ioc.environment)
+    ioc.ready()
+    assert ioc.until("Web:Adopted_RBV", "Yes")
+    assert ioc.value("Web:Pid_RBV") == pid
