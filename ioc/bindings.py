@@ -21,6 +21,9 @@ from detectors.stats import flat
 
 RECENT: Final = "recent."
 
+ALL: Final = "all"
+"""Stands for every source in a binding's words; of ``reset_counters`` for every worker."""
+
 STATES: Final = ("ZR", "ON", "TW", "TH", "FR", "FV", "SX", "SV", "EI", "NI", "TE", "EL", "TV", "TT", "FT", "FF")
 """First letters of the fields of an mbbi's choices, in order: ``ZRST`` is the text of the first choice, ``ZRSV`` its severity."""
 

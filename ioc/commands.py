@@ -2,12 +2,12 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, Final
+from typing import Any
 
 from detectors.errors import CommandError, HostError
 from detectors.run_state import service_by_label
 from ioc.ad_names import handlers as fixed_handlers
-from ioc.bindings import Handler
+from ioc.bindings import ALL, Handler
 from ioc.face import Face
 from ioc.places import allowed_place
 from ioc.roster import Roster
@@ -16,9 +16,6 @@ from ioc.runs import Runs
 from ioc.settings import Settings
 from ioc.supervisor import Supervisor
 from ioc.templates import STREAM
-
-ALL: Final = "all"
-"""Stands for every source in a binding's words; of ``reset_counters`` for every worker."""
 
 
 class Commands:

@@ -14,6 +14,8 @@ from detectors.run_state import RunState
 from detectors.runtime import Runtime
 from detectors.stats import flat
 from detectors.workers.account import read_totals
+from ioc.autosave import OWNER as AUTOSAVE
+from ioc.autosave import Autosave
 from ioc.bindings import Bindings, Handler
 from ioc.face import Face
 from ioc.following import Follower
@@ -44,6 +46,7 @@ class Display:
         follower: Follower,
         plan: Plan,
         retention: Retention | None,
+        autosave: Autosave,
         warnings: list[str],
     ) -> None:
         self._prefix = prefix
@@ -53,6 +56,7 @@ class Display:
         self._follower = follower
         self._plan = plan
         self._retention = retention
+        self._autosave = autosave
         self._records = Records(bindings, handlers, self._command_done)
         runtime = Runtime(prefix)
         self._views = {
@@ -100,9 +104,10 @@ class Display:
             self._records.refresh()
 
     def show_ioc(self, now_s: float) -> None:
-        """Show the IOC as a whole, its worst alarm, the retention, and the value in force of every setpoint."""
+        """Show the IOC as a whole, its worst alarm, the retention, the autosave, and the value in force of every setpoint."""
         if self._retention:
             self._records.show(RETENTION, flat(self._retention.status()))
+        self._records.show(AUTOSAVE, flat(self._autosave.status))
         fresh, self._published = self._published != self._records.published, self._records.published
         if fresh or self._fresh:  # once more later: EPICS sets a severity in a thread of its own, soon after
             alarm, health = self._records.worst(self._prefix)

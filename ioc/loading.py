@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from ioc.autosave import OWNER as AUTOSAVE
+from ioc.autosave import AutosaveStatus
 from ioc.bindings import Bindings, bind, field_types
 from ioc.face import face_types
 from ioc.retention import OWNER as RETENTION
@@ -26,6 +28,7 @@ def load_records(
     process = field_types({"process": asdict(ProcessStatus())})
     owners = {worker: {**field_types(snapshot), **process} for worker, snapshot in defaults.items()}
     owners |= {OWNER: field_types(IocStatus()), RETENTION: field_types(RetentionStatus())}
+    owners[AUTOSAVE] = field_types(AutosaveStatus())
     for detector in detectors:
         owners |= face_types(detector)
     return bind(database.connect(), owners, handlers)

@@ -19,6 +19,7 @@ from detectors.workers.commands import check_address
 from detectors.workers.lock import hold_lock, is_running
 from detectors.workers.service import ServiceNotifier
 from ioc.access import ACCESS_FILE, substitutions
+from ioc.autosave import Autosave, autosave_file
 from ioc.commands import Commands
 from ioc.face import Face
 from ioc.following import Follower
@@ -102,6 +103,7 @@ class Server:
             runtime, roster, build, self._start_state, restart=config.run.restart_workers, drain_s=config.run.drain_s
         )
         self._retention = Retention(config.disk, config.detector.prefix) if config.disk else None
+        self._autosave = Autosave(autosave_file(config), config.detector.prefix)
         self._commands = Commands(roster, settings, runs, self._supervisor, link.ask, faces=self._faces)
         self._follower = Follower(roster, runs, self._commands.settle, timing=config.timing is not None)
 
@@ -146,7 +148,7 @@ class Server:
                 task.cancel()
             faces = [face.close() for face in self._faces]
             await asyncio.gather(*tasks, *faces, self._follower.close(), return_exceptions=True)
-            await asyncio.gather(self._supervisor.close(), self._stop_retention())
+            await asyncio.gather(self._supervisor.close(), self._stop_retention(), self._autosave.close())
             self._observer.close()
             self._context.destroy(linger=0)
         return 0
@@ -157,17 +159,19 @@ class Server:
         from ioc import epics  # loads EPICS
         from ioc.display import Display
 
-        warnings = check_host(self._config, adopted=await self._adopt())
         handlers = self._commands.handlers()
         if self._retention:
-            self._retention.start(self._settings.detector_folders())
             handlers |= self._retention.handlers()
         for face in self._faces:
             handlers |= face.handlers()
-        for line in ports_in_use():
-            log.warning(line)
         empty = defaults(self._config)
         bindings = load_records(templates, detectors(self._config), empty, handlers)
+        self._autosave.bind(bindings, handlers)
+        adopted = await self._adopt()
+        warnings = check_host(self._config, adopted=bool(adopted))
+        for line in ports_in_use():
+            log.warning(line)
+        await self._restore(adopted)
         for worker, enabled in self._settings.enabled.items():
             if enabled:
                 await self._supervisor.enable(worker)
@@ -184,6 +188,7 @@ class Server:
             follower=self._follower,
             plan=self._plan,
             retention=self._retention,
+            autosave=self._autosave,
             warnings=warnings,
         )
         for face in self._faces:
@@ -191,8 +196,16 @@ class Server:
         epics.start(self._stop.is_set, self._config.ioc.access_file or ACCESS_FILE, substitutions())
         return display
 
-    async def _adopt(self) -> bool:
-        """Take over settings and run state from the workers that run already; return whether there are any."""
+    async def _restore(self, adopted: list[str]) -> None:
+        """Apply the settings that were saved, and then begin to delete files by them."""
+        if self._retention:
+            self._retention.follow(self._settings.detector_folders())  # limits are checked against their disks
+        await self._autosave.restore(adopted)
+        if self._retention:
+            self._retention.start(self._settings.detector_folders())
+
+    async def _adopt(self) -> list[str]:
+        """Take over settings and run state from the workers that run already; return which do."""
         state = RunState.ENABLED if self._config.run.autostart else RunState.UNCONFIGURED
         found: dict[str, RunState] = {}
         statuses: dict[str, Any] = {}
@@ -212,7 +225,7 @@ class Server:
                 (found[w] for w in map(worker_name, face.detector.sources) if w in found), default=state
             )
             face.adopt(statuses)
-        return bool(running)
+        return running
 
     def _show(self, display: "Display", count: int) -> None:
         now_s = time.monotonic()
@@ -221,6 +234,7 @@ class Server:
         if count % IOC_TICKS == 0:
             if self._retention:
                 self._retention.follow(self._settings.detector_folders())
+            self._autosave.follow(now_s)
             display.show_ioc(now_s)
 
     async def _tick(self, display: "Display") -> None:

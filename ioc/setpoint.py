@@ -2,13 +2,13 @@
 
 import asyncio
 import logging
-import math
 from collections.abc import Callable
 from typing import Any
 
 from detectors.errors import PebbleDaqError
 from ioc import epics
 from ioc.bindings import CommandBinding, Handler
+from ioc.refusals import refusal
 
 log = logging.getLogger(__name__)
 
@@ -17,8 +17,7 @@ class Setpoint:
     """A record that takes a command.
 
     It is busy until the handler has returned, so that a put with completion waits for it, and then shows the value in
-    force. A put that is refused ends with an error, and the record has an alarm until the next good one. Numbers must lie
-    within LOPR and HOPR: EPICS itself changes those outside DRVL and DRVH without a word.
+    force. A put that is refused ends with an error, and the record has an alarm until the next good one.
 
     One with a ``leader`` only waits for the end of what that has started.
     """
@@ -37,9 +36,7 @@ class Setpoint:
         self._putter = putter
         self._leader = leader
         self._loop = asyncio.get_running_loop()
-        fields = binding.record.fields
         self._choices = binding.record.choices
-        self._limits = float(fields.get("LOPR", 0)), float(fields.get("HOPR", 0))
         self._shown = self._present()
         self._device = epics.make_device(
             binding.record,
@@ -67,29 +64,18 @@ class Setpoint:
             return True
         name = self.binding.record.name
         log.info("%s: %s -> %s by %s", name, self._text(self._shown), self._text(value), self._putter(name))
-        refusal = self._problem(value)
-        if refusal:
-            epics.refuse_put(self._device, refusal)
-            self._loop.call_soon_threadsafe(self._refused, refusal)
-        return not refusal
-
-    def _problem(self, value: Any) -> str:
-        """Return why a value is refused before anything is done; empty when it is not."""
-        low, high = self._limits
-        if self._choices and value >= len(self._choices):
-            return f"found {value}, expected one of {', '.join(self._choices)}"
-        if isinstance(value, float) and not math.isfinite(value):
-            return f"found {value}, expected a number"
-        if low < high and not low <= value <= high:
-            return f"found {value}, expected {low:.17g} to {high:.17g}"
-        return ""
+        reason = refusal(self.binding.record, value)
+        if reason:
+            epics.refuse_put(self._device, reason)
+            self._loop.call_soon_threadsafe(self._refused, reason)
+        return not reason
 
     def _text(self, value: Any) -> str:
         return self._choices[int(value)] if self._choices and value < len(self._choices) else repr(value)
 
-    def _refused(self, refusal: str) -> None:
-        log.warning("%s refused: %s", self.binding.record.name, refusal)
-        self._done(self.binding.record.name, refusal)
+    def _refused(self, reason: str) -> None:
+        log.warning("%s refused: %s", self.binding.record.name, reason)
+        self._done(self.binding.record.name, reason)
 
     async def _on_update(self, value: Any) -> None:
         if self.binding.trigger and not value:
@@ -98,26 +84,26 @@ class Setpoint:
         if self._leader and self._leader.refused:  # nothing was started
             self.refresh()
             return
-        refusal = ""
+        reason = ""
         self._running += 1
         try:
             arguments = self.binding.words if self.binding.trigger else (value, *self.binding.words)
             await self._handler.apply(*arguments)
         except PebbleDaqError as error:
-            refusal = str(error)
+            reason = str(error)
         except Exception as error:  # a client's write must never end silently
-            refusal = f"{type(error).__name__}: {error}"
+            reason = f"{type(error).__name__}: {error}"
             log.exception("%s failed", self.binding.record.name)
         finally:
             self._running -= 1
             # Before the put completes: a client that waited for it then reads the outcome.
-            if refusal:
-                self._refused(refusal)
+            if reason:
+                self._refused(reason)
             elif not self._leader:  # that has reported the outcome
                 self._done(self.binding.record.name, None)
             self.refresh()
-            if refusal:  # after the value, which clears it
-                epics.refuse_put(self._device, refusal)
+            if reason:  # after the value, which clears it
+                epics.refuse_put(self._device, reason)
 
     def refresh(self) -> None:
         """Show the value in force, if another is shown."""

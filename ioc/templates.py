@@ -164,7 +164,7 @@ def loads(config: Config) -> list[Load]:
     Raises ConfigError when two records have one name, or a name is too long for EPICS.
     """
     prefix = {"P": config.detector.prefix}
-    found = [Load("detector.template", prefix), *_all_sources(config, prefix)]
+    found = [Load("detector.template", prefix), Load("autosave.template", prefix), *_all_sources(config, prefix)]
     for source in (*config.udp, *config.pva):
         found += _source(config, source, prefix)
     if config.stream is not None:

@@ -32,6 +32,10 @@ def _absolute(path: Path) -> Path:
     return path.expanduser()
 
 
+def _false_if_empty(value: object) -> object:
+    return False if value == "" else value
+
+
 def _one_of_geometries(value: object) -> object:
     if isinstance(value, str):
         if value not in GEOMETRIES:
@@ -144,6 +148,9 @@ class IocSection(Section):
     interfaces: tuple[IPv4Address, ...] = ()
     """Addresses of this host that records are served on, over CA and PVA; none: what EPICS_CAS_INTF_ADDR_LIST and
     EPICS_PVAS_INTF_ADDR_LIST say, and without them all."""
+    autosave: Annotated[AbsolutePath | Literal[False] | None, BeforeValidator(_false_if_empty)] = None
+    """Folder that settings made by clients are saved in, to be made again at the next start; false or "": they are not saved. Left out:
+    $STATE_DIRECTORY of a systemd service, else pebbledaq in $XDG_STATE_HOME or ~/.local/state."""
 
 
 class LogSection(Section):
