@@ -9,6 +9,7 @@ import time
 from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from math import inf
 from pathlib import Path
 from typing import Any, Final
@@ -59,6 +60,8 @@ from ioc.glance.verdict import judge
 from ioc.progress import progress
 from ioc.templates import workers
 
+_WEB_PACKAGES: Final = "starlette", "uvicorn", "websockets", "prometheus_client"
+"""Of the extra "web"."""
 _START_S: Final = 30.0
 _HEAD_START_S: Final = 0.5
 """From the word to start until event 0, so that all sources have heard it, s."""
@@ -98,11 +101,14 @@ class Demo:
             return self._run(stack, folder.absolute(), plan)
 
     def _run(self, stack: ExitStack, folder: Path, plan: DemoPlan) -> int:
-        ca, repeater, pva, search, camera, camera_search, timing, *modules = free_ports(7 + len(MODULES))
+        ca, repeater, pva, search, camera, camera_search, timing, web, *modules = free_ports(8 + len(MODULES))
+        web_port = web if all(map(find_spec, _WEB_PACKAGES)) else None
         prefix = _free_prefix()
-        place = Place(prefix, f"{prefix}SIM:image", folder / "data", tuple(modules), timing)
+        place = Place(prefix, f"{prefix}SIM:image", folder / "data", tuple(modules), timing, web_port)
         (folder / "data").mkdir()
         path = folder / "demo.toml"
+        if web_port:
+            self.console.print(f"[bold]Images in a browser, as soon as they come: http://127.0.0.1:{web_port}/[/]")
         path.write_text(config_text(plan, place))
         config = parse_config(path.read_text(), str(path))
         variables = epics_environment(ca, repeater, pva, search, camera_search)

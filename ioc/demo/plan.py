@@ -144,6 +144,8 @@ class Place:
     data: Path
     module_ports: tuple[int, ...]
     timing_port: int
+    web_port: int | None
+    """Port of the page in the browser; None: the packages that it needs are not installed."""
 
 
 def config_text(plan: DemoPlan, place: Place) -> str:
@@ -187,5 +189,7 @@ cfgSize = "1 MiB"
 folder = "{place.data}"
 min_free = "256 MiB"
 """
+    if place.web_port is not None:
+        text += f"\n[web]\nport = {place.web_port}\n"
     parse_config(text, "demo")
     return text

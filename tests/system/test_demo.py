@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -69,8 +70,12 @@ def test_everything_agrees_and_the_data_stays_where_asked(demo, tmp_path):
 def test_ctrl_c_ends_the_data_taking_and_the_check_is_done(demo):
     one = demo("--forever")
     prefix = prefix_of(one)
+    assert "http://127.0.0.1:" in one.lines[0]
+    page = one.wait_for(r"http://127\.0\.0\.1:\d+/")[0]
     one.wait_for(r"DEMO \d+ s .*pva\.CAM")
     time.sleep(1)  # some data
+    with urllib.request.urlopen(f"{page}preview.jpg", timeout=10) as answer:  # noqa: S310  our own page
+        assert answer.read(3) == b"\xff\xd8\xff"
     one.process.send_signal(signal.SIGINT)
     assert one.wait() == 0, one.text
     assert "everything agrees" in one.text

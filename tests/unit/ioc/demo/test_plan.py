@@ -12,7 +12,7 @@ from ioc.demo.plan import DemoHost, Place, config_text, make_plan
 
 GIB = 1 << 30
 LARGE = DemoHost(disk=100 * GIB, shared_memory=16 * GIB, memory=16 * GIB, receive_buffer=64 << 20)
-PLACE = Place("DEMO:", "DEMO:SIM:image", Path("/tmp/data"), (50001, 50002), 50003)
+PLACE = Place("DEMO:", "DEMO:SIM:image", Path("/tmp/data"), (50001, 50002), 50003, 50004)
 
 
 def test_a_good_machine_runs_at_full_rate():
@@ -79,5 +79,8 @@ def test_any_machine_gets_a_configuration_that_fits_or_a_refusal(machine, second
     assert 0 < plan.module_rate_hz <= 100
     assert plan.bytes_per_s * (30 if seconds is None else seconds) <= machine.disk
     config = parse_config(config_text(plan, PLACE))
+    assert config.web is not None
+    assert config.web.port == 50004
+    assert parse_config(config_text(plan, replace(PLACE, web_port=None))).web is None
     sizes = [plan_buffers(config, source) for source in (*config.udp, *config.pva)]
     assert sum(size.pebble.total_bytes for size in sizes) <= machine.shared_memory
