@@ -15,19 +15,21 @@ SCRIPT = "run-container"
 def files(config: Config, path: Path) -> dict[str, str]:
     """Return the files by name. Raises ConfigError when the buffers of the configuration cannot be made."""
     needs = Needs.of(config)
-    found = {"Containerfile": _containerfile(needs), SCRIPT: _script(needs, path)}
+    found = {"Containerfile": _containerfile(needs, "[web]" if config.web else ""), SCRIPT: _script(needs, path)}
     return found | ({f"90-pebbledaq-{needs.slug}.conf": needs.sysctl()} if needs.receive_buffer else {})
 
 
-def _containerfile(needs: Needs) -> str:
+def _containerfile(needs: Needs, extra: str) -> str:
     return f"""\
-# pebbledaq {needs.prefix}. Build it in a folder with the wheel of pebbledaq:
-#   pip wheel --no-deps --wheel-dir . /path/to/the/source
-#   podman build --tag pebbledaq .      (or buildah build, docker build)
+# pebbledaq {needs.prefix}. Build it in a folder with the wheels of pebbledaq and of all that it needs:
+#   pip wheel --wheel-dir . "/path/to/the/source{extra}"      (with the Python version of the base)
+#   podman build --tag pebbledaq .                            (or buildah build, docker build)
+# On a host without the internet: --build-arg PIP_OPTIONS=--no-index, and --build-arg BASE=an image that the site keeps.
 ARG BASE=python:3.12-slim
 FROM $BASE
-COPY pebbledaq-*.whl /tmp/
-RUN python3 -m pip install --no-cache-dir /tmp/pebbledaq-*.whl
+ARG PIP_OPTIONS=
+COPY *.whl /tmp/wheels/
+RUN python3 -m pip install --no-cache-dir --find-links /tmp/wheels $PIP_OPTIONS "pebbledaq{extra}"
 # Sockets and locks; a folder of its own mode, which the program checks.
 RUN mkdir -m 0700 -p /run/pebbledaq
 ENV XDG_RUNTIME_DIR=/run/pebbledaq

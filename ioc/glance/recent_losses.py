@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from detectors.stats import flat
-from ioc.glance.verdict import CAUSES, LOSSES, VIEWERS, WorkerView
+from detectors.workers.losses import CAUSES, LIVE_LOSSES, losses_of
+from ioc.glance.verdict import WorkerView
 from ioc.recent import RECENT_S, RecentGain
 
 
@@ -23,7 +24,7 @@ class RecentLosses:
         self.span_s = min(RECENT_S, now_s - self._began_s)
         return {
             name: self._windows.setdefault((worker, name), RecentGain()).add(now_s, values[name])
-            for name in (*LOSSES, *CAUSES, *VIEWERS)
+            for name in (*losses_of(values), *CAUSES, *LIVE_LOSSES)
             if name in values
         }
 

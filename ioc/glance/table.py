@@ -21,6 +21,7 @@ _COLUMNS: Final = {"state": 9, "rate": 6, "MB/s": 6, "lost": 7, "pool": 11, "dis
 """The columns after the worker's name, each with its least width, so that they stand still."""
 _NUMBERS: Final = "rate", "MB/s", "lost", "pool"
 _FILES: Final = "disk", "output"
+_VIEWERS: Final = "image", "preview", "ca", "browsers"
 _DULL: Final = "Off", "ended", "Idle", "Starting"
 
 
@@ -58,8 +59,8 @@ def facts(view: WorkerView) -> dict[str, str]:
     found = {"state": view.state}
     if "rates.frames_hz" in values and view.running:
         found |= {"rate": f"{values['rates.frames_hz']:.0f}/s", "MB/s": f"{values['rates.bytes_per_s'] / 1e6:.1f}"}
-    elif "preview.images_hz" in values and view.running:
-        found["rate"] = f"{max(values[f'{name}.images_hz'] for name in ('image', 'preview', 'ca')):.0f}/s"
+    elif view.running and (rates := _of_viewers(values, "images_hz")):
+        found["rate"] = f"{max(rates):.0f}/s"
     found["lost"] = f"{view.lost_recently}/{view.lost}"
     for pool, name in _POOLS.items():
         if values.get(f"{pool}.count") and view.running:
@@ -78,9 +79,14 @@ def _outputs(values: Mapping[str, Any]) -> dict[str, str]:
         found["disk"] = files[0]
     if streams:
         found["stream"] = _most_telling(streams)
-    elif "preview.clients" in values:
-        found["stream"] = f"{sum(values[f'{name}.clients'] for name in ('image', 'preview', 'ca'))} clients"
+    elif clients := _of_viewers(values, "clients"):
+        found["stream"] = f"{sum(clients):.0f} clients"
     return found
+
+
+def _of_viewers(values: Mapping[str, Any], figure: str) -> list[float]:
+    """Return a figure of each kind of viewer that a worker serves."""
+    return [values[name] for viewer in _VIEWERS if (name := f"{viewer}.{figure}") in values]
 
 
 def _most_telling(states: Iterable[str]) -> str:

@@ -5,40 +5,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Final
 
-LOSSES: Final[Mapping[str, str]] = {
-    "packets.lost": "packets lost",
-    "frames.exhausted": "frames found no free slot",
-    "frames.outages": "times without data, of unknown loss",
-    "updates.missed": "images missed",
-    "updates.exhausted": "images found no free slot",
-    "updates.timed_out": "events without their image",
-    "updates.l1_missed": "events missed",
-    "updates.l1_exhausted": "events found no free slot",
-    "sync.losses": "times out of step",
-    "images.overwritten": "images overwritten before they were read",
-    "disk.dropped": "frames not written to disk",
-    "disk.lost_on_disk": "frames lost on disk",
-    "full.dropped": "images not sent on the full stream",
-    "output.dropped": "images not written to the file",
-}
-"""Counters of data that is lost, each where it was lost: no loss is in two of them."""
-
-CAUSES: Final[Mapping[str, str]] = {
-    "dma.overruns": "the DMA ring was full",
-    "packets.kernel_dropped": "the kernel dropped packets: the socket buffer was full",
-    "frames.empty": "whole frames did not come",
-    "pebble.exhausted": "the pebble was full",
-    "transition.exhausted": "the transition pool was full",
-    "pool.exhausted": "the pool of images was full",
-}
-"""Counters that explain losses, which are counted above."""
-
-VIEWERS: Final[Mapping[str, str]] = {
-    "zmq.dropped": "frames not sent by ZMQ: its clients are slow",
-    "reduced.dropped": "images not sent on the reduced stream: its clients are slow",
-    "pulse.dropped": "pulse ids not sent: their clients are slow",
-}
-"""Counters of what live viewers did not get; the data itself is not lost."""
+from detectors.workers.losses import CAUSES, LIVE_LOSSES, LOSSES, losses_of
 
 OUTPUTS: Final = "disk", "output", "zmq", "full", "reduced", "pulse"
 
@@ -89,7 +56,7 @@ class WorkerView:
     @property
     def lost(self) -> int:
         """How much was lost in all."""
-        return sum(self.values.get(name, 0) for name in LOSSES)
+        return sum(self.values[name] for name in losses_of(self.values))
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +95,7 @@ def _findings(view: WorkerView) -> Iterator[tuple[Word, str]]:
         if state in _BAD_OUTPUTS:
             message = view.values.get(f"{output}.message")
             yield Word.BROKEN, f"{view.name}: its output {output} is {state}" + (f": {message}" if message else "")
-    for names, word in ((LOSSES, Word.LOSING), (CAUSES, Word.LOSING), (VIEWERS, Word.GOOD)):
+    for names, word in ((LOSSES, Word.LOSING), (CAUSES, Word.LOSING), (LIVE_LOSSES, Word.GOOD)):
         for name, words in names.items():
             if gain := view.gains.get(name):
                 yield word, f"{view.name}: {gain} {words}" if names is not CAUSES else f"{view.name}: {words}"

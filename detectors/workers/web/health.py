@@ -1,4 +1,4 @@
-"""How a worker is, from its snapshot: its level, and the counters that say what was lost. Pure."""
+"""How a worker is, from its snapshot: its level, and that of several together. Pure."""
 
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
@@ -17,32 +17,6 @@ class Condition(StrEnum):
 
 WORST_LAST: Final = (Condition.IDLE, Condition.GOOD, Condition.OFF, Condition.LOSING, Condition.BROKEN)
 """The level of several is that which comes last here: one that is good makes the others' rest no matter."""
-
-LOSSES: Final[Mapping[str, str]] = {
-    "packets.lost": "packets lost",
-    "frames.exhausted": "frames found no slot",
-    "frames.abandoned": "frames abandoned",
-    "updates.exhausted": "updates found no slot",
-    "updates.expired": "updates met no event",
-    "updates.decode_errors": "updates not decoded",
-    "updates.missed": "images never seen",
-    "updates.timed_out": "events without an update",
-    "updates.l1_exhausted": "events found no slot",
-    "updates.l1_missed": "events never seen",
-    "updates.truncated": "events truncated",
-    "disk.dropped": "frames not written",
-    "disk.lost_on_disk": "records lost on disk",
-    "full.dropped": "images dropped from the full stream",
-    "output.dropped": "images not written to HDF5",
-}
-"""Counters of what is lost for good, in words."""
-
-LIVE_LOSSES: Final[Mapping[str, str]] = {
-    "zmq.dropped": "frames dropped for a slow subscriber",
-    "reduced.dropped": "images dropped for a slow subscriber",
-    "pulse.dropped": "pulse ids dropped for a slow subscriber",
-}
-"""Counters of what live streams may drop."""
 
 OUTPUTS: Final = ("disk", "zmq", "full", "reduced", "pulse", "output")
 

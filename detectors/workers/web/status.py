@@ -6,7 +6,8 @@ from typing import Any, Final
 
 from detectors.config import Config, SourceSection, UdpSection
 from detectors.outputs.outputs import worker_name
-from detectors.workers.web.health import LOSSES, Condition, output_level, outputs_of, worst
+from detectors.workers.losses import LOSSES
+from detectors.workers.web.health import Condition, output_level, outputs_of, worst
 from detectors.workers.web.watch import RECENT_S, Watch, Watched
 
 Tree = dict[str, Any]

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from detectors.stats import flat
-from detectors.workers.web.health import LIVE_LOSSES, LOSSES, Condition, worker_level
+from detectors.workers.losses import LIVE_LOSSES, LOSSES, losses_of
+from detectors.workers.web.health import Condition, worker_level
 
 SILENCE_S: Final = 2.0
 """A worker that sent no snapshot for so long does not respond, s; it sends one a second at least."""
@@ -112,9 +113,9 @@ class Watch:
     def _count(self, name: str, worker: Watched, values: Mapping[str, Any], now_s: float) -> None:
         """Find out what was lost since the snapshot before. Totals that fell were reset: they are a new beginning."""
         first = not worker.counts
-        for counter, words in (*LOSSES.items(), *LIVE_LOSSES.items()):
-            if counter not in values:
-                continue
+        lost = {counter: LOSSES[counter] for counter in losses_of(values)}
+        live = {counter: words for counter, words in LIVE_LOSSES.items() if counter in values}
+        for counter, words in (lost | live).items():
             gain = values[counter] - worker.counts.get(counter, 0)
             worker.counts[counter] = values[counter]
             if first or gain <= 0:

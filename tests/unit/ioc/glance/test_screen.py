@@ -3,6 +3,7 @@ import io
 from rich.console import Console
 
 from detectors.stats import (
+    BrowserStats,
     DmaStats,
     FrameStats,
     ImagesStatus,
@@ -15,6 +16,7 @@ from detectors.stats import (
     ShownStats,
     StreamStatus,
     UpdateStats,
+    WebStatus,
     flat,
 )
 from ioc.glance.recent_losses import RecentLosses
@@ -96,6 +98,7 @@ def test_a_screen_of_many_workers_fits_eighty_columns_whatever_they_say():
     many |= {
         "stream": StreamStatus(full=OutputStats(state="Behind")),
         "images": ImagesStatus(image=ShownStats(2, 5, 1.0)),
+        "web": WebStatus(browsers=BrowserStats(clients=3, images_hz=9.8)),
     }
     console = Console(file=(out := io.StringIO()), width=WIDTH)
     rows = RecentLosses().views(many, 0.0)
@@ -105,6 +108,7 @@ def test_a_screen_of_many_workers_fits_eighty_columns_whatever_they_say():
     assert "and 26 more" in "\n".join(lines)
     assert any("Behind" in line for line in lines)
     assert any("2 clients" in line for line in lines)
+    assert any("10/s" in line and "3 clients" in line for line in lines)
     assert "correct shape in the configuration, or the camera" in " ".join(" ".join(lines).split())
 
 

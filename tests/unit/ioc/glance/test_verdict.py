@@ -3,9 +3,19 @@ from pathlib import Path
 
 import pytest
 
-from detectors.stats import MonitorStatus, OutputStats, ReceiverStatus, StreamStatus, SyncStats, flat
+from detectors.stats import (
+    CaptureStatus,
+    ImagesStatus,
+    MonitorStatus,
+    OutputStats,
+    ReceiverStatus,
+    StreamStatus,
+    SyncStats,
+    flat,
+)
+from detectors.workers.losses import CAUSES, LIVE_LOSSES, LOSSES, losses_of
 from ioc.glance.recent_losses import RecentLosses
-from ioc.glance.verdict import CAUSES, LOSSES, VIEWERS, Word, WorkerView, judge
+from ioc.glance.verdict import Word, WorkerView, judge
 
 TEMPLATES = Path(__file__).parents[4] / "db"
 GOOD = WorkerView("udp.M00", flat(ReceiverStatus(state="Receiving")))
@@ -69,7 +79,7 @@ def test_what_is_lost_recently_makes_it_losing_and_old_losses_do_not():
 def test_viewers_that_are_slow_lose_no_data_but_are_named():
     verdict = judge([WorkerView("udp.M00", GOOD.values, gains={"zmq.dropped": 7})])
     assert verdict.word is Word.GOOD
-    assert "7 frames not sent by ZMQ" in verdict.reasons[0]
+    assert "7 frames dropped for a slow subscriber" in verdict.reasons[0]
 
 
 def test_a_missing_module_makes_images_incomplete():
@@ -86,7 +96,7 @@ def test_the_worst_comes_first():
 
 
 def test_every_loss_that_the_records_alarm_majorly_on_is_known():
-    known = {*LOSSES, *CAUSES, *VIEWERS}
+    known = {*LOSSES, *CAUSES, *LIVE_LOSSES}
     for template in TEMPLATES.glob("*.template"):
         for body in re.findall(r"^record\(.*?^\}", template.read_text(), re.MULTILINE | re.DOTALL):
             name = re.search(r'"recent\.(\S+) ', body)
@@ -95,6 +105,13 @@ def test_every_loss_that_the_records_alarm_majorly_on_is_known():
                 assert counter in known or counter.startswith("$(F)"), f"{template.name}: {counter}"
 
 
+def test_workers_that_show_the_newest_image_lose_none():
+    values = flat(ImagesStatus())
+    assert "images.overwritten" in values
+    assert losses_of(values) == []
+    assert "images.overwritten" in losses_of(flat(CaptureStatus()))
+
+
 def test_every_counter_that_is_looked_at_exists():
     fields = {name for status in (ReceiverStatus(), MonitorStatus(), StreamStatus()) for name in flat(status)}
-    assert {*LOSSES, *CAUSES, *VIEWERS} - fields <= {"output.dropped"}
+    assert {*LOSSES, *CAUSES, *LIVE_LOSSES} - fields <= {"output.dropped"}
