@@ -45,6 +45,11 @@ class ImageHead(NamedTuple):
     missing: tuple[bytes, ...] = ()
     """Missing-packet mask of each module (see MISSING_MASK_BYTES); empty when no packet is missing."""
 
+    @property
+    def unique_id(self) -> int:
+        """The detector's own count of triggers, as far as it fits into areaDetector's uniqueId: 31 bits, without the sign."""
+        return self.frame_index & 0x7FFF_FFFF
+
 
 def is_good(frames: Sequence[FrameHead | None]) -> bool:
     """Return whether an image is good; ``frames`` has one head for each module, None for one that is missing."""

@@ -426,7 +426,9 @@ class CaptureStatus(WorkerStatus):
 
     kind: str = "hdf5"
     capturing: bool = False
-    """A file is open, and can be followed (SWMR)."""
+    """A capture takes images, or writes those that it took."""
+    file_open: bool = False
+    """Its file is there, and can be followed (SWMR)."""
     file: str = ""
     """Of the present capture, or of the last."""
     captured: int = 0
@@ -451,6 +453,8 @@ class CaptureStatus(WorkerStatus):
     write_message: str = ""
     """Why."""
     pulse_id: int = 0
+    unique_id: int = 0
+    """The detector's own count of that image: uniqueId of an NTNDArray."""
     data_ns: int = 0
     """POSIX time of that image, ns; 0 when it is not known."""
     shape: str = ""
@@ -487,6 +491,7 @@ class ImagesStatus(WorkerStatus):
     data_s: float = 0.0
     """The same in s."""
     unique_id: int = 0
+    """The detector's own count of it: uniqueId of an NTNDArray."""
     dimensions: int = 0
     size_x: int = 0
     size_y: int = 0

@@ -189,8 +189,7 @@ class Camera:
 
 def image_figures(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return size and kind of the images of a worker, as fields of CameraStatus, from what it shows."""
-    pulse_id, data_ns = int(values.get("pulse_id", 0)), int(values.get("data_ns", 0))
-    found = {"unique_id": values.get("unique_id", pulse_id & 0x7FFFFFFF), "data_ns": data_ns}
+    found = {"unique_id": values.get("unique_id", 0), "data_ns": int(values.get("data_ns", 0))}
     shape = [int(text) for text in str(values.get("shape", "")).split(" x ") if text]
     name = _DTYPES.get(str(values.get("dtype", "")))
     if not shape or name is None:

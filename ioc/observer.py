@@ -40,6 +40,7 @@ _AT_REST: Final[tuple[tuple[str, Any], ...]] = (
     (".state", "Off"),
     ("connected", False),
     ("capturing", False),
+    ("file_open", False),
 )
 """Values of a worker that does not run, by the end of the field's name. Totals stay as they were."""
 

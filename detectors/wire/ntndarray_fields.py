@@ -18,16 +18,8 @@ from detectors.wire.ntndarray import PIXEL_DTYPES
 _MEMBERS: Final = {dtype.name: member for member, dtype in PIXEL_DTYPES.items() if member != "booleanValue"}
 """Member of the union ``value`` for each pixel type."""
 
-_UNIQUE_IDS: Final = 0x7FFF_FFFF
-"""uniqueId has 31 bits, without the sign."""
-
 _DRIVER: Final = 2
 """NDAttrSourceDriver: the attribute comes from the detector."""
-
-
-def unique_id(head: ImageHead) -> int:
-    """Return the detector's own trigger count, as far as it fits into uniqueId."""
-    return head.frame_index & _UNIQUE_IDS
 
 
 def image_fields(
@@ -50,7 +42,7 @@ def image_fields(
         "codec": {"name": codec, "parameters": ("i", SCALAR_TYPES[image.dtype.name]) if codec else None},
         "compressedSize": data.nbytes,
         "uncompressedSize": image.nbytes,
-        "uniqueId": unique_id(head),
+        "uniqueId": head.unique_id,
         "dataTimeStamp": stamp,
         "timeStamp": stamp,
         "dimension": _dimensions(image.shape, factor, full_shape or image.shape),

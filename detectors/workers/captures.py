@@ -90,6 +90,11 @@ class Captures:
         return self.ordered is not None or (self.capture is not None and not self.capture.ended)
 
     @property
+    def file_open(self) -> bool:
+        """Whether there is a file that can be followed."""
+        return self.capture is not None and self.capture.file_open
+
+    @property
     def path(self) -> str:
         """Path of the present file, or of the last."""
         if self.capture:

@@ -20,7 +20,7 @@ from detectors.outputs.pva_images import PvaImages
 from detectors.runtime import Runtime
 from detectors.stats import ImagesStatus, ShownStats
 from detectors.thinning import binning, color_mode, colours_last, described, eight_bits, thinned
-from detectors.wire.ntndarray_fields import image_fields, no_image_fields, unique_id
+from detectors.wire.ntndarray_fields import image_fields, no_image_fields
 from detectors.wire.small_image import SmallImage, encode_small
 from detectors.workers.account import Account
 from detectors.workers.gather import Gatherer
@@ -158,7 +158,7 @@ class ImagesPart:
             pulse_id=head.pulse_id,
             data_ns=head.timestamp_ns,
             data_s=head.timestamp_ns / 1e9,
-            unique_id=unique_id(head),
+            unique_id=head.unique_id,
             **self._described,
             images=self._gatherer.image_stats(self._gatherer.assembled),
             image=self._full.stats(now),
@@ -242,4 +242,4 @@ class ImagesPart:
         most, head = self._section.ca_pixels, self._head
         small = thinned(self._image, binning(self._image.shape, most))
         if small.size <= most:
-            self._ca_stream.send(encode_small(SmallImage(small, head.pulse_id, unique_id(head), head.timestamp_ns)))
+            self._ca_stream.send(encode_small(SmallImage(small, head.pulse_id, head.unique_id, head.timestamp_ns)))

@@ -68,3 +68,8 @@ def test_many_images_at_once_follow_the_same_rules(images):
     assert found.dtype == IMAGE_HEAD
     assert found.tolist() == [image_head(i, image)[:4] for i, image in enumerate(images)]
     assert IMAGE_HEAD.names == ImageHead._fields[:4]
+
+
+def test_the_unique_id_is_the_frame_number_in_31_bits():
+    assert ImageHead(pulse_id=9, frame_index=5).unique_id == 5
+    assert ImageHead(pulse_id=9, frame_index=(1 << 40) + (1 << 31) + 3).unique_id == 3

@@ -150,6 +150,11 @@ class Capture:
         return not self._thread.is_alive()
 
     @property
+    def file_open(self) -> bool:
+        """Whether the file is there and can be followed."""
+        return self._file is not None and not self.ended
+
+    @property
     def summary(self) -> dict[str, Any]:
         """What the file holds: the attributes of its /entry."""
         return {

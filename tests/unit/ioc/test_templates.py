@@ -200,9 +200,9 @@ def test_precision_is_written_where_it_counts() -> None:
 NOT_SHOWN = re.compile(
     r"kind|pid|time_ns|worker|.*\.name|disk\.subscribers|(zmq|full|reduced|pulse)\.(free_bytes|overwritten)|sync\.skipped_of"
     r"|(zmq|full|reduced|pulse|output)\.(durable|lost_on_disk|unsynced)"
-    r"|output\.(enabled|state|message|overwritten|subscribers)|ca\.clients"
+    r"|output\.(enabled|state|message|overwritten|subscribers)|ca\.clients|capturing"
 )
-"""Fields that are for the IOC alone, or that an output of this kind does not have."""
+"""Fields that are for the IOC alone (it shows ``capturing`` when it agrees with its orders), or that an output of this kind does not have."""
 
 
 def test_every_field_of_a_snapshot_is_shown(records: list[dict[str, Any]], example: Path) -> None:

@@ -70,6 +70,18 @@ def test_wrong_requests_name_every_mistake():
     assert [p.split(":")[0] for p in error.value.problems] == ["file", "images", "step", "stop"]
 
 
+def test_a_file_made_with_the_first_image_is_not_open_before(tmp_path):
+    path = tmp_path / "lazy.h5"
+    capture = Capture(path, LAYOUT, lambda: LiveFile(path, LAYOUT))
+    assert not capture.file_open
+    capture.fill(ImageHead(5))
+    capture.flush().result(timeout=10)
+    assert capture.file_open
+    capture.end()
+    capture.finish(time.monotonic() + 10)
+    assert not capture.file_open
+
+
 @pytest.mark.parametrize("compress", ["none", "bslz4", "blosc", "lz4", "zlib"])
 def test_a_reader_follows_the_file(tmp_path, compress):
     path = tmp_path / "live.h5"
