@@ -4,6 +4,7 @@
   ``recent.packets.lost`` is how much that counter grew in the last seconds.
 - ``info(pebbledaq:time, "data_ns")`` beside it: the record's time stamp is that field of the same owner, in ns since 1970; else
   it is when the record changed.
+- ``info(pebbledaq:severity, "alarm")`` beside it: the record's alarm severity is that field of the same owner, in words.
 - ``info(pebbledaq:command, "output_on udp.M00 disk")``: a write calls the handler with the value and the words.
 - ``info(pebbledaq:array, "image1")``: the record is a waveform of numbers, the image that ``ioc.live_image`` receives.
 - ``info(pebbledaq:trigger, "transition Enable")``: a write of 1 calls the handler with the words; the record returns to 0.
@@ -28,6 +29,7 @@ STATES: Final = ("ZR", "ON", "TW", "TH", "FR", "FV", "SX", "SV", "EI", "NI", "TE
 """First letters of the fields of an mbbi's choices, in order: ``ZRST`` is the text of the first choice, ``ZRSV`` its severity."""
 
 _TIME: Final = "pebbledaq:time"
+_SEVERITY: Final = "pebbledaq:severity"
 ARRAY: Final = "pebbledaq:array"
 _STATUS, _COMMAND, _TRIGGER = "pebbledaq:status", "pebbledaq:command", "pebbledaq:trigger"
 
@@ -67,12 +69,16 @@ class StaticRecord:
 
 @dataclass(frozen=True, slots=True)
 class StatusBinding:
-    """A record that shows ``field`` of ``owner``, at the time that the field ``time`` says; empty: of the change."""
+    """A record that shows ``field`` of ``owner``.
+
+    Its time is what the field ``time`` says, empty: that of the change; its severity what the field ``severity`` says, empty: its own.
+    """
 
     record: StaticRecord
     field: str
     owner: str
     time: str = ""
+    severity: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +167,8 @@ def bind(
         elif tags[0] == _STATUS:
             problem = _status_problem(record, first, words, owners)
             if problem is None:
-                status.append(StatusBinding(record, first, words[0], record.tags.get(_TIME, "")))
+                time, severity = (record.tags.get(tag, "") for tag in (_TIME, _SEVERITY))
+                status.append(StatusBinding(record, first, words[0], time, severity))
         else:
             problem = _command_problem(record, first, known)
             commands.append(CommandBinding(record, first, tuple(words), tags[0] == _TRIGGER))
@@ -199,6 +206,9 @@ def _status_problem(
     time = record.tags.get(_TIME)
     if time is not None and owners[words[0]].get(time) is not int:
         return f"found the time {time!r}, expected a field of {words[0]} in ns"
+    severity = record.tags.get(_SEVERITY)
+    if severity is not None and owners[words[0]].get(severity) is not str:
+        return f"found the severity {severity!r}, expected a field of {words[0]} that is a word"
     if kind not in _READS.get(record.kind, ()):
         return f"a record of type {record.kind} cannot show {field!r}, which is {kind.__name__}"
     return None

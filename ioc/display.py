@@ -17,8 +17,10 @@ from detectors.workers.account import read_totals
 from ioc.autosave import OWNER as AUTOSAVE
 from ioc.autosave import Autosave
 from ioc.bindings import Bindings, Handler
+from ioc.events import SEVERITIES, Events, LastWarning
 from ioc.face import Face
 from ioc.following import Follower
+from ioc.health import Health
 from ioc.observer import View
 from ioc.plan import Plan
 from ioc.records import Records
@@ -48,6 +50,8 @@ class Display:
         retention: Retention | None,
         autosave: Autosave,
         warnings: list[str],
+        events: Events,
+        last_warning: LastWarning,
     ) -> None:
         self._prefix = prefix
         self._roster = roster
@@ -57,7 +61,10 @@ class Display:
         self._plan = plan
         self._retention = retention
         self._autosave = autosave
-        self._records = Records(bindings, handlers, self._command_done)
+        self._events = events
+        self._last_warning = last_warning
+        self._health = Health(events, prefix)
+        self._records = Records(bindings, handlers, self._command_done, self._health.state_changed)
         runtime = Runtime(prefix)
         self._views = {
             worker: View(empty, self._records.fields(worker), partial(read_totals, runtime, worker))
@@ -110,7 +117,7 @@ class Display:
         self._records.show(AUTOSAVE, flat(self._autosave.status))
         fresh, self._published = self._published != self._records.published, self._records.published
         if fresh or self._fresh:  # once more later: EPICS sets a severity in a thread of its own, soon after
-            alarm, health = self._records.worst(self._prefix)
+            alarm, health = self._health.look(self._records.readings)
             self._status = replace(self._status, alarm=alarm, health=health)
         self._fresh = fresh
         processes = self._roster.processes.values()
@@ -127,12 +134,17 @@ class Display:
         self._show_run()
 
     def _show_run(self) -> None:
-        reached = self._runs.reached
+        reached, event = self._runs.reached, self._events.last
         self._status = replace(
             self._status,
             run_state=reached.label,
             acquiring=reached is RunState.ENABLED,
             message=self._runs.progress or self._refusal or self._follower.message or self._runs.behind,
+            event=event.line if event else "",
+            event_severity=SEVERITIES[event.severity if event else 0],
+            events=self._events.count,
+            log=self._last_warning.line,
+            log_severity=SEVERITIES[self._last_warning.severity],
         )
         self._records.show(OWNER, flat(self._status))
         for face in self._faces:
@@ -142,6 +154,8 @@ class Display:
     def _command_done(self, record: str, refusal: str | None) -> None:
         """Show the outcome of a command before its put completes."""
         self._refusal = f"{record.removeprefix(self._prefix)}: {refusal}" if refusal else ""
+        if refusal:
+            self._events.add(record.removeprefix(self._prefix), 1, f"refused: {refusal}")
         self._status = replace(self._status, refused=self._status.refused + (refusal is not None))
         self._show_run()
 

@@ -13,7 +13,8 @@ from softioc import alarm
 
 from ioc import epics
 from ioc.array_record import ArrayRecord
-from ioc.bindings import ARRAY, Bindings, Handler, StatusBinding
+from ioc.bindings import ARRAY, STATES, Bindings, Handler, StatusBinding
+from ioc.events import SEVERITIES
 from ioc.puts import PutLog
 from ioc.setpoint import Setpoint
 from ioc.status import OWNER as IOC
@@ -23,9 +24,6 @@ log = logging.getLogger(__name__)
 _INT64_MAX: Final = 2**63 - 1
 _LONG_MAX: Final = 2**31 - 1
 
-SEVERITIES: Final = ("None", "Minor", "Major", "Invalid")
-"""Alarm severities by EPICS's numbers, as IocStatus names them."""
-
 
 class Reading:
     """A record that shows one field. It is processed only when its value or validity changes."""
@@ -34,23 +32,23 @@ class Reading:
         self.binding = binding
         self._device = epics.make_device(binding.record)
         self._choices = binding.record.choices
-        self._shown: tuple[Any, bool] | None = None
+        self._shown: tuple[Any, bool, int] | None = None
 
     @property
     def name(self) -> str:
         """Name of the record."""
         return self.binding.record.name
 
-    def show(self, value: Any, *, valid: bool = True, time_ns: int = 0) -> bool:
+    def show(self, value: Any, *, valid: bool = True, time_ns: int = 0, severity: int = alarm.NO_ALARM) -> bool:
         """Publish ``value`` with its time, INVALID when it is only the last known one; return whether anything changed.
 
-        ``time_ns`` is for records that have their time from the data; 0: now.
+        ``time_ns`` is for records that have their time from the data, 0: now; ``severity`` for those whose alarm is not their own.
         """
-        if (value, valid) == self._shown:
+        if (value, valid, severity) == self._shown:
             return False
-        self._shown = (value, valid)
+        self._shown = (value, valid, severity)
         raw, known = self._raw(value)
-        severity, status = (alarm.NO_ALARM, 0)
+        status = alarm.STATE_ALARM if severity else 0
         if not valid:
             severity, status = alarm.INVALID_ALARM, alarm.COMM_ALARM
         elif not known:
@@ -82,6 +80,20 @@ class Reading:
         return epics.severity(self._device)
 
     @property
+    def is_state(self) -> bool:
+        """Whether it shows a state, in words."""
+        return self.binding.record.kind == "mbbi" and self.binding.field.endswith("state")
+
+    @property
+    def state_severity(self) -> int:
+        """Severity of the state that it shows, by its template: EPICS sets its own a little later."""
+        value = self.text
+        if value not in self._choices:
+            return 0
+        name = self.binding.record.fields.get(f"{STATES[self._choices.index(value)]}SV", "None")
+        return SEVERITIES.index(name.title()) if name != "NO_ALARM" else 0
+
+    @property
     def text(self) -> str:
         """The record's value in words."""
         value = "" if self._shown is None else self._shown[0]
@@ -97,7 +109,10 @@ class Records:
         bindings: Bindings,
         handlers: Mapping[str, Handler],
         done: Callable[[str, str | None], None],
+        state_changed: Callable[[Reading, str], None],
     ) -> None:
+        """``done(record, refusal)`` is told the outcome of each command, ``state_changed(reading, before)`` each change of a state."""
+        self._state_changed = state_changed
         self.readings = [Reading(binding) for binding in bindings.status]
         self._puts = PutLog()
         found: dict[str, Setpoint] = {}
@@ -125,7 +140,13 @@ class Records:
             field = reading.binding.field
             if field in values:
                 current = valid or field.startswith("process.")
-                changed = reading.show(values[field], valid=current, time_ns=values.get(reading.binding.time, 0))
+                severity = SEVERITIES.index(values.get(reading.binding.severity, SEVERITIES[0]))
+                before = reading.text if reading.is_state else ""
+                changed = reading.show(
+                    values[field], valid=current, time_ns=values.get(reading.binding.time, 0), severity=severity
+                )
+                if before and before != reading.text:
+                    self._state_changed(reading, before)
                 self.published += changed and owner != IOC
 
     def show_array(self, owner: str, pixels: np.ndarray, time_ns: int) -> None:
@@ -136,28 +157,6 @@ class Records:
         """Show the value in force in every setpoint."""
         for setpoint in self.setpoints:
             setpoint.refresh()
-
-    def worst(self, prefix: str) -> tuple[str, str]:
-        """Return the worst severity of all readings, and the record that has it, with its value and the reason.
-
-        Of equal ones a state comes first: it explains the others.
-        """
-        found: Reading | None = None
-        worst = (0, False)
-        for reading in self.readings:
-            rank = (reading.severity, reading.binding.field.rpartition(".")[2] == "state")
-            if rank[0] and rank > worst and reading.binding.owner != IOC:
-                found, worst = reading, rank
-        if found is None:
-            return SEVERITIES[0], "OK"
-        reason = self._message(found) if worst[1] else found.binding.record.fields.get("DESC", "")
-        text = f"{found.name.removeprefix(prefix)}: {found.text}"
-        return SEVERITIES[worst[0]], f"{text} ({reason})" if reason else text
-
-    def _message(self, state: Reading) -> str:
-        """Return the message that goes with a state: ``disk.message`` with ``disk.state``."""
-        field = state.binding.field.removesuffix("state") + "message"
-        return next((r.text for r in self._by_owner[state.binding.owner] if r.binding.field == field), "")
 
 
 def _cut(text: str, limit: int) -> str:

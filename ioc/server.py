@@ -21,6 +21,7 @@ from detectors.workers.service import ServiceNotifier
 from ioc.access import ACCESS_FILE, substitutions
 from ioc.autosave import Autosave, autosave_file
 from ioc.commands import Commands
+from ioc.events import Events, LastWarning
 from ioc.face import Face
 from ioc.following import Follower
 from ioc.link import Link
@@ -103,6 +104,7 @@ class Server:
             runtime, roster, build, self._start_state, restart=config.run.restart_workers, drain_s=config.run.drain_s
         )
         self._retention = Retention(config.disk, config.detector.prefix) if config.disk else None
+        self._events, self._last_warning = Events(), LastWarning()
         self._autosave = Autosave(autosave_file(config), config.detector.prefix)
         self._commands = Commands(roster, settings, runs, self._supervisor, link.ask, faces=self._faces)
         self._follower = Follower(roster, runs, self._commands.settle, timing=config.timing is not None)
@@ -128,6 +130,7 @@ class Server:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
         tasks: list[asyncio.Task[Any]] = []
+        logging.getLogger().addHandler(self._last_warning)
         try:
             display = await self._start(templates)
             self._show(display, 0)
@@ -151,6 +154,7 @@ class Server:
             await asyncio.gather(self._supervisor.close(), self._stop_retention(), self._autosave.close())
             self._observer.close()
             self._context.destroy(linger=0)
+            logging.getLogger().removeHandler(self._last_warning)
         return 0
 
     async def _start(self, templates: list[Load]) -> "Display":
@@ -190,6 +194,8 @@ class Server:
             retention=self._retention,
             autosave=self._autosave,
             warnings=warnings,
+            events=self._events,
+            last_warning=self._last_warning,
         )
         for face in self._faces:
             face.follow(lambda: display.show_workers(time.monotonic()))

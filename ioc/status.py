@@ -52,3 +52,11 @@ class IocStatus:
     message: str = ""
     """The last refusal, or what the run waits for."""
     refused: int = 0
+    event: str = ""
+    """The last event, in a line."""
+    event_severity: str = "None"
+    events: int = 0
+    """Events since the start."""
+    log: str = ""
+    """The last line of the log that is a warning or worse."""
+    log_severity: str = "None"

@@ -1,0 +1,51 @@
+"""What an operator who comes later reads: events, the last warning, and the health with its severity."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.ioc_process import IocProcess
+from tests.support.ioc_setup import M00, M01, start, write_config
+from tests.support.waiting import until
+
+
+@pytest.fixture(scope="module")
+def ioc(tmp_path_factory: pytest.TempPathFactory, runtime_dir: Path) -> Iterator[IocProcess]:
+    with start(write_config(tmp_path_factory.mktemp("ioc"))) as process:
+        for name in ("M00", "M01"):
+            process.until(f"{name}:State_RBV", "Receiving")
+        process.until("Health_RBV", "OK")
+        yield process
+
+
+def test_a_state_is_an_event_with_its_severity(ioc: IocProcess) -> None:
+    before = ioc.value("Events_RBV")
+    ioc.ask(M00, "set", state="Stalled")
+    ioc.until("Event_RBV", lambda line: line.endswith(" Major M00:State_RBV: Receiving -> Stalled"))
+    assert ioc.severity("Event_RBV") == 2
+    ioc.ask(M00, "set", state="Receiving")
+    ioc.until("Event_RBV", lambda line: line.endswith(" None M00:State_RBV: Stalled -> Receiving"))
+    assert ioc.severity("Event_RBV") == 0
+    assert ioc.value("Events_RBV") >= before + 2
+
+
+def test_the_health_has_the_severity_of_what_it_names_and_stands_still(ioc: IocProcess) -> None:
+    lost = ioc.ask(M01, "status")["packets"]["lost"]
+    ioc.ask(M01, "set", **{"packets.lost": lost + 3})
+    text = ioc.until("Health_RBV", lambda text: text.startswith("M01:PacketsLostRecently_RBV: 3 packets"))
+    assert ioc.severity("Health_RBV") == 1
+    ioc.until("Event_RBV", lambda line: " Minor M01:PacketsLostRecently_RBV: 3 packets (" in line)
+    ioc.ask(M01, "set", **{"packets.lost": lost + 7})
+    ioc.until("M01:PacketsLostRecently_RBV", 7)
+    assert ioc.value("Health_RBV") == text
+    ioc.until("Event_RBV", lambda line: " None M01:PacketsLostRecently_RBV: ended: 0 packets (" in line)
+    until(lambda: ioc.severity("Health_RBV"), lambda severity: severity == 0)
+
+
+def test_a_refused_put_is_an_event_and_the_last_warning(ioc: IocProcess) -> None:
+    ioc.refused("M00:Disk:Folder", "/etc")
+    line = ioc.until("Event_RBV", lambda line: "M00:Disk:Folder: refused: " in line)
+    assert " Minor " in line
+    assert "M00:Disk:Folder refused: folder: found '/etc'" in ioc.value("Log_RBV")
+    until(lambda: ioc.severity("Log_RBV"), lambda severity: severity == 1)
