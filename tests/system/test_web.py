@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -242,15 +243,13 @@ class TestWhileDataComes:
             tab.on("pageerror", lambda error: problems.append(str(error)))
             tab.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
             tab.goto(f"http://{page.host}/")
-            tab.wait_for_function("document.querySelectorAll('.module.good').length === 2", timeout=30_000)
-            tab.wait_for_function(
-                "document.getElementById('image-note').textContent.includes('uint16, every 2nd pixel')"
-            )
+            until(lambda: tab.locator(".module.good").count(), lambda n: n == 2)
+            tab.get_by_text("uint16, every 2nd pixel").wait_for()
             assert tab.text_content("#prefix") == ioc.prefix
             assert tab.text_content("#of") == "of 2"
             assert tab.text_content("#verdict b") == "Good"
             tab.hover("#image", position={"x": 200, "y": 200})
-            tab.wait_for_function("/value \\d+$/.test(document.getElementById('readout').textContent)")
+            until(lambda: tab.text_content("#readout"), lambda text: re.search(r"M00  value \d+$", text))
             colours = tab.evaluate(
                 "(() => { const c = document.getElementById('image'); const n = new Set(); "
                 "const d = new Uint32Array(c.getContext('2d').getImageData(0, 0, c.width, c.height).data.buffer); "
