@@ -25,7 +25,9 @@ def main() -> None:
     def count(name: str, document: dict[str, Any]) -> None:
         nonlocal documented
         if name == "stream_datum":
-            documented = max(documented, document["indices"]["stop"])
+            first, stop = document["indices"]["start"], document["indices"]["stop"]
+            assert first in {0, documented}, f"the documents go on at image {first} after {documented}"
+            documented = stop
 
     engine = RunEngine()
     engine.subscribe(count)

@@ -48,6 +48,7 @@ class RunControl:
         self.state = state
         """The state that the run is to be in: that of the last transition."""
         self._leading_to: RunState | None = None
+        self._acquire_to: RunState | None = None
         self._ask = ask
         self._responding = responding
         self._patience_s = patience_s
@@ -65,7 +66,9 @@ class RunControl:
 
     @property
     def aim(self) -> RunState:
-        """The state that the run is to be in, at the end of the transition that is in progress."""
+        """The state that the run is to be in, at the end of what is in progress."""
+        if self._acquire_to is not None:
+            return self._acquire_to
         return self.state if self._leading_to is None else self._leading_to
 
     @property
@@ -107,8 +110,12 @@ class RunControl:
             target = RunState.ENABLED if on else RunState.CONFIGURED
             if not on and self.state < target:
                 return
-            for service in path_to(self.state, target):
-                await self._transition(service)
+            self._acquire_to = target
+            try:
+                for service in path_to(self.state, target):
+                    await self._transition(service)
+            finally:
+                self._acquire_to = None
 
     async def acquire_end(self, _: Any) -> None:
         """Return when the run is no longer to take data, after a start that is in progress."""

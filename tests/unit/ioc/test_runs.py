@@ -68,3 +68,22 @@ def test_the_state_of_all_is_the_lowest_on_the_way_to_one_state() -> None:
     rig.runs.of("pva.L").seen("pva.L", RunState.ENABLED, 2)
     assert rig.runs.reached is RunState.RUNNING
     assert rig.runs.behind == "pva.R is Running, the run is to be Enabled"
+
+
+def test_one_that_is_enabled_waits_for_the_other_on_its_way() -> None:
+    rig = Rig(RunState.ENABLED, RunState.UNCONFIGURED)
+    seen: list[RunState] = []
+    ask = rig.ask
+
+    async def watched(worker: str, command: str, timeout_s: float = 1.0, **args: Any) -> Any:
+        seen.append(rig.runs.reached)
+        return await ask(worker, command, timeout_s, **args)
+
+    rig.ask = watched  # type: ignore[method-assign]
+    rig.runs = Runs({worker: rig._run(worker, state) for worker, state in rig.states.items()})
+    for worker, state in rig.states.items():
+        rig.runs.of(worker).seen(worker, state, 1)
+    asyncio.run(rig.runs.of("pva.R").acquire(1))
+    assert seen[0] is RunState.UNCONFIGURED
+    assert RunState.ENABLED not in seen
+    assert rig.runs.reached is RunState.ENABLED
