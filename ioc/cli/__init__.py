@@ -25,6 +25,7 @@ _COMMANDS: Final = {
     "repair": "Mark torn records as holes and rebuild LATEST.",
     "replay": "Send recorded data again.",
     "run": "Start the soft-IOC, which starts and watches the workers.",
+    "screens": "Write the screens for operators, for Phoebus and PyDM.",
     "sim": "Simulate a source.",
     "sizes": "Print the buffer plan of a configuration.",
     "status": "Show how running systems are: good, losing or broken.",

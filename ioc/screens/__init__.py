@@ -1,0 +1,1 @@
+"""The screens for operators: described once, written for Phoebus (``.bob``) and for PyDM (``.ui``). Pure."""

@@ -1,0 +1,92 @@
+"""The screen of files: live images to HDF5, and files of what is already in the disk buffer. Macros P and H, as in ``HDF1:``."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from ioc.screens.layout import HEADING_HEIGHT, HEALTH_HEIGHT, PITCH, Form, health, panel
+from ioc.screens.look import GRID, ROW
+from ioc.screens.parts import Parts
+from ioc.screens.widgets import Alarm, Box, Choice, Reading, Screen, Widget, Write
+
+_WIDTH: Final = 1000
+_COLUMN: Final = (_WIDTH - 3 * GRID) // 2
+_ROWS: Final = 14
+_PVS: Final = "$(P)$(H)"
+_RETRO: Final = "$(P)Retro:"
+
+
+def capture(parts: Parts) -> Screen:
+    """Return the screen."""
+    top = HEALTH_HEIGHT + 2 * GRID
+    box = Box(GRID, top, _COLUMN, HEADING_HEIGHT + _ROWS * PITCH + GRID)
+    second = box._replace(x=box.x + _COLUMN + GRID)
+    low = Box(GRID, top + box.height + GRID, _WIDTH - 2 * GRID, HEADING_HEIGHT + 4 * PITCH)
+    widgets: list[Widget] = [*health("Files", _WIDTH), *_settings(box), *_progress(second)]
+    height = top + box.height + GRID
+    if parts.has_retro:
+        widgets += _retro(low)
+        height = low.y + low.height + GRID
+    macros = {"P": parts.prefix, "H": parts.files[0].removeprefix("$(P)")}
+    return Screen("capture", "Files", _WIDTH, height, macros, tuple(widgets))
+
+
+def _settings(box: Box) -> Iterator[Widget]:
+    yield from panel(box, "Next file")
+    form = Form(box.x + GRID, box.y + HEADING_HEIGHT, box.width - 2 * GRID)
+    form.entry("Folder", f"{_PVS}FilePath", long=True)
+    form.entry("Name", f"{_PVS}FileName", long=True)
+    form.entry("Template", f"{_PVS}FileTemplate", long=True)
+    form.entry("Number", f"{_PVS}FileNumber")
+    form.entry("Images, 0 for ever", f"{_PVS}NumCapture")
+    form.entry("First pulse id", f"{_PVS}StartPulse")
+    form.entry("Last pulse id", f"{_PVS}StopPulse")
+    for name, pv in (("Compression", "Compression"), ("Next number by itself", "AutoIncrement"), ("Open late", "LazyOpen")):
+        place = form.place(name)
+        form.widgets.append(Choice(place._replace(width=130), f"{_PVS}{pv}"))
+    form.reading("Folder exists", f"{_PVS}FilePathExists_RBV")
+    form.scaled("Free", f"{_PVS}Free_RBV", 1e9, "GB")
+    yield from form.widgets
+    y = form.y + GRID
+    yield Write(Box(form.x, y, 110, ROW + 6), "Capture", f"{_PVS}Capture", 1)
+    yield Write(Box(form.x + 120, y, 110, ROW + 6), "End", f"{_PVS}Capture", 0)
+
+
+def _progress(box: Box) -> Iterator[Widget]:
+    yield from panel(box, "This file")
+    form = Form(box.x + GRID, box.y + HEADING_HEIGHT, box.width - 2 * GRID)
+    form.state("State", f"{_PVS}State_RBV", "hdf5.template")
+    form.reading("Result", f"{_PVS}WriteStatus_RBV")
+    form.text("Reason", f"{_PVS}WriteMessage_RBV")
+    form.text("File", f"{_PVS}FullFileName_RBV")
+    form.reading("Images", f"{_PVS}NumCaptured_RBV", units=False)
+    form.reading("Images wanted", f"{_PVS}NumWanted_RBV", units=False)
+    form.reading("Zero-filled", f"{_PVS}NumFilled_RBV")
+    form.reading("Damaged", f"{_PVS}NumDamaged_RBV")
+    form.loss("Dropped in 10 s", f"{_PVS}DroppedRecently_RBV")
+    form.loss("Overwritten in 10 s", f"{_PVS}OverwrittenRecently_RBV")
+    form.reading("Queued", f"{_PVS}QueueUse_RBV")
+    form.reading("Rate", f"{_PVS}ArrayRate_RBV")
+    form.text("Balance", f"{_PVS}Balance_RBV")
+    form.text("Message", f"{_PVS}Message_RBV")
+    yield from form.widgets
+
+
+def _retro(box: Box) -> Iterator[Widget]:
+    yield from panel(box, "A file of what is in the disk buffer: pulse ids, or seconds before now as negative numbers")
+    left = Form(box.x + GRID, box.y + HEADING_HEIGHT, _COLUMN - 2 * GRID)
+    left.entry("From", f"{_RETRO}Start")
+    left.entry("To", f"{_RETRO}Stop")
+    left.entry("Folder", f"{_RETRO}FilePath", long=True)
+    left.entry("Name", f"{_RETRO}FileName", long=True)
+    right = Form(box.x + _COLUMN + 2 * GRID, box.y + HEADING_HEIGHT, _COLUMN - 2 * GRID)
+    place = right.place("Kind")
+    right.widgets.append(Choice(place._replace(width=130), f"{_RETRO}Mode"))
+    right.widgets.append(Write(place._replace(x=place.x + 140, width=90), "Write", f"{_RETRO}Write", 1))
+    right.state("State", f"{_RETRO}WriteStatus_RBV", "retro.template")
+    right.text("File", f"{_RETRO}FullFileName_RBV")
+    place = right.place("Images, reason")
+    right.widgets.append(Reading(place._replace(width=80), f"{_RETRO}NumImages_RBV", alarm=Alarm.SEVERITY))
+    message = place._replace(x=place.x + 80, width=place.width - 80)
+    right.widgets.append(Reading(message, f"{_RETRO}Message_RBV", long=True))
+    yield from left.widgets
+    yield from right.widgets

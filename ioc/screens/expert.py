@@ -1,0 +1,96 @@
+"""The screen for experts: the IOC, the host, the run's transitions, and every worker."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from ioc.screens.layout import HEADING_HEIGHT, HEALTH_HEIGHT, PITCH, Form, health, panel, state
+from ioc.screens.look import GRID, MUTED, ROW
+from ioc.screens.parts import Parts
+from ioc.screens.widgets import Align, Box, Label, Reading, Screen, Widget, Write
+
+_WIDTH: Final = 1000
+_COLUMN: Final = (_WIDTH - 3 * GRID) // 2
+_TRANSITIONS: Final = ("Configure", "BeginRun", "Enable", "Disable", "EndRun", "Unconfigure")
+_COLUMNS: Final = (
+    ("Worker", 110),
+    ("State", 120),
+    ("Running", 80),
+    ("Process", 80),
+    ("Restarts", 80),
+    ("In 10 s", 80),
+    ("Message", 380),
+)
+
+
+def expert(parts: Parts) -> Screen:
+    """Return the screen."""
+    top = HEALTH_HEIGHT + 2 * GRID
+    left = Box(GRID, top, _COLUMN, HEADING_HEIGHT + 10 * PITCH)
+    workers = list(_workers(parts))
+    low = Box(GRID, top + left.height + GRID, _WIDTH - 2 * GRID, HEADING_HEIGHT + (len(workers) + 1) * PITCH + GRID)
+    widgets = (
+        *health("Expert", _WIDTH),
+        *_server(left),
+        *_run(left._replace(x=left.x + _COLUMN + GRID)),
+        *_table(low, workers),
+    )
+    return Screen("expert", "Expert", _WIDTH, low.y + low.height + GRID, {"P": parts.prefix}, widgets)
+
+
+def _server(box: Box) -> Iterator[Widget]:
+    yield from panel(box, "IOC")
+    form = Form(box.x + GRID, box.y + HEADING_HEIGHT, box.width - 2 * GRID)
+    form.reading("Version", "$(P)Version_RBV")
+    form.reading("Started", "$(P)StartTime_RBV")
+    form.reading("Up", "$(P)Uptime_RBV")
+    form.reading("Process", "$(P)Pid_RBV", units=False)
+    form.reading("Workers to run", "$(P)Workers_RBV", units=False)
+    form.reading("Workers running", "$(P)WorkersRunning_RBV", units=False)
+    form.reading("Restarts", "$(P)WorkersRestarted_RBV", units=False)
+    form.reading("Host warnings", "$(P)HostWarnings_RBV", units=False)
+    form.text("Of the host", "$(P)Host_RBV")
+    yield from form.widgets
+
+
+def _run(box: Box) -> Iterator[Widget]:
+    yield from panel(box, "Run")
+    form = Form(box.x + GRID, box.y + HEADING_HEIGHT, box.width - 2 * GRID)
+    form.state("State", "$(P)RunState_RBV", "detector.template")
+    form.reading("Commands refused", "$(P)Refused_RBV", units=False)
+    form.text("Reason", "$(P)Message_RBV")
+    yield from form.widgets
+    for number, name in enumerate(_TRANSITIONS):
+        row, column = divmod(number, 3)
+        place = Box(form.x + column * 150, form.y + GRID + row * (PITCH + GRID), 140, ROW + 6)
+        yield Write(place, name, f"$(P){name}", 1)
+    y = form.y + 2 * GRID + 2 * (PITCH + GRID)
+    yield Write(Box(form.x, y, 140, ROW + 6), "Set totals to 0", "$(P)ResetCounters", 1, "Set all totals to 0?")
+
+
+def _workers(parts: Parts) -> Iterator[tuple[str, str]]:
+    """Yield how the names of each worker's PVs begin, and the template of its state."""
+    for source in parts.sources:
+        yield source.pvs, "module.template" if source.is_module else "monitor.template"
+    for found, template in ((parts.streams, "stream"), (parts.files, "hdf5"), (parts.images, "pva1")):
+        for pvs in found:
+            yield pvs, f"{template}.template"
+
+
+def _table(box: Box, workers: list[tuple[str, str]]) -> Iterator[Widget]:
+    yield from panel(box, "Workers")
+    y = box.y + HEADING_HEIGHT
+    places: list[tuple[int, int]] = []
+    x = box.x + GRID
+    for name, width in _COLUMNS:
+        align = Align.LEFT if name in {"Worker", "Message"} else Align.CENTRE
+        yield Label(Box(x, y, width, ROW), name, align=align, colour=MUTED)
+        places.append((x, width))
+        x += width + 4
+    for row, (pvs, template) in enumerate(workers, 1):
+        boxes = [Box(x, y + row * PITCH, width, ROW) for x, width in places]
+        yield Label(boxes[0], pvs.removeprefix("$(P)").rstrip(":"), bold=True)
+        yield from state(boxes[1], f"{pvs}State_RBV", template)
+        names = ("Running_RBV", "Pid_RBV", "Restarts_RBV", "RestartsRecently_RBV")
+        for place, name in zip(boxes[2:6], names, strict=True):
+            yield Reading(place, f"{pvs}{name}", align=Align.CENTRE)
+        yield Reading(boxes[6], f"{pvs}Message_RBV", long=True)

@@ -1,0 +1,95 @@
+"""Parts that all screens have: the line of health at the top, panels with a heading, forms and rows."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from ioc.screens.look import GRID, MUTED, ROW, WHITE, Size
+from ioc.screens.states import colours
+from ioc.screens.widgets import Alarm, Align, Box, Entry, Label, Lamp, Open, Panel, Reading, Widget
+
+HEALTH_HEIGHT = 54
+HEADING_HEIGHT = 36
+"""Of a panel, with the room below."""
+PITCH = ROW + 4
+"""From one row of a form to the next, pixels."""
+
+
+def health(title: str, width: int) -> Iterator[Widget]:
+    """Yield the line at the top: what is worst of everything, in the colour of its severity."""
+    box = Box(GRID, GRID, width - 2 * GRID, HEALTH_HEIGHT)
+    yield Lamp(box, "$(P)Alarm_RBV", colours("detector.template", "Alarm_RBV"))
+    name = 200
+    yield Label(
+        Box(box.x + GRID, box.y, name, box.height), title, Size.HEADLINE, bold=True, colour=WHITE
+    )
+    yield Reading(
+        Box(box.x + name + 2 * GRID, box.y, box.width - name - 3 * GRID, box.height),
+        "$(P)Health_RBV",
+        Size.HEADLINE,
+        bold=True,
+        colour=WHITE,
+        alarm=Alarm.LAMP,
+        long=True,
+    )
+
+
+def state(box: Box, pv: str, template: str, *, size: Size = Size.TEXT) -> Iterator[Widget]:
+    """Yield a lamp with the state of a PV in words on it; ``template`` is the one of its record."""
+    yield Lamp(box, pv, colours(template, pv.rpartition(":")[2] if ":" in pv else pv.rpartition(")")[2]))
+    yield Reading(box, pv, size, bold=True, align=Align.CENTRE, colour=WHITE, alarm=Alarm.LAMP)
+
+
+def panel(box: Box, heading: str) -> Iterator[Widget]:
+    """Yield a panel with its heading."""
+    yield Panel(box)
+    yield Label(Box(box.x + GRID, box.y + 6, box.width - 2 * GRID, ROW), heading, Size.HEADING, bold=True)
+
+
+@dataclass(slots=True)
+class Form:
+    """Rows of a name and what it has, from the top down."""
+
+    x: int
+    y: int
+    width: int
+    label_width: int = 150
+    widgets: list[Widget] = field(default_factory=list[Widget])
+
+    def place(self, name: str) -> Box:
+        """Add a name, and return the place beside it."""
+        self.widgets.append(Label(Box(self.x, self.y, self.label_width, ROW), name, colour=MUTED))
+        found = Box(self.x + self.label_width, self.y, self.width - self.label_width, ROW)
+        self.y += PITCH
+        return found
+
+    def reading(self, name: str, pv: str, *, units: bool = True, long: bool = False) -> None:
+        """Add a value."""
+        self.widgets.append(Reading(self.place(name), pv, units=units, long=long))
+
+    def text(self, name: str, pv: str) -> None:
+        """Add a text that may be long."""
+        self.reading(name, pv, units=False, long=True)
+
+    def scaled(self, name: str, pv: str, divisor: float, unit: str) -> None:
+        """Add a value in a larger unit."""
+        box = self.place(f"{name}, {unit}")
+        self.widgets.append(Reading(box, pv, divisor=divisor, alarm=Alarm.NONE))
+
+    def loss(self, name: str, pv: str) -> None:
+        """Add a number of things lost, red when there are any."""
+        self.widgets.append(Reading(self.place(name), pv, alarm=Alarm.LOSS, units=True))
+
+    def state(self, name: str, pv: str, template: str) -> None:
+        """Add a state in its colour."""
+        box = self.place(name)
+        self.widgets += state(box._replace(width=min(box.width, 130)), pv, template)
+
+    def entry(self, name: str, pv: str, *, long: bool = False) -> None:
+        """Add a field to write into."""
+        self.widgets.append(Entry(self.place(name), pv, long=long))
+
+
+def links(x: int, y: int, screens: list[tuple[str, str, dict[str, str]]], width: int = 110) -> Iterator[Widget]:
+    """Yield buttons that open other screens: their texts, names and macros."""
+    for number, (text, screen, macros) in enumerate(screens):
+        yield Open(Box(x + number * (width + GRID), y, width, ROW + 6), text, screen, macros)

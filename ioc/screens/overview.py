@@ -1,0 +1,237 @@
+"""The screen of everything: is the data good, and where is it lost."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from ioc.screens.layout import HEADING_HEIGHT, HEALTH_HEIGHT, PITCH, Form, health, links, panel, state
+from ioc.screens.look import GRID, MUTED, ROW, WHITE, Size
+from ioc.screens.parts import Parts, Source
+from ioc.screens.states import colours
+from ioc.screens.widgets import Alarm, Align, Bar, Box, Label, Lamp, Open, Panel, Picture, Reading, Screen, Widget, Write
+
+_WIDTH: Final = 1280
+_LEFT: Final = 560
+"""Width of the left column, which has the image, pixels."""
+_TOP: Final = HEALTH_HEIGHT + 2 * GRID
+_CONTROL_HEIGHT: Final = 74
+_BODY_HEIGHT: Final = 560
+_TILES_HEIGHT: Final = 290
+_MANY: Final = 24
+"""With more sources than this a tile has no room for the state in words."""
+
+
+def overview(parts: Parts) -> Screen:
+    """Return the overview of a configuration."""
+    body = _TOP + _CONTROL_HEIGHT + GRID
+    table = body + _BODY_HEIGHT + GRID
+    table_height = HEADING_HEIGHT + PITCH * (len(parts.sources) + 1) + GRID
+    right = Box(_LEFT + 2 * GRID, body, _WIDTH - _LEFT - 3 * GRID, _TILES_HEIGHT)
+    below = right._replace(y=right.y + _TILES_HEIGHT + GRID, height=_BODY_HEIGHT - _TILES_HEIGHT - GRID)
+    half = (right.width - GRID) // 2
+    widgets: list[Widget] = [
+        *health(parts.detector, _WIDTH),
+        *_control(Box(GRID, _TOP, _WIDTH - 2 * GRID, _CONTROL_HEIGHT), parts),
+        *_image(Box(GRID, body, _LEFT, _BODY_HEIGHT), parts),
+        *_mosaic(right, parts.sources),
+        *_disk(below._replace(width=half), parts),
+        *_files(below._replace(x=below.x + half + GRID, width=below.width - half - GRID), parts),
+        *_table(Box(GRID, table, _WIDTH - 2 * GRID, table_height), parts),
+    ]
+    height = table + table_height + GRID
+    return Screen("overview", f"{parts.detector}: overview", _WIDTH, height, {"P": parts.prefix}, tuple(widgets))
+
+
+def _control(box: Box, parts: Parts) -> Iterator[Widget]:
+    yield Panel(box)
+    y = box.y + 22
+    yield Write(Box(box.x + GRID, y, 90, 32), "Start", "$(P)Acquire", 1)
+    yield Write(Box(box.x + 110, y, 90, 32), "Stop", "$(P)Acquire", 0)
+    x = box.x + 220
+    for name, pv, template in _states(parts):
+        yield Label(Box(x, box.y + 4, 120, 18), name, Size.SMALL, colour=MUTED)
+        yield from state(Box(x, y, 120, 32), pv, template)
+        x += 130
+    found = [("Expert", "expert", dict[str, str]())]
+    if parts.has_disk:
+        found.insert(0, ("Retention", "retention", {}))
+    found[:0] = [(_capture_text(files, parts), "capture", {"H": _macro(files)}) for files in parts.files]
+    yield from links(box.x + box.width - 120 * len(found), y, found)
+
+
+def _states(parts: Parts) -> list[tuple[str, str, str]]:
+    found = [("Run", "$(P)RunState_RBV", "detector.template")]
+    found += [("Detector", f"{cam}DetectorState_RBV", "cam.template") for cam in parts.cameras[:1]]
+    found += [("File", f"{files}State_RBV", "hdf5.template") for files in parts.files[:1]]
+    found += [("Image stream", f"{stream}State_RBV", "stream.template") for stream in parts.streams[:1]]
+    return found
+
+
+def _capture_text(files: str, parts: Parts) -> str:
+    return "Capture" if len(parts.files) == 1 else _macro(files).rstrip(":")
+
+
+def _macro(pvs: str) -> str:
+    return pvs.removeprefix("$(P)")
+
+
+def _image(box: Box, parts: Parts) -> Iterator[Widget]:
+    if not parts.images:
+        yield from panel(box, "Image")
+        text = "This configuration has no table [images]."
+        yield Label(box._replace(height=ROW, y=box.y + box.height // 2), text, align=Align.CENTRE, colour=MUTED)
+        return
+    pvs = parts.images[0]
+    yield from panel(box, "Image")
+    x = box.x + 90
+    for name, pv, width in (("pulse", "PulseId_RBV", 150), ("images/s", "PreviewRate_RBV", 70), ("", "State_RBV", 90)):
+        if name:
+            yield Label(Box(x, box.y + 6, 60, ROW), name, colour=MUTED, align=Align.RIGHT)
+            yield Reading(Box(x + 60, box.y + 6, width, ROW), f"{pvs}{pv}")
+            x += 60 + width
+    yield from state(Box(box.x + box.width - 110, box.y + 6, 100, ROW), f"{pvs}State_RBV", "pva1.template")
+    top = HEADING_HEIGHT
+    yield Picture(Box(box.x + GRID, box.y + top, box.width - 2 * GRID, box.height - top - GRID), f"{pvs}Preview")
+
+
+def _mosaic(box: Box, sources: tuple[Source, ...]) -> Iterator[Widget]:
+    yield from panel(box, "Modules and cameras: state, frames/s, lost in 10 s")
+    gap = GRID // 2
+    width, height = box.width - 2 * GRID + gap, box.height - HEADING_HEIGHT - GRID + gap
+    columns = _columns(len(sources))
+    rows = -(-len(sources) // columns)
+    step_x, step_y = min(width // columns, 160), min(height // rows, 90)
+    for number, source in enumerate(sources):
+        row, column = divmod(number, columns)
+        place = Box(
+            box.x + GRID + column * step_x, box.y + HEADING_HEIGHT + row * step_y, step_x - gap, step_y - gap
+        )
+        yield from _tile(place, source, in_words=len(sources) <= _MANY)
+
+
+def _columns(count: int) -> int:
+    """Return how many tiles are in a row, so that they are wider than high."""
+    return next((n for n in (4, 6, 8, 12, 16) if count <= n * n * 0.75), 20)
+
+
+def _tile(box: Box, source: Source, *, in_words: bool) -> Iterator[Widget]:
+    template = _template(source)
+    yield Lamp(box, f"{source.pvs}State_RBV", colours(template, "State_RBV"))
+    line = min(ROW, box.height // 2)
+    yield Open(box._replace(height=line), source.name, _screen(source), {"M": source.name}, on_lamp=True)
+    lost = Box(box.x, box.y + box.height - line, box.width, line)
+    if in_words:
+        half = box.width // 2
+        state_box = Box(box.x + half, box.y, box.width - half, line)
+        yield _on_lamp(state_box, f"{source.pvs}State_RBV", Align.RIGHT)
+        yield _on_lamp(lost._replace(width=half), f"{source.pvs}FrameRate_RBV", Align.LEFT)
+        lost = lost._replace(x=box.x + half, width=box.width - half)
+    yield Reading(lost, _lost(source), bold=True, align=Align.RIGHT, colour=WHITE, alarm=Alarm.LOSS)
+
+
+def _on_lamp(box: Box, pv: str, align: Align) -> Reading:
+    return Reading(box, pv, Size.SMALL, align=align, colour=WHITE, alarm=Alarm.LAMP)
+
+
+def _template(source: Source) -> str:
+    return "module.template" if source.is_module else "monitor.template"
+
+
+def _screen(source: Source) -> str:
+    return "module" if source.is_module else "camera"
+
+
+def _lost(source: Source) -> str:
+    return f"{source.pvs}{'PacketsLostRecently_RBV' if source.is_module else 'MissedRecently_RBV'}"
+
+
+def _disk(box: Box, parts: Parts) -> Iterator[Widget]:
+    yield from panel(box, "Disk and streams")
+    form = Form(box.x + GRID, box.y + HEADING_HEIGHT, box.width - 2 * GRID, 120)
+    if parts.has_disk:
+        form.state("Retention", "$(P)Retention:State_RBV", "retention.template")
+        form.scaled("Free", "$(P)Retention:Free_RBV", 1e9, "GB")
+        form.scaled("Held", "$(P)Retention:Held_RBV", 1e9, "GB")
+    for stream in parts.streams[:1]:
+        form.reading("Images", f"{stream}FrameRate_RBV")
+        form.reading("Missing modules", f"{stream}Missing_RBV", units=False)
+        for output in parts.outputs[:2]:
+            form.state(f"Stream {output.lower()}", f"{stream}{output}:State_RBV", "output.template")
+    yield from form.widgets
+
+
+def _files(box: Box, parts: Parts) -> Iterator[Widget]:
+    yield from panel(box, "File")
+    form = Form(box.x + GRID, box.y + HEADING_HEIGHT, box.width - 2 * GRID, 90)
+    for files in parts.files[:1]:
+        form.entry("Folder", f"{files}FilePath", long=True)
+        form.entry("Name", f"{files}FileName", long=True)
+        form.text("Last file", f"{files}FullFileName_RBV")
+        form.reading("Images", f"{files}NumCaptured_RBV", units=False)
+        form.loss("Lost in 10 s", f"{files}DroppedRecently_RBV")
+        y = form.y + 4
+        form.widgets.append(Write(Box(form.x, y, 100, ROW + 6), "Capture", f"{files}Capture", 1))
+        form.widgets.append(Write(Box(form.x + 110, y, 100, ROW + 6), "End", f"{files}Capture", 0))
+    if not parts.files:
+        form.place("This configuration has no table [hdf5].")
+    yield from form.widgets
+
+
+_COLUMNS: Final = (
+    ("Source", 90),
+    ("State", 120),
+    ("Frames/s", 80),
+    ("MB/s", 80),
+    ("Pebble in use", 170),
+    ("Most", 60),
+    ("Of", 60),
+    ("Packets", 80),
+    ("Frames", 80),
+    ("No slot", 80),
+    ("Disk", 80),
+    ("ZMQ", 80),
+    ("Output to disk", 120),
+)
+"""Columns of the table and their widths, pixels."""
+
+
+def _table(box: Box, parts: Parts) -> Iterator[Widget]:
+    yield from panel(box, "Rates, pools, and what was lost in the last 10 s")
+    y = box.y + HEADING_HEIGHT
+    yield from _cells(
+        box.x + GRID,
+        [
+            Label(Box(0, y, width, ROW), name, align=Align.LEFT if name == "Source" else Align.CENTRE, colour=MUTED)
+            for name, width in _COLUMNS
+        ],
+    )
+    for number, source in enumerate(parts.sources, 1):
+        yield from _row(box.x + GRID, y + number * PITCH, source, parts)
+
+
+def _cells(x: int, cells: list[Label]) -> Iterator[Widget]:
+    for cell, (_, width) in zip(cells, _COLUMNS, strict=True):
+        yield Label(cell.box._replace(x=x), cell.text, align=cell.align, colour=cell.colour)
+        x += width + 4
+
+
+def _row(x: int, y: int, source: Source, parts: Parts) -> Iterator[Widget]:
+    places: list[Box] = []
+    for _, width in _COLUMNS:
+        places.append(Box(x, y, width, ROW))
+        x += width + 4
+    pvs, template = source.pvs, _template(source)
+    yield Open(places[0], source.name, _screen(source), {"M": source.name})
+    yield from state(places[1], f"{pvs}State_RBV", template)
+    yield Reading(places[2], f"{pvs}FrameRate_RBV", align=Align.RIGHT)
+    yield Reading(places[3], f"{pvs}DataRate_RBV", align=Align.RIGHT, divisor=1e6, alarm=Alarm.NONE)
+    yield Bar(places[4], f"{pvs}Pebble:InUse_RBV", source.slots)
+    yield Reading(places[5], f"{pvs}Pebble:HighWater_RBV", align=Align.RIGHT)
+    yield Reading(places[6], f"{pvs}Pebble:Count_RBV", align=Align.RIGHT, colour=MUTED)
+    lost = [_lost(source), f"{pvs}EmptyRecently_RBV", f"{pvs}ExhaustedRecently_RBV"]
+    lost += [f"{pvs}Disk:DroppedRecently_RBV"] if parts.has_disk else [""]
+    lost.append(f"{pvs}Zmq:DroppedRecently_RBV")
+    for place, pv in zip(places[7:12], lost, strict=True):
+        if pv:
+            yield Reading(place, pv, bold=True, align=Align.CENTRE, alarm=Alarm.LOSS)
+    if parts.has_disk:
+        yield from state(places[12], f"{pvs}Disk:State_RBV", "output.template")
