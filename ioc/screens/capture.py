@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from typing import Final
 
 from ioc.screens.layout import HEADING_HEIGHT, HEALTH_HEIGHT, PITCH, Form, health, panel
-from ioc.screens.look import GRID, ROW
+from ioc.screens.look import BUTTON_HEIGHT, GRID, Size
 from ioc.screens.parts import Parts
 from ioc.screens.widgets import Alarm, Box, Choice, Reading, Screen, Widget, Write
 
 _WIDTH: Final = 1000
 _COLUMN: Final = (_WIDTH - 3 * GRID) // 2
-_ROWS: Final = 14
+_ROWS: Final = 15
 _PVS: Final = "$(P)$(H)"
 _RETRO: Final = "$(P)Retro:"
 
@@ -20,7 +20,7 @@ def capture(parts: Parts) -> Screen:
     top = HEALTH_HEIGHT + 2 * GRID
     box = Box(GRID, top, _COLUMN, HEADING_HEIGHT + _ROWS * PITCH + GRID)
     second = box._replace(x=box.x + _COLUMN + GRID)
-    low = Box(GRID, top + box.height + GRID, _WIDTH - 2 * GRID, HEADING_HEIGHT + 4 * PITCH)
+    low = Box(GRID, top + box.height + GRID, _WIDTH - 2 * GRID, HEADING_HEIGHT + 4 * PITCH + GRID)
     widgets: list[Widget] = [*health("Files", _WIDTH), *_settings(box), *_progress(second)]
     height = top + box.height + GRID
     if parts.has_retro:
@@ -40,15 +40,19 @@ def _settings(box: Box) -> Iterator[Widget]:
     form.entry("Images, 0 for ever", f"{_PVS}NumCapture")
     form.entry("First pulse id", f"{_PVS}StartPulse")
     form.entry("Last pulse id", f"{_PVS}StopPulse")
-    for name, pv in (("Compression", "Compression"), ("Next number by itself", "AutoIncrement"), ("Open late", "LazyOpen")):
+    for name, pv in (
+        ("Compression", "Compression"),
+        ("Next number by itself", "AutoIncrement"),
+        ("Open late", "LazyOpen"),
+    ):
         place = form.place(name)
         form.widgets.append(Choice(place._replace(width=130), f"{_PVS}{pv}"))
     form.reading("Folder exists", f"{_PVS}FilePathExists_RBV")
     form.scaled("Free", f"{_PVS}Free_RBV", 1e9, "GB")
     yield from form.widgets
     y = form.y + GRID
-    yield Write(Box(form.x, y, 110, ROW + 6), "Capture", f"{_PVS}Capture", 1)
-    yield Write(Box(form.x + 120, y, 110, ROW + 6), "End", f"{_PVS}Capture", 0)
+    yield Write(Box(form.x, y, 110, BUTTON_HEIGHT), "Capture", f"{_PVS}Capture", 1)
+    yield Write(Box(form.x + 120, y, 110, BUTTON_HEIGHT), "End", f"{_PVS}Capture", 0)
 
 
 def _progress(box: Box) -> Iterator[Widget]:
@@ -57,7 +61,7 @@ def _progress(box: Box) -> Iterator[Widget]:
     form.state("State", f"{_PVS}State_RBV", "hdf5.template")
     form.reading("Result", f"{_PVS}WriteStatus_RBV")
     form.text("Reason", f"{_PVS}WriteMessage_RBV")
-    form.text("File", f"{_PVS}FullFileName_RBV")
+    form.text("File", f"{_PVS}FullFileName_RBV", size=Size.SMALL)
     form.reading("Images", f"{_PVS}NumCaptured_RBV", units=False)
     form.reading("Images wanted", f"{_PVS}NumWanted_RBV", units=False)
     form.reading("Zero-filled", f"{_PVS}NumFilled_RBV")
@@ -66,8 +70,8 @@ def _progress(box: Box) -> Iterator[Widget]:
     form.loss("Overwritten in 10 s", f"{_PVS}OverwrittenRecently_RBV")
     form.reading("Queued", f"{_PVS}QueueUse_RBV")
     form.reading("Rate", f"{_PVS}ArrayRate_RBV")
-    form.text("Balance", f"{_PVS}Balance_RBV")
-    form.text("Message", f"{_PVS}Message_RBV")
+    form.text("Balance", f"{_PVS}Balance_RBV", lines=2)
+    form.text("Message", f"{_PVS}Message_RBV", lines=2)
     yield from form.widgets
 
 
@@ -83,7 +87,7 @@ def _retro(box: Box) -> Iterator[Widget]:
     right.widgets.append(Choice(place._replace(width=130), f"{_RETRO}Mode"))
     right.widgets.append(Write(place._replace(x=place.x + 140, width=90), "Write", f"{_RETRO}Write", 1))
     right.state("State", f"{_RETRO}WriteStatus_RBV", "retro.template")
-    right.text("File", f"{_RETRO}FullFileName_RBV")
+    right.text("File", f"{_RETRO}FullFileName_RBV", size=Size.SMALL)
     place = right.place("Images, reason")
     right.widgets.append(Reading(place._replace(width=80), f"{_RETRO}NumImages_RBV", alarm=Alarm.SEVERITY))
     message = place._replace(x=place.x + 80, width=place.width - 80)

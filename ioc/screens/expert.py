@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from ioc.screens.layout import HEADING_HEIGHT, HEALTH_HEIGHT, PITCH, Form, health, panel, state
-from ioc.screens.look import GRID, MUTED, ROW
+from ioc.screens.look import BUTTON_HEIGHT, GRID, MUTED, ROW, Size
 from ioc.screens.parts import Parts
 from ioc.screens.widgets import Align, Box, Label, Reading, Screen, Widget, Write
 
@@ -25,7 +25,7 @@ _COLUMNS: Final = (
 def expert(parts: Parts) -> Screen:
     """Return the screen."""
     top = HEALTH_HEIGHT + 2 * GRID
-    left = Box(GRID, top, _COLUMN, HEADING_HEIGHT + 10 * PITCH)
+    left = Box(GRID, top, _COLUMN, HEADING_HEIGHT + 12 * PITCH)
     workers = list(_workers(parts))
     low = Box(GRID, top + left.height + GRID, _WIDTH - 2 * GRID, HEADING_HEIGHT + (len(workers) + 1) * PITCH + GRID)
     widgets = (
@@ -48,7 +48,7 @@ def _server(box: Box) -> Iterator[Widget]:
     form.reading("Workers running", "$(P)WorkersRunning_RBV", units=False)
     form.reading("Restarts", "$(P)WorkersRestarted_RBV", units=False)
     form.reading("Host warnings", "$(P)HostWarnings_RBV", units=False)
-    form.text("Of the host", "$(P)Host_RBV")
+    form.text("What", "$(P)Host_RBV", lines=5, size=Size.SMALL)
     yield from form.widgets
 
 
@@ -57,14 +57,14 @@ def _run(box: Box) -> Iterator[Widget]:
     form = Form(box.x + GRID, box.y + HEADING_HEIGHT, box.width - 2 * GRID)
     form.state("State", "$(P)RunState_RBV", "detector.template")
     form.reading("Commands refused", "$(P)Refused_RBV", units=False)
-    form.text("Reason", "$(P)Message_RBV")
+    form.text("Reason", "$(P)Message_RBV", lines=3)
     yield from form.widgets
     for number, name in enumerate(_TRANSITIONS):
         row, column = divmod(number, 3)
-        place = Box(form.x + column * 150, form.y + GRID + row * (PITCH + GRID), 140, ROW + 6)
+        place = Box(form.x + column * 150, form.y + GRID + row * (PITCH + GRID), 140, BUTTON_HEIGHT)
         yield Write(place, name, f"$(P){name}", 1)
     y = form.y + 2 * GRID + 2 * (PITCH + GRID)
-    yield Write(Box(form.x, y, 140, ROW + 6), "Set totals to 0", "$(P)ResetCounters", 1, "Set all totals to 0?")
+    yield Write(Box(form.x, y, 140, BUTTON_HEIGHT), "Set totals to 0", "$(P)ResetCounters", 1, "Set all totals to 0?")
 
 
 def _workers(parts: Parts) -> Iterator[tuple[str, str]]:

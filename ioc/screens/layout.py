@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from ioc.screens.look import GRID, MUTED, ROW, WHITE, Size
+from ioc.screens.look import BUTTON_HEIGHT, GRID, MUTED, ROW, WHITE, Size
 from ioc.screens.states import colours
 from ioc.screens.widgets import Alarm, Align, Box, Entry, Label, Lamp, Open, Panel, Reading, Widget
 
@@ -12,20 +12,20 @@ HEADING_HEIGHT = 36
 """Of a panel, with the room below."""
 PITCH = ROW + 4
 """From one row of a form to the next, pixels."""
+_NARROW = 1200
+"""Screens of this width have a smaller type in the line of health, pixels."""
 
 
 def health(title: str, width: int) -> Iterator[Widget]:
     """Yield the line at the top: what is worst of everything, in the colour of its severity."""
     box = Box(GRID, GRID, width - 2 * GRID, HEALTH_HEIGHT)
+    size, name = (Size.HEADLINE, 200) if width > _NARROW else (Size.HEADING, 110)
     yield Lamp(box, "$(P)Alarm_RBV", colours("detector.template", "Alarm_RBV"))
-    name = 200
-    yield Label(
-        Box(box.x + GRID, box.y, name, box.height), title, Size.HEADLINE, bold=True, colour=WHITE
-    )
+    yield Label(Box(box.x + GRID, box.y, name, box.height), title, size, bold=True, colour=WHITE)
     yield Reading(
         Box(box.x + name + 2 * GRID, box.y, box.width - name - 3 * GRID, box.height),
         "$(P)Health_RBV",
-        Size.HEADLINE,
+        size,
         bold=True,
         colour=WHITE,
         alarm=Alarm.LAMP,
@@ -62,22 +62,25 @@ class Form:
         self.y += PITCH
         return found
 
-    def reading(self, name: str, pv: str, *, units: bool = True, long: bool = False) -> None:
+    def reading(self, name: str, pv: str, *, units: bool = True) -> None:
         """Add a value."""
-        self.widgets.append(Reading(self.place(name), pv, units=units, long=long))
+        self.widgets.append(Reading(self.place(name), pv, units=units))
 
-    def text(self, name: str, pv: str) -> None:
+    def text(self, name: str, pv: str, *, lines: int = 1, size: Size = Size.TEXT) -> None:
         """Add a text that may be long."""
-        self.reading(name, pv, units=False, long=True)
+        box = self.place(name)
+        extra = (lines - 1) * (ROW - 6)
+        self.widgets.append(Reading(box._replace(height=box.height + extra), pv, size, long=True))
+        self.y += extra
 
     def scaled(self, name: str, pv: str, divisor: float, unit: str) -> None:
         """Add a value in a larger unit."""
         box = self.place(f"{name}, {unit}")
         self.widgets.append(Reading(box, pv, divisor=divisor, alarm=Alarm.NONE))
 
-    def loss(self, name: str, pv: str) -> None:
+    def loss(self, name: str, pv: str, *, units: bool = True) -> None:
         """Add a number of things lost, red when there are any."""
-        self.widgets.append(Reading(self.place(name), pv, alarm=Alarm.LOSS, units=True))
+        self.widgets.append(Reading(self.place(name), pv, alarm=Alarm.LOSS, units=units))
 
     def state(self, name: str, pv: str, template: str) -> None:
         """Add a state in its colour."""
@@ -92,4 +95,4 @@ class Form:
 def links(x: int, y: int, screens: list[tuple[str, str, dict[str, str]]], width: int = 110) -> Iterator[Widget]:
     """Yield buttons that open other screens: their texts, names and macros."""
     for number, (text, screen, macros) in enumerate(screens):
-        yield Open(Box(x + number * (width + GRID), y, width, ROW + 6), text, screen, macros)
+        yield Open(Box(x + number * (width + GRID), y, width, BUTTON_HEIGHT), text, screen, macros)

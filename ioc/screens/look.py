@@ -9,6 +9,8 @@ GRID: Final = 10
 ROW: Final = 24
 """Height of a line of a form or of a table, pixels."""
 
+BUTTON_HEIGHT: Final = 32
+
 FONT: Final = "Liberation Sans"
 
 

@@ -4,19 +4,33 @@ from collections.abc import Iterator
 from typing import Final
 
 from ioc.screens.layout import HEADING_HEIGHT, HEALTH_HEIGHT, PITCH, Form, health, links, panel, state
-from ioc.screens.look import GRID, MUTED, ROW, WHITE, Size
+from ioc.screens.look import BUTTON_HEIGHT, GRID, MUTED, ROW, WHITE, Size
 from ioc.screens.parts import Parts, Source
 from ioc.screens.states import colours
-from ioc.screens.widgets import Alarm, Align, Bar, Box, Label, Lamp, Open, Panel, Picture, Reading, Screen, Widget, Write
+from ioc.screens.widgets import (
+    Alarm,
+    Align,
+    Bar,
+    Box,
+    Label,
+    Lamp,
+    Open,
+    Panel,
+    Picture,
+    Reading,
+    Screen,
+    Widget,
+    Write,
+)
 
 _WIDTH: Final = 1280
 _LEFT: Final = 560
 """Width of the left column, which has the image, pixels."""
 _TOP: Final = HEALTH_HEIGHT + 2 * GRID
-_CONTROL_HEIGHT: Final = 74
+_CONTROL_HEIGHT: Final = 64
 _BODY_HEIGHT: Final = 560
 _TILES_HEIGHT: Final = 290
-_MANY: Final = 24
+_MANY: Final = 25
 """With more sources than this a tile has no room for the state in words."""
 
 
@@ -44,12 +58,12 @@ def overview(parts: Parts) -> Screen:
 def _control(box: Box, parts: Parts) -> Iterator[Widget]:
     yield Panel(box)
     y = box.y + 22
-    yield Write(Box(box.x + GRID, y, 90, 32), "Start", "$(P)Acquire", 1)
-    yield Write(Box(box.x + 110, y, 90, 32), "Stop", "$(P)Acquire", 0)
+    yield Write(Box(box.x + GRID, y, 90, BUTTON_HEIGHT), "Start", "$(P)Acquire", 1)
+    yield Write(Box(box.x + 110, y, 90, BUTTON_HEIGHT), "Stop", "$(P)Acquire", 0)
     x = box.x + 220
     for name, pv, template in _states(parts):
         yield Label(Box(x, box.y + 4, 120, 18), name, Size.SMALL, colour=MUTED)
-        yield from state(Box(x, y, 120, 32), pv, template)
+        yield from state(Box(x, y, 120, BUTTON_HEIGHT), pv, template)
         x += 130
     found = [("Expert", "expert", dict[str, str]())]
     if parts.has_disk:
@@ -99,18 +113,16 @@ def _mosaic(box: Box, sources: tuple[Source, ...]) -> Iterator[Widget]:
     width, height = box.width - 2 * GRID + gap, box.height - HEADING_HEIGHT - GRID + gap
     columns = _columns(len(sources))
     rows = -(-len(sources) // columns)
-    step_x, step_y = min(width // columns, 160), min(height // rows, 90)
+    step_x, step_y = width // columns, min(height // rows, 125)
     for number, source in enumerate(sources):
         row, column = divmod(number, columns)
-        place = Box(
-            box.x + GRID + column * step_x, box.y + HEADING_HEIGHT + row * step_y, step_x - gap, step_y - gap
-        )
+        place = Box(box.x + GRID + column * step_x, box.y + HEADING_HEIGHT + row * step_y, step_x - gap, step_y - gap)
         yield from _tile(place, source, in_words=len(sources) <= _MANY)
 
 
 def _columns(count: int) -> int:
     """Return how many tiles are in a row, so that they are wider than high."""
-    return next((n for n in (4, 6, 8, 12, 16) if count <= n * n * 0.75), 20)
+    return next(n for n in range(3, count + 3) if count <= n * n)
 
 
 def _tile(box: Box, source: Source, *, in_words: bool) -> Iterator[Widget]:
@@ -118,18 +130,18 @@ def _tile(box: Box, source: Source, *, in_words: bool) -> Iterator[Widget]:
     yield Lamp(box, f"{source.pvs}State_RBV", colours(template, "State_RBV"))
     line = min(ROW, box.height // 2)
     yield Open(box._replace(height=line), source.name, _screen(source), {"M": source.name}, on_lamp=True)
-    lost = Box(box.x, box.y + box.height - line, box.width, line)
-    if in_words:
+    if in_words and box.height >= 4 * line:
         half = box.width // 2
-        state_box = Box(box.x + half, box.y, box.width - half, line)
-        yield _on_lamp(state_box, f"{source.pvs}State_RBV", Align.RIGHT)
-        yield _on_lamp(lost._replace(width=half), f"{source.pvs}FrameRate_RBV", Align.LEFT)
-        lost = lost._replace(x=box.x + half, width=box.width - half)
-    yield Reading(lost, _lost(source), bold=True, align=Align.RIGHT, colour=WHITE, alarm=Alarm.LOSS)
+        right = Box(box.x + half, box.y, box.width - half, line)
+        yield _on_lamp(right, f"{source.pvs}State_RBV")
+        yield _on_lamp(right._replace(y=box.y + line), f"{source.pvs}FrameRate_RBV")
+    lost = Box(box.x, box.y + box.height - line, box.width, line)
+    size = Size.HEADING if in_words else Size.TEXT
+    yield Reading(lost, _lost(source), size, bold=True, colour=WHITE, alarm=Alarm.LOSS, units=in_words)
 
 
-def _on_lamp(box: Box, pv: str, align: Align) -> Reading:
-    return Reading(box, pv, Size.SMALL, align=align, colour=WHITE, alarm=Alarm.LAMP)
+def _on_lamp(box: Box, pv: str) -> Reading:
+    return Reading(box, pv, align=Align.RIGHT, colour=WHITE, alarm=Alarm.LAMP, units=True)
 
 
 def _template(source: Source) -> str:
@@ -161,16 +173,16 @@ def _disk(box: Box, parts: Parts) -> Iterator[Widget]:
 
 def _files(box: Box, parts: Parts) -> Iterator[Widget]:
     yield from panel(box, "File")
-    form = Form(box.x + GRID, box.y + HEADING_HEIGHT, box.width - 2 * GRID, 90)
+    form = Form(box.x + GRID, box.y + HEADING_HEIGHT, box.width - 2 * GRID, 80)
     for files in parts.files[:1]:
         form.entry("Folder", f"{files}FilePath", long=True)
         form.entry("Name", f"{files}FileName", long=True)
-        form.text("Last file", f"{files}FullFileName_RBV")
+        form.text("Last file", f"{files}FullFileName_RBV", size=Size.SMALL)
         form.reading("Images", f"{files}NumCaptured_RBV", units=False)
         form.loss("Lost in 10 s", f"{files}DroppedRecently_RBV")
         y = form.y + 4
-        form.widgets.append(Write(Box(form.x, y, 100, ROW + 6), "Capture", f"{files}Capture", 1))
-        form.widgets.append(Write(Box(form.x + 110, y, 100, ROW + 6), "End", f"{files}Capture", 0))
+        form.widgets.append(Write(Box(form.x, y, 100, BUTTON_HEIGHT), "Capture", f"{files}Capture", 1))
+        form.widgets.append(Write(Box(form.x + 110, y, 100, BUTTON_HEIGHT), "End", f"{files}Capture", 0))
     if not parts.files:
         form.place("This configuration has no table [hdf5].")
     yield from form.widgets

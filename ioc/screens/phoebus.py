@@ -4,7 +4,22 @@ from collections.abc import Iterable
 from typing import Final
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
-from ioc.screens.look import BUTTON, CHANGING, FIELD, FONT, INK, INVALID, MAJOR, MINOR, PAGE, PANEL, WHITE, Colour, Size
+from ioc.screens.look import (
+    BUTTON,
+    CHANGING,
+    FIELD,
+    FONT,
+    INK,
+    INVALID,
+    MAJOR,
+    MINOR,
+    PAGE,
+    PANEL,
+    ROW,
+    WHITE,
+    Colour,
+    Size,
+)
 from ioc.screens.widgets import (
     Alarm,
     Align,
@@ -103,7 +118,7 @@ def _reading(found: Element, widget: Reading) -> None:
     _colour(found, "background_color", PANEL)
     _put(found, "transparent", "true")
     _put(found, "show_units", "true" if widget.units else "false")
-    _put(found, "wrap_words", "false")
+    _put(found, "wrap_words", "true" if widget.long and widget.box.height > ROW else "false")
     _put(found, "border_alarm_sensitive", "false")
     if widget.long:
         _put(found, "format", _STRING)
@@ -189,7 +204,6 @@ def _picture(found: Element, widget: Picture) -> None:
         axis = SubElement(found, name)
         _put(axis, "visible", "false")
         _put(axis, "title", "")
-    _put(found, "preserve_ratio", "true")
 
 
 def _address(pv: str, *, long: bool) -> str:
@@ -214,9 +228,7 @@ def _type(found: Element, size: Size, *, bold: bool = False, align: Align | None
 
 
 def _colour(parent: Element, name: str, colour: Colour) -> None:
-    SubElement(
-        SubElement(parent, name), "color", red=str(colour.red), green=str(colour.green), blue=str(colour.blue)
-    )
+    SubElement(SubElement(parent, name), "color", red=str(colour.red), green=str(colour.green), blue=str(colour.blue))
 
 
 def _put(parent: Element, name: str, value: object) -> None:

@@ -3,7 +3,6 @@
 import json
 import re
 from typing import Final
-from urllib.parse import urlencode
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from ioc.screens.look import (
@@ -18,6 +17,7 @@ from ioc.screens.look import (
     MUTED,
     PAGE,
     QUIET,
+    ROW,
     WHITE,
     Colour,
     Size,
@@ -87,7 +87,9 @@ def ui(screen: Screen) -> str:
         _put(custom, "extends", "QWidget")
         _put(custom, "header", f"pydm.widgets.{_HEADERS[kind]}")
     indent(form)
-    return f'<?xml version="1.0" encoding="UTF-8"?>\n{tostring(form, encoding="unicode")}\n'
+    text = tostring(form, encoding="unicode")
+    # PyDM has braces around the names of macros.
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + re.sub(r"\$\((\w+)\)", r"${\1}", text) + "\n"
 
 
 def _stylesheet() -> str:
@@ -98,9 +100,9 @@ def _stylesheet() -> str:
         f"QPushButton {{background-color: {BUTTON.css}; border: 1px solid {QUIET.css}; border-radius: 3px;}}",
         f"QPushButton:pressed {{background-color: {QUIET.css};}}",
         f"QPushButton:disabled {{color: {MUTED.css};}}",
-        f'QPushButton[place="lamp"] {{background-color: transparent; border: none; color: {WHITE.css}; '
-        "font-weight: bold; text-align: left; padding-left: 6px;}",
-        f"QLineEdit, QComboBox {{background-color: {FIELD.css}; border: 1px solid {QUIET.css}; padding-left: 4px;}}",
+        f'QPushButton[place="lamp"] {{background-color: transparent; border: none; color: {WHITE.css};}}',
+        'QPushButton[place="lamp"] {font-weight: bold; text-align: left; padding-left: 6px;}',
+        f"QLineEdit {{background-color: {FIELD.css}; border: 1px solid {QUIET.css}; padding-left: 4px;}}",
         "PyDMLabel {padding: 0px 4px;}",
         *(f'*[typeSize="{size.name}"] {{font-size: {size.value}px;}}' for size in Size),
         '*[typeWeight="bold"] {font-weight: bold;}',
@@ -158,7 +160,7 @@ def _widget(top: Element, name: str, widget: Widget) -> None:
             _bar(_new(top, "PyDMScaleIndicator", name, widget.box), widget)
         case Picture():
             found = _new(top, "PyDMImageView", name, widget.box)
-            _string(found, "imageChannel", f"pva://{_macros(widget.pv)}")
+            _string(found, "imageChannel", f"pva://{widget.pv}")
             _enum(found, "readingOrder", "PyDMImageView::Clike")
             _enum(found, "dimensionOrder", "PyDMImageView::WidthFirst")
             _enum(found, "colorMap", "PyDMImageView::Viridis")
@@ -171,8 +173,8 @@ def _reading(found: Element, widget: Reading) -> None:
         address = _address(widget.pv, long=widget.long)
     else:
         # The name makes it another calculation than those of other PVs.
-        words = {"x": f"ca://{_macros(widget.pv)}", "expr": f"x/{widget.divisor:.0f}"}
-        address = f"calc://{re.sub(r'[^A-Za-z0-9$}{]', '_', _macros(widget.pv))}?{urlencode(words, safe='/:${}')}"
+        name = widget.pv.replace(":", "_")
+        address = f"calc://{name}?x=ca://{widget.pv}&expr=x/{widget.divisor:.0f}"
         _bool(found, "precisionFromPV", value=False)
         _number(found, "precision", 1)
     _string(found, "channel", address)
@@ -183,13 +185,14 @@ def _reading(found: Element, widget: Reading) -> None:
     _own(found, "alarm", widget.alarm.value)
     if widget.long:
         _enum(found, "displayFormat", "PyDMLabel::String")
+        _bool(found, "wordWrap", value=widget.box.height > ROW)
 
 
 def _link(found: Element, widget: Open) -> None:
     macros = {"P": "$(P)", **widget.macros}
     _string(found, "text", widget.text)
     _strings(found, "filenames", f"{widget.screen}.ui")
-    _strings(found, "macros", _macros(json.dumps(macros)))
+    _strings(found, "macros", json.dumps(macros))
     _bool(found, "openInNewWindow", value=True)
     _bool(found, "showIcon", value=False)
     if widget.on_lamp:
@@ -210,9 +213,9 @@ def _bar(found: Element, widget: Bar) -> None:
 
 
 def _text(found: Element, widget: Label | Reading) -> None:
-    SubElement(SubElement(found, "property", name="alignment"), "set").text = (
-        f"Qt::{_ALIGN[widget.align]}|Qt::AlignVCenter"
-    )
+    SubElement(
+        SubElement(found, "property", name="alignment"), "set"
+    ).text = f"Qt::{_ALIGN[widget.align]}|Qt::AlignVCenter"
     _own(found, "typeSize", widget.size.name)
     if widget.bold:
         _own(found, "typeWeight", "bold")
@@ -222,12 +225,7 @@ def _text(found: Element, widget: Label | Reading) -> None:
 
 def _address(pv: str, *, long: bool = False) -> str:
     """Return what PyDM calls a PV: long texts are strings only over PV Access."""
-    return f"{'pva' if long else 'ca'}://{_macros(pv)}"
-
-
-def _macros(text: str) -> str:
-    """Return a text with PyDM's form of macros."""
-    return re.sub(r"\$\((\w+)\)", r"${\1}", text)
+    return f"{'pva' if long else 'ca'}://{pv}"
 
 
 def _new(parent: Element, kind: str, name: str, box: Box) -> Element:
@@ -265,7 +263,8 @@ def _number(found: Element, name: str, value: float) -> None:
 
 
 def _enum(found: Element, name: str, value: str) -> None:
-    SubElement(SubElement(found, "property", name=name), "enum").text = value
+    # Not by the setter of this name: that of an image's colours is another function.
+    SubElement(SubElement(found, "property", name=name, stdset="0"), "enum").text = value
 
 
 def _colour(found: Element, name: str, colour: Colour) -> None:

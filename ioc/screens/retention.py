@@ -18,7 +18,11 @@ def retention(parts: Parts) -> Screen:
     now = Box(GRID, limits.y + limits.height + GRID, limits.width, HEADING_HEIGHT + 11 * PITCH + GRID)
     widgets: list[Widget] = [*health("Retention", _WIDTH), *panel(limits, "Limits, 0 for none")]
     form = Form(limits.x + GRID, limits.y + HEADING_HEIGHT, limits.width - 2 * GRID, 190)
-    for name, pv in (("Keep at most, GiB", "KeepSize"), ("Keep so long, h", "KeepHours"), ("Leave free, GiB", "KeepFree")):
+    for name, pv in (
+        ("Keep at most, GiB", "KeepSize"),
+        ("Keep so long, h", "KeepHours"),
+        ("Leave free, GiB", "KeepFree"),
+    ):
         place = form.place(name)
         form.widgets.append(Entry(place._replace(width=120), f"{_PVS}{pv}"))
         in_use = Box(place.x + 130, place.y, 200, ROW)

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from typing import Final
 
 from ioc.screens.layout import HEADING_HEIGHT, HEALTH_HEIGHT, PITCH, Form, health, panel
-from ioc.screens.look import GRID, ROW
+from ioc.screens.look import BUTTON_HEIGHT, GRID, ROW
 from ioc.screens.parts import Parts, Source
 from ioc.screens.widgets import Box, Screen, Widget, Write
 
-_WIDTH: Final = 1000
+_WIDTH: Final = 1100
 _COLUMN: Final = (_WIDTH - 4 * GRID) // 3
 _ROWS: Final = 20
 _PVS: Final = "$(P)$(M):"
@@ -89,7 +89,7 @@ def _worker(box: Box, source: Source) -> Iterator[Widget]:
     form = _form(box)
     form.state("State", f"{_PVS}State_RBV", "module.template" if source.is_module else "monitor.template")
     form.state("Run", f"{_PVS}RunState_RBV", "run_state.template")
-    form.text("Message", f"{_PVS}Message_RBV")
+    form.text("Message", f"{_PVS}Message_RBV", lines=3)
     form.reading("Pulse id", f"{_PVS}PulseId_RBV", units=False)
     form.reading("Frames", f"{_PVS}FrameRate_RBV")
     form.reading("Packets or updates", f"{_PVS}PacketRate_RBV")
@@ -106,14 +106,12 @@ def _worker(box: Box, source: Source) -> Iterator[Widget]:
     form.reading("Process", f"{_PVS}Pid_RBV", units=False)
     form.reading("Version", f"{_PVS}Version_RBV")
     yield from form.widgets
-    y = box.y + box.height - 2 * PITCH - GRID
-    yield Write(Box(form.x, y, 90, ROW + 4), "Run", f"{_PVS}Run", 1)
-    yield Write(
-        Box(form.x + 100, y, 90, ROW + 4), "Stop", f"{_PVS}Run", 0, "Stop the worker? No data is taken without it."
-    )
-    yield Write(
-        Box(form.x, y + PITCH + 4, 190, ROW + 4), "Set totals to 0", f"{_PVS}ResetCounters", 1, "Set all totals to 0?"
-    )
+    button = Box(form.x, form.y + GRID, 90, BUTTON_HEIGHT)
+    yield Write(button, "Run", f"{_PVS}Run", 1)
+    question = "Stop the worker? No data is taken without it."
+    yield Write(button._replace(x=button.x + 100), "Stop", f"{_PVS}Run", 0, question)
+    button = button._replace(x=button.x + 200, width=130)
+    yield Write(button, "Set totals to 0", f"{_PVS}ResetCounters", 1, "Set all totals to 0?")
 
 
 def _losses(box: Box, source: Source) -> Iterator[Widget]:
@@ -140,7 +138,7 @@ def _pools(box: Box, parts: Parts) -> Iterator[Widget]:
     form.reading("Pebble in use", f"{_PVS}Pebble:InUse_RBV")
     form.reading("Pebble, most", f"{_PVS}Pebble:HighWater_RBV")
     form.reading("Pebble slots", f"{_PVS}Pebble:Count_RBV")
-    form.loss("Slots refused in 10 s", f"{_PVS}Pebble:ExhaustedRecently_RBV")
+    form.loss("Slots refused in 10 s", f"{_PVS}Pebble:ExhaustedRecently_RBV", units=False)
     for output in (*(["Disk"] if parts.has_disk else []), "Zmq"):
         form.y += 6
         form.state(output, f"{_PVS}{output}:State_RBV", "output.template")

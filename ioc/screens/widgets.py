@@ -70,7 +70,7 @@ class Reading:
     alarm: Alarm = Alarm.SEVERITY
     units: bool = False
     long: bool = False
-    """Whether it is a text that may be longer than 39 characters."""
+    """Whether it is a text that may be longer than 39 characters; in a box of several rows it has several lines."""
     divisor: float = 1
     """The value is shown divided by it, with one decimal place."""
 
