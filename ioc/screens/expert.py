@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from ioc.screens.layout import HEADING_HEIGHT, HEALTH_HEIGHT, PITCH, Form, health, panel, state
-from ioc.screens.look import BUTTON_HEIGHT, GRID, MUTED, ROW, Size
+from ioc.screens.look import BUTTON_HEIGHT, GRID, MUTED, ROW
 from ioc.screens.parts import Parts
 from ioc.screens.widgets import Align, Box, Label, Reading, Screen, Widget, Write
 
@@ -25,13 +25,16 @@ _COLUMNS: Final = (
 def expert(parts: Parts) -> Screen:
     """Return the screen."""
     top = HEALTH_HEIGHT + 2 * GRID
-    left = Box(GRID, top, _COLUMN, HEADING_HEIGHT + 12 * PITCH)
+    left = Box(GRID, top, _COLUMN, HEADING_HEIGHT + 8 * PITCH + GRID)
     workers = list(_workers(parts))
-    low = Box(GRID, top + left.height + GRID, _WIDTH - 2 * GRID, HEADING_HEIGHT + (len(workers) + 1) * PITCH + GRID)
+    host = Box(GRID, top + left.height + GRID, _WIDTH - 2 * GRID, HEADING_HEIGHT + 4 * PITCH)
+    low = Box(GRID, host.y + host.height + GRID, host.width, HEADING_HEIGHT + (len(workers) + 1) * PITCH + GRID)
     widgets = (
         *health("Expert", _WIDTH),
         *_server(left),
         *_run(left._replace(x=left.x + _COLUMN + GRID)),
+        *panel(host, "What to mend on the host"),
+        Reading(Box(host.x + GRID - 4, host.y + 30, host.width - 2 * GRID, 4 * PITCH), "$(P)Host_RBV", long=True),
         *_table(low, workers),
     )
     return Screen("expert", "Expert", _WIDTH, low.y + low.height + GRID, {"P": parts.prefix}, widgets)
@@ -48,7 +51,6 @@ def _server(box: Box) -> Iterator[Widget]:
     form.reading("Workers running", "$(P)WorkersRunning_RBV", units=False)
     form.reading("Restarts", "$(P)WorkersRestarted_RBV", units=False)
     form.reading("Host warnings", "$(P)HostWarnings_RBV", units=False)
-    form.text("What", "$(P)Host_RBV", lines=5, size=Size.SMALL)
     yield from form.widgets
 
 
@@ -57,7 +59,7 @@ def _run(box: Box) -> Iterator[Widget]:
     form = Form(box.x + GRID, box.y + HEADING_HEIGHT, box.width - 2 * GRID)
     form.state("State", "$(P)RunState_RBV", "detector.template")
     form.reading("Commands refused", "$(P)Refused_RBV", units=False)
-    form.text("Reason", "$(P)Message_RBV", lines=3)
+    form.text("Reason", "$(P)Message_RBV", lines=2)
     yield from form.widgets
     for number, name in enumerate(_TRANSITIONS):
         row, column = divmod(number, 3)

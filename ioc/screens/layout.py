@@ -39,10 +39,11 @@ def state(box: Box, pv: str, template: str, *, size: Size = Size.TEXT) -> Iterat
     yield Reading(box, pv, size, bold=True, align=Align.CENTRE, colour=WHITE, alarm=Alarm.LAMP)
 
 
-def panel(box: Box, heading: str) -> Iterator[Widget]:
-    """Yield a panel with its heading."""
+def panel(box: Box, heading: str, heading_width: int | None = None) -> Iterator[Widget]:
+    """Yield a panel with its heading, as wide as the panel unless there is something beside it."""
     yield Panel(box)
-    yield Label(Box(box.x + GRID, box.y + 6, box.width - 2 * GRID, ROW), heading, Size.HEADING, bold=True)
+    width = heading_width or box.width - 2 * GRID
+    yield Label(Box(box.x + GRID, box.y + 6, width, ROW), heading, Size.HEADING, bold=True)
 
 
 @dataclass(slots=True)

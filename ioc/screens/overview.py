@@ -30,6 +30,8 @@ _TOP: Final = HEALTH_HEIGHT + 2 * GRID
 _CONTROL_HEIGHT: Final = 64
 _BODY_HEIGHT: Final = 560
 _TILES_HEIGHT: Final = 290
+_TILE_HEIGHT: Final = 170
+"""At most, pixels."""
 _MANY: Final = 25
 """With more sources than this a tile has no room for the state in words."""
 
@@ -95,13 +97,12 @@ def _image(box: Box, parts: Parts) -> Iterator[Widget]:
         yield Label(box._replace(height=ROW, y=box.y + box.height // 2), text, align=Align.CENTRE, colour=MUTED)
         return
     pvs = parts.images[0]
-    yield from panel(box, "Image")
+    yield from panel(box, "Image", 70)
     x = box.x + 90
-    for name, pv, width in (("pulse", "PulseId_RBV", 150), ("images/s", "PreviewRate_RBV", 70), ("", "State_RBV", 90)):
-        if name:
-            yield Label(Box(x, box.y + 6, 60, ROW), name, colour=MUTED, align=Align.RIGHT)
-            yield Reading(Box(x + 60, box.y + 6, width, ROW), f"{pvs}{pv}")
-            x += 60 + width
+    for name, pv, width in (("pulse", "PulseId_RBV", 150), ("images/s", "PreviewRate_RBV", 70)):
+        yield Label(Box(x, box.y + 6, 60, ROW), name, colour=MUTED, align=Align.RIGHT)
+        yield Reading(Box(x + 60, box.y + 6, width, ROW), f"{pvs}{pv}")
+        x += 60 + width
     yield from state(Box(box.x + box.width - 110, box.y + 6, 100, ROW), f"{pvs}State_RBV", "pva1.template")
     top = HEADING_HEIGHT
     yield Picture(Box(box.x + GRID, box.y + top, box.width - 2 * GRID, box.height - top - GRID), f"{pvs}Preview")
@@ -113,7 +114,7 @@ def _mosaic(box: Box, sources: tuple[Source, ...]) -> Iterator[Widget]:
     width, height = box.width - 2 * GRID + gap, box.height - HEADING_HEIGHT - GRID + gap
     columns = _columns(len(sources))
     rows = -(-len(sources) // columns)
-    step_x, step_y = width // columns, min(height // rows, 125)
+    step_x, step_y = width // columns, min(height // rows, _TILE_HEIGHT)
     for number, source in enumerate(sources):
         row, column = divmod(number, columns)
         place = Box(box.x + GRID + column * step_x, box.y + HEADING_HEIGHT + row * step_y, step_x - gap, step_y - gap)
@@ -129,14 +130,16 @@ def _tile(box: Box, source: Source, *, in_words: bool) -> Iterator[Widget]:
     template = _template(source)
     yield Lamp(box, f"{source.pvs}State_RBV", colours(template, "State_RBV"))
     line = min(ROW, box.height // 2)
-    yield Open(box._replace(height=line), source.name, _screen(source), {"M": source.name}, on_lamp=True)
-    if in_words and box.height >= 4 * line:
-        half = box.width // 2
-        right = Box(box.x + half, box.y, box.width - half, line)
+    name = box._replace(width=box.width // 3 if in_words else box.width, height=line)
+    yield Open(name, source.name, _screen(source), {"M": source.name}, on_lamp=True)
+    if in_words and box.height >= 3 * line:
+        third = box.width // 3
+        right = Box(box.x + third, box.y, box.width - third, line)
         yield _on_lamp(right, f"{source.pvs}State_RBV")
         yield _on_lamp(right._replace(y=box.y + line), f"{source.pvs}FrameRate_RBV")
+    large = box.height >= 4 * ROW
+    line, size = (ROW + 12, Size.HEADLINE) if large else (line, Size.TEXT)
     lost = Box(box.x, box.y + box.height - line, box.width, line)
-    size = Size.HEADING if in_words else Size.TEXT
     yield Reading(lost, _lost(source), size, bold=True, colour=WHITE, alarm=Alarm.LOSS, units=in_words)
 
 
@@ -177,7 +180,7 @@ def _files(box: Box, parts: Parts) -> Iterator[Widget]:
     for files in parts.files[:1]:
         form.entry("Folder", f"{files}FilePath", long=True)
         form.entry("Name", f"{files}FileName", long=True)
-        form.text("Last file", f"{files}FullFileName_RBV", size=Size.SMALL)
+        form.text("Last file", f"{files}FullFileName_RBV", lines=2, size=Size.SMALL)
         form.reading("Images", f"{files}NumCaptured_RBV", units=False)
         form.loss("Lost in 10 s", f"{files}DroppedRecently_RBV")
         y = form.y + 4
@@ -204,11 +207,15 @@ _COLUMNS: Final = (
     ("Output to disk", 120),
 )
 """Columns of the table and their widths, pixels."""
+_FIRST_LOSS: Final = 7
+_LOST: Final = "Lost in the last 10 s"
 
 
 def _table(box: Box, parts: Parts) -> Iterator[Widget]:
-    yield from panel(box, "Rates, pools, and what was lost in the last 10 s")
+    before = sum(width + 4 for _, width in _COLUMNS[:_FIRST_LOSS])
+    yield from panel(box, "Rates and pools", before)
     y = box.y + HEADING_HEIGHT
+    yield Label(Box(box.x + GRID + before, box.y + 6, 420, ROW), _LOST, Size.HEADING, bold=True, align=Align.CENTRE)
     yield from _cells(
         box.x + GRID,
         [

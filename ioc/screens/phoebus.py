@@ -38,7 +38,7 @@ from ioc.screens.widgets import (
 )
 
 _ALIGN: Final = {Align.LEFT: "0", Align.CENTRE: "1", Align.RIGHT: "2"}
-_MIDDLE: Final = "1"
+_TOP, _MIDDLE = "0", "1"
 _DECIMAL, _STRING = "1", "6"
 """Formats of Phoebus: so many decimal places, and arrays of characters as text."""
 
@@ -113,7 +113,7 @@ def _widget(display: Element, number: int, widget: Widget) -> None:
 
 def _reading(found: Element, widget: Reading) -> None:
     _put(found, "pv_name", _divided(widget) if widget.divisor != 1 else _address(widget.pv, long=widget.long))
-    _type(found, widget.size, bold=widget.bold, align=widget.align)
+    _type(found, widget.size, bold=widget.bold, align=widget.align, top=widget.wraps)
     _colour(found, "foreground_color", widget.colour)
     _colour(found, "background_color", PANEL)
     _put(found, "transparent", "true")
@@ -219,12 +219,12 @@ def _new(display: Element, kind: str, number: int, widget: Widget, version: str 
     return found
 
 
-def _type(found: Element, size: Size, *, bold: bool = False, align: Align | None = None) -> None:
+def _type(found: Element, size: Size, *, bold: bool = False, align: Align | None = None, top: bool = False) -> None:
     font = SubElement(found, "font")
     SubElement(font, "font", family=FONT, style="BOLD" if bold else "REGULAR", size=f"{size.value}.0")
     if align is not None:
         _put(found, "horizontal_alignment", _ALIGN[align])
-        _put(found, "vertical_alignment", _MIDDLE)
+        _put(found, "vertical_alignment", _TOP if top else _MIDDLE)
 
 
 def _colour(parent: Element, name: str, colour: Colour) -> None:

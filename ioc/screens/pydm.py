@@ -104,6 +104,7 @@ def _stylesheet() -> str:
         'QPushButton[place="lamp"] {font-weight: bold; text-align: left; padding-left: 6px;}',
         f"QLineEdit {{background-color: {FIELD.css}; border: 1px solid {QUIET.css}; padding-left: 4px;}}",
         "PyDMLabel {padding: 0px 4px;}",
+        'PyDMLabel[wraps="true"] {padding: 4px 4px;}',
         *(f'*[typeSize="{size.name}"] {{font-size: {size.value}px;}}' for size in Size),
         '*[typeWeight="bold"] {font-weight: bold;}',
     ]
@@ -186,6 +187,8 @@ def _reading(found: Element, widget: Reading) -> None:
     if widget.long:
         _enum(found, "displayFormat", "PyDMLabel::String")
         _bool(found, "wordWrap", value=widget.box.height > ROW)
+    if widget.wraps:
+        _own(found, "wraps", "true")
 
 
 def _link(found: Element, widget: Open) -> None:
@@ -213,9 +216,10 @@ def _bar(found: Element, widget: Bar) -> None:
 
 
 def _text(found: Element, widget: Label | Reading) -> None:
+    top = isinstance(widget, Reading) and widget.wraps
     SubElement(
         SubElement(found, "property", name="alignment"), "set"
-    ).text = f"Qt::{_ALIGN[widget.align]}|Qt::AlignVCenter"
+    ).text = f"Qt::{_ALIGN[widget.align]}|Qt::{'AlignTop' if top else 'AlignVCenter'}"
     _own(found, "typeSize", widget.size.name)
     if widget.bold:
         _own(found, "typeWeight", "bold")

@@ -89,7 +89,7 @@ def _worker(box: Box, source: Source) -> Iterator[Widget]:
     form = _form(box)
     form.state("State", f"{_PVS}State_RBV", "module.template" if source.is_module else "monitor.template")
     form.state("Run", f"{_PVS}RunState_RBV", "run_state.template")
-    form.text("Message", f"{_PVS}Message_RBV", lines=3)
+    form.text("Message", f"{_PVS}Message_RBV", lines=2)
     form.reading("Pulse id", f"{_PVS}PulseId_RBV", units=False)
     form.reading("Frames", f"{_PVS}FrameRate_RBV")
     form.reading("Packets or updates", f"{_PVS}PacketRate_RBV")

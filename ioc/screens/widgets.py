@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
 
-from ioc.screens.look import INK, PANEL, Colour, Size
+from ioc.screens.look import INK, PANEL, ROW, Colour, Size
 
 
 class Box(NamedTuple):
@@ -70,9 +70,14 @@ class Reading:
     alarm: Alarm = Alarm.SEVERITY
     units: bool = False
     long: bool = False
-    """Whether it is a text that may be longer than 39 characters; in a box of several rows it has several lines."""
+    """Whether it is a text that may be longer than 39 characters."""
     divisor: float = 1
     """The value is shown divided by it, with one decimal place."""
+
+    @property
+    def wraps(self) -> bool:
+        """Whether it has several lines, from the top of its box."""
+        return self.long and self.box.height > ROW and self.alarm is not Alarm.LAMP
 
 
 @dataclass(frozen=True, slots=True)
