@@ -25,7 +25,7 @@ _COLUMNS: Final = (
 def expert(parts: Parts) -> Screen:
     """Return the screen."""
     top = HEALTH_HEIGHT + 2 * GRID
-    left = Box(GRID, top, _COLUMN, HEADING_HEIGHT + 8 * PITCH + GRID)
+    left = Box(GRID, top, _COLUMN, HEADING_HEIGHT + 9 * PITCH)
     workers = list(_workers(parts))
     host = Box(GRID, top + left.height + GRID, _WIDTH - 2 * GRID, HEADING_HEIGHT + 4 * PITCH)
     low = Box(GRID, host.y + host.height + GRID, host.width, HEADING_HEIGHT + (len(workers) + 1) * PITCH + GRID)
