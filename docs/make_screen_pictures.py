@@ -27,10 +27,10 @@ def main() -> None:
         running_both(Path(data), {"M01": ["--loss", "0.001"]}) as running,
     ):
         ioc = running.ioc
-        ioc.put("HDF1:FileName", "scan_0042")
-        ioc.put("HDF1:NumCapture", 0)
-        ioc.put("HDF1:Capture", 1, wait=False)
-        ioc.until("HDF1:NumCaptured_RBV", lambda number: number > 20)
+        ioc.put("BOTH:HDF1:FileName", "scan_0042")
+        ioc.put("BOTH:HDF1:NumCapture", 0)
+        ioc.put("BOTH:HDF1:Capture", 1, wait=False)
+        ioc.until("BOTH:HDF1:NumCaptured_RBV", lambda number: number > 20)
         for screen in screens(load_config(ROOT / "examples" / "both.toml")):
             path = folder / f"screen-{screen.name}.png"
             found = picture(ioc, ROOT / "screens" / f"{screen.name}.ui", {**screen.macros, "P": ioc.prefix}, path)

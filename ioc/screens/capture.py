@@ -1,4 +1,4 @@
-"""The screen of files: live images to HDF5, and files of what is already in the disk buffer. Macros P and H, as in ``HDF1:``."""
+"""The screen of files: live images to HDF5, and files of what is already in the disk buffer. Macros P and D."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -11,23 +11,24 @@ from ioc.screens.widgets import Alarm, Box, Choice, Reading, Screen, Widget, Wri
 _WIDTH: Final = 1000
 _COLUMN: Final = (_WIDTH - 3 * GRID) // 2
 _ROWS: Final = 15
-_PVS: Final = "$(P)$(H)"
-_RETRO: Final = "$(P)Retro:"
+_PVS: Final = "$(P)$(D)HDF1:"
+_RETRO: Final = "$(P)$(D)Retro:"
 
 
 def capture(parts: Parts) -> Screen:
-    """Return the screen."""
+    """Return the screen. Its macro D is the part of a detector's names behind the prefix, empty for the only one."""
+    detector = parts.with_files[0]
     top = HEALTH_HEIGHT + 2 * GRID
     box = Box(GRID, top, _COLUMN, HEADING_HEIGHT + _ROWS * PITCH + GRID)
     second = box._replace(x=box.x + _COLUMN + GRID)
     low = Box(GRID, top + box.height + GRID, _WIDTH - 2 * GRID, HEADING_HEIGHT + 4 * PITCH + GRID)
     widgets: list[Widget] = [*health("Files", _WIDTH), *_settings(box), *_progress(second)]
     height = top + box.height + GRID
-    if parts.has_retro:
+    if detector.retro:
         widgets += _retro(low)
         height = low.y + low.height + GRID
-    macros = {"P": parts.prefix, "H": parts.files[0].removeprefix("$(P)")}
-    return Screen("capture", "Files", _WIDTH, height, macros, tuple(widgets))
+    macros = {"P": parts.prefix, "D": detector.part}
+    return Screen("capture", "Files $(D)", _WIDTH, height, macros, tuple(widgets))
 
 
 def _settings(box: Box) -> Iterator[Widget]:

@@ -23,7 +23,7 @@ def screens(config: Config) -> list[Screen]:
         found.append(module(parts, modules[0]))
     if cameras := [source for source in parts.sources if not source.is_module]:
         found.append(camera(parts, cameras[0]))
-    if parts.files:
+    if parts.with_files:
         found.append(capture(parts))
     if parts.has_disk:
         found.append(retention(parts))

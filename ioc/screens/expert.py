@@ -72,10 +72,15 @@ def _run(box: Box) -> Iterator[Widget]:
 def _workers(parts: Parts) -> Iterator[tuple[str, str]]:
     """Yield how the names of each worker's PVs begin, and the template of its state."""
     for source in parts.sources:
-        yield source.pvs, "module.template" if source.is_module else "monitor.template"
-    for found, template in ((parts.streams, "stream"), (parts.files, "hdf5"), (parts.images, "pva1")):
-        for pvs in found:
-            yield pvs, f"{template}.template"
+        yield source.pvs, source.template
+    if parts.has_stream:
+        yield "$(P)Stream:", "stream.template"
+    for detector in parts.with_files:
+        yield f"$(P){detector.part}HDF1:", "hdf5.template"
+    for detector in parts.with_images:
+        yield f"$(P){detector.part}Pva1:", "pva1.template"
+    if parts.has_web:
+        yield "$(P)Web:", "web.template"
 
 
 def _table(box: Box, workers: list[tuple[str, str]]) -> Iterator[Widget]:

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from ioc.screens.look import BUTTON_HEIGHT, GRID, MUTED, ROW, WHITE, Size
+from ioc.screens.look import GRID, MUTED, ROW, WHITE, Size
 from ioc.screens.states import colours
-from ioc.screens.widgets import Alarm, Align, Box, Entry, Label, Lamp, Open, Panel, Reading, Widget
+from ioc.screens.widgets import Alarm, Align, Box, Entry, Label, Lamp, Panel, Reading, Widget
 
 HEALTH_HEIGHT = 54
 HEADING_HEIGHT = 36
@@ -91,9 +91,3 @@ class Form:
     def entry(self, name: str, pv: str, *, long: bool = False) -> None:
         """Add a field to write into."""
         self.widgets.append(Entry(self.place(name), pv, long=long))
-
-
-def links(x: int, y: int, screens: list[tuple[str, str, dict[str, str]]], width: int = 110) -> Iterator[Widget]:
-    """Yield buttons that open other screens: their texts, names and macros."""
-    for number, (text, screen, macros) in enumerate(screens):
-        yield Open(Box(x + number * (width + GRID), y, width, BUTTON_HEIGHT), text, screen, macros)

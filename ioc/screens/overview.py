@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
-from ioc.screens.layout import HEADING_HEIGHT, HEALTH_HEIGHT, PITCH, Form, health, links, panel, state
+from ioc.screens.layout import HEADING_HEIGHT, HEALTH_HEIGHT, PITCH, Form, health, panel, state
 from ioc.screens.look import BUTTON_HEIGHT, GRID, MUTED, ROW, WHITE, Size
 from ioc.screens.parts import Parts, Source
 from ioc.screens.states import colours
@@ -22,6 +22,7 @@ from ioc.screens.widgets import (
     Widget,
     Write,
 )
+from ioc.templates import Detector
 
 _WIDTH: Final = 1280
 _LEFT: Final = 560
@@ -32,6 +33,10 @@ _BODY_HEIGHT: Final = 560
 _TILES_HEIGHT: Final = 290
 _TILE_HEIGHT: Final = 170
 """At most, pixels."""
+_IMAGES: Final = 2
+_DETECTORS: Final = 3
+_FILES: Final = 3
+"""So many detectors are shown with their images, states, and names of files."""
 _MANY: Final = 25
 """With more sources than this a tile has no room for the state in words."""
 
@@ -45,16 +50,16 @@ def overview(parts: Parts) -> Screen:
     below = right._replace(y=right.y + _TILES_HEIGHT + GRID, height=_BODY_HEIGHT - _TILES_HEIGHT - GRID)
     half = (right.width - GRID) // 2
     widgets: list[Widget] = [
-        *health(parts.detector, _WIDTH),
+        *health(parts.name, _WIDTH),
         *_control(Box(GRID, _TOP, _WIDTH - 2 * GRID, _CONTROL_HEIGHT), parts),
-        *_image(Box(GRID, body, _LEFT, _BODY_HEIGHT), parts),
+        *_images(Box(GRID, body, _LEFT, _BODY_HEIGHT), parts),
         *_mosaic(right, parts.sources),
         *_disk(below._replace(width=half), parts),
         *_files(below._replace(x=below.x + half + GRID, width=below.width - half - GRID), parts),
         *_table(Box(GRID, table, _WIDTH - 2 * GRID, table_height), parts),
     ]
     height = table + table_height + GRID
-    return Screen("overview", f"{parts.detector}: overview", _WIDTH, height, {"P": parts.prefix}, tuple(widgets))
+    return Screen("overview", f"{parts.name}: overview", _WIDTH, height, {"P": parts.prefix}, tuple(widgets))
 
 
 def _control(box: Box, parts: Parts) -> Iterator[Widget]:
@@ -62,45 +67,40 @@ def _control(box: Box, parts: Parts) -> Iterator[Widget]:
     y = box.y + 22
     yield Write(Box(box.x + GRID, y, 90, BUTTON_HEIGHT), "Start", "$(P)Acquire", 1)
     yield Write(Box(box.x + 110, y, 90, BUTTON_HEIGHT), "Stop", "$(P)Acquire", 0)
-    x = box.x + 220
-    for name, pv, template in _states(parts):
-        yield Label(Box(x, box.y + 4, 120, 18), name, Size.SMALL, colour=MUTED)
-        yield from state(Box(x, y, 120, BUTTON_HEIGHT), pv, template)
-        x += 130
-    found = [("Expert", "expert", dict[str, str]())]
-    if parts.has_disk:
-        found.insert(0, ("Retention", "retention", {}))
-    found[:0] = [(_capture_text(files, parts), "capture", {"H": _macro(files)}) for files in parts.files]
-    yield from links(box.x + box.width - 120 * len(found), y, found)
+    states = [("Run", "$(P)RunState_RBV", "detector.template")]
+    states += [
+        (detector.name or "Detector", f"$(P){detector.part}cam1:DetectorState_RBV", "cam.template")
+        for detector in parts.detectors[:_DETECTORS]
+    ]
+    if parts.has_stream:
+        states.append(("Image stream", "$(P)Stream:State_RBV", "stream.template"))
+    for number, (name, pv, template) in enumerate(states):
+        place = Box(box.x + 220 + number * 130, y, 120, BUTTON_HEIGHT)
+        yield Label(place._replace(y=box.y + 4, height=18), name, Size.SMALL, colour=MUTED)
+        yield from state(place, pv, template)
+    found = [("Retention", "retention")] if parts.has_disk else []
+    found.append(("Expert", "expert"))
+    for number, (text, screen) in enumerate(reversed(found), 1):
+        yield Open(Box(box.x + box.width - 120 * number, y, 110, BUTTON_HEIGHT), text, screen)
 
 
-def _states(parts: Parts) -> list[tuple[str, str, str]]:
-    found = [("Run", "$(P)RunState_RBV", "detector.template")]
-    found += [("Detector", f"{cam}DetectorState_RBV", "cam.template") for cam in parts.cameras[:1]]
-    found += [("File", f"{files}State_RBV", "hdf5.template") for files in parts.files[:1]]
-    found += [("Image stream", f"{stream}State_RBV", "stream.template") for stream in parts.streams[:1]]
-    return found
-
-
-def _capture_text(files: str, parts: Parts) -> str:
-    return "Capture" if len(parts.files) == 1 else _macro(files).rstrip(":")
-
-
-def _macro(pvs: str) -> str:
-    return pvs.removeprefix("$(P)")
-
-
-def _image(box: Box, parts: Parts) -> Iterator[Widget]:
-    if not parts.images:
+def _images(box: Box, parts: Parts) -> Iterator[Widget]:
+    shown = parts.with_images[:_IMAGES]
+    if not shown:
         yield from panel(box, "Image")
         text = "This configuration has no table [images]."
         yield Label(box._replace(height=ROW, y=box.y + box.height // 2), text, align=Align.CENTRE, colour=MUTED)
-        return
-    pvs = parts.images[0]
-    yield from panel(box, "Image", 70)
-    x = box.x + 90
-    for name, pv, width in (("pulse", "PulseId_RBV", 150), ("images/s", "PreviewRate_RBV", 70)):
-        yield Label(Box(x, box.y + 6, 60, ROW), name, colour=MUTED, align=Align.RIGHT)
+    height = (box.height - GRID * (len(shown) - 1)) // max(1, len(shown))
+    for number, detector in enumerate(shown):
+        place = box._replace(y=box.y + number * (height + GRID), height=height)
+        yield from _image(place, detector.name or "Image", f"$(P){detector.part}Pva1:")
+
+
+def _image(box: Box, name: str, pvs: str) -> Iterator[Widget]:
+    yield from panel(box, name, 100)
+    x = box.x + 110
+    for text, pv, width in (("pulse", "PulseId_RBV", 150), ("images/s", "PreviewRate_RBV", 60)):
+        yield Label(Box(x, box.y + 6, 60, ROW), text, colour=MUTED, align=Align.RIGHT)
         yield Reading(Box(x + 60, box.y + 6, width, ROW), f"{pvs}{pv}")
         x += 60 + width
     yield from state(Box(box.x + box.width - 110, box.y + 6, 100, ROW), f"{pvs}State_RBV", "pva1.template")
@@ -127,11 +127,11 @@ def _columns(count: int) -> int:
 
 
 def _tile(box: Box, source: Source, *, in_words: bool) -> Iterator[Widget]:
-    template = _template(source)
+    template = source.template
     yield Lamp(box, f"{source.pvs}State_RBV", colours(template, "State_RBV"))
     line = min(ROW, box.height // 2)
     name = box._replace(width=box.width // 3 if in_words else box.width, height=line)
-    yield Open(name, source.name, _screen(source), {"M": source.name}, on_lamp=True)
+    yield Open(name, source.name, source.screen, {"M": source.name}, on_lamp=True)
     if in_words and box.height >= 3 * line:
         third = box.width // 3
         right = Box(box.x + third, box.y, box.width - third, line)
@@ -147,14 +147,6 @@ def _on_lamp(box: Box, pv: str) -> Reading:
     return Reading(box, pv, align=Align.RIGHT, colour=WHITE, alarm=Alarm.LAMP, units=True)
 
 
-def _template(source: Source) -> str:
-    return "module.template" if source.is_module else "monitor.template"
-
-
-def _screen(source: Source) -> str:
-    return "module" if source.is_module else "camera"
-
-
 def _lost(source: Source) -> str:
     return f"{source.pvs}{'PacketsLostRecently_RBV' if source.is_module else 'MissedRecently_RBV'}"
 
@@ -166,29 +158,54 @@ def _disk(box: Box, parts: Parts) -> Iterator[Widget]:
         form.state("Retention", "$(P)Retention:State_RBV", "retention.template")
         form.scaled("Free", "$(P)Retention:Free_RBV", 1e9, "GB")
         form.scaled("Held", "$(P)Retention:Held_RBV", 1e9, "GB")
-    for stream in parts.streams[:1]:
-        form.reading("Images", f"{stream}FrameRate_RBV")
-        form.reading("Missing modules", f"{stream}Missing_RBV", units=False)
-        for output in parts.outputs[:2]:
-            form.state(f"Stream {output.lower()}", f"{stream}{output}:State_RBV", "output.template")
+    if parts.has_stream:
+        form.reading("Images", "$(P)Stream:FrameRate_RBV")
+        form.reading("Missing modules", "$(P)Stream:Missing_RBV", units=False)
+    for output in parts.outputs[:2]:
+        form.state(f"Stream {output.lower()}", f"$(P)Stream:{output}:State_RBV", "output.template")
     yield from form.widgets
 
 
 def _files(box: Box, parts: Parts) -> Iterator[Widget]:
-    yield from panel(box, "File")
+    yield from panel(box, "File" if len(parts.with_files) < 2 else "Files")
     form = Form(box.x + GRID, box.y + HEADING_HEIGHT, box.width - 2 * GRID, 80)
-    for files in parts.files[:1]:
-        form.entry("Folder", f"{files}FilePath", long=True)
-        form.entry("Name", f"{files}FileName", long=True)
-        form.text("Last file", f"{files}FullFileName_RBV", lines=2, size=Size.SMALL)
-        form.reading("Images", f"{files}NumCaptured_RBV", units=False)
-        form.loss("Lost in 10 s", f"{files}DroppedRecently_RBV")
-        y = form.y + 4
-        form.widgets.append(Write(Box(form.x, y, 100, BUTTON_HEIGHT), "Capture", f"{files}Capture", 1))
-        form.widgets.append(Write(Box(form.x + 110, y, 100, BUTTON_HEIGHT), "End", f"{files}Capture", 0))
-    if not parts.files:
+    if not parts.with_files:
         form.place("This configuration has no table [hdf5].")
+    elif len(parts.with_files) == 1:
+        _file(form, parts.with_files[0])
+    else:
+        for detector in parts.with_files[: _FILES if len(parts.with_files) <= _FILES else 2 * _FILES]:
+            _file_line(form, detector, with_name=len(parts.with_files) <= _FILES)
     yield from form.widgets
+
+
+def _file(form: Form, detector: Detector) -> None:
+    pvs = f"$(P){detector.part}HDF1:"
+    form.state("State", f"{pvs}State_RBV", "hdf5.template")
+    form.entry("Name", f"{pvs}FileName", long=True)
+    form.text("Last file", f"{pvs}FullFileName_RBV", lines=2, size=Size.SMALL)
+    form.reading("Images", f"{pvs}NumCaptured_RBV", units=False)
+    form.loss("Lost in 10 s", f"{pvs}DroppedRecently_RBV")
+    button = Box(form.x, form.y + 4, 100, BUTTON_HEIGHT)
+    form.widgets.append(Write(button, "Capture", f"{pvs}Capture", 1))
+    form.widgets.append(Write(button._replace(x=button.x + 110), "End", f"{pvs}Capture", 0))
+    form.widgets.append(Open(button._replace(x=button.x + 220, width=90), "More", "capture", {"D": detector.part}))
+
+
+def _file_line(form: Form, detector: Detector, *, with_name: bool) -> None:
+    """Add a detector among others: the state of its file, images in it, and images lost."""
+    pvs = f"$(P){detector.part}HDF1:"
+    box = Box(form.x, form.y, 75, ROW)
+    form.widgets.append(Open(box, detector.name, "capture", {"D": detector.part}))
+    form.widgets += state(Box(form.x + 80, form.y, 100, ROW), f"{pvs}State_RBV", "hdf5.template")
+    figures = Box(form.x + 180, form.y, 80, ROW)
+    form.widgets.append(Reading(figures, f"{pvs}NumCaptured_RBV", align=Align.RIGHT))
+    lost = Box(form.x + 270, form.y, 50, ROW)
+    form.widgets.append(Reading(lost, f"{pvs}DroppedRecently_RBV", bold=True, align=Align.CENTRE, alarm=Alarm.LOSS))
+    form.y += PITCH
+    if with_name:
+        form.entry("Name", f"{pvs}FileName", long=True)
+        form.y += 6
 
 
 _COLUMNS: Final = (
@@ -238,8 +255,8 @@ def _row(x: int, y: int, source: Source, parts: Parts) -> Iterator[Widget]:
     for _, width in _COLUMNS:
         places.append(Box(x, y, width, ROW))
         x += width + 4
-    pvs, template = source.pvs, _template(source)
-    yield Open(places[0], source.name, _screen(source), {"M": source.name})
+    pvs, template = source.pvs, source.template
+    yield Open(places[0], source.name, source.screen, {"M": source.name})
     yield from state(places[1], f"{pvs}State_RBV", template)
     yield Reading(places[2], f"{pvs}FrameRate_RBV", align=Align.RIGHT)
     yield Reading(places[3], f"{pvs}DataRate_RBV", align=Align.RIGHT, divisor=1e6, alarm=Alarm.NONE)

@@ -5,7 +5,7 @@ from typing import Self
 
 from detectors.config import Config
 from ioc.plan import plan_source_by_source
-from ioc.templates import image_streams, loads
+from ioc.templates import Detector, detectors, image_streams
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,46 +22,55 @@ class Source:
         """How the names of its PVs begin."""
         return f"$(P){self.name}:"
 
+    @property
+    def template(self) -> str:
+        """The template of its state."""
+        return "module.template" if self.is_module else "monitor.template"
+
+    @property
+    def screen(self) -> str:
+        """The screen of it alone."""
+        return "module" if self.is_module else "camera"
+
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The parts of a configuration. Of those that there may be one of for each detector, the names begin as the texts say."""
+    """The parts of a configuration."""
 
-    detector: str
+    name: str
     prefix: str
     sources: tuple[Source, ...]
-    cameras: tuple[str, ...]
-    files: tuple[str, ...]
-    images: tuple[str, ...]
-    streams: tuple[str, ...]
+    detectors: tuple[Detector, ...]
+    """Their PVs begin with ``$(P)`` and the detector's part."""
     outputs: tuple[str, ...]
     """Image streams: ``Full``, ``Reduced``, ``Pulse``."""
+    has_stream: bool
     has_disk: bool
-    has_retro: bool
+    has_web: bool
 
     @classmethod
     def of(cls, config: Config) -> Self:
         """Return the parts of a configuration."""
-        prefix = config.detector.prefix
-        found: dict[str, list[str]] = {}
-        for load in loads(config):
-            pvs = load.macros["P"] + load.macros.get("R", "")
-            found.setdefault(load.file, []).append("$(P)" + pvs.removeprefix(prefix))
-
-        def those(template: str) -> tuple[str, ...]:
-            return tuple(found.get(f"{template}.template", ()))
-
-        plans = plan_source_by_source(config)
         modules = {source.name for source in config.udp}
         return cls(
-            detector=config.detector.name,
-            prefix=prefix,
-            sources=tuple(Source(name, name in modules, plan.pebble.count) for name, plan in plans.items()),
-            cameras=those("cam"),
-            files=those("hdf5"),
-            images=those("pva1"),
-            streams=those("stream"),
+            name=config.detector.name,
+            prefix=config.detector.prefix,
+            sources=tuple(
+                Source(name, name in modules, plan.pebble.count) for name, plan in plan_source_by_source(config).items()
+            ),
+            detectors=tuple(detectors(config)),
             outputs=tuple(name.title() for name in image_streams(config)),
+            has_stream=config.stream is not None,
             has_disk=config.disk is not None,
-            has_retro=bool(those("retro")),
+            has_web=config.web is not None,
         )
+
+    @property
+    def with_files(self) -> list[Detector]:
+        """The detectors whose images are written to files."""
+        return [detector for detector in self.detectors if detector.hdf5]
+
+    @property
+    def with_images(self) -> list[Detector]:
+        """The detectors whose images are shown as PVs."""
+        return [detector for detector in self.detectors if detector.images]

@@ -87,7 +87,7 @@ def _form(box: Box) -> Form:
 def _worker(box: Box, source: Source) -> Iterator[Widget]:
     yield from panel(box, "Worker")
     form = _form(box)
-    form.state("State", f"{_PVS}State_RBV", "module.template" if source.is_module else "monitor.template")
+    form.state("State", f"{_PVS}State_RBV", source.template)
     form.state("Run", f"{_PVS}RunState_RBV", "run_state.template")
     form.text("Message", f"{_PVS}Message_RBV", lines=2)
     form.reading("Pulse id", f"{_PVS}PulseId_RBV", units=False)

@@ -44,8 +44,8 @@ def config(request: pytest.FixtureRequest) -> Config:
 def served(config: Config) -> set[str]:
     """Names of everything that the IOC of a configuration and its workers serve."""
     found = {name for load in loads(config) for name in load.names()}
-    images = [load for load in loads(config) if load.file == "pva1.template"]
-    return found | {f"{load.macros['P']}{load.macros['R']}{name}" for load in images for name in ("Image", "Preview")}
+    images = [load.macros["P"] + load.macros["R"] for load in loads(config) if load.file == "pva1.template"]
+    return found | {pvs + name for pvs in images for name in ("Image", "Preview")}
 
 
 def addresses(text: str) -> Iterator[str]:
