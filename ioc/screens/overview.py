@@ -167,13 +167,15 @@ def _disk(box: Box, parts: Parts) -> Iterator[Widget]:
 
 
 def _files(box: Box, parts: Parts) -> Iterator[Widget]:
-    yield from panel(box, "File" if len(parts.with_files) < 2 else "Files")
+    yield from panel(box, "Files", 100)
     form = Form(box.x + GRID, box.y + HEADING_HEIGHT, box.width - 2 * GRID, 80)
     if not parts.with_files:
         form.place("This configuration has no table [hdf5].")
     elif len(parts.with_files) == 1:
         _file(form, parts.with_files[0])
     else:
+        for text, x, width in (("images", 180, 80), ("lost", 265, 55)):
+            yield Label(Box(form.x + x, box.y + 6, width, ROW), text, align=Align.CENTRE, colour=MUTED)
         for detector in parts.with_files[: _FILES if len(parts.with_files) <= _FILES else 2 * _FILES]:
             _file_line(form, detector, with_name=len(parts.with_files) <= _FILES)
     yield from form.widgets
@@ -198,9 +200,9 @@ def _file_line(form: Form, detector: Detector, *, with_name: bool) -> None:
     box = Box(form.x, form.y, 75, ROW)
     form.widgets.append(Open(box, detector.name, "capture", {"D": detector.part}))
     form.widgets += state(Box(form.x + 80, form.y, 100, ROW), f"{pvs}State_RBV", "hdf5.template")
-    figures = Box(form.x + 180, form.y, 80, ROW)
-    form.widgets.append(Reading(figures, f"{pvs}NumCaptured_RBV", align=Align.RIGHT))
-    lost = Box(form.x + 270, form.y, 50, ROW)
+    images = Box(form.x + 180, form.y, 80, ROW)
+    form.widgets.append(Reading(images, f"{pvs}NumCaptured_RBV", align=Align.CENTRE))
+    lost = Box(form.x + 265, form.y, 55, ROW)
     form.widgets.append(Reading(lost, f"{pvs}DroppedRecently_RBV", bold=True, align=Align.CENTRE, alarm=Alarm.LOSS))
     form.y += PITCH
     if with_name:
