@@ -131,6 +131,10 @@ def test_a_browser_that_comes_first_is_told_what_is_missing(ioc: IocProcess, pag
     with error.value as answer:
         assert answer.code == 503
         assert answer.read().startswith(b"no image: ")
+    with pytest.raises(urllib.error.HTTPError) as error:
+        page.get("preview.jpg?detector=NONE")
+    error.value.close()
+    assert error.value.code == 404
 
 
 def test_the_status_and_the_metrics_say_what_the_records_say(ioc: IocProcess, page: Page, ports: list[int]) -> None:

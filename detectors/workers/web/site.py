@@ -16,7 +16,7 @@ import uvicorn
 import zmq
 import zmq.asyncio
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -26,7 +26,7 @@ from detectors.errors import HostError
 from detectors.outputs.outputs import worker_name
 from detectors.runtime import Runtime
 from detectors.workers.commands import MAX_MESSAGE_BYTES
-from detectors.workers.web.board import Board, Form
+from detectors.workers.web.board import Board, Form, Wish
 from detectors.workers.web.metrics import CONTENT_TYPE, metrics_text
 from detectors.workers.web.status import status_tree
 from detectors.workers.web.watch import Watch
@@ -61,10 +61,12 @@ _ENOUGH_S: Final = 1.0
 class Site:
     """Context manager around the server's thread. Raises HostError when the address cannot be had.
 
-    ``wake`` is called when browsers come or go; ``waiting`` says why there is no image.
+    ``wake`` is called when browsers come or go; ``waiting(detector)`` says why there is no image.
     """
 
-    def __init__(self, config: Config, runtime: Runtime, wake: Callable[[], None], waiting: Callable[[], str]) -> None:
+    def __init__(
+        self, config: Config, runtime: Runtime, wake: Callable[[], None], waiting: Callable[[str], str]
+    ) -> None:
         assert config.web
         self._config = config
         self._runtime = runtime
@@ -104,7 +106,7 @@ class Site:
         """Whether the server runs."""
         return self._thread.is_alive()
 
-    def post(self, messages: Mapping[Form, bytes]) -> None:
+    def post(self, messages: Mapping[Wish, bytes]) -> None:
         """Show an image. For any thread."""
         with suppress(RuntimeError):  # the loop has just ended
             self._loop.call_soon_threadsafe(self.board.post, messages)
@@ -189,7 +191,7 @@ class Site:
         now_s = time.monotonic()
         if now_s - made_s > _FRESH_S:
             tree = status_tree(self._config, self._watch, now_s)
-            tree["image"] = {"waiting": self._waiting(), "browsers": self.board.browsers}
+            tree["waiting"] = {detector: self._waiting(detector) for detector in self._config.detectors}
             content = orjson.dumps(tree)
             self._status = content, now_s
         return Response(content, media_type="application/json", headers=_HEADERS)
@@ -198,25 +200,28 @@ class Site:
         workers = {name: (worker.responding, worker.snapshot) for name, worker in self._watch.workers.items()}
         return Response(metrics_text(workers, self._config.detector.name), media_type=CONTENT_TYPE, headers=_HEADERS)
 
-    async def _preview(self, _: Request) -> Response:
-        with self._shown("jpeg"):
+    async def _preview(self, request: Request) -> Response:
+        wish = self._wish(request, "jpeg")
+        if wish is None:
+            return Response("no such detector\n", 404, media_type="text/plain", headers=_HEADERS)
+        with self._shown(wish):
             try:
-                posted = await asyncio.wait_for(self.board.next("jpeg", 0), _PICTURE_S)
+                posted = await asyncio.wait_for(self.board.next(wish, 0), _PICTURE_S)
             except TimeoutError:
-                why = self._waiting() or "no image came"
+                why = self._waiting(wish[0]) or "no image came"
                 return Response(f"no image: {why}\n", 503, media_type="text/plain", headers=_HEADERS)
         return Response(posted.message, media_type="image/jpeg", headers=_HEADERS)
 
     async def _images(self, browser: WebSocket) -> None:
         """Send the newest image again and again; what a browser has no time for is skipped, for it alone."""
         origin = browser.headers.get("origin")
-        if origin and urlsplit(origin).netloc != browser.headers.get("host"):
-            await browser.close(1008)  # a page of another site
+        wish = self._wish(browser, "8" if browser.query_params.get("bits") == "8" else "16")
+        if wish is None or (origin and urlsplit(origin).netloc != browser.headers.get("host")):
+            await browser.close(1008)  # a page of another site, or no detector of ours
             return
         await browser.accept()
-        form: Form = "8" if browser.query_params.get("bits") == "8" else "16"
-        with self._shown(form):
-            sending = asyncio.create_task(self._send(browser, form))
+        with self._shown(wish):
+            sending = asyncio.create_task(self._send(browser, wish))
             try:
                 while True:  # browsers say nothing, but this is how their end is seen
                     await browser.receive_text()
@@ -226,22 +231,28 @@ class Site:
                 sending.cancel()
                 await asyncio.gather(sending, return_exceptions=True)
 
-    async def _send(self, browser: WebSocket, form: Form) -> None:
+    def _wish(self, request: HTTPConnection, form: Form) -> Wish | None:
+        """Return what a request asks for: of the first detector, unless it names one. None: there is none of that name."""
+        known = self._config.detectors
+        detector = request.query_params.get("detector") or next(iter(known))
+        return (detector, form) if detector in known else None
+
+    async def _send(self, browser: WebSocket, wish: Wish) -> None:
         board, seen = self.board, 0
         try:
             while True:
-                posted = await board.next(form, seen)
+                posted = await board.next(wish, seen)
                 board.skipped += posted.number - seen - 1 if seen else 0
                 seen = posted.number
                 await browser.send_bytes(posted.message)
                 board.sent += 1
         finally:  # one that left, or was stuck: what came since is skipped
-            board.skipped += board.number(form) - seen if seen else 0
+            board.skipped += board.number(wish) - seen if seen else 0
 
     @contextmanager
-    def _shown(self, form: Form) -> Generator[None]:
+    def _shown(self, wish: Wish) -> Generator[None]:
         """Let images be made, at once."""
-        with self.board.waiting(form):
+        with self.board.waiting(wish):
             self._wake()
             yield
 

@@ -97,6 +97,7 @@ def status_tree(config: Config, watch: Watch, now_s: float) -> Tree:
         "time_ms": time.time_ns() // 1_000_000,
         "verdict": _verdict(watch),
         "sources": [_source(source, watch.workers[worker_name(source)]) for source in sources],
+        "detectors": list(config.detectors),
         "modules": _places(config),
         "placed": _laid_out(config),
         "outputs": list(_outputs(watch)),

@@ -85,6 +85,7 @@ function showStatus() {
   put($("prefix"), status.prefix);
   put($("clock"), new Date(status.time_ms).toLocaleTimeString("en-GB"));
   put($("version"), `pebbledaq ${status.workers.web?.snapshot?.version ?? ""}`);
+  showDetectors();
   showFigures();
   showModules();
   showCharts();
@@ -93,6 +94,13 @@ function showStatus() {
   showPools();
   showEvents();
   showVeil();
+}
+
+/** Several detectors can be chosen from. */
+function showDetectors() {
+  const which = $("which");
+  if (which.options.length === 0) which.append(...status.detectors.map((name) => new Option(name)));
+  which.parentElement.hidden = status.detectors.length < 2;
 }
 
 function showFigures() {
@@ -281,9 +289,13 @@ let arrivals = [];
 let lastImage = -Infinity;
 let table = { key: "", colours: null };
 
+/** The detector whose images are shown. */
+const shown = () => $("which").value || status?.detectors[0];
+
 function listen() {
   socket?.close();
-  const own = new WebSocket(`${location.href.replace(/^http/, "ws").replace(/[^/]*$/, "")}images?bits=${$("bits").value}`);
+  const asked = new URLSearchParams({ bits: $("bits").value, detector: $("which").value });
+  const own = new WebSocket(`${location.href.replace(/^http/, "ws").replace(/[^/]*$/, "")}images?${asked}`);
   socket = own;
   own.binaryType = "arraybuffer";
   own.onmessage = ({ data }) => {
@@ -401,16 +413,19 @@ function draw() {
   pen.imageSmoothingEnabled = size < 1;
   pen.imageSmoothingQuality = "high";
   pen.drawImage(sheet, left, top, head.shape[1] * size, head.shape[0] * size);
-  if ($("outlines").checked && status) drawOutlines(pen, left, top, size / head.factor);
+  if ($("outlines").checked) drawOutlines(pen, left, top, size / head.factor);
   drawCrosshair(pen, width, height, left, top, size);
 }
+
+/** The modules of the image: only the first detector has some, cameras have none. */
+const modules = () => (status && shown() === status.detectors[0] ? status.modules : []);
 
 function drawOutlines(pen, left, top, size) {
   pen.strokeStyle = "rgb(255 255 255 / 35%)";
   pen.fillStyle = "rgb(255 255 255 / 80%)";
   pen.font = "600 12px system-ui, sans-serif";
   pen.shadowColor = "rgb(0 0 0 / 90%)";
-  for (const module of status.modules) {
+  for (const module of modules()) {
     pen.shadowBlur = 0;
     pen.strokeRect(left + module.col * size, top + module.row * size, module.cols * size, module.rows * size);
     pen.shadowBlur = 4;
@@ -438,7 +453,7 @@ function drawCrosshair(pen, width, height, left, top, size) {
   const [y, x] = [full(row, head.full[0]), full(col, head.full[1])];
   const at = row * cols + col;
   const value = channels ? [...pixels.slice(3 * at, 3 * at + 3)].join(" ") : `${head.exact ? "" : "≈ "}${valueText(toValue(pixels[at]))}`;
-  const module = status?.modules.find((m) => y >= m.row && y < m.row + m.rows && x >= m.col && x < m.col + m.cols);
+  const module = modules().find((m) => y >= m.row && y < m.row + m.rows && x >= m.col && x < m.col + m.cols);
   put($("readout"), `x ${x}  y ${y}  ${module ? `${module.name}  ` : ""}value ${value}`);
 }
 
@@ -446,7 +461,7 @@ function showVeil() {
   const old = performance.now() - lastImage > 3000;
   const paused = $("pause").classList.contains("on");
   setClass($("veil"), old && !paused ? "" : "clear");
-  if (old) put($("veil").firstElementChild, status?.image.waiting.split("; ")[0] || "waiting for an image");
+  if (old) put($("veil").firstElementChild, status?.waiting[shown()]?.split("; ")[0] || "waiting for an image");
   if (old) put($("image-rate"), "");
 }
 
@@ -540,6 +555,12 @@ keep("range", () => {
 for (const id of ["from", "to"]) $(id).addEventListener("change", again);
 keep("bits", () => {
   auto.low = NaN;
+  listen();
+});
+$("which").addEventListener("change", () => {
+  auto.low = NaN;
+  lastImage = -Infinity;
+  showAll();
   listen();
 });
 $("outlines").addEventListener("change", draw);
