@@ -1,13 +1,19 @@
 """Retroactive files under the soft-IOC: by pulse_id and by time, while a capture runs, and refusals."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import h5py
 import numpy as np
 
+from detectors.buffer.reader import BufferReader
 from tests.system.test_ioc_hdf5 import Bench, bench, dataset, image
 
 __all__ = ["bench"]
+
+MARGIN_S = 1.5
+"""Least time between two bursts: longer than a process takes to start, s."""
 
 
 def test_what_is_on_disk_becomes_a_file_by_pv(bench: Bench) -> None:
@@ -52,3 +58,55 @@ def test_what_cannot_be_made_says_why(bench: Bench) -> None:
     ioc.until("Retro:WriteStatus_RBV", "Failed")
     assert "deleted by retention" in ioc.value("Retro:Message_RBV")
     assert not (bench.folder / "files" / "gone.h5").exists()
+
+
+def test_a_part_of_the_buffer_by_seconds_has_exactly_what_came_then(bench: Bench) -> None:
+    ioc = bench.ioc
+    bursts = [bench.send(5) for _ in range(3)]  # with seconds between them
+    ioc.until("M01:Disk:Written_RBV", lambda _: came(bench, bursts[2][-1]) > 0)
+    begins, ends = came(bench, bursts[0][-1]), came(bench, bursts[1][-1])
+    assert came(bench, bursts[1][0]) > begins + MARGIN_S
+    assert came(bench, bursts[2][0]) > ends + MARGIN_S
+    now = time.time()
+    # "Now" is when the process looks, a little later: what it takes must be sought at the beginning of a gap.
+    for name, value in {"Start": begins + 0.1 - now, "Stop": ends + 0.1 - now, "FileName": "burst", "Mode": 0}.items():
+        ioc.put(f"Retro:{name}", value)
+    ioc.put("Retro:Write", 1)
+    assert (ioc.value("Retro:Message_RBV"), ioc.value("Retro:NumImages_RBV")) == ("", 5)
+    with h5py.File(ioc.value("Retro:FullFileName_RBV")) as file:
+        assert dataset(file, "data/DET/pulse_id")[:, 0].tolist() == bursts[1]
+        np.testing.assert_array_equal(dataset(file, "entry/data/data")[0], image(bursts[1][0]))
+
+
+def test_images_that_arrive_meanwhile_are_all_kept(bench: Bench) -> None:
+    ioc = bench.ioc
+    written = {name: ioc.value(f"{name}:Disk:Written_RBV") for name in ("M00", "M01")}
+    bench.setting(FileName="meanwhile", NumCapture=80)
+    ioc.put("HDF1:Capture", 1, wait=False)
+    ioc.until("HDF1:State_RBV", "Waiting")
+    for name, value in {"Start": -60.0, "Stop": 0.0, "Mode": 1}.items():
+        ioc.put(f"Retro:{name}", value)
+    with ThreadPoolExecutor(1) as pool:
+        sent = pool.submit(bench.send, 80)
+        ioc.until("HDF1:NumCaptured_RBV", lambda images: images > 0)
+        made = 0
+        while not sent.done():
+            made += 1
+            ioc.put("Retro:FileName", f"meanwhile{made}")
+            ioc.put("Retro:Write", 1)
+            assert ioc.value("Retro:NumImages_RBV") > 0
+        pulses = sent.result()
+    assert made > 0
+    ioc.until("HDF1:Capture_RBV", "Done")
+    with h5py.File(ioc.value("HDF1:FullFileName_RBV")) as file:
+        assert dataset(file, "data/DET/pulse_id")[:, 0].tolist() == pulses
+        assert dataset(file, "data/DET/is_good_frame")[:, 0].all()
+    assert ioc.value("HDF1:DroppedArrays_RBV") == 0
+    for name, before in written.items():
+        ioc.until(f"{name}:Disk:Written_RBV", before + len(pulses))
+
+
+def came(bench: Bench, pulse_id: int) -> float:
+    """When a pulse came, by its sidecar, s since 1970."""
+    with BufferReader(bench.folder / "data" / "DET") as reader:
+        return int(reader.sidecar(pulse_id, "M00")["timestamp_ns"]) / 1e9

@@ -1,0 +1,173 @@
+"""Retroactive files by PV: settings, what is refused, and the process that makes a file."""
+
+import asyncio
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import pytest
+
+from detectors.config import Hdf5Section
+from detectors.errors import CommandError
+from ioc.retro import Retro
+from tests.unit.buffer.make import RawBuffer
+
+FIRST, LAST = 990, 2200
+GOAL_S = 1.0
+"""A view of more than 1000 images is there after this time, with the start of its process, s."""
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory: pytest.TempPathFactory) -> RawBuffer:
+    made = RawBuffer(tmp_path_factory.mktemp("retro") / "DET")
+    for pulse_id in range(FIRST, LAST + 1):
+        for module in made.modules:
+            made.put(module, pulse_id)
+    return made
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    folder = tmp_path / "files"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def retro(raw: RawBuffer, files: Path) -> Retro:
+    return made(files, [raw.folder])
+
+
+def made(files: Path, folders: Iterable[Path]) -> Retro:
+    return Retro(Hdf5Section(folder=files, roots=(files,)), lambda: folders, "DET")
+
+
+async def put(retro: Retro, **values: Any) -> None:
+    for name, value in values.items():
+        await retro.handlers()["retro_setting"].apply(value, name)
+
+
+def shown(retro: Retro, name: str) -> Any:
+    present = retro.handlers()["retro_setting"].present
+    assert present is not None
+    return present(name)
+
+
+async def write(retro: Retro) -> None:
+    await retro.handlers()["retro_write"].apply()
+
+
+def test_settings_are_shown_as_they_are_used(retro: Retro, files: Path) -> None:
+    (files / "deeper").mkdir()
+    asyncio.run(put(retro, start=-2.5, stop=17, mode=1, file_path=f"{files}/deeper", file_name="found"))
+    names = ("start", "stop", "mode", "file_path", "file_name")
+    assert [shown(retro, name) for name in names] == [-2.5, 17.0, 1, f"{files}/deeper/", "found"]
+    assert retro.status.mode == "Copy"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("start", float("nan"), "expected a pulse_id up to 9007199254740992, or 0 and below: seconds before now"),
+        ("stop", float("inf"), "found inf"),
+        ("stop", 2.0**54, "expected a pulse_id up to"),
+        ("file_path", "/etc", "expected a place below the roots"),
+        ("file_path", "files", "expected an absolute path"),
+        ("file_name", "../out", "expected a file inside FilePath"),
+        ("file_name", "a\nb", "expected characters that can be printed"),
+    ],
+)
+def test_a_refused_setting_does_not_stay(retro: Retro, name: str, value: Any, reason: str) -> None:
+    before = retro.status
+    with pytest.raises(CommandError, match=reason):
+        asyncio.run(put(retro, **{name: value}))
+    assert retro.status == before
+
+
+def test_the_records_follow_a_file_that_is_made(retro: Retro, files: Path) -> None:
+    states: list[tuple[str, int, str]] = []
+    retro.show = lambda: states.append((retro.status.state, retro.status.images, retro.status.file))
+
+    async def all_at_once() -> None:
+        await put(retro, start=1000, stop=1004, file_name="five")
+        await write(retro)
+
+    asyncio.run(all_at_once())
+    assert states == [("Writing", 0, ""), ("Idle", 5, f"{files}/five.h5")]
+    assert retro.status.message == ""
+    with h5py.File(files / "five.h5") as file:
+        pulses = file["data/DET/pulse_id"]
+        assert isinstance(pulses, h5py.Dataset)
+        assert pulses[:, 0].tolist() == [1000, 1001, 1002, 1003, 1004]
+
+
+def test_a_long_view_is_there_at_once(retro: Retro) -> None:
+    async def took(name: str) -> float:
+        await put(retro, start=FIRST, stop=LAST, file_name=name)
+        began_s = time.monotonic()
+        await write(retro)
+        assert retro.status.images == LAST - FIRST + 1 > 1000
+        return time.monotonic() - began_s
+
+    assert min(asyncio.run(took(f"long{number}")) for number in range(3)) < GOAL_S
+
+
+def test_one_file_at_a_time(retro: Retro) -> None:
+    async def twice() -> None:
+        await put(retro, start=1000, stop=1004)
+        first = asyncio.create_task(write(retro))
+        await asyncio.sleep(0)
+        with pytest.raises(CommandError, match="a file is being made already; wait for its end"):
+            await write(retro)
+        assert retro.status.state == "Writing"
+        await first
+
+    asyncio.run(twice())
+    assert (retro.status.state, retro.status.images) == ("Idle", 5)
+
+
+def test_a_process_that_is_killed_leaves_a_reason_and_no_file(retro: Retro, files: Path) -> None:
+    async def killed() -> None:
+        await put(retro, start=FIRST, stop=LAST)
+        writing = asyncio.create_task(write(retro))
+        while not writing.done():
+            retro.close()
+            await asyncio.sleep(0.01)
+        await writing
+
+    with pytest.raises(CommandError, match=r"retro\.h5: the process that makes it ended: exit code -9"):
+        asyncio.run(killed())
+    assert (retro.status.state, retro.status.images, retro.status.file) == ("Failed", 0, "")
+    assert "exit code -9" in retro.status.message
+    assert not (files / "retro.h5").exists()
+    asyncio.run(write(retro))  # and the next one is made
+    assert retro.status.state == "Idle"
+
+
+def test_a_range_that_is_gone_says_why(retro: Retro, files: Path) -> None:
+    asyncio.run(put(retro, start=5, stop=9))
+    with pytest.raises(CommandError, match="the buffer holds nothing of pulses 5 to 9"):
+        asyncio.run(write(retro))
+    assert retro.status.state == "Failed"
+    assert list(files.iterdir()) == []
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_the_modules_must_write_below_one_root(raw: RawBuffer, files: Path, count: int) -> None:
+    retro = made(files, [raw.folder] * count)
+    with pytest.raises(CommandError, match="expected one: all modules must write below one root"):
+        asyncio.run(write(retro))
+    assert retro.status.state == "Failed"
+
+
+def test_a_folder_that_leads_outside_meanwhile_is_refused(retro: Retro, files: Path, tmp_path: Path) -> None:
+    (files / "inside").mkdir()
+    asyncio.run(put(retro, file_path=f"{files}/inside"))
+    (files / "inside").rmdir()
+    (tmp_path / "outside").mkdir()
+    (files / "inside").symlink_to(tmp_path / "outside")
+    with pytest.raises(CommandError, match="expected a place below the roots"):
+        asyncio.run(write(retro))
+    assert list((tmp_path / "outside").iterdir()) == []
