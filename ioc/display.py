@@ -30,6 +30,7 @@ from ioc.roster import Roster
 from ioc.run_control import state_by_label
 from ioc.runs import Runs
 from ioc.status import OWNER, IocStatus
+from ioc.tables import Table, tables
 
 
 class Display:
@@ -84,6 +85,10 @@ class Display:
 
     def __len__(self) -> int:
         return len(self._records)
+
+    def tables(self) -> dict[str, Table]:
+        """Return the tables of what the records show now."""
+        return tables({worker: view.values for worker, view in self._views.items()}, self._events.kept)
 
     def show_workers(self, now_s: float) -> None:
         """Show what changed of the workers, and note which respond and the state of each."""

@@ -42,6 +42,7 @@ from ioc.templates import Detector, Load, defaults, detectors, loads, workers
 
 if TYPE_CHECKING:
     from ioc.display import Display  # imports EPICS
+    from ioc.table_server import TableServer
 
 log = logging.getLogger(__name__)
 
@@ -104,6 +105,7 @@ class Server:
             runtime, roster, build, self._start_state, restart=config.run.restart_workers, drain_s=config.run.drain_s
         )
         self._retention = Retention(config.disk, config.detector.prefix) if config.disk else None
+        self._tables: TableServer | None = None
         self._events, self._last_warning = Events(), LastWarning()
         self._autosave = Autosave(autosave_file(config), config.detector.prefix)
         self._commands = Commands(roster, settings, runs, self._supervisor, link.ask, faces=self._faces)
@@ -153,6 +155,8 @@ class Server:
             await asyncio.gather(*tasks, *faces, self._follower.close(), return_exceptions=True)
             await asyncio.gather(self._supervisor.close(), self._stop_retention(), self._autosave.close())
             self._observer.close()
+            if self._tables:
+                self._tables.close()
             self._context.destroy(linger=0)
             logging.getLogger().removeHandler(self._last_warning)
         return 0
@@ -200,6 +204,9 @@ class Server:
         for face in self._faces:
             face.follow(lambda: display.show_workers(time.monotonic()))
         epics.start(self._stop.is_set, self._config.ioc.access_file or ACCESS_FILE, substitutions())
+        from ioc.table_server import TableServer
+
+        self._tables = TableServer(self._config.detector.prefix)
         return display
 
     async def _restore(self, adopted: list[str]) -> None:
@@ -242,6 +249,8 @@ class Server:
                 self._retention.follow(self._settings.detector_folders())
             self._autosave.follow(now_s)
             display.show_ioc(now_s)
+            if self._tables:
+                self._tables.show(display.tables())
 
     async def _tick(self, display: "Display") -> None:
         loop = asyncio.get_running_loop()
