@@ -8,6 +8,7 @@ import pytest
 
 from detectors.config import load_config, parse_config
 from ioc.cli import _COMMANDS, sim
+from ioc.tables import COLUMNS
 from ioc.templates import loads
 
 ROOT = Path(__file__).parents[2]
@@ -76,6 +77,7 @@ def test_every_pv_in_the_operation_page_exists() -> None:
     config = load_config(ROOT / "examples" / "jungfrau.toml")
     names = {name for load in loads(config) for name in load.names()}
     names |= {name.removesuffix("_") for name in names if name.endswith("PVI_")}  # the structures that they head
+    names |= {f"DAQ:JF01:Tables:{name}" for name in COLUMNS}
     text = (ROOT / "docs" / "operation.md").read_text()
     shown = set(re.findall(r"\bDAQ:JF01:[A-Za-z0-9:_]+", text))
     assert shown
