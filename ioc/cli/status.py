@@ -19,6 +19,7 @@ from detectors.workers.lock import running_systems
 from ioc.glance.gather import SILENCE_S, System
 from ioc.glance.table import WIDTH, render
 from ioc.glance.verdict import Word
+from ioc.progress import working
 
 _LOOK_S: Final = 0.5
 _PLAIN_EVERY_S: Final = 5.0
@@ -38,7 +39,8 @@ def command(config: Path | None, as_json: bool, watch: bool) -> None:
     with ExitStack() as stack:
         systems = [stack.enter_context(system) for system in _systems(config)]
         if not watch:
-            _look_once(systems)
+            with working("status: asking the workers"):
+                _look_once(systems)
             _print(systems, as_json=as_json)
             sys.exit(any(system.verdict.word is not Word.GOOD for system in systems))
         try:
