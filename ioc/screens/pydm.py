@@ -183,6 +183,7 @@ def _reading(found: Element, widget: Reading) -> None:
     _bool(found, "showUnits", value=widget.units)
     _bool(found, "alarmSensitiveContent", value=False)
     _bool(found, "alarmSensitiveBorder", value=False)
+    _string(found, "disconnectedText", "?")
     _own(found, "alarm", widget.alarm.value)
     if widget.long:
         _enum(found, "displayFormat", "PyDMLabel::String")
