@@ -47,7 +47,7 @@ class System:
         (self._port, *epics) = free_ports(6)
         self.config = folder / "scan.toml"
         self.config.write_text(
-            f'[detector]\nname = "SCAN"\nprefix = "{PREFIX}"\n[run]\nautostart = false\n'
+            f'[detector]\nname = "SCAN"\nprefix = "{PREFIX}"\n[run]\nautostart = false\n[ioc]\nautosave = false\n'
             f'[[udp]]\nname = "M00"\nport = {self._port}\naddress = "127.0.0.1"\ngeometry = "{GEOMETRY}"\n'
             f'pulse_from = "bunchid"\n[hdf5]\nfolder = "{folder}"\n'
         )

@@ -52,7 +52,7 @@ def configuration(folder: Path, ports: list[int]) -> str:
         for m in range(ROWS * COLUMNS)
     )
     return (
-        f'[detector]\nname = "JUNGFRAU-4M"\nprefix = "DAQ:JF4M:"\n[disk]\nfolder = "{folder}"\n'
+        f'[detector]\nname = "JUNGFRAU-4M"\nprefix = "DAQ:JF4M:"\n[ioc]\nautosave = false\n[disk]\nfolder = "{folder}"\n'
         f'[stream]\nlayout = "geometry"\nreduced = "tcp://127.0.0.1:{ports[-2]}"\n[web]\nport = {ports[-1]}\n{modules}'
     )
 

@@ -93,6 +93,9 @@ prefix = "{place.prefix}"
 [run]
 autostart = false
 
+[ioc]
+autosave = false
+
 [timing]
 port = {place.timing_port}
 
