@@ -28,6 +28,8 @@ class FixedName:
     records: tuple[str, ...] = _BOTH
     """Ends of the record names: "" is a setpoint, "_RBV" its reading."""
     unit: str = ""
+    reads: bool = False
+    """All its records are readings, also that without "_RBV"."""
 
     def records_of(self, part: str) -> Iterator[tuple[str, dict[str, str]]]:
         """Yield template and macros of each record of ``part`` (``cam1``), but for P and R."""
@@ -40,7 +42,7 @@ class FixedName:
                 "D": f"{part}: {self.description}",
             }
             macros |= {f"C{number}": choice for number, choice in enumerate(self.choices)}
-            yield f"fixed_{self.kind}_{'in' if end else 'out'}.template", macros
+            yield f"fixed_{self.kind}_{'in' if end or self.reads else 'out'}.template", macros
 
 
 def _number(
@@ -62,8 +64,11 @@ def _choice(
 _NO_YES: Final = ("No", "Yes")
 _SWITCH: Final = ("Disable", "Enable")
 
+_OPEN: Final = ("Close", "Open")
+
 _ARRAY: Final = (
     _text("ADCoreVersion", "3.14.0", "areaDetector names of"),
+    _number("AsynIO", "0", "there is no asyn port", records=_SET),
     _text("DriverVersion", "pebbledaq", "driver"),
 )
 """Of every driver and plugin."""
@@ -78,7 +83,12 @@ _PLUGIN: Final = (
     _number("DroppedArrays", "0", "totals are never reset", "images", _SET),
     _number("NumThreads", "1", "threads"),
     _choice("SortMode", "Unsorted", "images come in order", ("Unsorted", "Sorted")),
+    _number("QueueFreeLow", "0", "no alarm of the queue", "images", _SET),
+    _number("QueueUseHIGH", "0", "no warning of the queue", "images", _SET),
+    _number("QueueUseHIHI", "0", "no second alarm of the queue", "images", _SET),
 )
+
+_PEAKS: Final = tuple(f"{what}{axis}" for what in ("Num", "Start", "Step", "Width") for axis in "XY")
 
 CAMERA: Final = (
     *_ARRAY,
@@ -100,7 +110,32 @@ CAMERA: Final = (
     _choice("ReverseX", "No", "columns reversed", _NO_YES),
     _choice("ReverseY", "No", "rows reversed", _NO_YES),
     _number("Gain", "1.0", "gain factor", "factor"),
+    _number("NumExposuresCounter", "1", "exposures of the last image", "exposures", _READ),
     _choice("ShutterMode", "None", "shutter", ("None", "EPICS PV", "Detector output")),
+    _choice("ShutterControl", "Open", "there is no shutter", _OPEN),
+    _choice("ShutterControlEPICS", "Open", "there is no EPICS shutter", _OPEN, _SET),
+    _choice("ShutterStatus", "Open", "no shutter is in the way", ("Closed", "Open"), _READ),
+    _choice("ShutterStatusEPICS", "Open", "no EPICS shutter is in the way", ("Closed", "Open"), _READ),
+    _number("ShutterOpenDelay", "0.0", "a shutter takes to open", "s"),
+    _number("ShutterCloseDelay", "0.0", "a shutter takes to close", "s"),
+    _number("ShutterOpenEPICS", "0", "put to open a shutter: none", records=_SET),
+    _number("ShutterCloseEPICS", "0", "put to close a shutter: none", records=_SET),
+    _number("ShutterFanout", "0", "there is no shutter to tell", records=_SET),
+    _choice("ReadStatus", "Done", "the status comes by itself", ("Done", "Read"), _SET),
+    _text("StringToServer", "", "there is no other server"),
+    _text("StringFromServer", "", "there is no answer of one"),
+    _number("Temperature", "0.0", "temperature is not controlled", "degC"),
+    _number("TemperatureActual", "0.0", "temperature is not measured", "degC", _SET),
+    _number("TimeRemaining", "0.0", "time left is not known", "s", _READ),
+    *(
+        _number(f"Gain{name}", "1.0", "gain factor of simulations", "factor")
+        for name in ("X", "Y", "Red", "Green", "Blue")
+    ),
+    _choice("SimMode", "LinearRamp", "simulations only", ("LinearRamp", "Peaks", "Sine", "Offset&Noise")),
+    _number("Reset", "0", "reset of a simulation"),
+    _number("Noise", "0.0", "noise of simulations", "counts"),
+    _number("PeakVariation", "0.0", "peaks of simulations", "percent"),
+    *(_number(f"Peak{name}", "0", "peaks of simulations", "pixels") for name in _PEAKS),
 )
 
 NO_ATTRIBUTES: Final = (_text("NDAttributesFile", "", "there is no [hdf5] to keep them", _SET),)
@@ -122,6 +157,12 @@ HDF5_PLUGIN: Final = (
     _choice("StorePerform", "No", "performance data", _NO_YES),
     _choice("DimAttDatasets", "No", "dimension datasets", _NO_YES),
     _number("NumExtraDims", "0", "dimensions beside the images"),
+    *(_number(f"ExtraDimSize{axis}", "1", "size of a dimension beside") for axis in "NXY"),
+    *(_text(f"ExtraDimName{axis}", "", "name of a dimension beside") for axis in "NXY"),
+    _choice("WriteFile", "Done", "images are written as they come", ("Done", "Write")),
+    _choice("ReadFile", "Done", "files are not read back", ("Done", "Read")),
+    _number("FileNumber_Sync", "0", "AutoIncrement counts by itself", records=_SET),
+    _number("FileNumber_write", "0", "FileNumber is set by itself", records=_SET),
     _number("NumFramesChunks", "1", "images in a chunk", "images"),
     _number("NumFramesFlush", "0", "flush is by time", "images"),
     _number("NumRowChunks", "0", "rows in a chunk: all", "rows"),
@@ -142,6 +183,8 @@ _VIEWER: Final = (
     _text("NDAttributesFile", "", "HDF1 and cam1 have them", _SET),
     _number("ArrayCounter", "0", "totals are never reset", "images", _SET),
     _number("QueueSize", "1", "images that wait: the newest", "images"),
+    FixedName("QueueFree", "1", "the newest image is always taken", records=_SET, unit="images", reads=True),
+    FixedName("QueueUse", "0", "no image waits for another", records=_SET, unit="images", reads=True),
 )
 
 IMAGE_PLUGIN: Final = (

@@ -21,6 +21,11 @@ _DTYPES: Final = {
 }
 """areaDetector's names of pixel types by numpy's."""
 
+_COLOR_MODES: Final = ("Mono", "Bayer", "RGB1", "RGB2", "RGB3", "YUV444", "YUV422", "YUV421")
+
+_GIVEN: Final = {"data_type": tuple(_DTYPES.values()), "color_mode": _COLOR_MODES}
+"""Choices of the records of what the detector decides, in order."""
+
 _POOLS: Final = ("pebble", "transition", "pool")
 _MIB: Final = 1 << 20
 _RATE_S: Final = 1.0
@@ -62,6 +67,9 @@ class CameraStatus:
     unique_id: int = 0
     data_ns: int = 0
     """POSIX time of the last image, ns; 0 when it is not known."""
+    data_s: float = 0.0
+    """The same in s."""
+    dimensions: int = 0
     size_x: int = 0
     size_y: int = 0
     size_z: int = 0
@@ -147,6 +155,7 @@ class Camera:
         """Return the handlers of the settings by the name that bindings use; the word is a field of CameraSettings."""
         return {
             "camera_setting": Handler(self._set, self._shown),
+            "camera_given": Handler(self._keep, self._shown_given),
             "camera_counter": Handler(self._set_count, lambda: self._count_set),
         }
 
@@ -182,6 +191,17 @@ class Camera:
         value = getattr(self.settings, name)
         return _CHOICES[name].index(value) if name in _CHOICES else value
 
+    async def _keep(self, value: Any, name: str) -> None:
+        found, expected = int(value), self._shown_given(name)
+        if found != expected:
+            names = _GIVEN.get(name)
+            found, expected = (names[found], names[expected]) if names else (found, expected)
+            raise CommandError(f"found {found}, expected {expected}: the detector decides it")
+
+    def _shown_given(self, name: str) -> int:
+        value = getattr(self.status, name)
+        return _GIVEN[name].index(value) if name in _GIVEN else value
+
     async def _set_count(self, value: Any) -> None:
         self._count_set = int(value)
         self._count.set(self._count_set)
@@ -189,15 +209,18 @@ class Camera:
 
 def image_figures(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return size and kind of the images of a worker, as fields of CameraStatus, from what it shows."""
-    found = {"unique_id": values.get("unique_id", 0), "data_ns": int(values.get("data_ns", 0))}
+    data_ns = int(values.get("data_ns", 0))
+    found = {"unique_id": values.get("unique_id", 0), "data_ns": data_ns, "data_s": data_ns / 1e9}
     shape = [int(text) for text in str(values.get("shape", "")).split(" x ") if text]
     name = _DTYPES.get(str(values.get("dtype", "")))
     if not shape or name is None:
         return found
+    dimensions = len(shape)
     first, second, third, *_ = (*reversed(shape), 0, 0, 0)
     colors = shape.pop() if len(shape) == 3 and shape[-1] == _RGB else 0
     x, y, z, *_ = (*reversed(shape), 0, 0, 0)
     return found | {
+        "dimensions": dimensions,
         "size_x": x,
         "size_y": y,
         "size_z": colors or z,

@@ -16,7 +16,7 @@ NOT_KEPT: Final = frozenset(
         # what is done now, not how
         *("acquire", "acquire_end", "camera_acquire", "camera_acquire_end", "capture", "capture_end", "worker_run"),
         *("camera_counter", "capture_counter"),  # counts
-        *("capture_queue", "fixed_number", "fixed_text"),  # have one value only
+        *("camera_given", "capture_queue", "fixed_number", "fixed_text"),  # have one value only
     )
 )
 """Handlers of setpoints that are no settings."""

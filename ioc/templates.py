@@ -241,7 +241,12 @@ def _detector(config: Config, detector: Detector, prefix: Mapping[str, str]) -> 
 
 def _camera(detector: Detector, prefix: Mapping[str, str]) -> list[Load]:
     base = _part(prefix, detector, "cam1", f"cam1{detector.suffix}")
-    found = [Load("pvi.template", base), Load("cam.template", base), *_fixed(base, CAMERA)]
+    found = [
+        Load("pvi.template", base),
+        Load("cam.template", base),
+        Load("nd_pool.template", base),
+        *_fixed(base, CAMERA),
+    ]
     return [*found, Load("nd_attributes.template", base)] if detector.hdf5 else [*found, *_fixed(base, NO_ATTRIBUTES)]
 
 
@@ -249,6 +254,7 @@ def _hdf5(detector: Detector, prefix: Mapping[str, str]) -> list[Load]:
     base = _part(prefix, detector, "HDF1", detector.hdf5)
     return [
         *(Load(f"{name}.template", base) for name in ("pvi", "worker", "hdf5", "acquisition", "nd_attributes")),
+        *_plugin(base),
         *_images(base, overwritten="MAJOR"),
         *_fixed(base, HDF5_PLUGIN),
     ]
@@ -261,9 +267,16 @@ def _live_images(section: ImagesSection, detector: Detector, prefix: Mapping[str
         *(Load(f"{name}.template", pva) for name in ("pvi", "worker", "pva1", "acquisition")),
         Load("pvi.template", ca),
         Load("image1.template", {**ca, **types}),
+        *_plugin(ca),
+        *_plugin(pva),
         *_fixed(ca, IMAGE_PLUGIN),
         *_fixed(pva, PVA_PLUGIN),
     ]
+
+
+def _plugin(base: Mapping[str, str]) -> list[Load]:
+    """Return what every plugin shows of its detector."""
+    return [Load("nd_pool.template", base), Load("nd_dimensions.template", base)]
 
 
 def _part(prefix: Mapping[str, str], detector: Detector, name: str, worker: str) -> dict[str, str]:

@@ -5,8 +5,9 @@ import re
 from pathlib import Path
 
 import pytest
-from ophyd import Component, Device, EpicsSignalWithRBV, Kind
+from ophyd import Component, Device, DynamicDeviceComponent, EpicsSignalWithRBV, Kind
 from ophyd.areadetector import cam, plugins
+from ophyd.signal import EpicsSignalBase
 from ophyd_async.epics.adcore import ADBaseIO, NDFileHDF5IO, NDPluginBaseIO
 from ophyd_async.epics.core import PvSuffix
 
@@ -48,6 +49,37 @@ def _connected(kind: type[Device], prefix: str) -> set[str]:
             ends = ("", "_RBV") if issubclass(component.cls, EpicsSignalWithRBV) else ("",)
             found |= {f"{prefix}{component.suffix}{end}" for end in ends}
     return found
+
+
+def _all_of(kind: type[Device], prefix: str) -> set[str]:
+    """Records of every signal of a classic class, also those that it connects only when they are used."""
+    found: set[str] = set()
+    for name in kind.component_names:
+        component = getattr(kind, name)
+        parts = [(component.cls, component.suffix)]
+        if isinstance(component, DynamicDeviceComponent):
+            parts = [(cls, suffix) for cls, suffix, _ in component.defn.values()]
+        for cls, suffix in parts:
+            if suffix is not None and issubclass(cls, EpicsSignalBase):
+                ends = ("", "_RBV") if issubclass(cls, EpicsSignalWithRBV) else ("",)
+                found |= {f"{prefix}{suffix}{end}" for end in ends}
+    return {name.partition(".")[0] for name in found}  # what follows is a field that every record has
+
+
+@pytest.mark.parametrize(
+    ("part", "kind", "least"),
+    [
+        ("cam1", cam.CamBase, 85),
+        ("cam1", cam.SimDetectorCam, 119),
+        ("HDF1", plugins.HDF5Plugin, 115),
+        ("image1", plugins.ImagePlugin, 45),
+        ("Pva1", plugins.PluginBase, 40),
+    ],
+)
+def test_a_classic_device_finds_every_signal(names: set[str], part: str, kind: type[Device], least: int) -> None:
+    wanted = _all_of(kind, f"D:{part}:")
+    assert len(wanted) >= least
+    assert wanted - names <= {f"D:{part}:Dimensions_RBV"}  # Dim0SA and so on have its numbers
 
 
 @pytest.mark.parametrize(

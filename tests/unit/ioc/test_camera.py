@@ -1,7 +1,10 @@
+import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from detectors.errors import CommandError
 from ioc.camera import Camera, ImageCount, image_figures, pool_figures
 
 
@@ -61,7 +64,7 @@ def test_images_are_described_as_areadetector_does(
 
 
 def test_images_that_are_not_known_yet_have_no_size() -> None:
-    assert image_figures({"shape": "", "dtype": ""}) == {"unique_id": 0, "data_ns": 0}
+    assert image_figures({"shape": "", "dtype": ""}) == {"unique_id": 0, "data_ns": 0, "data_s": 0.0}
 
 
 def test_buffers_of_all_workers_are_added() -> None:
@@ -84,3 +87,20 @@ def test_images_that_do_not_come_are_waited_for_as_long_as_the_period_says() -> 
     for period_s, timeout_s in [(0.001, 5.0), (0.5, 5.0), (2.0, 20.0)]:
         camera.settings = type(camera.settings)(on_loss="Fail", acquire_period=period_s)
         assert camera.rules == ("fail", timeout_s)
+
+
+def test_what_the_detector_decides_is_accepted_as_it_is_and_refused_else() -> None:
+    camera = Camera()
+    camera.status = replace(camera.status, data_type="Int32", color_mode="RGB1", size_x=64)
+    given = camera.handlers()["camera_given"]
+    assert given.present
+    for name, value in {"data_type": 4, "color_mode": 2, "size_x": 64}.items():
+        assert given.present(name) == value
+        asyncio.run(given.apply(value, name))
+    for name, value, reason in [
+        ("data_type", 3, "found UInt16, expected Int32: the detector decides it"),
+        ("color_mode", 0, "found Mono, expected RGB1"),
+        ("size_x", 32, "found 32, expected 64"),
+    ]:
+        with pytest.raises(CommandError, match=reason):
+            asyncio.run(given.apply(value, name))

@@ -119,7 +119,9 @@ def test_every_number_has_its_unit(records: list[dict[str, Any]]) -> None:
     assert [r["name"] for r in numbers if not 0 < len(r["fields"].get("EGU", "")) <= 15] == []
 
 
-BARE = re.compile(r":(Pool\w+(Mem|Buffers)|NumQueuedArrays|ArraySize[01]|Queue(Free|Use))$")
+BARE = re.compile(
+    r":(Pool\w+(Mem|Buffers)|NumQueuedArrays|ArraySize[01]|Dim[0-2]SA|Write(Status|Message)|Queue(Free|Use))$"
+)
 """Readings that areaDetector has without _RBV."""
 
 
