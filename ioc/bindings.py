@@ -39,7 +39,7 @@ _READS: Final[dict[str, tuple[type, ...]]] = {
     "ai": (int, float),
     "bi": (bool,),
     "mbbi": (str,),
-    "stringin": (str,),
+    "stringin": (str, int),
     "waveform": (str,),
 }
 """Types that a record can show, by record type."""

@@ -83,6 +83,11 @@ def load(template: Path, macros: Mapping[str, str]) -> None:
         raise DatabaseError(f"{template}: EPICS refused it with {substitutions}; its reason stands above") from None
 
 
+def load_statistics(prefix: str) -> None:
+    """Load devIocStats, which softioc brings: memory, processor, clients and descriptors of the IOC's process, below ``$(P)IOC:``."""
+    softioc.devIocStats(f"{prefix}IOC")
+
+
 def connect() -> list[StaticRecord]:
     """Fill in the fields that connect each tagged record to softioc, and the PVI structures; return all records, as they are then."""
     found: list[StaticRecord] = []

@@ -15,7 +15,11 @@ from ioc.templates import Detector, Load
 
 
 def load_records(
-    templates: Iterable[Load], detectors: Iterable[Detector], defaults: Mapping[str, Any], handlers: Iterable[str]
+    prefix: str,
+    templates: Iterable[Load],
+    detectors: Iterable[Detector],
+    defaults: Mapping[str, Any],
+    handlers: Iterable[str],
 ) -> Bindings:
     """Load ``templates`` and bind their records.
 
@@ -31,4 +35,6 @@ def load_records(
     owners[AUTOSAVE] = field_types(AutosaveStatus())
     for detector in detectors:
         owners |= face_types(detector)
-    return bind(database.connect(), owners, handlers)
+    found = bind(database.connect(), owners, handlers)
+    database.load_statistics(prefix)  # after the others: they are EPICS's own, and not members of our structures
+    return found

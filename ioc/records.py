@@ -68,7 +68,7 @@ class Reading:
         if kind == "waveform":
             return _cut(value, int(self.binding.record.fields["NELM"]) - 1), True
         if kind == "stringin":
-            return _cut(value, 39), True
+            return _cut(str(value), 39), True
         if kind in ("int64in", "longin"):
             limit = _INT64_MAX if kind == "int64in" else _LONG_MAX
             return max(-limit, min(int(value), limit)), True

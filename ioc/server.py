@@ -173,7 +173,7 @@ class Server:
         for face in self._faces:
             handlers |= face.handlers()
         empty = defaults(self._config)
-        bindings = load_records(templates, detectors(self._config), empty, handlers)
+        bindings = load_records(self._config.detector.prefix, templates, detectors(self._config), empty, handlers)
         self._autosave.bind(bindings, handlers)
         adopted = await self._adopt()
         warnings = check_host(self._config, adopted=bool(adopted))

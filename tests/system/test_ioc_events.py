@@ -49,3 +49,14 @@ def test_a_refused_put_is_an_event_and_the_last_warning(ioc: IocProcess) -> None
     assert " Minor " in line
     assert "M00:Disk:Folder refused: folder: found '/etc'" in ioc.value("Log_RBV")
     until(lambda: ioc.severity("Log_RBV"), lambda severity: severity == 1)
+
+
+def test_a_pulse_id_is_read_in_full_by_any_client(ioc: IocProcess) -> None:
+    ioc.ask(M00, "set", pulse_id=(1 << 60) + 1)
+    ioc.until("M00:PulseIdText_RBV", "1152921504606846977")
+    assert "1152921504606846977" in ioc.caproto("get", f"{ioc.prefix}M00:PulseIdText_RBV")
+
+
+def test_the_process_of_the_ioc_shows_its_statistics(ioc: IocProcess) -> None:
+    ioc.until("IOC:CA_CLNT_CNT", lambda count: count >= 0)
+    ioc.until("IOC:MEM_USED", lambda nbytes: nbytes > 0)

@@ -56,7 +56,7 @@ commands = Commands(roster, Settings(config, roster), runs, None, None, faces=fa
 handlers = commands.handlers() | Retention(config.disk, config.detector.prefix).handlers()
 for face in faces:
     handlers |= face.handlers()
-bound = load_records(loads(config), detectors(config), defaults(config), handlers)
+bound = load_records(config.detector.prefix, loads(config), detectors(config), defaults(config), handlers)
 print(len(bound.status), len(bound.commands))
 """
 
@@ -278,3 +278,36 @@ def test_several_detectors_have_records_of_their_own() -> None:
 def test_the_only_detector_has_its_records_behind_the_prefix() -> None:
     (one,) = detectors(config())
     assert (one.name, one.part, one.suffix) == ("", "", "")
+
+
+def test_every_pulse_id_can_be_read_as_text(records: list[dict[str, Any]]) -> None:
+    """A client over Channel Access gets 64 bits as a double, and shows six digits of it."""
+    found = {r["name"]: r for r in records}
+    numbers = [name for name in found if name.endswith(":PulseId_RBV")]
+    assert numbers
+    for name in numbers:
+        text = found[name.replace("PulseId_", "PulseIdText_")]
+        assert text["kind"] == "stringin"
+        for tag in ("pebbledaq:status", "pebbledaq:time"):
+            assert text["tags"][tag] == found[name]["tags"][tag]
+
+
+def test_what_is_worth_archiving_is_marked_for_an_archiver(records: list[dict[str, Any]]) -> None:
+    archived = {r["name"].rpartition(":")[2]: r for r in records if "archive" in r["tags"]}
+    assert {
+        "Alarm_RBV",
+        "State_RBV",
+        "PulseId_RBV",
+        "FrameRate_RBV",
+        "DataRate_RBV",
+        "HighWater_RBV",
+    } <= archived.keys()
+    for record in archived.values():
+        assert re.fullmatch(r"Monitor, 00:00:\d\d, VAL", record["tags"]["archive"])
+        assert record["kind"] not in ("waveform", "stringin")
+
+
+def test_rates_are_archived_when_they_have_changed_by_something(records: list[dict[str, Any]]) -> None:
+    rates = [r for r in records if re.search(r":(Frame|Packet|Data)Rate_RBV$", r["name"])]
+    assert rates
+    assert [r["name"] for r in rates if float(r["fields"].get("ADEL", 0)) <= 0] == []
