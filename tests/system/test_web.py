@@ -27,7 +27,7 @@ from sim.pattern import frame_pattern
 from tests.support.epics_env import free_ports
 from tests.support.ioc_process import IocProcess
 from tests.support.ioc_setup import prefix_of, write_config
-from tests.support.process import Process
+from tests.support.process import Process, WorkerProcess
 from tests.support.waiting import until
 
 SHAPE = (512, 1024)
@@ -280,3 +280,25 @@ def test_the_page_goes_on_without_the_ioc(ioc: IocProcess, page: Page) -> None:
     ioc.ready()
     assert ioc.until("Web:Adopted_RBV", "Yes")
     assert ioc.value("Web:Pid_RBV") == pid
+
+
+def test_each_of_several_detectors_can_be_asked_for(tmp_path: Path, runtime_dir: Path) -> None:
+    assert runtime_dir.is_dir()
+    (port,) = free_ports(1)
+    config = write_config(tmp_path, f"[web]\nport = {port}\n")
+    with WorkerProcess(prefix_of(config), "web", "web", str(config)).ready() as worker:
+        page = Page(port)
+        status = page.status()
+        assert status["detectors"] == ["DET", "CAM"]
+        assert status["verdict"] == {"level": "off", "text": "udp.M00, udp.M01, pva.CAM do not run"}
+        with connect(f"ws://{page.host}/images?detector=CAM"):
+            waiting = until(page.status, lambda found: found["waiting"]["CAM"])["waiting"]
+            assert waiting["CAM"].endswith(
+                "pva.CAM: no shared memory to map: No such file or directory; is its worker running?"
+            )
+            assert waiting["DET"] == ""
+            worker.until(lambda found: found["browsers"]["clients"] == 1)
+        worker.until(lambda found: found["browsers"]["clients"] == 0)
+        with pytest.raises(websockets.exceptions.InvalidStatus):
+            connect(f"ws://{page.host}/images?detector=NONE")
+        assert worker.end() == 0
