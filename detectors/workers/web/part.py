@@ -52,7 +52,7 @@ def run(config: Config) -> int:
     return run_worker(WebPart(config, runtime), runtime, config.run.drain_s)
 
 
-class View:
+class LiveView:
     """The images of one detector, gathered while somebody wants them."""
 
     def __init__(self, config: Config, runtime: Runtime, detector: str) -> None:
@@ -161,7 +161,7 @@ class WebPart:
             raise ConfigError("web: missing; give a [web] section")
         self._config, self._section = config, config.web
         self._runtime = runtime
-        self._views = {detector: View(config, runtime, detector) for detector in config.detectors}
+        self._views = {detector: LiveView(config, runtime, detector) for detector in config.detectors}
         self._images = 0
         self._rates = RateMeter()
 

@@ -23,7 +23,7 @@ MOST_EVENTS: Final = 100
 
 
 @dataclass(slots=True)
-class Event:
+class Occurrence:
     """Something that a person wants to know of. Losses that go on are one event, whose text grows."""
 
     time_ms: float
@@ -64,7 +64,7 @@ class Watch:
     def __init__(self, sources: Iterable[str]) -> None:
         self.sources = tuple(sources)
         self.workers = {worker: Watched() for worker in self.sources}
-        self.events: deque[Event] = deque(maxlen=MOST_EVENTS)
+        self.events: deque[Occurrence] = deque(maxlen=MOST_EVENTS)
         """The newest first."""
         self.history: deque[tuple[float, float, float, float, float]] = deque(maxlen=HISTORY)
         """Each second: POSIX time in ms, frames/s of the slowest and the fastest source, bytes/s of all, and what was lost."""
@@ -133,7 +133,7 @@ class Watch:
         event.last_s = now_s
         event.text = f"{event.count:,.0f} {words}"
 
-    def _tell(self, name: str, level: Condition, text: str, key: str = "") -> Event:
-        event = Event(time.time_ns() // 1_000_000, name, level, text, key)
+    def _tell(self, name: str, level: Condition, text: str, key: str = "") -> Occurrence:
+        event = Occurrence(time.time_ns() // 1_000_000, name, level, text, key)
         self.events.appendleft(event)
         return event
