@@ -17,10 +17,10 @@ from detectors.workers.account import read_totals
 from ioc.autosave import OWNER as AUTOSAVE
 from ioc.autosave import Autosave
 from ioc.bindings import Bindings, Handler
-from ioc.events import SEVERITIES, Events, LastWarning
+from ioc.events import SEVERITIES, EventLog, LastWarning
 from ioc.face import Face
 from ioc.following import Follower
-from ioc.health import Health
+from ioc.health import HealthWatch
 from ioc.observer import View
 from ioc.plan import Plan
 from ioc.records import Records
@@ -51,7 +51,7 @@ class Display:
         retention: Retention | None,
         autosave: Autosave,
         warnings: list[str],
-        events: Events,
+        events: EventLog,
         last_warning: LastWarning,
     ) -> None:
         self._prefix = prefix
@@ -64,7 +64,7 @@ class Display:
         self._autosave = autosave
         self._events = events
         self._last_warning = last_warning
-        self._health = Health(events, prefix)
+        self._health = HealthWatch(events, prefix)
         self._records = Records(bindings, handlers, self._command_done, self._health.state_changed)
         runtime = Runtime(prefix)
         self._views = {

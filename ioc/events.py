@@ -34,7 +34,7 @@ class Event:
         return f"{moment} {SEVERITIES[self.severity]} {self.source}: {self.text}"
 
 
-class Events:
+class EventLog:
     """The last events. ``clock()`` gives POSIX time in ns."""
 
     def __init__(self, clock: Callable[[], int] = time.time_ns) -> None:

@@ -4,17 +4,17 @@ from collections.abc import Iterable
 from typing import Final
 
 from ioc.bindings import RECENT
-from ioc.events import SEVERITIES, Events
+from ioc.events import SEVERITIES, EventLog
 from ioc.records import Reading
 from ioc.status import OWNER as IOC
 
 _INVALID: Final = 3
 
 
-class Health:
+class HealthWatch:
     """Watches readings: their states as they change, their alarms at every ``look``."""
 
-    def __init__(self, events: Events, prefix: str) -> None:
+    def __init__(self, events: EventLog, prefix: str) -> None:
         self._events = events
         self._prefix = prefix
         self._named: tuple[Reading, int, str] | None = None

@@ -21,7 +21,7 @@ from detectors.workers.service import ServiceNotifier
 from ioc.access import ACCESS_FILE, substitutions
 from ioc.autosave import Autosave, autosave_file
 from ioc.commands import Commands
-from ioc.events import Events, LastWarning
+from ioc.events import EventLog, LastWarning
 from ioc.face import Face
 from ioc.following import Follower
 from ioc.link import Link
@@ -106,7 +106,7 @@ class Server:
         )
         self._retention = Retention(config.disk, config.detector.prefix) if config.disk else None
         self._tables: TableServer | None = None
-        self._events, self._last_warning = Events(), LastWarning()
+        self._events, self._last_warning = EventLog(), LastWarning()
         self._autosave = Autosave(autosave_file(config), config.detector.prefix)
         self._commands = Commands(roster, settings, runs, self._supervisor, link.ask, faces=self._faces)
         self._follower = Follower(roster, runs, self._commands.settle, timing=config.timing is not None)

@@ -6,7 +6,7 @@ from typing import Final
 from ioc.screens.layout import HEADING_HEIGHT, HEALTH_HEIGHT, PITCH, Form, health, panel
 from ioc.screens.look import BUTTON_HEIGHT, GRID, Size
 from ioc.screens.parts import Parts
-from ioc.screens.widgets import Alarm, Box, Choice, Reading, Screen, Widget, Write
+from ioc.screens.widgets import Alarm, Box, Choice, PvText, ScreenPlan, Widget, Write
 
 _WIDTH: Final = 1000
 _COLUMN: Final = (_WIDTH - 3 * GRID) // 2
@@ -15,7 +15,7 @@ _PVS: Final = "$(P)$(D)HDF1:"
 _RETRO: Final = "$(P)$(D)Retro:"
 
 
-def capture(parts: Parts) -> Screen:
+def capture(parts: Parts) -> ScreenPlan:
     """Return the screen. Its macro D is the part of a detector's names behind the prefix, empty for the only one."""
     detector = parts.with_files[0]
     top = HEALTH_HEIGHT + 2 * GRID
@@ -28,7 +28,7 @@ def capture(parts: Parts) -> Screen:
         widgets += _retro(low)
         height = low.y + low.height + GRID
     macros = {"P": parts.prefix, "D": detector.part}
-    return Screen("capture", "Files $(D)", _WIDTH, height, macros, tuple(widgets))
+    return ScreenPlan("capture", "Files $(D)", _WIDTH, height, macros, tuple(widgets))
 
 
 def _settings(box: Box) -> Iterator[Widget]:
@@ -90,8 +90,8 @@ def _retro(box: Box) -> Iterator[Widget]:
     right.state("State", f"{_RETRO}WriteStatus_RBV", "retro.template")
     right.text("File", f"{_RETRO}FullFileName_RBV", size=Size.SMALL)
     place = right.place("Images, reason")
-    right.widgets.append(Reading(place._replace(width=80), f"{_RETRO}NumImages_RBV", alarm=Alarm.SEVERITY))
+    right.widgets.append(PvText(place._replace(width=80), f"{_RETRO}NumImages_RBV", alarm=Alarm.SEVERITY))
     message = place._replace(x=place.x + 80, width=place.width - 80)
-    right.widgets.append(Reading(message, f"{_RETRO}Message_RBV", long=True))
+    right.widgets.append(PvText(message, f"{_RETRO}Message_RBV", long=True))
     yield from left.widgets
     yield from right.widgets

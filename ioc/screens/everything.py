@@ -12,10 +12,10 @@ from ioc.screens.phoebus import bob
 from ioc.screens.pydm import ui
 from ioc.screens.retention import retention
 from ioc.screens.source import camera, module
-from ioc.screens.widgets import Screen
+from ioc.screens.widgets import ScreenPlan
 
 
-def screens(config: Config) -> list[Screen]:
+def screens(config: Config) -> list[ScreenPlan]:
     """Return the screens of a configuration: those of parts that it does not have are left out."""
     parts = Parts.of(config)
     found = [overview(parts)]

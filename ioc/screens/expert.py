@@ -6,7 +6,7 @@ from typing import Final
 from ioc.screens.layout import HEADING_HEIGHT, HEALTH_HEIGHT, PITCH, Form, health, panel, state
 from ioc.screens.look import BUTTON_HEIGHT, GRID, MUTED, ROW
 from ioc.screens.parts import Parts
-from ioc.screens.widgets import Align, Box, Label, Reading, Screen, Widget, Write
+from ioc.screens.widgets import Align, Box, Label, PvText, ScreenPlan, Widget, Write
 
 _WIDTH: Final = 1000
 _COLUMN: Final = (_WIDTH - 3 * GRID) // 2
@@ -22,7 +22,7 @@ _COLUMNS: Final = (
 )
 
 
-def expert(parts: Parts) -> Screen:
+def expert(parts: Parts) -> ScreenPlan:
     """Return the screen."""
     top = HEALTH_HEIGHT + 2 * GRID
     left = Box(GRID, top, _COLUMN, HEADING_HEIGHT + 9 * PITCH)
@@ -34,10 +34,10 @@ def expert(parts: Parts) -> Screen:
         *_server(left),
         *_run(left._replace(x=left.x + _COLUMN + GRID)),
         *panel(host, "What to mend on the host"),
-        Reading(Box(host.x + GRID - 4, host.y + 30, host.width - 2 * GRID, 4 * PITCH), "$(P)Host_RBV", long=True),
+        PvText(Box(host.x + GRID - 4, host.y + 30, host.width - 2 * GRID, 4 * PITCH), "$(P)Host_RBV", long=True),
         *_table(low, workers),
     )
-    return Screen("expert", "Expert", _WIDTH, low.y + low.height + GRID, {"P": parts.prefix}, widgets)
+    return ScreenPlan("expert", "Expert", _WIDTH, low.y + low.height + GRID, {"P": parts.prefix}, widgets)
 
 
 def _server(box: Box) -> Iterator[Widget]:
@@ -99,5 +99,5 @@ def _table(box: Box, workers: list[tuple[str, str]]) -> Iterator[Widget]:
         yield from state(boxes[1], f"{pvs}State_RBV", template)
         names = ("Running_RBV", "Pid_RBV", "Restarts_RBV", "RestartsRecently_RBV")
         for place, name in zip(boxes[2:6], names, strict=True):
-            yield Reading(place, f"{pvs}{name}", align=Align.CENTRE)
-        yield Reading(boxes[6], f"{pvs}Message_RBV", long=True)
+            yield PvText(place, f"{pvs}{name}", align=Align.CENTRE)
+        yield PvText(boxes[6], f"{pvs}Message_RBV", long=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from ioc.screens.look import GRID, MUTED, ROW, WHITE, Size
 from ioc.screens.states import colours
-from ioc.screens.widgets import Alarm, Align, Box, Entry, Label, Lamp, Panel, Reading, Widget
+from ioc.screens.widgets import Alarm, Align, Box, Entry, Label, Lamp, Panel, PvText, Widget
 
 HEALTH_HEIGHT = 54
 HEADING_HEIGHT = 36
@@ -22,7 +22,7 @@ def health(title: str, width: int) -> Iterator[Widget]:
     size, name = (Size.HEADLINE, 200) if width > _NARROW else (Size.HEADING, 110)
     yield Lamp(box, "$(P)Alarm_RBV", colours("detector.template", "Alarm_RBV"))
     yield Label(Box(box.x + GRID, box.y, name, box.height), title, size, bold=True, colour=WHITE)
-    yield Reading(
+    yield PvText(
         Box(box.x + name + 2 * GRID, box.y, box.width - name - 3 * GRID, box.height),
         "$(P)Health_RBV",
         size,
@@ -36,7 +36,7 @@ def health(title: str, width: int) -> Iterator[Widget]:
 def state(box: Box, pv: str, template: str, *, size: Size = Size.TEXT) -> Iterator[Widget]:
     """Yield a lamp with the state of a PV in words on it; ``template`` is the one of its record."""
     yield Lamp(box, pv, colours(template, pv.rpartition(":")[2] if ":" in pv else pv.rpartition(")")[2]))
-    yield Reading(box, pv, size, bold=True, align=Align.CENTRE, colour=WHITE, alarm=Alarm.LAMP)
+    yield PvText(box, pv, size, bold=True, align=Align.CENTRE, colour=WHITE, alarm=Alarm.LAMP)
 
 
 def panel(box: Box, heading: str, heading_width: int | None = None) -> Iterator[Widget]:
@@ -65,23 +65,23 @@ class Form:
 
     def reading(self, name: str, pv: str, *, units: bool = True) -> None:
         """Add a value."""
-        self.widgets.append(Reading(self.place(name), pv, units=units))
+        self.widgets.append(PvText(self.place(name), pv, units=units))
 
     def text(self, name: str, pv: str, *, lines: int = 1, size: Size = Size.TEXT) -> None:
         """Add a text that may be long."""
         box = self.place(name)
         extra = (lines - 1) * (ROW - 6)
-        self.widgets.append(Reading(box._replace(height=box.height + extra), pv, size, long=True))
+        self.widgets.append(PvText(box._replace(height=box.height + extra), pv, size, long=True))
         self.y += extra
 
     def scaled(self, name: str, pv: str, divisor: float, unit: str) -> None:
         """Add a value in a larger unit."""
         box = self.place(f"{name}, {unit}")
-        self.widgets.append(Reading(box, pv, divisor=divisor, alarm=Alarm.NONE))
+        self.widgets.append(PvText(box, pv, divisor=divisor, alarm=Alarm.NONE))
 
     def loss(self, name: str, pv: str, *, units: bool = True) -> None:
         """Add a number of things lost, red when there are any."""
-        self.widgets.append(Reading(self.place(name), pv, alarm=Alarm.LOSS, units=units))
+        self.widgets.append(PvText(self.place(name), pv, alarm=Alarm.LOSS, units=units))
 
     def state(self, name: str, pv: str, template: str) -> None:
         """Add a state in its colour."""

@@ -17,8 +17,8 @@ from ioc.screens.widgets import (
     Open,
     Panel,
     Picture,
-    Reading,
-    Screen,
+    PvText,
+    ScreenPlan,
     Widget,
     Write,
 )
@@ -41,7 +41,7 @@ _MANY: Final = 25
 """With more sources than this a tile has no room for the state in words."""
 
 
-def overview(parts: Parts) -> Screen:
+def overview(parts: Parts) -> ScreenPlan:
     """Return the overview of a configuration."""
     body = _TOP + _CONTROL_HEIGHT + GRID
     table = body + _BODY_HEIGHT + GRID
@@ -59,7 +59,7 @@ def overview(parts: Parts) -> Screen:
         *_table(Box(GRID, table, _WIDTH - 2 * GRID, table_height), parts),
     ]
     height = table + table_height + GRID
-    return Screen("overview", f"{parts.name}: overview", _WIDTH, height, {"P": parts.prefix}, tuple(widgets))
+    return ScreenPlan("overview", f"{parts.name}: overview", _WIDTH, height, {"P": parts.prefix}, tuple(widgets))
 
 
 def _control(box: Box, parts: Parts) -> Iterator[Widget]:
@@ -101,7 +101,7 @@ def _image(box: Box, name: str, pvs: str) -> Iterator[Widget]:
     x = box.x + 110
     for text, pv, width in (("pulse", "PulseId_RBV", 150), ("images/s", "PreviewRate_RBV", 60)):
         yield Label(Box(x, box.y + 6, 60, ROW), text, colour=MUTED, align=Align.RIGHT)
-        yield Reading(Box(x + 60, box.y + 6, width, ROW), f"{pvs}{pv}")
+        yield PvText(Box(x + 60, box.y + 6, width, ROW), f"{pvs}{pv}")
         x += 60 + width
     yield from state(Box(box.x + box.width - 110, box.y + 6, 100, ROW), f"{pvs}State_RBV", "pva1.template")
     top = HEADING_HEIGHT
@@ -140,11 +140,11 @@ def _tile(box: Box, source: Source, *, in_words: bool) -> Iterator[Widget]:
     large = box.height >= 4 * ROW
     line, size = (ROW + 12, Size.HEADLINE) if large else (line, Size.TEXT)
     lost = Box(box.x, box.y + box.height - line, box.width, line)
-    yield Reading(lost, _lost(source), size, bold=True, colour=WHITE, alarm=Alarm.LOSS, units=in_words)
+    yield PvText(lost, _lost(source), size, bold=True, colour=WHITE, alarm=Alarm.LOSS, units=in_words)
 
 
-def _on_lamp(box: Box, pv: str) -> Reading:
-    return Reading(box, pv, align=Align.RIGHT, colour=WHITE, alarm=Alarm.LAMP, units=True)
+def _on_lamp(box: Box, pv: str) -> PvText:
+    return PvText(box, pv, align=Align.RIGHT, colour=WHITE, alarm=Alarm.LAMP, units=True)
 
 
 def _lost(source: Source) -> str:
@@ -201,9 +201,9 @@ def _file_line(form: Form, detector: Detector, *, with_name: bool) -> None:
     form.widgets.append(Open(box, detector.name, "capture", {"D": detector.part}))
     form.widgets += state(Box(form.x + 80, form.y, 100, ROW), f"{pvs}State_RBV", "hdf5.template")
     images = Box(form.x + 180, form.y, 80, ROW)
-    form.widgets.append(Reading(images, f"{pvs}NumCaptured_RBV", align=Align.CENTRE))
+    form.widgets.append(PvText(images, f"{pvs}NumCaptured_RBV", align=Align.CENTRE))
     lost = Box(form.x + 265, form.y, 55, ROW)
-    form.widgets.append(Reading(lost, f"{pvs}DroppedRecently_RBV", bold=True, align=Align.CENTRE, alarm=Alarm.LOSS))
+    form.widgets.append(PvText(lost, f"{pvs}DroppedRecently_RBV", bold=True, align=Align.CENTRE, alarm=Alarm.LOSS))
     form.y += PITCH
     if with_name:
         form.entry("Name", f"{pvs}FileName", long=True)
@@ -260,16 +260,16 @@ def _row(x: int, y: int, source: Source, parts: Parts) -> Iterator[Widget]:
     pvs, template = source.pvs, source.template
     yield Open(places[0], source.name, source.screen, {"M": source.name})
     yield from state(places[1], f"{pvs}State_RBV", template)
-    yield Reading(places[2], f"{pvs}FrameRate_RBV", align=Align.RIGHT)
-    yield Reading(places[3], f"{pvs}DataRate_RBV", align=Align.RIGHT, divisor=1e6, alarm=Alarm.NONE)
+    yield PvText(places[2], f"{pvs}FrameRate_RBV", align=Align.RIGHT)
+    yield PvText(places[3], f"{pvs}DataRate_RBV", align=Align.RIGHT, divisor=1e6, alarm=Alarm.NONE)
     yield Bar(places[4], f"{pvs}Pebble:InUse_RBV", source.slots)
-    yield Reading(places[5], f"{pvs}Pebble:HighWater_RBV", align=Align.RIGHT)
-    yield Reading(places[6], f"{pvs}Pebble:Count_RBV", align=Align.RIGHT, colour=MUTED)
+    yield PvText(places[5], f"{pvs}Pebble:HighWater_RBV", align=Align.RIGHT)
+    yield PvText(places[6], f"{pvs}Pebble:Count_RBV", align=Align.RIGHT, colour=MUTED)
     lost = [_lost(source), f"{pvs}EmptyRecently_RBV", f"{pvs}ExhaustedRecently_RBV"]
     lost += [f"{pvs}Disk:DroppedRecently_RBV"] if parts.has_disk else [""]
     lost.append(f"{pvs}Zmq:DroppedRecently_RBV")
     for place, pv in zip(places[7:12], lost, strict=True):
         if pv:
-            yield Reading(place, pv, bold=True, align=Align.CENTRE, alarm=Alarm.LOSS)
+            yield PvText(place, pv, bold=True, align=Align.CENTRE, alarm=Alarm.LOSS)
     if parts.has_disk:
         yield from state(places[12], f"{pvs}Disk:State_RBV", "output.template")

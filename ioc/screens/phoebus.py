@@ -31,8 +31,8 @@ from ioc.screens.widgets import (
     Open,
     Panel,
     Picture,
-    Reading,
-    Screen,
+    PvText,
+    ScreenPlan,
     Widget,
     Write,
 )
@@ -51,7 +51,7 @@ _SEVERITIES: Final = {
 """Colours by EPICS's severity; 4 is a PV that is not connected."""
 
 
-def bob(screen: Screen) -> str:
+def bob(screen: ScreenPlan) -> str:
     """Return the text of a ``.bob`` file."""
     display = Element("display", version="2.0.0")
     _put(display, "name", screen.title)
@@ -80,7 +80,7 @@ def _widget(display: Element, number: int, widget: Widget) -> None:
             _type(found, widget.size, bold=widget.bold, align=widget.align)
             _colour(found, "foreground_color", widget.colour)
             _put(found, "wrap_words", "false")
-        case Reading():
+        case PvText():
             _reading(_new(display, "textupdate", number, widget), widget)
         case Lamp():
             _lamp(_new(display, "multi_state_led", number, widget), widget)
@@ -111,7 +111,7 @@ def _widget(display: Element, number: int, widget: Widget) -> None:
             _picture(_new(display, "image", number, widget), widget)
 
 
-def _reading(found: Element, widget: Reading) -> None:
+def _reading(found: Element, widget: PvText) -> None:
     _put(found, "pv_name", _divided(widget) if widget.divisor != 1 else _address(widget.pv, long=widget.long))
     _type(found, widget.size, bold=widget.bold, align=widget.align, top=widget.wraps)
     _colour(found, "foreground_color", widget.colour)
@@ -132,11 +132,11 @@ def _reading(found: Element, widget: Reading) -> None:
         _rule(rules, "transparent", widget, [(severity, "false") for severity, _ in severities])
 
 
-def _divided(widget: Reading) -> str:
+def _divided(widget: PvText) -> str:
     return f"=`{widget.pv}`/{widget.divisor:.0f}"
 
 
-def _rule(rules: Element, name: str, widget: Reading, values: Iterable[tuple[int, Colour | str]]) -> None:
+def _rule(rules: Element, name: str, widget: PvText, values: Iterable[tuple[int, Colour | str]]) -> None:
     rule = SubElement(rules, "rule", name=name, prop_id=name, out_exp="false")
     for severity, value in values:
         expression = SubElement(rule, "exp", bool_exp=f"pvSev0 == {severity}")

@@ -34,8 +34,8 @@ from ioc.screens.widgets import (
     Open,
     Panel,
     Picture,
-    Reading,
-    Screen,
+    PvText,
+    ScreenPlan,
     Widget,
     Write,
 )
@@ -65,10 +65,10 @@ _OUTLINE: Final = 2
 """A state indicator draws an outline, which is hidden outside of a frame around it, pixels."""
 
 
-def ui(screen: Screen) -> str:
+def ui(screen: ScreenPlan) -> str:
     """Return the text of a ``.ui`` file."""
     form = Element("ui", version="4.0")
-    SubElement(form, "class").text = "Screen"
+    SubElement(form, "class").text = "ScreenPlan"
     top = SubElement(form, "widget", {"class": "QWidget", "name": "screen"})
     size = Box(0, 0, screen.width, screen.height)
     _rect(top, size)
@@ -126,7 +126,7 @@ def _widget(top: Element, name: str, widget: Widget) -> None:
             found = _new(top, "QLabel", name, widget.box)
             _string(found, "text", widget.text)
             _text(found, widget)
-        case Reading():
+        case PvText():
             _reading(_new(top, "PyDMLabel", name, widget.box), widget)
         case Lamp():
             frame = _new(top, "QFrame", f"{name}_frame", widget.box)
@@ -169,7 +169,7 @@ def _widget(top: Element, name: str, widget: Widget) -> None:
             _bool(found, "showAxes", value=False)
 
 
-def _reading(found: Element, widget: Reading) -> None:
+def _reading(found: Element, widget: PvText) -> None:
     if widget.divisor == 1:
         address = _address(widget.pv, long=widget.long)
     else:
@@ -216,8 +216,8 @@ def _bar(found: Element, widget: Bar) -> None:
     _number(found, "userUpperLimit", float(widget.maximum))
 
 
-def _text(found: Element, widget: Label | Reading) -> None:
-    top = isinstance(widget, Reading) and widget.wraps
+def _text(found: Element, widget: Label | PvText) -> None:
+    top = isinstance(widget, PvText) and widget.wraps
     SubElement(
         SubElement(found, "property", name="alignment"), "set"
     ).text = f"Qt::{_ALIGN[widget.align]}|Qt::{'AlignTop' if top else 'AlignVCenter'}"

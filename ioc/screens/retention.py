@@ -5,13 +5,13 @@ from typing import Final
 from ioc.screens.layout import HEADING_HEIGHT, HEALTH_HEIGHT, PITCH, Form, health, panel
 from ioc.screens.look import GRID, ROW
 from ioc.screens.parts import Parts
-from ioc.screens.widgets import Box, Entry, Reading, Screen, Widget
+from ioc.screens.widgets import Box, Entry, PvText, ScreenPlan, Widget
 
 _WIDTH: Final = 800
 _PVS: Final = "$(P)Retention:"
 
 
-def retention(parts: Parts) -> Screen:
+def retention(parts: Parts) -> ScreenPlan:
     """Return the screen."""
     top = HEALTH_HEIGHT + 2 * GRID
     limits = Box(GRID, top, _WIDTH - 2 * GRID, HEADING_HEIGHT + 4 * PITCH + GRID)
@@ -26,7 +26,7 @@ def retention(parts: Parts) -> Screen:
         place = form.place(name)
         form.widgets.append(Entry(place._replace(width=120), f"{_PVS}{pv}"))
         in_use = Box(place.x + 130, place.y, 200, ROW)
-        form.widgets.append(Reading(in_use, f"{_PVS}{pv}_RBV", units=True))
+        form.widgets.append(PvText(in_use, f"{_PVS}{pv}_RBV", units=True))
     form.entry("Folder", "$(P)Disk:Folder", long=True)
     widgets += [*form.widgets, *panel(now, "Now")]
     form = Form(now.x + GRID, now.y + HEADING_HEIGHT, now.width - 2 * GRID, 190)
@@ -43,4 +43,4 @@ def retention(parts: Parts) -> Screen:
     form.loss("Deletions failed", f"{_PVS}Errors_RBV")
     widgets += form.widgets
     height = now.y + now.height + GRID
-    return Screen("retention", "Retention", _WIDTH, height, {"P": parts.prefix}, tuple(widgets))
+    return ScreenPlan("retention", "Retention", _WIDTH, height, {"P": parts.prefix}, tuple(widgets))

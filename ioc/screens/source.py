@@ -6,7 +6,7 @@ from typing import Final
 from ioc.screens.layout import HEADING_HEIGHT, HEALTH_HEIGHT, PITCH, Form, health, panel
 from ioc.screens.look import BUTTON_HEIGHT, GRID, ROW
 from ioc.screens.parts import Parts, Source
-from ioc.screens.widgets import Box, Screen, Widget, Write
+from ioc.screens.widgets import Box, ScreenPlan, Widget, Write
 
 _WIDTH: Final = 1100
 _COLUMN: Final = (_WIDTH - 4 * GRID) // 3
@@ -55,17 +55,17 @@ _CAMERA_TOTALS: Final = (
 )
 
 
-def module(parts: Parts, source: Source) -> Screen:
+def module(parts: Parts, source: Source) -> ScreenPlan:
     """Return the screen of a UDP module; ``source`` is the one that it shows when no other is asked for."""
     return _screen("module", "Module $(M)", parts, source)
 
 
-def camera(parts: Parts, source: Source) -> Screen:
+def camera(parts: Parts, source: Source) -> ScreenPlan:
     """Return the screen of a camera's PvMonitor."""
     return _screen("camera", "Camera $(M)", parts, source)
 
 
-def _screen(name: str, title: str, parts: Parts, source: Source) -> Screen:
+def _screen(name: str, title: str, parts: Parts, source: Source) -> ScreenPlan:
     top = HEALTH_HEIGHT + 2 * GRID
     box = Box(GRID, top, _COLUMN, HEADING_HEIGHT + _ROWS * PITCH)
     second = box._replace(x=box.x + _COLUMN + GRID)
@@ -77,7 +77,7 @@ def _screen(name: str, title: str, parts: Parts, source: Source) -> Screen:
         *_pools(third, parts),
     )
     macros = {"P": parts.prefix, "M": source.name}
-    return Screen(name, title, _WIDTH, top + box.height + GRID, macros, widgets)
+    return ScreenPlan(name, title, _WIDTH, top + box.height + GRID, macros, widgets)
 
 
 def _form(box: Box) -> Form:

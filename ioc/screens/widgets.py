@@ -58,7 +58,7 @@ class Label:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class PvText:
     """The value of a PV."""
 
     box: Box
@@ -145,11 +145,11 @@ class Picture:
     pv: str
 
 
-Widget = Panel | Label | Reading | Lamp | Entry | Choice | Write | Open | Bar | Picture
+Widget = Panel | Label | PvText | Lamp | Entry | Choice | Write | Open | Bar | Picture
 
 
 @dataclass(frozen=True, slots=True)
-class Screen:
+class ScreenPlan:
     """A screen; ``macros`` are those that it needs, with the values of one that can be looked at."""
 
     name: str

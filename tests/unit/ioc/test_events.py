@@ -1,11 +1,11 @@
 import logging
 
-from ioc.events import LOG_ALARM_S, MOST, Event, Events, LastWarning
+from ioc.events import LOG_ALARM_S, MOST, Event, EventLog, LastWarning
 
 
 def test_the_last_hundred_are_kept_the_newest_first() -> None:
     now = iter(range(1000))
-    events = Events(lambda: next(now))
+    events = EventLog(lambda: next(now))
     for number in range(MOST + 5):
         events.add("M00", 0, str(number))
     assert len(events.kept) == MOST
@@ -14,7 +14,7 @@ def test_the_last_hundred_are_kept_the_newest_first() -> None:
 
 
 def test_an_alarm_is_an_event_when_it_begins_changes_and_ends() -> None:
-    events = Events(lambda: 0)
+    events = EventLog(lambda: 0)
     for severity, text in ((0, "0"), (1, "3 packets"), (1, "5 packets"), (2, "200 packets"), (0, "0 packets"), (0, "")):
         events.alarm("Lost", severity, text)
     assert [(event.severity, event.text) for event in reversed(events.kept)] == [

@@ -2,13 +2,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from ioc.bindings import StaticRecord, StatusBinding
-from ioc.events import Events
-from ioc.health import Health
+from ioc.events import EventLog
+from ioc.health import HealthWatch
 
 
 @dataclass
 class Shown:
-    """A reading as ``Health`` sees it."""
+    """A reading as ``HealthWatch`` sees it."""
 
     field: str
     text: str
@@ -35,9 +35,9 @@ class Shown:
         return self.severity
 
 
-def health() -> tuple[Any, Events]:
-    events = Events(lambda: 0)
-    return Health(events, "T:"), events
+def health() -> tuple[Any, EventLog]:
+    events = EventLog(lambda: 0)
+    return HealthWatch(events, "T:"), events
 
 
 def test_the_text_stays_while_the_cause_is_the_same() -> None:

@@ -13,7 +13,7 @@ from ioc.screens.look import GOOD, INVALID, MAJOR, QUIET
 from ioc.screens.phoebus import bob
 from ioc.screens.pydm import ui
 from ioc.screens.states import colours
-from ioc.screens.widgets import Label, Lamp, Open, Panel, Picture, Screen
+from ioc.screens.widgets import Label, Lamp, Open, Panel, Picture, ScreenPlan
 from ioc.templates import loads
 from tests.unit.ioc.screens.bob_widgets import PROPERTIES, VERSIONS
 
@@ -146,6 +146,6 @@ def test_states_have_the_colours_of_their_alarms() -> None:
 
 def test_a_text_of_a_screen_cannot_break_its_file() -> None:
     text = 'a <b> & "c"'
-    screen = Screen("x", text, 100, 100, {"P": text}, ())
+    screen = ScreenPlan("x", text, 100, 100, {"P": text}, ())
     assert parsed(bob(screen)).findtext("name") == text
     assert parsed(ui(screen)).findtext("widget/property[@name='windowTitle']/string") == text
