@@ -14,7 +14,7 @@ from tests.support.ioc_process import IocProcess
 
 PARTS = ("cam1", "HDF1", "Pva1", "image1")
 
-DEVICES = {"m00": "M00:", "m01": "M01:", "cam": "CAM:", "both": "BOTH:", "stream": "Stream:"} | {
+DEVICES = {"m00": "M00:", "m01": "M01:", "cam": "CAM:", "both": "BOTH:", "stream": "Stream:", "web": "Web:"} | {
     f"{detector.lower()}.{part.lower()}": f"{detector}:{part}:" for detector in ("CAM", "BOTH") for part in PARTS
 }
 
