@@ -47,8 +47,8 @@ def test_a_refused_put_is_an_event_and_the_last_warning(ioc: IocProcess) -> None
     ioc.refused("M00:Disk:Folder", "/etc")
     line = ioc.until("Event_RBV", lambda line: "M00:Disk:Folder: refused: " in line)
     assert " Minor " in line
-    assert "M00:Disk:Folder refused: folder: found '/etc'" in ioc.value("Log_RBV")
-    until(lambda: ioc.severity("Log_RBV"), lambda severity: severity == 1)
+    assert "M00:Disk:Folder refused: folder: found '/etc'" in ioc.value("LastWarning_RBV")
+    until(lambda: ioc.severity("LastWarning_RBV"), lambda severity: severity == 1)
 
 
 def test_a_pulse_id_is_read_in_full_by_any_client(ioc: IocProcess) -> None:
