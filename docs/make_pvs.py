@@ -40,7 +40,7 @@ Every record is served over Channel Access and PV Access. A server with a single
 a reading; a name without it is a setpoint, which shows the value in force, also after a refused write. How clients read and write
 the long texts (`waveform`) is in [Running it](operation.md). Alarms are those of the record itself; all become INVALID when
 the worker behind them is gone. Readings of a frame (pulse id, frame number, uniqueId, time difference, latency) have the time
-stamp of the data, all others that of the change.
+stamp of the data, all others that of the change. `PulseIdText_RBV` has all digits of a pulse id, which `caget` shows as a float.
 """
 
 

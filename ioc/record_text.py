@@ -10,6 +10,7 @@ from ioc.templates import Load
 
 _RECORD: Final = re.compile(r'^record\((\w+), "([^"]+)"\) \{$(.*?)^\}$', re.MULTILINE | re.DOTALL)
 _FIELD: Final = re.compile(r'^    field\((\w+), "([^"]*)"\)$', re.MULTILINE)
+_TAG: Final = re.compile(r'^    info\(([\w:]+), "([^"]*)"\)$', re.MULTILINE)
 _LIMITS: Final = (("LOLO", "LLSV", "to"), ("LOW", "LSV", "to"), ("HIGH", "HSV", "from"), ("HIHI", "HHSV", "from"))
 
 
@@ -20,6 +21,7 @@ class RecordText:
     kind: str
     name: str
     fields: Mapping[str, str]
+    tags: Mapping[str, str]
 
     @property
     def description(self) -> str:
@@ -36,13 +38,18 @@ class RecordText:
         return self.fields.get("EGU", "")
 
     @property
+    def archive(self) -> str:
+        """How an archiver is to store it: the method, the shortest time between two values, and the field; empty: not."""
+        return self.tags.get("archive", "")
+
+    @property
     def alarm(self) -> str:
         """Which values alarm, and how badly."""
         fields = self.fields
         found = [
             f"{fields[severity]} {word} {fields[limit]}"
             for limit, severity, word in _LIMITS
-            if limit in fields and severity in fields
+            if limit in fields and fields.get(severity, "NO_ALARM") != "NO_ALARM"
         ]
         for severity in ("MINOR", "MAJOR", "INVALID"):
             states = [fields[f"{key}ST"] for key in STATES if fields.get(f"{key}SV") == severity]
@@ -59,4 +66,4 @@ def records(load: Load, macros: Mapping[str, str] | None = None) -> Iterator[Rec
         r"\$\((\w+)(=?)\)", lambda macro: values.get(macro[1], "") if macro[2] else values[macro[1]], text
     )
     for kind, name, body in _RECORD.findall(expanded):
-        yield RecordText(kind, name, dict(_FIELD.findall(body)))
+        yield RecordText(kind, name, dict(_FIELD.findall(body)), dict(_TAG.findall(body)))

@@ -22,6 +22,7 @@ from detectors.stats import (
     WebStatus,
     WorkerStatus,
 )
+from ioc import alarm_limits
 from ioc.ad_names import CAMERA, HDF5_PLUGIN, IMAGE_PLUGIN, NO_ATTRIBUTES, PVA_PLUGIN, FixedName
 
 TEMPLATES = Path(str(files("db")))
@@ -163,7 +164,7 @@ def loads(config: Config) -> list[Load]:
 
     Raises ConfigError when two records have one name, or a name is too long for EPICS.
     """
-    prefix = {"P": config.detector.prefix}
+    prefix = {"P": config.detector.prefix, **alarm_limits.macros(config.alarms)}
     found = [Load("detector.template", prefix), Load("autosave.template", prefix), *_all_sources(config, prefix)]
     for source in (*config.udp, *config.pva):
         found += _source(config, source, prefix)
@@ -190,7 +191,8 @@ def _source(config: Config, source: SourceSection, prefix: Mapping[str, str]) ->
     base = _base(prefix, source.name, worker_name(source))
     found = [Load(f"{name}.template", base) for name in ("pvi", "worker", "run_state", "rates", "dma")]
     if isinstance(source, UdpSection):
-        found.append(Load("module.template", {**base, "FRAME_PACKETS": str(source.geometry.packets_per_frame)}))
+        lost_major = alarm_limits.packets_lost_major(config.alarms, source.geometry.packets_per_frame)
+        found.append(Load("module.template", {**base, "LOST_MAJOR": str(lost_major)}))
     found.append(Load("pool.template", {**base, "O": "Pebble:", "F": "pebble"}))
     if isinstance(source, PvaSection):
         found.append(Load("monitor.template", base))

@@ -20,6 +20,7 @@ class Config(sections.Section):
     run: sections.RunSection = sections.RunSection()
     ioc: sections.IocSection = sections.IocSection()
     log: sections.LogSection = sections.LogSection()
+    alarms: sections.AlarmsSection = sections.AlarmsSection()
     timing: sections.TimingSection | None = None
     dma: sections.DmaSection = sections.DmaSection()
     pools: sections.PoolsSection = sections.PoolsSection()

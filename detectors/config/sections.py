@@ -164,6 +164,36 @@ class LogSection(Section):
     """Times that the same message, but for its numbers, is logged in a minute; then how often it was repeated."""
 
 
+class AlarmsSection(Section):
+    """From where on records alarm."""
+
+    disk_free_minor: Bytes | None = None
+    """Free space of the disk at which there is a MINOR alarm, bytes; left out: none. Below disk.min_free the output is Full, MAJOR."""
+    disk_free_major: Bytes | None = None
+    """Free space of the disk at which there is a MAJOR alarm, bytes; left out: none."""
+    pool_fill_minor: Annotated[float, Field(gt=0, le=100)] | None = None
+    """Slots of a pool in use at which there is a MINOR alarm, %; left out: none."""
+    pool_fill_major: Annotated[float, Field(gt=0, le=100)] | None = None
+    """Slots of a pool in use at which there is a MAJOR alarm, %; left out: none."""
+    packets_lost_minor: Annotated[int, Field(ge=1, lt=1 << 31)] = 1
+    """Packets of a module lost in the last 10 s from which on there is a MINOR alarm."""
+    packets_lost_major: Annotated[int, Field(ge=1, lt=1 << 31)] | None = None
+    """Packets of a module lost in the last 10 s from which on there is a MAJOR alarm; left out: those of a frame."""
+
+    @model_validator(mode="after")
+    def _minor_comes_first(self) -> Self:
+        free, least = self.disk_free_minor, self.disk_free_major
+        if free is not None and least is not None and free <= least:
+            raise ValueError(
+                f"found disk_free_minor {free:d} and disk_free_major {least:d}, expected more space for minor"
+            )
+        for name in ("pool_fill", "packets_lost"):
+            minor, major = getattr(self, f"{name}_minor"), getattr(self, f"{name}_major")
+            if minor is not None and major is not None and minor >= major:
+                raise ValueError(f"found {name}_minor {minor:g} and {name}_major {major:g}, expected less for minor")
+        return self
+
+
 class DmaSection(Section):
     """The DMA ring: cfgRxCount buffers of cfgSize bytes, which must hold at least one whole image."""
 

@@ -14,19 +14,38 @@ from ioc.templates import loads
 
 @click.command("pvs")
 @click.argument("config", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print JSON: name, type, what it is, unit or choices, alarms.")
-def command(config: Path, as_json: bool) -> None:
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON: name, type, what it is, unit or choices, alarms, archive."
+)
+@click.option(
+    "--archive", is_flag=True, help="Only what is worth archiving: name, method, and shortest time between values."
+)
+def command(config: Path, as_json: bool, archive: bool) -> None:
     """List every record that `run CONFIG` serves, with its type and what it is.
 
     Piped, it prints a record a line, name first: for grep, cut and save sets.
     """
     found = [record for load in loads(load_config(config)) for record in records(load)]
+    if archive:
+        found = [record for record in found if record.archive]
     if as_json:
         rows = [
-            {"name": r.name, "type": r.kind, "description": r.description, "unit": r.unit, "alarm": r.alarm}
+            {
+                "name": r.name,
+                "type": r.kind,
+                "description": r.description,
+                "unit": r.unit,
+                "alarm": r.alarm,
+                "archive": r.archive,
+            }
             for r in found
         ]
         print(json.dumps(rows, indent=1))
+        return
+    if archive:
+        for record in found:
+            method, period, _ = record.archive.split(", ")
+            print(f"{record.name}\t{method}\t{period}")
         return
     console = Console()
     if not console.is_terminal:
