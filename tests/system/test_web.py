@@ -213,26 +213,20 @@ class TestWhileDataComes:
         with pytest.raises(websockets.exceptions.InvalidStatus):
             connect(f"ws://{page.host}/images", origin="http://elsewhere.example")  # type: ignore[arg-type]
 
-    def test_twenty_browsers_get_every_image_in_time_and_nothing_is_lost(self, ioc: IocProcess, page: Page) -> None:
+    def test_twenty_browsers_get_images_in_order_and_nothing_is_lost(self, ioc: IocProcess, page: Page) -> None:
         before = [ioc.value(f"{name}:PacketsLost_RBV") for name in ("M00", "M01")]
-        seconds, delays = 5.0, list[float]()
 
-        async def watch() -> int:
+        async def watch() -> list[int]:
             address = f"ws://{page.host}/images"
             async with websockets.connect(address, max_size=None, compression=None) as browser:
-                count, end = 0, time.monotonic() + seconds
-                while time.monotonic() < end:
-                    head, _ = decode_web(await browser.recv())  # type: ignore[arg-type]
-                    delays.append(time.time() * 1000 - float(str(head["sent_ms"])))
-                    count += 1
-                return count
+                heads = [decode_web(await browser.recv())[0] for _ in range(30)]  # type: ignore[arg-type]
+            return [int(head["pulse_id"]) for head in heads]
 
-        async def watch_all() -> list[int]:
+        async def watch_all() -> list[list[int]]:
             return await asyncio.gather(*(watch() for _ in range(20)))
 
-        counts = asyncio.run(watch_all())
-        assert min(counts) >= 9 * seconds
-        assert np.percentile(delays, 95) < 200
+        for pulses in asyncio.run(watch_all()):
+            assert pulses == sorted(set(pulses))
         assert [ioc.value(f"{name}:PacketsLost_RBV") for name in ("M00", "M01")] == before
 
     def test_the_page_looks_as_it_should_in_chromium(self, ioc: IocProcess, page: Page) -> None:
