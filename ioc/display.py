@@ -86,9 +86,13 @@ class Display:
     def __len__(self) -> int:
         return len(self._records)
 
+    def known(self) -> dict[str, Mapping[str, Any]]:
+        """Return what the records show of each worker, by field."""
+        return {worker: view.values for worker, view in self._views.items()}
+
     def tables(self) -> dict[str, Table]:
         """Return the tables of what the records show now."""
-        return tables({worker: view.values for worker, view in self._views.items()}, self._events.kept)
+        return tables(self.known(), self._events.kept)
 
     def show_workers(self, now_s: float) -> None:
         """Show what changed of the workers, and note which respond and the state of each."""
@@ -107,7 +111,7 @@ class Display:
         self._roster.responding = frozenset(responding)
         if self._runs.reached.label != self._status.run_state:
             self._show_run()
-        values = {worker: view.values for worker, view in self._views.items()}
+        values = self.known()
         for face in self._faces:
             face.show(self._records, values, now_s)
         in_progress = [face.in_progress for face in self._faces]

@@ -119,6 +119,11 @@ def set_up() -> None:
     ctypes.c_int.in_dll(Com, "asCheckClientIP").value = 1
 
 
+def run_iocsh(line: str) -> None:
+    """Run one command of EPICS's shell, which prints what it says."""
+    Com.iocshCmd(line.strip().encode())
+
+
 def start(stopping: Callable[[], bool], access_file: Path, macros: str) -> None:
     """Start EPICS's servers; writes are handled on the running event loop, and dropped once ``stopping()``.
 

@@ -35,6 +35,7 @@ from ioc.roster import Roster
 from ioc.run_control import RunControl, state_by_label
 from ioc.runs import Runs
 from ioc.settings import Settings
+from ioc.shell import Shell
 from ioc.startup import check_host
 from ioc.status import OWNER
 from ioc.supervisor import CommandLine, Supervisor, command_line
@@ -53,10 +54,11 @@ IOC_TICKS: Final = 5
 """The IOC's own records are brought up to date every so many ticks."""
 
 
-def serve(config: Config, config_path: Path, build: CommandLine | None = None) -> int:
+def serve(config: Config, config_path: Path, build: CommandLine | None = None, *, shell: bool = False) -> int:
     """Run the IOC until SIGTERM or SIGINT; return the exit code.
 
-    ``build`` gives the workers' command lines, if not the program's own. Raises PebbleDaqError when the start-up fails;
+    ``build`` gives the workers' command lines, if not the program's own. With ``shell`` commands are read from standard
+    input. Raises PebbleDaqError when the start-up fails;
     nothing is left running then.
     """
     templates = loads(config)
@@ -66,7 +68,7 @@ def serve(config: Config, config_path: Path, build: CommandLine | None = None) -
         check_address(runtime.status(worker))
 
     async def run() -> int:
-        return await Server(config, runtime, build or command_line(config_path), plan).main(templates)
+        return await Server(config, runtime, build or command_line(config_path), plan).main(templates, shell=shell)
 
     with hold_lock(runtime, OWNER):
         return asyncio.run(run())
@@ -126,7 +128,7 @@ class Server:
             return RunState.UNCONFIGURED
         return self._runs.of(worker).start_state(worker, configured=self._settings.are_configured(worker))
 
-    async def main(self, templates: list[Load]) -> int:
+    async def main(self, templates: list[Load], *, shell: bool) -> int:
         """Start, serve until a signal, stop everything."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -142,6 +144,8 @@ class Server:
             ]
             self._print_ready(len(display))
             self._service.ready()
+            if shell:
+                self._start_shell(display)
             stopped = asyncio.create_task(self._stop.wait(), name="stop")
             done, _ = await asyncio.wait((stopped, *tasks), return_when=asyncio.FIRST_COMPLETED)
             for task in done - {stopped}:
@@ -160,6 +164,11 @@ class Server:
             self._context.destroy(linger=0)
             logging.getLogger().removeHandler(self._last_warning)
         return 0
+
+    def _start_shell(self, display: "Display") -> None:
+        from ioc import epics  # loads EPICS
+
+        Shell(display.known, epics.run_iocsh, self._stop.set).start()
 
     async def _start(self, templates: list[Load]) -> "Display":
         """Adopt or start the workers, and start EPICS; return the records. Raises PebbleDaqError."""
