@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -53,25 +54,20 @@ def scan(
         prefixes += f",{protocol}://{other.ioc.prefix}"
         ports = [one.variables["EPICS_CA_SERVER_PORT"] for one in (bench, other)]
         environment["EPICS_CA_ADDR_LIST"] = " ".join(f"127.0.0.1:{port}" for port in ports)
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "tests.support.bluesky_client",
-            kind,
-            prefixes,
-            folder or str(bench.folder),
-            str(number),
-        ],
-        env=environment,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-    assert (done.returncode == 0) == good, done.stderr[-3000:]
-    return [tuple(json.loads(line)) for line in done.stdout.splitlines() if line.startswith("[")], done.stderr
+    with client(environment, kind, prefixes, folder or str(bench.folder), number) as process:
+        said, errors = process.communicate(timeout=100)
+    assert (process.returncode == 0) == good, errors[-3000:]
+    return documents_in(said), errors
+
+
+def client(environment: dict[str, str], kind: str, prefixes: str, folder: str, number: int) -> "subprocess.Popen[str]":
+    """A scan in a process of its own."""
+    words = [sys.executable, "-m", "tests.support.bluesky_client", kind, prefixes, folder, str(number)]
+    return subprocess.Popen(words, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def documents_in(said: str) -> Documents:
+    return [tuple(json.loads(line)) for line in said.splitlines() if line.startswith("[")]
 
 
 def of(documents: Documents, name: str) -> list[dict[str, Any]]:
@@ -159,9 +155,10 @@ def test_the_document_s_scans_work(bench: Bench) -> None:
     assert bench.ioc.value("HDF1:Balance_RBV") == "complete: 50 images"
 
 
-def test_a_fly_scan_of_a_thousand_frames(bench: Bench) -> None:
+@pytest.mark.parametrize("protocol", ["ca", "pva"])
+def test_a_fly_scan_of_a_thousand_frames(bench: Bench, protocol: str) -> None:
     with bench.sending(rate_hz=100):
-        documents, _ = scan(bench, "fly", "ca", 1000)
+        documents, _ = scan(bench, "fly", protocol, 1000)
     assert of(documents, "stop")[0]["exit_status"] == "success"
     found = follow(documents, 1000)
     assert np.diff(found["PulseId"]).tolist() == [1] * 999
@@ -170,10 +167,11 @@ def test_a_fly_scan_of_a_thousand_frames(bench: Bench) -> None:
     assert bench.ioc.value("HDF1:Balance_RBV") == "complete: 1000 images"
 
 
-def test_a_loss_in_a_scan_takes_its_place_and_is_flagged(bench: Bench) -> None:
+@pytest.mark.parametrize("protocol", ["ca", "pva"])
+def test_a_loss_in_a_scan_takes_its_place_and_is_flagged(bench: Bench, protocol: str) -> None:
     bench.set(AcquirePeriod=0.025)
     with bench.sending("--loss", "0.003"):
-        documents, _ = scan(bench, "fly", "ca", 100)
+        documents, _ = scan(bench, "fly", protocol, 100)
     found = follow(documents, 100)
     assert np.diff(found["PulseId"]).tolist() == [1] * 99
     bad = np.count_nonzero(found["IsGood"] == 0)
@@ -185,12 +183,43 @@ def test_a_loss_in_a_scan_takes_its_place_and_is_flagged(bench: Bench) -> None:
     assert bench.ioc.value("HDF1:Balance_RBV").startswith("not complete: 100 images")
 
 
-def test_a_loss_in_a_scan_that_is_to_fail_raises(bench: Bench) -> None:
+@pytest.mark.parametrize("protocol", ["ca", "pva"])
+def test_a_loss_in_a_scan_that_is_to_fail_raises(bench: Bench, protocol: str) -> None:
     bench.set(OnLoss="Fail")
     with bench.sending("--loss", "0.003"):
-        documents, errors = scan(bench, "fly", "ca", 1000, good=False)
+        documents, errors = scan(bench, "fly", protocol, 1000, good=False)
     assert "not in a good state" in errors or "Error" in errors
     assert of(documents, "stop")[0]["exit_status"] == "fail"
     assert bench.ioc.value("cam1:DetectorState_RBV") == "Error"
     assert "pulse" in bench.ioc.value("cam1:StatusMessage_RBV")
     assert bench.ioc.value("HDF1:Balance_RBV").startswith("not complete")
+
+
+@pytest.mark.parametrize("protocol", ["ca", "pva"])
+def test_an_ioc_that_is_killed_in_a_scan_never_makes_it_silently_wrong(tmp_path: Path, protocol: str) -> None:
+    """The scan fails with a reason, or goes on; the file has every image in any case."""
+    bench = Bench(tmp_path)
+    bench.ioc.ready()
+    try:
+        for name in ("M00:State_RBV", "M01:State_RBV", "HDF1:State_RBV"):
+            bench.ioc.until(name, "Idle")
+        bench.idle()
+        prefix = f"{protocol}://{bench.ioc.prefix}"
+        with bench.sending(), client(bench.ioc.environment, "fly", prefix, str(tmp_path), 400) as process:
+            bench.ioc.until("HDF1:NumCaptured_RBV", lambda images: images > 50)
+            bench.ioc.stop(signal.SIGKILL)
+            bench.ioc = bench.start().ready()
+            bench.ioc.until("cam1:Acquire_RBV", "Done")
+            said, errors = process.communicate(timeout=100)
+        documents = documents_in(said)
+        (stop,) = of(documents, "stop")
+        assert (stop["exit_status"] == "success") == (process.returncode == 0)
+        if process.returncode == 0:
+            found = follow(documents, 400)
+            assert np.diff(found["PulseId"]).tolist() == [1] * 399
+            check_pixels(found)
+        else:
+            assert stop["exit_status"] in {"fail", "abort"}
+            assert stop["reason"], errors
+    finally:
+        bench.ioc.stop()
