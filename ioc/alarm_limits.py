@@ -8,6 +8,7 @@ def macros(alarms: AlarmsSection) -> dict[str, str]:
     found = {
         "FREE_MINOR": f"{alarms.disk_free_minor or 0:d}",
         "FREE_MAJOR": f"{alarms.disk_free_major or 0:d}",
+        "RECENT": f"{alarms.window_s:d}",
         "LOST_MINOR": f"{alarms.packets_lost_minor:d}",
     }
     for severity, limit in (("MINOR", alarms.pool_fill_minor), ("MAJOR", alarms.pool_fill_major)):

@@ -51,6 +51,7 @@ class Display:
         retention: Retention | None,
         autosave: Autosave,
         warnings: list[str],
+        window_s: float,
         events: EventLog,
         last_warning: LastWarning,
     ) -> None:
@@ -68,7 +69,7 @@ class Display:
         self._records = Records(bindings, handlers, self._command_done, self._health.state_changed)
         runtime = Runtime(prefix)
         self._views = {
-            worker: View(empty, self._records.fields(worker), partial(read_totals, runtime, worker))
+            worker: View(empty, self._records.fields(worker), partial(read_totals, runtime, worker), window_s)
             for worker, empty in defaults.items()
         }
         self._refusal = ""

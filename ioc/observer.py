@@ -75,7 +75,7 @@ class View:
     """What one worker's records show, from its process and its newest snapshot.
 
     ``defaults`` is the empty snapshot of the worker's kind; ``shown_fields`` are the fields that records show, of which
-    those that begin with ``recent.`` get a window each. ``totals`` returns the totals of a worker that does not run, if
+    those that begin with ``recent.`` get a window of ``window_s`` each. ``totals`` returns the totals of a worker that does not run, if
     there are any.
     """
 
@@ -84,6 +84,7 @@ class View:
         defaults: Any,
         shown_fields: Iterable[str],
         totals: Callable[[], Mapping[str, Any]] = dict,
+        window_s: float = 10.0,
     ) -> None:
         self.values = flat(defaults)
         """Everything to show, by dotted name."""
@@ -91,7 +92,7 @@ class View:
         """False: the values are only the last known ones."""
         self.responding = False
         self._at_rest = {name: value for name in self.values for end, value in _AT_REST if name.endswith(end)}
-        self._windows = {name: RecentGain() for name in shown_fields if name.startswith(RECENT)}
+        self._windows = {name: RecentGain(window_s) for name in shown_fields if name.startswith(RECENT)}
         self._totals = totals
         self._counting = self._take_totals()
         """Whether the totals are known: what is gained from then on is recent."""

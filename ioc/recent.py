@@ -2,14 +2,11 @@
 
 from collections import deque
 
-RECENT_S = 10.0
-"""Span of the records named ``...Recently``, s."""
-
 
 class RecentGain:
     """The gain of one counter over the last ``span_s``. The clock, in s, is the caller's."""
 
-    def __init__(self, span_s: float = RECENT_S) -> None:
+    def __init__(self, span_s: float) -> None:
         self._span_s = span_s
         self._gains: deque[tuple[float, int]] = deque()
         self._sum = 0

@@ -207,6 +207,7 @@ class Server:
             retention=self._retention,
             autosave=self._autosave,
             warnings=warnings,
+            window_s=self._config.alarms.window_s,
             events=self._events,
             last_warning=self._last_warning,
         )

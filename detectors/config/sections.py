@@ -175,10 +175,12 @@ class AlarmsSection(Section):
     """Slots of a pool in use at which there is a MINOR alarm, %; left out: none."""
     pool_fill_major: Annotated[float, Field(gt=0, le=100)] | None = None
     """Slots of a pool in use at which there is a MAJOR alarm, %; left out: none."""
+    window_s: Annotated[int, Field(ge=1, le=99)] = 10
+    """What was lost alarms, and is shown as recent, for so long, s."""
     packets_lost_minor: Annotated[int, Field(ge=1, lt=1 << 31)] = 1
-    """Packets of a module lost in the last 10 s from which on there is a MINOR alarm."""
+    """Packets of a module lost in the window from which on there is a MINOR alarm."""
     packets_lost_major: Annotated[int, Field(ge=1, lt=1 << 31)] | None = None
-    """Packets of a module lost in the last 10 s from which on there is a MAJOR alarm; left out: those of a frame."""
+    """Packets of a module lost in the window from which on there is a MAJOR alarm; left out: those of a frame."""
 
     @model_validator(mode="after")
     def _minor_comes_first(self) -> Self:

@@ -176,7 +176,7 @@ class Demo:
         for child in sources.values():
             child.write_line(str(epoch_ns))
         period_ns = 1e9 / plan.camera_rate_hz
-        losses = RecentLosses()
+        losses = RecentLosses(config.alarms.window_s)
         try:
             with Screen(self.console, live=self.console.is_terminal) as screen:
                 while any(child.running for child in sources.values()):

@@ -36,7 +36,7 @@ class System:
         self._wanted = (
             {name: source is None or source.enabled for name, source in workers(config).items()} if config else {}
         )
-        self._losses = RecentLosses()
+        self._losses = RecentLosses(*([config.alarms.window_s] if config else []))
         self._heard: dict[str, tuple[float, Mapping[str, Any]]] = {}
         self._connected: set[str] = set()
 

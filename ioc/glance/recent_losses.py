@@ -6,13 +6,14 @@ from typing import Any
 from detectors.stats import flat
 from detectors.workers.losses import CAUSES, LIVE_LOSSES, losses_of
 from ioc.glance.verdict import WorkerView
-from ioc.recent import RECENT_S, RecentGain
+from ioc.recent import RecentGain
 
 
 class RecentLosses:
-    """The gains of all counters of losses of one system, since the first look and for ``RECENT_S`` at most."""
+    """The gains of all counters of losses of one system, since the first look and over ``window_s`` at most."""
 
-    def __init__(self) -> None:
+    def __init__(self, window_s: float = 10.0) -> None:
+        self._window_s = window_s
         self._windows: dict[tuple[str, str], RecentGain] = {}
         self._began_s: float | None = None
         self.span_s = 0.0
@@ -21,9 +22,9 @@ class RecentLosses:
     def look(self, worker: str, values: Mapping[str, Any], now_s: float) -> dict[str, int]:
         """Take the present counters of a worker, and return how much those of losses grew."""
         self._began_s = now_s if self._began_s is None else self._began_s
-        self.span_s = min(RECENT_S, now_s - self._began_s)
+        self.span_s = min(self._window_s, now_s - self._began_s)
         return {
-            name: self._windows.setdefault((worker, name), RecentGain()).add(now_s, values[name])
+            name: self._windows.setdefault((worker, name), RecentGain(self._window_s)).add(now_s, values[name])
             for name in (*losses_of(values), *CAUSES, *LIVE_LOSSES)
             if name in values
         }

@@ -17,7 +17,7 @@ _COLUMNS: Final = (
     ("Running", 80),
     ("Process", 80),
     ("Restarts", 80),
-    ("In 10 s", 80),
+    ("Recently", 80),
     ("Message", 380),
 )
 

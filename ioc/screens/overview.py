@@ -109,7 +109,7 @@ def _image(box: Box, name: str, pvs: str) -> Iterator[Widget]:
 
 
 def _mosaic(box: Box, sources: tuple[Source, ...]) -> Iterator[Widget]:
-    yield from panel(box, "Modules and cameras: state, frames/s, lost in 10 s")
+    yield from panel(box, "Modules and cameras: state, frames/s, lost recently")
     gap = GRID // 2
     width, height = box.width - 2 * GRID + gap, box.height - HEADING_HEIGHT - GRID + gap
     columns = _columns(len(sources))
@@ -187,7 +187,7 @@ def _file(form: Form, detector: Detector) -> None:
     form.entry("Name", f"{pvs}FileName", long=True)
     form.text("Last file", f"{pvs}FullFileName_RBV", lines=2, size=Size.SMALL)
     form.reading("Images", f"{pvs}NumCaptured_RBV", units=False)
-    form.loss("Lost in 10 s", f"{pvs}DroppedRecently_RBV")
+    form.loss("Lost recently", f"{pvs}DroppedRecently_RBV")
     button = Box(form.x, form.y + 4, 100, BUTTON_HEIGHT)
     form.widgets.append(Write(button, "Capture", f"{pvs}Capture", 1))
     form.widgets.append(Write(button._replace(x=button.x + 110), "End", f"{pvs}Capture", 0))
@@ -227,7 +227,7 @@ _COLUMNS: Final = (
 )
 """Columns of the table and their widths, pixels."""
 _FIRST_LOSS: Final = 7
-_LOST: Final = "Lost in the last 10 s"
+_LOST: Final = "Lost recently"
 
 
 def _table(box: Box, parts: Parts) -> Iterator[Widget]:

@@ -115,7 +115,7 @@ def _worker(box: Box, source: Source) -> Iterator[Widget]:
 
 
 def _losses(box: Box, source: Source) -> Iterator[Widget]:
-    yield from panel(box, "Lost in the last 10 s")
+    yield from panel(box, "Lost recently")
     form = _form(box)
     for name, pv in _MODULE_LOSSES if source.is_module else _CAMERA_LOSSES:
         form.loss(name, f"{_PVS}{pv}")
@@ -138,12 +138,12 @@ def _pools(box: Box, parts: Parts) -> Iterator[Widget]:
     form.reading("Pebble in use", f"{_PVS}Pebble:InUse_RBV")
     form.reading("Pebble, most", f"{_PVS}Pebble:HighWater_RBV")
     form.reading("Pebble slots", f"{_PVS}Pebble:Count_RBV")
-    form.loss("Slots refused in 10 s", f"{_PVS}Pebble:ExhaustedRecently_RBV", units=False)
+    form.loss("Slots refused recently", f"{_PVS}Pebble:ExhaustedRecently_RBV", units=False)
     for output in (*(["Disk"] if parts.has_disk else []), "Zmq"):
         form.y += 6
         form.state(output, f"{_PVS}{output}:State_RBV", "output.template")
         form.reading("Written", f"{_PVS}{output}:Written_RBV")
         form.reading("Queued", f"{_PVS}{output}:Queued_RBV")
-        form.loss("Dropped in 10 s", f"{_PVS}{output}:DroppedRecently_RBV")
+        form.loss("Dropped recently", f"{_PVS}{output}:DroppedRecently_RBV")
         form.text("Message", f"{_PVS}{output}:Message_RBV")
     yield from form.widgets

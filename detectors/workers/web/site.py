@@ -72,7 +72,8 @@ class Site:
         self._runtime = runtime
         self._wake = wake
         self._waiting = waiting
-        self._watch = Watch(worker_name(source) for source in (*config.udp, *config.pva) if source.enabled)
+        sources = [worker_name(source) for source in (*config.udp, *config.pva) if source.enabled]
+        self._watch = Watch(sources, config.alarms.window_s)
         self._subscribed: set[str] = set()
         self._status = b"{}", float("-inf")
         self.board = Board()

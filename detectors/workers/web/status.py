@@ -8,7 +8,7 @@ from detectors.config import Config, SourceSection, UdpSection
 from detectors.outputs.outputs import worker_name
 from detectors.workers.losses import LOSSES
 from detectors.workers.web.health import Condition, output_level, outputs_of, worst
-from detectors.workers.web.watch import RECENT_S, Watch, Watched
+from detectors.workers.web.watch import Watch, Watched
 
 Tree = dict[str, Any]
 
@@ -103,6 +103,7 @@ def status_tree(config: Config, watch: Watch, now_s: float) -> Tree:
         "outputs": list(_outputs(watch)),
         "balance": list(_balance(watch)),
         "history": list(watch.history),
+        "window_s": watch.window_s,
         "events": [{"time_ms": e.time_ms, "source": e.source, "level": e.level, "text": e.text} for e in watch.events],
         "workers": {
             name: {
@@ -127,9 +128,9 @@ def _verdict(watch: Watch) -> Tree:
             text = f"{names}: {why}" if len(those) == 1 else names
         case Condition.LOSING:
             lost = sum(watch.workers[name].lost_recently for name in those)
-            text = f"{names}: {lost:,.0f} lost in the last {RECENT_S:.0f} s" if lost else names
+            text = f"{names}: {lost:,.0f} lost in the last {watch.window_s:.0f} s" if lost else names
         case Condition.GOOD:
-            text = f"nothing lost in the last {RECENT_S:.0f} s"
+            text = f"nothing lost in the last {watch.window_s:.0f} s"
         case Condition.OFF:
             text = f"{names} {'does' if len(those) == 1 else 'do'} not run"
         case Condition.IDLE:

@@ -13,9 +13,6 @@ from detectors.workers.web.health import Condition, worker_level
 SILENCE_S: Final = 2.0
 """A worker that sent no snapshot for so long does not respond, s; it sends one a second at least."""
 
-RECENT_S: Final = 10.0
-"""What was lost within this time counts as lost recently, s."""
-
 HISTORY: Final = 60
 """Seconds of rates that are kept."""
 
@@ -49,7 +46,7 @@ class Watched:
 
     @property
     def lost_recently(self) -> float:
-        """All that was lost within RECENT_S."""
+        """All that was lost within the window."""
         return sum(lost for _, lost in self.gains)
 
     @property
@@ -61,7 +58,9 @@ class Watched:
 class Watch:
     """All workers; ``sources`` are those that are always there. For one thread."""
 
-    def __init__(self, sources: Iterable[str]) -> None:
+    def __init__(self, sources: Iterable[str], window_s: float = 10.0) -> None:
+        """Let what was lost within ``window_s`` count as lost recently."""
+        self.window_s = window_s
         self.sources = tuple(sources)
         self.workers = {worker: Watched() for worker in self.sources}
         self.events: deque[Occurrence] = deque(maxlen=MOST_EVENTS)
@@ -90,7 +89,7 @@ class Watch:
     def tick(self, now_s: float) -> None:
         """Note once a second who is silent, and the rates."""
         for name, worker in self.workers.items():
-            while worker.gains and now_s - worker.gains[0][0] > RECENT_S:
+            while worker.gains and now_s - worker.gains[0][0] > self.window_s:
                 worker.gains.popleft()
             if worker.responding and now_s - worker.heard_s > SILENCE_S:
                 worker.responding = False
@@ -127,7 +126,7 @@ class Watch:
 
     def _tell_loss(self, name: str, counter: str, words: str, gain: float, now_s: float) -> None:
         event = next((e for e in self.events if (e.source, e.key) == (name, counter)), None)
-        if event is None or now_s - event.last_s > RECENT_S:
+        if event is None or now_s - event.last_s > self.window_s:
             event = self._tell(name, Condition.LOSING if counter in LOSSES else Condition.IDLE, "", counter)
         event.count += gain
         event.last_s = now_s

@@ -84,3 +84,11 @@ def test_a_minor_limit_above_a_frame_is_not_major_before_it() -> None:
 def test_limits_in_the_wrong_order_are_refused(alarms: str, expected: str) -> None:
     with pytest.raises(ConfigError, match=expected):
         served(alarms)
+
+
+def test_the_window_is_in_the_descriptions() -> None:
+    found = [record for record in served("window_s = 99\n").values() if "Recently" in record.name]
+    assert len(found) > 10
+    for record in found:
+        assert record.fields["DESC"].endswith("last 99 s"), record.name
+        assert len(record.fields["DESC"]) <= 40

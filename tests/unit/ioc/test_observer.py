@@ -134,3 +134,11 @@ def test_a_worker_that_ended_shows_the_totals_of_its_page() -> None:
     page["packets.lost"] = 9
     shown.look(ProcessStatus(message="killed"), heard(101.0), 102.0)
     assert (shown.values["packets.lost"], shown.values["recent.packets.lost"]) == (9, 6)
+
+
+@pytest.mark.parametrize(("window_s", "expected"), [(10.0, 0), (60.0, 3)])
+def test_what_is_recent_is_so_for_the_window(window_s: float, expected: int) -> None:
+    shown = View(ReceiverStatus(), ["recent.packets.lost"], window_s=window_s)
+    for now_s, lost in ((101.0, 0), (102.0, 3), (120.0, 3)):
+        shown.look(RUNS, heard(now_s, packets=PacketStats(lost=lost)), now_s)
+    assert shown.values["recent.packets.lost"] == expected

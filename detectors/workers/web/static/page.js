@@ -113,6 +113,7 @@ function showFigures() {
   put($("data-unit"), unit);
   const lost = status.sources.reduce((sum, source) => sum + source.lost_recently, 0);
   put($("lost"), count(lost));
+  put($("lost-title"), `Lost, last ${status.window_s} s`);
   setClass($("lost").parentElement, lost ? "losing" : "");
   put($("receiving"), String(working.length));
   put($("of"), `of ${status.sources.length}`);
