@@ -11,21 +11,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Self
 
 import h5py
-from p4p.client.thread import Context
 
 from bench.scan_client import FILE
+from bench.system import PREFIX, System
 from bench.table import Row, spread
-from ioc.demo.children import Child, clean_environment, epics_environment, free_ports
 
 RATE_HZ = 1000
 IMAGES = 10_000
-GEOMETRY = "eiger-8"
-PREFIX = "BENCH:SCAN:"
 
 FLUSH_EVERY_S = 0.005
 SECONDS = 5.0
@@ -35,58 +30,16 @@ ATTRIBUTES = """<Attributes>
 <Attribute name="sample" type="CONST" source="lysozyme"/>
 <Attribute name="index" type="PARAM" source="FRAME_INDEX" datatype="INT64"/>
 <Attribute name="filled" type="PARAM" source="FILLED" datatype="INT"/>
-<Attribute name="beat" type="EPICS_PV" source="BENCH:SCAN:Heartbeat_RBV" dbrtype="DBR_LONG"/>
+<Attribute name="beat" type="EPICS_PV" source="BENCH:Heartbeat_RBV" dbrtype="DBR_LONG"/>
 </Attributes>"""
 
 
-class System:
-    """A server of one module, and the module. Context manager."""
+class Scans(System):
+    """The server of one module, and what writes its images."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        (self._port, *epics) = free_ports(6)
-        self.config = folder / "scan.toml"
-        self.config.write_text(
-            f'[detector]\nname = "SCAN"\nprefix = "{PREFIX}"\n[run]\nautostart = false\n[ioc]\nautosave = false\n'
-            f'[[udp]]\nname = "M00"\nport = {self._port}\naddress = "127.0.0.1"\ngeometry = "{GEOMETRY}"\n'
-            f'pulse_from = "bunchid"\n[hdf5]\nfolder = "{folder}"\n'
-        )
-        ca, repeater, pva, search, camera = epics
-        self.environment = clean_environment() | epics_environment(ca, repeater, pva, search, camera)
-        self._stack = ExitStack()
-
-    def __enter__(self) -> Self:
-        with ExitStack() as stack:
-            server = Child("server", ["run", str(self.config)], self.environment)
-            stack.callback(server.end)
-            server.wait_ready(time.monotonic() + 60)
-            variables = {name: value for name, value in self.environment.items() if name.startswith("EPICS_")}
-            self._pva = Context("pva", conf=variables, useenv=False, nt=False)
-            stack.callback(self._pva.close)
-            self.until("M00:State_RBV", "Idle")
-            self.until("HDF1:State_RBV", "Idle")
-            pace = ["--rate", str(RATE_HZ), "--seconds", "300", "--geometry", GEOMETRY]
-            module = Child("module", ["sim", "udp", f"127.0.0.1:{self._port}", *pace], self.environment)
-            stack.callback(module.end)
-            module.wait_ready(time.monotonic() + 60)
-            self._stack = stack.pop_all()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
-
-    def value(self, name: str) -> Any:
-        found = self._pva.get(PREFIX + name, timeout=20.0).value
-        return found.choices[found.index] if hasattr(found, "choices") else found
-
-    def put(self, name: str, value: Any, *, wait: bool = True) -> None:
-        self._pva.put(PREFIX + name, value, wait=wait, timeout=60.0)
-
-    def until(self, name: str, wanted: Any) -> None:
-        end_s = time.monotonic() + 60
-        while (found := self.value(name)) != wanted:
-            assert time.monotonic() < end_s, f"{name} is {found}, expected {wanted}"
-            time.sleep(0.02)
+        tables = f'[run]\nautostart = false\n[hdf5]\nfolder = "{folder}"\n'
+        super().__init__(folder, tables, geometry="eiger-8", rate_hz=RATE_HZ)
 
     def capture(self, name: str, *, attributes: str = "", flushes: list[float] | None = None) -> tuple[int, int]:
         """Write images for a while; return those written, and those lost. Times of flushes are added, s."""
@@ -128,7 +81,7 @@ class System:
         path = self.folder / f"{FILE}.h5"
         with h5py.File(path) as file:
             images = file["entry/data/data"].shape[0]
-            good = int(file["data/SCAN/is_good_frame"][:].sum())
+            good = int(file["data/BENCH/is_good_frame"][:].sum())
         path.unlink()
         balance = self.value("HDF1:Balance_RBV")
         assert documented == images, f"the documents name {documented} images, the file has {images}: {balance}"
@@ -139,7 +92,7 @@ class System:
 def rows(*, quick: bool) -> Iterator[Row]:
     """Yield the rows."""
     repeats = 1 if quick else 3
-    with tempfile.TemporaryDirectory() as folder, System(Path(folder)) as system:
+    with tempfile.TemporaryDirectory() as folder, Scans(Path(folder)) as system:
         scans = [system.scan() for _ in range(repeats)]
         images = statistics.median(found[0] for found in scans)
         bad = [found[2] for found in scans]
