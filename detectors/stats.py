@@ -116,7 +116,7 @@ class OutputStats:
     """Frames written, or sent."""
     dropped: int = 0
     disabled: int = 0
-    """Frames that came while the output was disabled, or that nobody listened to."""
+    """Frames that came while the output was disabled, or had no subscriber."""
     queued: int = 0
     overwritten: int = 0
     """Records written where one with the same pulse_id already lay."""
@@ -364,7 +364,7 @@ class ImageStats:
     filled: int = 0
     """Assembled without the modules that are missing."""
     gathered: int = 0
-    """Images whose pixels were copied, because somebody listened."""
+    """Images whose pixels were copied, because there were subscribers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -434,7 +434,7 @@ class CaptureStatus(WorkerStatus):
     captured: int = 0
     """Images in it."""
     wanted: int = 0
-    """Images after which the capture ends; 0: when told to."""
+    """Images after which the capture ends; 0: when it is stopped."""
     filled: int = 0
     """Missing images in it, written as zeros."""
     damaged: int = 0

@@ -92,7 +92,7 @@ def frames() -> list[list[np.ndarray]]:
 
 
 def send(ports: list[int], images: list[list[np.ndarray]], ended: threading.Event) -> None:
-    """Send all modules' frames until told to end."""
+    """Send all modules' frames until they are stopped."""
     packets = ModulePackets(GEOMETRIES["jungfrau"])
     random = np.random.default_rng(1)
     begun_s = time.monotonic()
@@ -111,7 +111,7 @@ def send(ports: list[int], images: list[list[np.ndarray]], ended: threading.Even
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports that nobody uses now."""
+    """Return ports that are free."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in range(count)]
         for one in sockets:

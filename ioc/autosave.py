@@ -1,6 +1,6 @@
 """Autosave: what was set is kept in a file, and set again at the next start, through the handlers of the setpoints.
 
-Only what differs from the configuration is kept: a setting that nobody changed goes on following the configuration. What
+Only what differs from the configuration is kept: a setting that was not changed goes on following the configuration. What
 workers that ran before the IOC say of themselves wins over the file.
 """
 
@@ -101,7 +101,7 @@ class Autosave:
             self._configured = {name: setting.value for name, setting in self._settings.items()}
 
     async def restore(self, adopted: Collection[str]) -> None:
-        """Apply what was saved; the settings that ``adopted`` workers told stay. What is wrong is logged and shown, never raised."""
+        """Apply what was saved; the settings of ``adopted`` workers stay. What is wrong is logged and shown, never raised."""
         if not self._file:
             return
         try:

@@ -48,7 +48,7 @@ class Setting:
 
     @property
     def worker(self) -> str:
-        """The worker that tells its own value when it ran before the IOC; empty: none does."""
+        """The worker whose own value counts when it ran before the IOC; empty: none."""
         name, _, detector = self.binding.handler.partition(".")
         if name in ("output_on", "output_folder"):
             return self.binding.words[0]

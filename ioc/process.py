@@ -124,7 +124,7 @@ class WorkerProcess:
             self._note(restarts=self._processes[self.worker].restarts + 1, message="")
 
     async def _stay_down(self) -> None:
-        """Wait until it is to run again: enabled once more, or started by somebody else, a service manager say."""
+        """Wait until it is to run again: enabled once more, or started by another program, a service manager say."""
         self._again.clear()
         events = [asyncio.create_task(event.wait()) for event in (self._leave, self._again)]
         try:

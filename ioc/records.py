@@ -111,7 +111,7 @@ class Records:
         done: Callable[[str, str | None], None],
         state_changed: Callable[[Reading, str], None],
     ) -> None:
-        """``done(record, refusal)`` is told the outcome of each command, ``state_changed(reading, before)`` each change of a state."""
+        """``done(record, refusal)`` is called after each command, ``state_changed(reading, before)`` after each change of a state."""
         self._state_changed = state_changed
         self.readings = [Reading(binding) for binding in bindings.status]
         self._puts = PutLog()

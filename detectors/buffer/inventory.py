@@ -1,4 +1,4 @@
-"""What is in a buffer: which pulses each module holds, what lacks, what is damaged, and how much space it takes."""
+"""What is in a buffer: which pulses each module holds, what is missing, what is damaged, and how much space it takes."""
 
 from contextlib import suppress
 from dataclasses import dataclass, field

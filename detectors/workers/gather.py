@@ -60,7 +60,7 @@ class Gatherer:
         self._names = ImageNames(config.detector_of(self.sources[0]), rules.pedestal_file, rules.gain_file)
         self._mosaic = config.mosaic() if rules.layout == "geometry" else None
         self.layout = _configured_layout(self.sources[0])
-        """What a frame is made of; None while a camera has not told."""
+        """What a frame is made of; None while it is not known of a camera."""
         self.assembler: ImageAssembler | None = None
         """Another one whenever the layout changes; None while it is not known."""
         self._plan = plan_buffers(config, self.sources[0]).pebble
@@ -244,7 +244,7 @@ class Gatherer:
         self.assembler = ImageAssembler(layout, self._modules.readers, self._names, self._mosaic)
 
     def _follow_layout(self) -> None:
-        """Take over the frames of a camera that came back with another shape or type: its pebble tells."""
+        """Take over the frames of a camera that came back with another shape or type, as its pebble says."""
         assert self._modules
         module = self._modules.readers[0]
         if isinstance(self.sources[0], UdpSection) or not isinstance(module, LocalModule):

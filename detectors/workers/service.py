@@ -1,6 +1,6 @@
-"""What a service manager hears of a process: that it is ready, alive and stopping. Source: sd_notify(3).
+"""Messages to a service manager: a process is ready, alive and stopping. Source: sd_notify(3).
 
-Nothing is sent, and nothing needed, where nobody asks: the manager names a socket in ``NOTIFY_SOCKET``.
+Nothing is sent, and nothing needed, where there is none: the manager names a socket in ``NOTIFY_SOCKET``.
 """
 
 import os

@@ -5,7 +5,7 @@ import select
 
 
 class Wake:
-    """A wait that ends when a watched descriptor is readable, when somebody rings, or in time.
+    """A wait that ends when a watched descriptor is readable, when another thread rings, or in time.
 
     ``ring`` is for any thread, and for signal handlers: it takes no lock. The rest is for the one thread that waits.
     """

@@ -68,7 +68,7 @@ class Verdict:
 
 
 def judge(workers: Iterable[WorkerView], *, ioc_running: bool | None = None) -> Verdict:
-    """Return the word for a system. ``ioc_running`` None: nobody asks for its IOC."""
+    """Return the word for a system. ``ioc_running`` None: its IOC is not asked for."""
     views = list(workers)
     if not any(view.running for view in views):
         return Verdict(Word.OFF, ("no worker runs",))

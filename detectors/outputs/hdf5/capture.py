@@ -117,7 +117,7 @@ class Capture:
         """Images that could not be written."""
         self.bytes = 0
         self.lost = 0
-        """Images that have no place in the file; whoever offers them counts them."""
+        """Images that have no place in the file; the caller counts them."""
         self.error = ""
         """Why nothing more can be written; empty while all is well."""
         self._thread = threading.Thread(target=self._run, name="hdf5", daemon=True)

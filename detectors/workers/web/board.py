@@ -26,7 +26,7 @@ class Board:
 
     def __init__(self) -> None:
         self.wanted: frozenset[Wish] = frozenset()
-        """What somebody waits for."""
+        """What browsers wait for."""
         self.sent = self.skipped = 0
         self._waiting: Counter[Wish] = Counter()
         self._numbers: Counter[Wish] = Counter()
@@ -71,5 +71,5 @@ class Board:
 
     def _tell(self) -> None:
         self.wanted = frozenset(wish for wish, number in self._waiting.items() if number)
-        for wish in self._posted.keys() - self.wanted:  # whoever comes back wants a new one
+        for wish in self._posted.keys() - self.wanted:  # a browser that comes back wants a new one
             del self._posted[wish]

@@ -38,7 +38,7 @@ _ACTIVE_S: Final = 2.0
 """Without a new image for this long, or two periods, the state is Waiting, s."""
 
 _NICE: Final = 5
-"""Added to the worker's niceness: whoever takes data goes first."""
+"""Added to the worker's niceness: receivers go first."""
 
 _JPEG_LEVEL: Final = 85
 
@@ -53,7 +53,7 @@ def run(config: Config) -> int:
 
 
 class LiveView:
-    """The images of one detector, gathered while somebody wants them."""
+    """The images of one detector, gathered while a browser wants them."""
 
     def __init__(self, config: Config, runtime: Runtime, detector: str) -> None:
         assert config.web
@@ -70,7 +70,7 @@ class LiveView:
         self.head = ImageHead(0)
         """Of that image."""
         self.message = ""
-        """Why no image comes; empty while some do, or nobody wants one. For any thread."""
+        """Why no image comes; empty while some do, or none is wanted. For any thread."""
 
     @property
     def stats(self) -> ImageStats:
