@@ -30,9 +30,12 @@ class Runs:
 
     @property
     def reached(self) -> RunState:
-        """The state that all detectors have reached; the highest of them when they are not to be in the same."""
-        reached = [run.reached for run in self._all]
-        return min(reached) if len({run.aim for run in self._all}) == 1 else max(reached)
+        """The state that all detectors have reached on the way to the same one, the highest when they are not to be in the same.
+
+        As of the workers of one run: the lowest of them while one is still to go up, else the highest.
+        """
+        reached, aims = [run.reached for run in self._all], {run.aim for run in self._all}
+        return min(reached) if len(aims) == 1 and min(reached) < min(aims) else max(reached)
 
     @property
     def progress(self) -> str:

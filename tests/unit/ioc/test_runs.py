@@ -87,3 +87,13 @@ def test_one_that_is_enabled_waits_for_the_other_on_its_way() -> None:
     assert seen[0] is RunState.UNCONFIGURED
     assert RunState.ENABLED not in seen
     assert rig.runs.reached is RunState.ENABLED
+
+
+def test_the_state_of_all_is_the_highest_on_the_way_down() -> None:
+    rig = Rig(RunState.ENABLED, RunState.ENABLED)
+    for worker in rig.states:
+        rig.runs.of(worker).state = RunState.CONFIGURED
+    rig.runs.of("pva.L").seen("pva.L", RunState.CONFIGURED, 2)
+    assert rig.runs.reached is RunState.ENABLED
+    rig.runs.of("pva.R").seen("pva.R", RunState.CONFIGURED, 2)
+    assert rig.runs.reached is RunState.CONFIGURED
