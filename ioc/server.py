@@ -243,10 +243,9 @@ class Server:
             statuses[worker] = status
             self._settings.adopt(worker, status)
         for face in self._faces:
-            # The highest of them: a worker that takes data goes on, and the others follow.
-            face.run.state = max(
-                (found[w] for w in map(worker_name, face.detector.sources) if w in found), default=state
-            )
+            # The highest of them: a worker that takes data goes on, and the others follow; so does a detector of which none runs.
+            own = [found[w] for w in map(worker_name, face.detector.sources) if w in found]
+            face.run.state = max(own or found.values(), default=state)
             face.adopt(statuses)
         return running
 
