@@ -8,6 +8,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, TypeVar
 
+from detectors.balance import LINES, OFFERED, OUTPUTS
 from detectors.stats import (
     BrowserStats,
     DmaStats,
@@ -39,22 +40,6 @@ GAUGES: Final[Mapping[type, frozenset[str]]] = {
 _OF_WORKERS: Final = frozenset({"captures", "reduced_pixels"})
 """Counters that stand in a snapshot itself."""
 
-_OUTPUTS: Final = ("disk", "zmq", "full", "reduced", "pulse", "output")
-_OFFERED: Final = "frames.delivered", "updates.placed", "images.assembled"
-"""What is offered to every output, by the kind of worker."""
-
-_PACKET_FATES: Final = "placed", "bad_pulse", "duplicate", "late", "alien", "malformed", "disabled"
-_UPDATE_FATES: Final = (
-    "match",
-    "too_old",
-    "expired",
-    "discarded_disabled",
-    "exhausted",
-    "decode_errors",
-    "empty_updates",
-    "abandoned",
-)
-_L1_FATES: Final = "placed", "empty", "timed_out", "l1_exhausted", "l1_refused", "l1_abandoned"
 _POOLS: Final = ("pebble", "transition", "pool")
 
 Totals = dict[str, float]
@@ -113,8 +98,8 @@ def total(blocks: Mapping[str, Mapping[str, float]]) -> Totals:
         {name: value for block, values in blocks.items() if block != "base" for name, value in values.items()}
     )
     totals = {name: before + life.get(name, 0) for name, before in base.items()}
-    offered = next((totals[name] for name in _OFFERED if name in totals), 0)
-    for output in _OUTPUTS:
+    offered = next((totals[name] for name in OFFERED if name in totals), 0)
+    for output in OUTPUTS:
         if f"{output}.offered" in totals:  # one that a life did not have was offered its frames all the same
             totals[f"{output}.disabled"] += offered - totals[f"{output}.offered"]
             totals[f"{output}.offered"] = offered
@@ -131,14 +116,14 @@ def settle(life: Mapping[str, float]) -> Totals:
     if "packets.received" in left:
         _settle_frames(left)
     if "updates.updates" in left:
-        left["updates.abandoned"] += left["updates.updates"] - sum(left[f"updates.{fate}"] for fate in _UPDATE_FATES)
-        left["updates.l1_abandoned"] += left["updates.l1_accepts"] - sum(left[f"updates.{fate}"] for fate in _L1_FATES)
+        left["updates.abandoned"] += LINES["updates"].unsettled(left)
+        left["updates.l1_abandoned"] += LINES["l1_accepts"].unsettled(left)
     if "sync.received" in left:
         left["sync.skipped"] = left["sync.received"] - left["sync.matched"]
     if "images.matched" in left:
         left["images.overwritten"] = left["images.matched"] - left["images.assembled"]
-    offered = next((left[name] for name in _OFFERED if name in left), 0)
-    for output in _OUTPUTS:
+    offered = next((left[name] for name in OFFERED if name in left), 0)
+    for output in OUTPUTS:
         if f"{output}.offered" in left:
             _settle_output(left, output, offered)
     for pool in _POOLS:
@@ -151,7 +136,7 @@ def _settle_frames(left: Totals) -> None:
     frame_packets, opened, packets, whole, empty = (
         left.get(f"open.{name}", 0) for name in ("frame_packets", "frames", "packets", "whole", "empty")
     )
-    left["packets.alien"] += left["packets.received"] - sum(left[f"packets.{fate}"] for fate in _PACKET_FATES)
+    left["packets.alien"] += LINES["packets.received"].unsettled(left)
     left["packets.expected"] += frame_packets * (opened + empty)
     left["packets.lost"] += frame_packets * (opened + empty) - packets
     left["frames.complete"] += whole
@@ -162,10 +147,9 @@ def _settle_frames(left: Totals) -> None:
 
 def _settle_output(left: Totals, output: str, offered: float) -> None:
     """Count frames that an output had not settled: dropped if it took any, else disabled."""
-    rest = offered - sum(left[f"{output}.{fate}"] for fate in ("written", "dropped", "disabled"))
     takes = left.get(f"{output}.enabled") and (output in ("disk", "output") or left.get(f"{output}.subscribers"))
     left[f"{output}.offered"] = offered
-    left[f"{output}.{'dropped' if takes else 'disabled'}"] += rest
+    left[f"{output}.{'dropped' if takes else 'disabled'}"] += LINES[output].unsettled(left)
     if output == "disk":  # the kernel has what was written, and goes on to write it out
         left["disk.durable"] = left["disk.written"] - left["disk.lost_on_disk"]
 
@@ -182,7 +166,7 @@ def reset_base(status: WorkerStatus) -> Totals:
 
 def _under_way(status: Any) -> Totals:
     kept: Totals = {}
-    outputs = {name: one for name in _OUTPUTS if (one := getattr(status, name, None)) is not None and one.name}
+    outputs = {name: one for name in OUTPUTS if (one := getattr(status, name, None)) is not None and one.name}
     queued = max((one.queued for one in outputs.values()), default=0)
     for name, one in outputs.items():
         kept |= {f"{name}.offered": queued, f"{name}.written": queued - one.queued}

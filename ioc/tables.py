@@ -6,6 +6,7 @@ Each is made of what the records show at one moment, so that its rows belong tog
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from detectors.balance import LINES
 from ioc.events import SEVERITIES, Event
 
 Table = dict[str, list[Any]]
@@ -40,37 +41,6 @@ COLUMNS: Final[Mapping[str, Mapping[str, str]]] = {
 """Columns of each table with their types, by p4p's letters: s text, l 64-bit, i 32-bit, d double."""
 
 _POOLS: Final = ("dma", "pebble", "transition", "pool")
-
-_OFFERED: Final = (("offered",), ("written", "dropped", "disabled", "queued"))
-_BALANCE: Final[tuple[tuple[str, str, tuple[str, ...], tuple[str, ...]], ...]] = (
-    (
-        "packets.received",
-        "packets",
-        ("received",),
-        ("placed", "bad_pulse", "duplicate", "late", "alien", "malformed", "disabled", "held"),
-    ),
-    ("packets.expected", "packets", ("expected",), ("placed", "bad_pulse", "lost")),
-    ("frames", "frames", ("complete", "incomplete"), ("delivered", "exhausted", "abandoned")),
-    (
-        "updates",
-        "updates",
-        ("updates",),
-        (
-            *("match", "too_old", "expired", "discarded_disabled", "exhausted"),
-            *("decode_errors", "empty_updates", "abandoned", "held"),
-        ),
-    ),
-    (
-        "l1_accepts",
-        "updates",
-        ("l1_accepts",),
-        ("placed", "empty", "timed_out", "l1_exhausted", "l1_refused", "l1_abandoned", "l1_pending"),
-    ),
-    ("sync", "sync", ("received",), ("matched", "skipped", "queued")),
-    ("images", "images", ("matched",), ("assembled", "overwritten")),
-    *((output, output, *_OFFERED) for output in ("disk", "zmq", "full", "reduced", "pulse", "output")),
-)
-"""Lines of the balance, named as in ``detectors.stats.balance``: part of the snapshot, what came, and its fates."""
 
 
 def tables(workers: Mapping[str, Mapping[str, Any]], events: Iterable[Event]) -> dict[str, Table]:
@@ -116,14 +86,12 @@ def _module(worker: str, values: Mapping[str, Any]) -> tuple[Any, ...]:
 def balance_rows(worker: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     """Return the lines of a worker's balance: what came, what has a fate, what has none yet, and the fates in words."""
     found: list[tuple[Any, ...]] = []
-    for line, part, came_names, fate_names in _BALANCE:
-        if f"{part}.{came_names[0]}" not in values or values.get(f"{part}.name") == "":
-            continue
-        came = sum(values[f"{part}.{name}"] for name in came_names)
-        fates = {name: values[f"{part}.{name}"] for name in fate_names}
-        settled = sum(fates.values())
-        words = ", ".join(f"{count} {name}" for name, count in fates.items() if count)
-        found.append((worker, line, came, settled, came - settled, words))
+    for line in LINES.values():
+        if line.applies(values):
+            fates = {name: values[f"{line.part}.{name}"] for name in line.all_fates}
+            words = ", ".join(f"{count} {name}" for name, count in fates.items() if count)
+            came, rest = line.total(values), line.rest(values)
+            found.append((worker, line.name, came, came - rest, rest, words))
     return found
 
 

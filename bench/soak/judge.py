@@ -8,9 +8,10 @@ import numpy as np
 from bench.soak.result import Result
 from bench.soak.rig import Rig
 from bench.soak.setup import CAMERA, GEOMETRY
+from detectors.balance import balance
 from detectors.config import PvaSection, UdpSection
 from detectors.outputs.outputs import worker_name
-from detectors.stats import MonitorStatus, ReceiverStatus, balance
+from detectors.stats import MonitorStatus, ReceiverStatus
 from ioc.demo.audit import ReadBack, Sent, compare_camera, compare_module, read_back
 from sim.pattern import first_mismatch, missing_flags
 

@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.soak.memory import TOLERANCE_MIB, Flatness
-from detectors.stats import balance, flat
+from detectors.balance import balance
+from detectors.stats import flat
 from ioc.demo.audit import Line
 from ioc.demo.screen import summary
 

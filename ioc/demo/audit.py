@@ -9,9 +9,10 @@ from typing import Any, Final
 
 import numpy as np
 
+from detectors.balance import balance
 from detectors.buffer.reader import BufferReader, Frame
 from detectors.errors import BufferReadError
-from detectors.stats import MonitorStatus, ReceiverStatus, balance
+from detectors.stats import MonitorStatus, ReceiverStatus
 
 FirstMismatch = Callable[[np.ndarray, int, int, bytes], int | None]
 """``first_mismatch(data, pulse_id, module_id, missing_mask)``: index of the first wrong pixel, or None."""

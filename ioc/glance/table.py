@@ -8,7 +8,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from ioc.glance.verdict import OUTPUTS, Verdict, Word, WorkerView
+from detectors.balance import OUTPUTS
+from ioc.glance.verdict import Verdict, Word, WorkerView
 
 WIDTH: Final = 80
 

@@ -5,9 +5,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Final
 
+from detectors.balance import OUTPUTS
 from detectors.workers.losses import CAUSES, LIVE_LOSSES, LOSSES, losses_of
-
-OUTPUTS: Final = "disk", "output", "zmq", "full", "reduced", "pulse"
 
 _BAD_STATES: Final = "Failed", "Stalled", "Paused", "Connecting", "OutOfStep"
 _BAD_OUTPUTS: Final = "Failing", "Full", "Failed"

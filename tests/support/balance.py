@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from detectors.stats import balance
+from detectors.balance import balance
 
 
 def imbalance(kind: Any, tree: dict[str, Any]) -> dict[str, int]:

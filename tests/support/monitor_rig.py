@@ -3,12 +3,13 @@
 from contextlib import ExitStack
 from typing import Any
 
+from detectors.balance import balance
 from detectors.buffer.reader import BufferReader
 from detectors.config import Config
 from detectors.pools.dma import DmaRing
 from detectors.run_state import RunState, Service
 from detectors.runtime import Runtime
-from detectors.stats import MonitorStatus, balance
+from detectors.stats import MonitorStatus
 from detectors.wire.timing import TimingEvent, encode_timing
 from detectors.workers.account import Account
 from detectors.workers.monitor.worker import MonitorWorker

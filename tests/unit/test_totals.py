@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from detectors.balance import balance
 from detectors.runtime import Runtime
 from detectors.stats import (
     BrowserStats,
@@ -24,7 +25,6 @@ from detectors.stats import (
     UpdateStats,
     WebStatus,
     WorkerStatus,
-    balance,
 )
 from detectors.totals import GAUGES, add_base, counters, total
 from detectors.workers.account import Account, read_totals, reset_page

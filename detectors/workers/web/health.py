@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from typing import Any, Final
 
+from detectors.balance import OUTPUTS
+
 
 class Condition(StrEnum):
     """What a colour on the page stands for, from the best to the worst."""
@@ -17,8 +19,6 @@ class Condition(StrEnum):
 
 WORST_LAST: Final = (Condition.IDLE, Condition.GOOD, Condition.OFF, Condition.LOSING, Condition.BROKEN)
 """The level of several is that which comes last here: one that is good makes the others' rest no matter."""
-
-OUTPUTS: Final = ("disk", "zmq", "full", "reduced", "pulse", "output")
 
 _WORKING: Final = frozenset({"Receiving", "Assembling", "Capturing", "Showing"})
 _AT_FAULT: Final = frozenset({"Failed", "Stalled", "OutOfStep"})

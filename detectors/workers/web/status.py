@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from detectors.balance import LINES
 from detectors.config import Config, SourceSection, UdpSection
 from detectors.outputs.outputs import worker_name
 from detectors.workers.losses import LOSSES
@@ -14,78 +15,22 @@ Tree = dict[str, Any]
 
 _POOLS: Final = {"dma": "DMA ring", "pebble": "Pebble", "transition": "Transition", "pool": "Images"}
 
-_BALANCE: Final[tuple[tuple[str, str, tuple[str, ...], Mapping[str, Condition]], ...]] = (
-    (
-        "Packets expected",
-        "packets",
-        ("expected",),
-        {"placed": Condition.GOOD, "bad_pulse": Condition.IDLE, "lost": Condition.LOSING},
-    ),
-    (
-        "Packets received",
-        "packets",
-        ("received",),
-        {
-            "placed": Condition.GOOD,
-            "bad_pulse": Condition.IDLE,
-            "duplicate": Condition.IDLE,
-            "late": Condition.LOSING,
-            "alien": Condition.IDLE,
-            "malformed": Condition.LOSING,
-            "disabled": Condition.OFF,
-            "held": Condition.IDLE,
-        },
-    ),
-    (
-        "Frames",
-        "frames",
-        ("complete", "incomplete"),
-        {"delivered": Condition.GOOD, "exhausted": Condition.LOSING, "abandoned": Condition.LOSING},
-    ),
-    (
-        "Updates",
-        "updates",
-        ("updates",),
-        {
-            "match": Condition.GOOD,
-            "too_old": Condition.IDLE,
-            "expired": Condition.LOSING,
-            "discarded_disabled": Condition.OFF,
-            "exhausted": Condition.LOSING,
-            "decode_errors": Condition.LOSING,
-            "empty_updates": Condition.IDLE,
-            "abandoned": Condition.LOSING,
-            "held": Condition.IDLE,
-        },
-    ),
-    (
-        "Events",
-        "updates",
-        ("l1_accepts",),
-        {
-            "placed": Condition.GOOD,
-            "empty": Condition.IDLE,
-            "timed_out": Condition.LOSING,
-            "l1_exhausted": Condition.LOSING,
-            "l1_refused": Condition.OFF,
-            "l1_abandoned": Condition.LOSING,
-            "l1_pending": Condition.IDLE,
-        },
-    ),
-    (
-        "To disk",
-        "disk",
-        ("offered",),
-        {"written": Condition.GOOD, "dropped": Condition.LOSING, "disabled": Condition.OFF, "queued": Condition.IDLE},
-    ),
-    (
-        "To live streams",
-        "zmq",
-        ("offered",),
-        {"written": Condition.GOOD, "dropped": Condition.LOSING, "disabled": Condition.OFF, "queued": Condition.IDLE},
-    ),
+_LINES: Final = {
+    "packets.expected": "Packets expected",
+    "packets.received": "Packets received",
+    "frames": "Frames",
+    "updates": "Updates",
+    "l1_accepts": "Events",
+    "disk": "To disk",
+    "zmq": "To live streams",
+}
+"""Titles of the lines of the balance, in the order of the page."""
+
+_GOOD_FATES: Final = frozenset({"placed", "delivered", "match", "written"})
+_OFF_FATES: Final = frozenset({"disabled", "discarded_disabled", "l1_refused"})
+_IDLE_FATES: Final = frozenset(
+    {"bad_pulse", "duplicate", "alien", "too_old", "empty_updates", "empty", "held", "l1_pending", "queued"}
 )
-"""Lines of the balance: title, part of the snapshot, what came in, and every fate with its level."""
 
 
 def status_tree(config: Config, watch: Watch, now_s: float) -> Tree:
@@ -243,16 +188,26 @@ def _outputs(watch: Watch) -> Iterator[Tree]:
 
 def _balance(watch: Watch) -> Iterator[Tree]:
     """Yield the lines of the balance, summed over the sources."""
-    for title, key, came, fates in _BALANCE:
-        parts = [(watch.workers[name].snapshot or {}).get(key) for name in watch.sources]
-        found = [part for part in parts if part and came[0] in part and part.get("name", key)]
+    for name, title in _LINES.items():
+        line = LINES[name]
+        parts = [(watch.workers[source].snapshot or {}).get(line.part) for source in watch.sources]
+        found = [part for part in parts if part and line.came[0] in part and part.get("name", line.part)]
         if not found:
             continue
-        counts = {fate: sum(part[fate] for part in found) for fate in fates}
-        total = sum(part[name] for part in found for name in came)
+        counts = {fate: sum(part[fate] for part in found) for fate in line.all_fates}
+        total = sum(part[came] for part in found for came in line.came)
         yield {
             "title": title,
             "total": total,
-            "parts": [{"name": n, "count": c, "level": fates[n]} for n, c in counts.items()],
+            "parts": [{"name": n, "count": c, "level": _fate_level(n)} for n, c in counts.items()],
             "open": total - sum(counts.values()),
         }
+
+
+def _fate_level(fate: str) -> Condition:
+    """Return what a fate stands for; most are losses."""
+    if fate in _GOOD_FATES:
+        return Condition.GOOD
+    if fate in _OFF_FATES:
+        return Condition.OFF
+    return Condition.IDLE if fate in _IDLE_FATES else Condition.LOSING

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from detectors.stats import CaptureStatus, MonitorStatus, OutputStats, ReceiverStatus, StreamStatus, balance, flat
+from detectors.balance import balance
+from detectors.stats import CaptureStatus, MonitorStatus, OutputStats, ReceiverStatus, StreamStatus, flat
 from ioc.events import Event
 from ioc.tables import COLUMNS, balance_rows, tables
 

@@ -1,5 +1,6 @@
+from detectors.balance import balance
 from detectors.config import parse_config
-from detectors.stats import MonitorStatus, ReceiverStatus, balance, flat
+from detectors.stats import MonitorStatus, ReceiverStatus, flat
 from ioc.demo.client import put_together, status_records
 from ioc.templates import loads
 

@@ -17,11 +17,12 @@ from hypothesis.stateful import (
 
 from detectors.assembly.datagram import DatagramLayout
 from detectors.assembly.match import Discarded, Settled
+from detectors.balance import balance
 from detectors.config import parse_config
 from detectors.errors import ConfigError, HostError, PebbleDaqError
 from detectors.run_state import RunState, Service
 from detectors.sources.image_sink import Description
-from detectors.stats import MonitorStatus, balance
+from detectors.stats import MonitorStatus
 from detectors.wire.timing import TimingEvent
 from detectors.workers.monitor.machine import MonitorMachine, drive
 from detectors.workers.monitor.messages import (

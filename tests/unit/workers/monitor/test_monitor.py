@@ -15,12 +15,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from detectors.balance import balance
 from detectors.config import parse_config
 from detectors.counters_page import read_page
 from detectors.errors import CommandError, ConfigError, HostError, SizingError, TransitionRefusedError
 from detectors.run_state import RunState, Service
 from detectors.runtime import Runtime
-from detectors.stats import balance
 from detectors.totals import counters
 from detectors.wire.ntndarray import timestamp_ns
 from tests.support.epics_env import free_ports
