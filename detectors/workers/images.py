@@ -13,7 +13,6 @@ import numpy as np
 
 from detectors.config import Config, ImagesSection
 from detectors.errors import ConfigError
-from detectors.image_head import ImageHead
 from detectors.outputs.outputs import image_worker_name
 from detectors.outputs.publisher import Publisher
 from detectors.outputs.pva_images import PvaImages
@@ -23,8 +22,8 @@ from detectors.thinning import binning, color_mode, colours_last, described, eig
 from detectors.wire.ntndarray_fields import image_fields, no_image_fields
 from detectors.wire.small_image import SmallImage, encode_small
 from detectors.workers.account import Account
-from detectors.workers.gather import Gatherer
 from detectors.workers.image_counter import ImageCounter
+from detectors.workers.newest_image import NewestImage, next_due
 from detectors.workers.rates import RateMeter
 from detectors.workers.runtime import IDLE_S, run_worker
 from detectors.workers.wake import Wake
@@ -68,11 +67,11 @@ class _Place:
     rates: RateMeter = field(default_factory=RateMeter)
 
     def show(self, image: int, now: float) -> None:
-        """Show an image, and set when the next one is due: on the grid, but a pause is not made up for by a burst."""
+        """Show an image, and set when the next one is due."""
         self.send(False)
         self.shown = image
         self.images += 1
-        self.due_s = (self.due_s if now - self.due_s < self.period_s else now) + self.period_s
+        self.due_s = next_due(self.due_s, now, self.period_s)
 
     def stats(self, now: float) -> ShownStats:
         """Return a snapshot."""
@@ -97,16 +96,10 @@ class ImagesPart:
         port = config.images.port
         # Each detector's worker is a server of its own.
         self._port = port and port + list(config.detectors.values()).index(sources)
-        self._gatherer = Gatherer(config, runtime, sources, config.image_rules(sources), look=True)
+        self._newest = NewestImage(config, runtime, sources)
         self._counter = ImageCounter(config, runtime, sources)
         self.commands = self._counter.commands
-        self._gathering = False
-        self._image = np.empty(0, np.uint8)
-        self._number = 0
-        """Of the image in memory; 0: none."""
-        self._head = ImageHead(0)
         self._described: dict[str, Any] = {}
-        self._taken_s = self._begun_s = float("-inf")
 
     def open(self, stack: ExitStack, wake: Wake, account: Account) -> str:  # noqa: ARG002
         """Serve the PVs. Raises HostError when a port or an address is refused."""
@@ -115,7 +108,7 @@ class ImagesPart:
         stack.callback(self._pva.close)
         self._ca_stream = Publisher(self._runtime.frames(self.name), 1, linger_ms=0)
         stack.callback(self._ca_stream.close)
-        stack.callback(self._gatherer.close)
+        stack.callback(self._newest.close)
         stack.callback(self._counter.close)
         self._full = _Place(1 / section.image_hz, self._send_full)
         self._preview = _Place(1 / section.preview_hz, self._send_preview)
@@ -132,16 +125,16 @@ class ImagesPart:
         now = time.monotonic()
         self._count_clients()
         wanted = [place for place in self._places if place.clients]
-        if bool(wanted) != self._gathering:
-            self._gather(now, on=bool(wanted))
+        newest = self._newest
+        newest.gather(now, on=bool(wanted))
         if not wanted:
             return IDLE_S
         due = [place for place in wanted if place.due_s <= now]
-        if due:
-            self._take_newest(now)
+        if due and newest.take(now):
+            self._described = described(newest.pixels.shape, newest.pixels.dtype)
         for place in due:
-            if self._number not in {0, place.shown}:
-                place.show(self._number, now)
+            if newest.number not in {0, place.shown}:
+                place.show(newest.number, now)
         self._welcome(now)
         shortest, longest = _LOOK_S
         left_s = min(place.due_s for place in wanted) - now
@@ -149,18 +142,18 @@ class ImagesPart:
 
     def snapshot(self) -> ImagesStatus:
         """Return what there is to know."""
-        now, head = time.monotonic(), self._head
+        now, newest, head = time.monotonic(), self._newest, self._newest.head
         active_s = max(_ACTIVE_S, 2 * max((place.period_s for place in self._places if place.clients), default=0))
-        state = "Idle" if not self._gathering else "Showing" if now - self._taken_s < active_s else "Waiting"
+        state = "Idle" if not newest.gathering else "Showing" if now - newest.taken_s < active_s else "Waiting"
         return ImagesStatus(
             state=state,
-            message=self._gatherer.state()[1] if state == "Waiting" else "",
+            message=newest.gatherer.state()[1] if state == "Waiting" else "",
             pulse_id=head.pulse_id,
             data_ns=head.timestamp_ns,
             data_s=head.timestamp_ns / 1e9,
             unique_id=head.unique_id,
             **self._described,
-            images=self._gatherer.image_stats(self._gatherer.assembled),
+            images=newest.gatherer.image_stats(newest.gatherer.assembled),
             image=self._full.stats(now),
             preview=self._preview.stats(now),
             ca=self._ca.stats(now),
@@ -178,47 +171,20 @@ class ImagesPart:
         self._preview.clients = self._pva.clients(prefix + PREVIEW)
         self._ca.clients = self._ca_stream.consumers
 
-    def _gather(self, now: float, *, on: bool) -> None:
-        """Attach to the modules' memory, or detach."""
-        self._gathering, self._number = on, 0
-        if on:
-            self._begun_s = now
-            self._gatherer.open()
-        else:
-            self._gatherer.close()
-            self._image = np.empty(0, np.uint8)
-
-    def _take_newest(self, now: float) -> None:
-        """Gather the newest image, if there is one that was not gathered before."""
-        matched = self._gatherer.newest()
-        assembler = self._gatherer.assembler
-        if matched is None or assembler is None:
-            return
-        if self._image.shape != assembler.shape or self._image.dtype != assembler.pixel_type:
-            self._image = np.empty(assembler.shape, assembler.pixel_type)
-        header = self._gatherer.assemble(matched, self._image.reshape(-1).view(np.uint8))
-        if header is None:
-            self._number = 0  # half of it is in memory
-            return
-        self._head = header.head
-        self._described = described(assembler.shape, assembler.pixel_type)
-        self._number = self._gatherer.assembled
-        self._taken_s = now
-
     def _welcome(self, now: float) -> None:
         """Give clients that have just connected the image that is there, or after a while an empty one."""
         for name, place in ((IMAGE, self._full), (PREVIEW, self._preview)):
             if self._pva.waiting(self._prefix + name):
-                if self._number:
+                if self._newest.number:
                     place.send(True)
-                elif now - self._begun_s > _EMPTY_S:
+                elif now - self._newest.begun_s > _EMPTY_S:
                     self._pva.post(self._prefix + name, no_image_fields(), new_only=True)
 
     def _send_full(self, new_only: bool) -> None:  # noqa: FBT001
-        self._post(IMAGE, self._image, self._section.codec, new_only=new_only)
+        self._post(IMAGE, self._newest.pixels, self._section.codec, new_only=new_only)
 
     def _send_preview(self, new_only: bool) -> None:  # noqa: FBT001
-        section, image, codec = self._section, self._image, "none"
+        section, image, codec = self._section, self._newest.pixels, "none"
         if section.preview_codec == "jpeg" and (image.ndim == 2 or color_mode(image.shape)):
             image, codec = colours_last(image), "jpeg"
         colours = 3 if color_mode(image.shape) else 1
@@ -231,15 +197,15 @@ class ImagesPart:
     def _post(self, name: str, image: np.ndarray, codec: str, *, new_only: bool, **thinning: Any) -> None:
         fields = image_fields(
             image,
-            self._head,
-            modules_missing=len(self._gatherer.sources) - self._head.present.bit_count(),
+            self._newest.head,
+            modules_missing=self._newest.modules_missing,
             codec="" if codec == "none" else codec,
             **thinning,
         )
         self._pva.post(self._prefix + name, fields, new_only=new_only)
 
     def _send_ca(self, _: bool) -> None:  # noqa: FBT001
-        most, head = self._section.ca_pixels, self._head
-        small = thinned(self._image, binning(self._image.shape, most))
+        most, image, head = self._section.ca_pixels, self._newest.pixels, self._newest.head
+        small = thinned(image, binning(image.shape, most))
         if small.size <= most:
             self._ca_stream.send(encode_small(SmallImage(small, head.pulse_id, head.unique_id, head.timestamp_ns)))

@@ -11,16 +11,14 @@ from dataclasses import astuple
 from typing import Any, Final
 
 import imagecodecs
-import numpy as np
 
 from detectors.config import Config
 from detectors.errors import ConfigError, HostError
-from detectors.image_head import ImageHead
 from detectors.runtime import Runtime
 from detectors.stats import BrowserStats, ImageStats, WebStatus
 from detectors.wire.web_image import encode_web, flat_image, scaled
 from detectors.workers.account import Account
-from detectors.workers.gather import Gatherer
+from detectors.workers.newest_image import NewestImage, next_due
 from detectors.workers.rates import RateMeter
 from detectors.workers.runtime import IDLE_S, run_worker
 from detectors.workers.wake import Wake
@@ -57,33 +55,25 @@ class LiveView:
 
     def __init__(self, config: Config, runtime: Runtime, detector: str) -> None:
         assert config.web
-        sources = config.detectors[detector]
         self._detector = detector
         self._section = config.web
-        self._gatherer = Gatherer(config, runtime, sources, config.image_rules(sources), look=True)
-        self._gathering = False
-        self._image = np.empty(0, np.uint8)
+        self.newest = NewestImage(config, runtime, config.detectors[detector])
         self._due_s = 0.0
-        self._wanted_s = self._begun_s = float("-inf")
-        self.taken_s = float("-inf")
-        """When the last image was gathered, on the monotonic clock."""
-        self.head = ImageHead(0)
-        """Of that image."""
+        self._wanted_s = float("-inf")
         self.message = ""
         """Why no image comes; empty while some do, or none is wanted. For any thread."""
 
     @property
     def stats(self) -> ImageStats:
         """Fate of the images that were due."""
-        return self._gatherer.image_stats(self._gatherer.assembled)
+        return self.newest.gatherer.image_stats(self.newest.gatherer.assembled)
 
     def step(self, now: float, forms: Sequence[Form]) -> tuple[float, dict[Wish, bytes]]:
         """Return how long to wait for the next image, and the newest in these forms where one is due."""
         if forms:
             self._wanted_s = now
-        gather = now - self._wanted_s < _REST_S
-        if gather != self._gathering:
-            self._gather(now, on=gather)
+        newest = self.newest
+        newest.gather(now, on=now - self._wanted_s < _REST_S)
         if not forms:
             self.message = ""
             return IDLE_S, {}
@@ -91,46 +81,22 @@ class LiveView:
         if left_s > 0:
             return left_s, {}
         period_s = 1 / self._section.image_hz
-        if not self._take_newest(now):
-            if now - max(self.taken_s, self._begun_s) > max(_ACTIVE_S, 2 * period_s):
-                self.message = self._gatherer.state()[1] or "no new image"
+        if not newest.take(now):
+            if now - max(newest.taken_s, newest.begun_s) > max(_ACTIVE_S, 2 * period_s):
+                self.message = newest.gatherer.state()[1] or "no new image"
             return min(max(period_s / 8, _LOOK_S[0]), _LOOK_S[1]), {}
         self.message = ""
-        # On the grid, but a pause is not made up for by a burst.
-        self._due_s = (self._due_s if now - self._due_s < period_s else now) + period_s
+        self._due_s = next_due(self._due_s, now, period_s)
         return max(_LOOK_S[0], self._due_s - time.monotonic()), self._messages(forms)
 
     def close(self) -> None:
-        """Let go of the modules' memory."""
-        self._gatherer.close()
-
-    def _gather(self, now: float, *, on: bool) -> None:
-        """Attach to the modules' memory, or detach."""
-        self._gathering, self._begun_s = on, now
-        if on:
-            self._gatherer.open()
-        else:
-            self._gatherer.close()
-            self._image = np.empty(0, np.uint8)
-
-    def _take_newest(self, now: float) -> bool:
-        """Gather the newest image, and return whether there is one that was not gathered before."""
-        matched = self._gatherer.newest()
-        assembler = self._gatherer.assembler
-        if matched is None or assembler is None:
-            return False
-        if self._image.shape != assembler.shape or self._image.dtype != assembler.pixel_type:
-            self._image = np.empty(assembler.shape, assembler.pixel_type)
-        header = self._gatherer.assemble(matched, self._image.reshape(-1).view(np.uint8))
-        if header is None:
-            return False
-        self.head, self.taken_s = header.head, now
-        return True
+        """Detach from the modules' memory."""
+        self.newest.close()
 
     def _messages(self, forms: Sequence[Form]) -> dict[Wish, bytes]:
         """Return the image in these forms."""
-        small, factor = flat_image(self._image, self._section.pixels)
-        missing = len(self._gatherer.sources) - self.head.present.bit_count()
+        newest = self.newest
+        small, factor = flat_image(newest.pixels, self._section.pixels)
         found: dict[Wish, bytes] = {}
         for form in forms:
             image = scaled(small, 16 if form == "16" else 8)
@@ -139,10 +105,10 @@ class LiveView:
             else:
                 found[self._detector, form] = encode_web(
                     image,
-                    self.head,
+                    newest.head,
                     factor=factor,
-                    full=self._image,
-                    modules_missing=missing,
+                    full=newest.pixels,
+                    modules_missing=newest.modules_missing,
                     now_ns=time.time_ns(),
                 )
         return found
@@ -201,7 +167,7 @@ class WebPart:
     def snapshot(self) -> WebStatus:
         """Return what there is to know."""
         now, board = time.monotonic(), self._site.board
-        last = max(self._views.values(), key=lambda view: view.taken_s)
+        last = max((view.newest for view in self._views.values()), key=lambda newest: newest.taken_s)
         fresh = now - last.taken_s < max(_ACTIVE_S, 2 / self._section.image_hz)
         counts = [astuple(view.stats) for view in self._views.values()]
         return WebStatus(
