@@ -69,7 +69,7 @@ class Display:
         self._records = Records(bindings, handlers, self._command_done, self._health.state_changed)
         runtime = Runtime(prefix)
         self._views = {
-            worker: View(empty, self._records.fields(worker), partial(read_totals, runtime, worker), window_s)
+            worker: View(empty, self._records.fields(worker), window_s, partial(read_totals, runtime, worker))
             for worker, empty in defaults.items()
         }
         self._refusal = ""

@@ -83,8 +83,8 @@ class View:
         self,
         defaults: Any,
         shown_fields: Iterable[str],
+        window_s: float,
         totals: Callable[[], Mapping[str, Any]] = dict,
-        window_s: float = 10.0,
     ) -> None:
         self.values = flat(defaults)
         """Everything to show, by dotted name."""

@@ -5,6 +5,7 @@
 
 from detectors.config.load import Config, load_config, parse_config
 from detectors.config.sections import (
+    AlarmsSection,
     DiskSection,
     DmaSection,
     Hdf5Section,
@@ -21,6 +22,7 @@ from detectors.config.sections import (
 )
 
 __all__ = [
+    "AlarmsSection",
     "Config",
     "DiskSection",
     "DmaSection",

@@ -8,7 +8,7 @@ from typing import Any, Final, Self
 import orjson
 import zmq
 
-from detectors.config import Config
+from detectors.config import AlarmsSection, Config
 from detectors.runtime import Runtime
 from detectors.stats import flat
 from detectors.workers.account import read_totals
@@ -36,7 +36,7 @@ class System:
         self._wanted = (
             {name: source is None or source.enabled for name, source in workers(config).items()} if config else {}
         )
-        self._losses = RecentLosses(*([config.alarms.window_s] if config else []))
+        self._losses = RecentLosses((config.alarms if config else AlarmsSection()).window_s)
         self._heard: dict[str, tuple[float, Mapping[str, Any]]] = {}
         self._connected: set[str] = set()
 

@@ -12,7 +12,7 @@ from ioc.recent import RecentGain
 class RecentLosses:
     """The gains of all counters of losses of one system, since the first look and over ``window_s`` at most."""
 
-    def __init__(self, window_s: float = 10.0) -> None:
+    def __init__(self, window_s: float) -> None:
         self._window_s = window_s
         self._windows: dict[tuple[str, str], RecentGain] = {}
         self._began_s: float | None = None

@@ -58,7 +58,7 @@ class Watched:
 class Watch:
     """All workers; ``sources`` are those that are always there. For one thread."""
 
-    def __init__(self, sources: Iterable[str], window_s: float = 10.0) -> None:
+    def __init__(self, sources: Iterable[str], window_s: float) -> None:
         """Let what was lost within ``window_s`` count as lost recently."""
         self.window_s = window_s
         self.sources = tuple(sources)

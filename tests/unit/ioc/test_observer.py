@@ -16,7 +16,7 @@ def heard(time_s: float, **fields: Any) -> Heard:
 
 
 def view() -> View:
-    return View(ReceiverStatus(), ["state", "packets.lost", "recent.packets.lost", "recent.process.restarts"])
+    return View(ReceiverStatus(), ["state", "packets.lost", "recent.packets.lost", "recent.process.restarts"], 10.0)
 
 
 def test_a_worker_that_reports_shows_its_own_state() -> None:
@@ -116,7 +116,7 @@ def test_a_new_ioc_finds_the_totals_as_they_are() -> None:
     """Of a loss long before it: shown, and not recent, whether the worker runs or not."""
     page = {"packets.lost": 15161, "counted_since": "then", "last.framenum": 3}
     for totals in (lambda: page, dict):
-        shown = View(ReceiverStatus(), ["packets.lost", "recent.packets.lost"], totals)
+        shown = View(ReceiverStatus(), ["packets.lost", "recent.packets.lost"], 10.0, totals)
         assert shown.values["packets.lost"] == totals().get("packets.lost", 0)
         shown.look(RUNS, None, 100.5)
         shown.look(RUNS, heard(101.0, packets=PacketStats(lost=15161)), 101.0)
@@ -128,7 +128,7 @@ def test_a_new_ioc_finds_the_totals_as_they_are() -> None:
 
 def test_a_worker_that_ended_shows_the_totals_of_its_page() -> None:
     page = {"packets.lost": 3}
-    shown = View(ReceiverStatus(), ["packets.lost", "recent.packets.lost"], lambda: page)
+    shown = View(ReceiverStatus(), ["packets.lost", "recent.packets.lost"], 10.0, lambda: page)
     shown.look(RUNS, None, 100.5)
     shown.look(RUNS, heard(101.0, packets=PacketStats(lost=5)), 101.0)
     page["packets.lost"] = 9

@@ -52,7 +52,7 @@ def shown(views, *, live, colour=False):
 
 
 def views():
-    return RecentLosses().views(SNAPSHOTS, 0.0)
+    return RecentLosses(10.0).views(SNAPSHOTS, 0.0)
 
 
 def test_the_table_holds_what_the_snapshots_say():
@@ -101,7 +101,7 @@ def test_a_screen_of_many_workers_fits_eighty_columns_whatever_they_say():
         "web": WebStatus(browsers=BrowserStats(clients=3, images_hz=9.8)),
     }
     console = Console(file=(out := io.StringIO()), width=WIDTH)
-    rows = RecentLosses().views(many, 0.0)
+    rows = RecentLosses(10.0).views(many, 0.0)
     console.print(render("A:LONG:PREFIX:OF:A:DETECTOR:", rows, judge(rows), 10.0))
     lines = out.getvalue().splitlines()
     assert max(map(len, lines)) <= WIDTH

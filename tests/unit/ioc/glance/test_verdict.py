@@ -63,7 +63,7 @@ def test_a_worker_that_is_switched_off_breaks_nothing():
 
 
 def test_what_is_lost_recently_makes_it_losing_and_old_losses_do_not():
-    losses = RecentLosses()
+    losses = RecentLosses(10.0)
 
     def at(now_s, lost):
         values = flat(ReceiverStatus(state="Receiving")) | {"packets.lost": lost}

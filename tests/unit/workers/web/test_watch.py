@@ -48,7 +48,7 @@ def config() -> Config:
 
 @pytest.fixture
 def watch() -> Watch:
-    return Watch(["udp.M00", "udp.M01"])
+    return Watch(["udp.M00", "udp.M01"], 10.0)
 
 
 def take(watch: Watch, status: Any, now_s: float = 0.0) -> None:
@@ -187,7 +187,7 @@ class TestTree:
 
     def test_a_monitor_has_a_balance_of_updates_and_events(self) -> None:
         text = '[detector]\nname = "CAM"\nprefix = "T:"\n[[pva]]\nname = "CAM"\npv = "X"\n'
-        watch = Watch(["pva.CAM"])
+        watch = Watch(["pva.CAM"], 10.0)
         take(
             watch,
             MonitorStatus(worker="pva.CAM", updates=UpdateStats(updates=5, match=3, expired=2, l1_accepts=3, placed=3)),
@@ -215,7 +215,7 @@ class TestTree:
         assert (full["title"], full["level"], full["written"]) == ("Full stream", Condition.GOOD, 4)
 
     def test_modules_lie_as_the_image_has_them(self, config: Config) -> None:
-        found = status_tree(config, Watch(["udp.M00", "udp.M01"]), 0.0)
+        found = status_tree(config, Watch(["udp.M00", "udp.M01"], 10.0), 0.0)
         assert [(m["name"], m["row"], m["col"], m["rows"], m["cols"]) for m in found["modules"]] == [
             ("M00", 0, 0, 512, 1024),
             ("M01", 512, 0, 512, 1024),
