@@ -59,9 +59,13 @@ class EventLog:
         self._kept.append(Event(self._clock(), source, severity, text))
         self.count += 1
 
+    def has_changed(self, source: str, severity: int) -> bool:
+        """Return whether ``alarm`` would note an event."""
+        return severity != self._alarms.get(source, 0)
+
     def alarm(self, source: str, severity: int, text: str) -> None:
         """Note the severity that a record has now: an event when it begins, becomes another, or ends."""
-        if severity == self._alarms.get(source, 0):
+        if not self.has_changed(source, severity):
             return
         self._alarms[source] = severity
         self.add(source, severity, text if severity else f"ended: {text}")

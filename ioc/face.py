@@ -62,6 +62,7 @@ class Face:
             self.capture = CaptureControl(config.hdf5, ask, roster, detector, self._camera.metadata)
             if detector.retro:
                 self.retro = Retro(config.hdf5, folders, config.detector_of(detector.sources[0]))
+        self._shown: dict[tuple[str, str], Any] = {}
         if config.images:
             self._live_image = LiveImage(context, runtime.frames(detector.images), config.images)
 
@@ -121,4 +122,8 @@ class Face:
             self._live_image.close()
 
     def _show(self, records: "Records", owner: str, values: Any) -> None:
-        records.show(owner + self.detector.suffix, flat(values))
+        """Publish what changed of an owner; nothing is compared field by field while the whole is as it was."""
+        key: tuple[str, str] = owner, values.__class__.__name__
+        if self._shown.get(key) != values:
+            self._shown[key] = values
+            records.show(owner + self.detector.suffix, flat(values))

@@ -42,9 +42,12 @@ class HealthWatch:
         worst = (0, False)
         for reading in listed:
             severity = reading.severity
+            # INVALID: only the last known value, which says nothing new.
             if (
-                not reading.is_state and severity < _INVALID
-            ):  # INVALID: only the last known value, which says nothing new
+                not reading.is_state
+                and severity < _INVALID
+                and self._events.has_changed(self._short(reading), severity)
+            ):
                 self._events.alarm(self._short(reading), severity, self._loss(reading))
             rank = (severity, reading.binding.field.rpartition(".")[2] == "state")
             if rank[0] and (rank > worst or (rank == worst and self._named and reading is self._named[0])):
