@@ -157,7 +157,7 @@ class LogSection(Section):
     """What the IOC and every worker log, on standard error."""
 
     format: Literal["text", "json"] = "text"
-    """One line an event: text for people, or JSON for a log store."""
+    """Text for people, or JSON for a log store; one line per event."""
     level: Literal["debug", "info", "warning", "error"] = "info"
     """Least level that is logged."""
     per_minute: Annotated[int, Field(ge=1)] = 20

@@ -1,4 +1,4 @@
-"""Logs of every process: one line an event, as text or as JSON, and no flood of the same one."""
+"""Logs of every process: one line per event, as text or as JSON, and no flood of the same one."""
 
 import json
 import logging

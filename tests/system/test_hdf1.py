@@ -96,7 +96,7 @@ found["dropped"] = get("HDF1:DroppedArrays_RBV")
 print(json.dumps(found))
 close()
 """
-"""What stock drivers put, in their order; ``Capture`` completes with the end of the capture, so that nobody waits for its start."""
+"""What stock drivers put, in their order; ``Capture`` completes with the end of the capture, so no client waits for its start."""
 
 
 @pytest.fixture(scope="module")

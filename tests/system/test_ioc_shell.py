@@ -1,4 +1,4 @@
-"""The shell of the soft-IOC, as somebody types in it."""
+"""The shell of the soft-IOC, given commands on its standard input."""
 
 import os
 import subprocess

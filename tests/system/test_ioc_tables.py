@@ -1,4 +1,4 @@
-"""Tables over PV Access: whole at every update, and nobody's to write."""
+"""Tables over PV Access: complete at every update, and read-only."""
 
 import queue
 from collections.abc import Iterator

@@ -15,7 +15,7 @@ CONFIGURED = {"A": 1, "B": "b", "udp.M00": "/data"}
 
 
 class Rig:
-    """Three settings, of which ``udp.M00`` is told by that worker; negative numbers and the folder /gone are refused."""
+    """Three settings; that of ``udp.M00`` is also known from the status of that worker; negative numbers and the folder /gone are refused."""
 
     def __init__(self, file: Path) -> None:
         self.file = file

@@ -32,7 +32,7 @@ def test_only_what_somebody_waits_for_is_kept() -> None:
         board = Board()
         with board.waiting(EIGHT), board.waiting(PICTURE), board.waiting(EIGHT):
             assert (board.wanted, board.browsers) == ({EIGHT, PICTURE}, 2)
-            board.post({EIGHT: b"old", SIXTEEN: b"nobody's", ("CAM", "8"): b"another detector's"})
+            board.post({EIGHT: b"old", SIXTEEN: b"not asked for", ("CAM", "8"): b"another detector's"})
             late = asyncio.create_task(board.next(SIXTEEN, 0))
             await asyncio.sleep(0)
             assert not late.done()
