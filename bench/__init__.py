@@ -1,1 +1,1 @@
-"""Benchmarks: ``python -m bench`` runs them all and writes docs/benchmarks.md."""
+"""Benchmarks: ``python -m bench`` runs them all and writes docs/reference/benchmarks.md."""

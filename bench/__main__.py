@@ -1,4 +1,4 @@
-"""Run every benchmark and write docs/benchmarks.md: ``python -m bench [--quick] [NAME...]``."""
+"""Run every benchmark and write docs/reference/benchmarks.md: ``python -m bench [--quick] [NAME...]``."""
 
 import argparse
 import importlib
@@ -12,7 +12,7 @@ from bench.table import MARKDOWN_HEAD, Row
 BENCHES = ("udp", "pva", "stream", "hdf5", "bluesky", "web")
 """Modules of ``bench`` with ``rows(*, quick) -> Iterator[Row]``; add yours."""
 
-OUTPUT = Path(__file__).parent.parent / "docs" / "benchmarks.md"
+OUTPUT = Path(__file__).parent.parent / "docs" / "reference" / "benchmarks.md"
 
 INTRODUCTION = """\
 # Benchmarks

@@ -1,6 +1,6 @@
 """What a user's script may import. The rest of the package may change from version to version.
 
-docs/api.md shows each of them at work.
+docs/how-to/python.md shows each of them at work.
 """
 
 from detectors.buffer.reader import BufferReader, Frame, Image

@@ -4,7 +4,7 @@ A stream is a run of blocks, each a big-endian uint32 length and that many bytes
 elements lie uncompressed. An HDF5 chunk has a header in front. Source: bitshuffle.h.
 
 The one library that has both steps is the one inside hdf5plugin's filter, called through ctypes: it works outside the GIL,
-while HDF5 compresses under its global lock (1.5 to 1.9 times as fast on two processors, see docs/benchmarks.md).
+while HDF5 compresses under its global lock (1.5 to 1.9 times as fast on two processors, see docs/reference/benchmarks.md).
 imagecodecs has bitshuffle without LZ4 only, which would take two calls for every 8 KiB.
 """
 

@@ -141,7 +141,7 @@ Environment=PEBBLEDAQ_COUNTERS=/var/lib/pebbledaq
 {realtime if needs.realtime else ""}\
 # The ring of a card is pinned memory, and so is what realtime threads lock.
 LimitMEMLOCK=infinity
-# Data files, and sockets of clients: see the limit of connections in docs/operation.md.
+# Data files, and sockets of clients: see the limit of connections in docs/how-to/network.md.
 LimitNOFILE={OPEN_FILES}
 # The pools are the memory of this host: another process is to go first.
 OOMScoreAdjust=-500

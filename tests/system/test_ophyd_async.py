@@ -147,7 +147,9 @@ def test_a_scan_to_a_folder_that_is_refused_fails(bench: Bench, protocol: str) -
 
 
 def test_the_document_s_scans_work(bench: Bench) -> None:
-    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs/bluesky.md").read_text(), re.MULTILINE | re.DOTALL)
+    blocks = re.findall(
+        r"^```python\n(.*?)^```", (ROOT / "docs/how-to/bluesky.md").read_text(), re.MULTILINE | re.DOTALL
+    )
     script = "\n".join(blocks).replace("DAQ:JF01:", bench.ioc.prefix).replace("/data/scans", str(bench.folder))
     assert script.count("fly(1000)") == 1
     with bench.sending():

@@ -1,4 +1,4 @@
-"""The session of docs/hdf5.md, command by command, on a small buffer: what it prints is what the page shows."""
+"""The session of docs/how-to/hdf5.md, command by command, on a small buffer: what it prints is what the page shows."""
 
 import re
 import shlex
@@ -19,7 +19,7 @@ from tests.support.waiting import until
 from tests.unit.buffer.make import RawBuffer
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "hdf5.md").read_text()
+PAGE = (ROOT / "docs" / "how-to" / "hdf5.md").read_text()
 PULSES = (12345000, *range(12345198, 12345203), 12345499)
 
 pytestmark = pytest.mark.usefixtures("runtime_dir")

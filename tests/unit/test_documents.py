@@ -13,7 +13,7 @@ from ioc.templates import loads
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
 
 
 def blocks(text: str, language: str = "") -> list[str]:
@@ -41,9 +41,9 @@ def test_every_command_is_in_the_readme() -> None:
     assert set(_COMMANDS) - listed == set()
 
 
-@pytest.mark.parametrize("source", blocks((ROOT / "docs" / "pools.md").read_text(), "python"))
+@pytest.mark.parametrize("source", blocks((ROOT / "docs" / "explanation" / "pools.md").read_text(), "python"))
 def test_the_examples_of_the_pools_page_run(source: str) -> None:
-    exec(compile(source, "docs/pools.md", "exec"), {"__name__": "example"})  # noqa: S102
+    exec(compile(source, "docs/explanation/pools.md", "exec"), {"__name__": "example"})  # noqa: S102
 
 
 def test_every_command_line_in_the_documents_names_a_command() -> None:
@@ -73,22 +73,25 @@ def test_the_required_packages_are_dependencies() -> None:
     assert names >= {"p4p", "caproto", "numpy", "pyzmq", "softioc"}
 
 
-def test_every_pv_in_the_operation_page_exists() -> None:
-    config = load_config(ROOT / "examples" / "jungfrau.toml")
-    names = {name for load in loads(config) for name in load.names()}
-    names |= {name.removesuffix("_") for name in names if name.endswith("PVI_")}  # the structures that they head
-    names |= {f"DAQ:JF01:Tables:{name}" for name in COLUMNS}
-    text = (ROOT / "docs" / "operation.md").read_text()
-    shown = set(re.findall(r"\bDAQ:JF01:[A-Za-z0-9:_]+", text))
-    assert shown
-    assert shown <= names
-    relative = set(re.findall(r"`\$\(P\)([A-Za-z0-9:_]+)`", text))
-    assert {f"DAQ:JF01:{name}" for name in relative} - names <= {"DAQ:JF01:Disk:Folder"}
+def test_every_pv_on_the_pages_exists() -> None:
+    names: set[str] = set()
+    for path in (ROOT / "examples").glob("*.toml"):
+        config = load_config(path)
+        prefix = config.detector.prefix
+        own = {name.removeprefix(prefix) for load in loads(config) for name in load.names()}
+        own |= {name.removesuffix("_") for name in own if name.endswith("PVI_")}  # the structures that they head
+        own |= {f"Tables:{name}" for name in COLUMNS} | {"Pva1:Image", "Pva1:Preview"}  # served by other servers
+        for detector in {config.detector.name, *(source.name for source in config.pva)}:
+            own |= {name.removeprefix(f"{detector}:") for name in own}  # the only detector of a server has no name
+        names |= own
+    parts = {name[: name.rindex(":") + 1] for name in names if ":" in name}
+    for page in PAGES:
+        shown = set(re.findall(r"(?:\$\(P\)|\bDAQ:[A-Z0-9]+:)([A-Za-z0-9:_]+)", page.read_text()))
+        assert {name for name in shown - names - parts if not name.startswith("IOC:")} == set(), page.name
 
 
 def test_the_simulated_sources_shown_are_those_of_their_examples() -> None:
-    text = (ROOT / "docs" / "operation.md").read_text()
-    both, small = blocks(text[text.index("## Simulated sources") : text.index("## Long runs")])
+    both, small = blocks((ROOT / "docs" / "how-to" / "simulate.md").read_text())
     shown = {"both": both.splitlines()[1:], "pva-small": small.splitlines()}
     for example, lines in shown.items():
         config = load_config(ROOT / "examples" / f"{example}.toml")

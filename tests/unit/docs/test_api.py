@@ -17,7 +17,7 @@ from tests.support.fake_module import FakeModule
 from tests.unit.buffer.make import RawBuffer
 from tests.unit.test_documents import ROOT, blocks
 
-SNIPPETS = blocks((ROOT / "docs" / "api.md").read_text(), "python")
+SNIPPETS = blocks((ROOT / "docs" / "how-to" / "python.md").read_text(), "python")
 SHAPE = (512, 1024)
 CONFIG = """
 [detector]
@@ -81,7 +81,7 @@ def test_a_snippet_runs(number: int, scene: dict[str, str], capsys: pytest.Captu
     for shown, real in scene.items():
         code = code.replace(shown, real)
     names: dict[str, Any] = {}
-    exec(compile(code, f"docs/api.md, snippet {number}", "exec"), names)  # noqa: S102
+    exec(compile(code, f"docs/how-to/python.md, snippet {number}", "exec"), names)  # noqa: S102
     printed = capsys.readouterr().out
     assert printed or "print" not in code or "verify" in code
     assert "nan" not in printed

@@ -10,7 +10,7 @@ from detectors.config import load_config
 from ioc.templates import loads
 
 ROOT = Path(__file__).parents[3]
-PAGE = ROOT / "docs" / "pvs.md"
+PAGE = ROOT / "docs" / "reference" / "pvs.md"
 
 
 def rows() -> list[list[str]]:
@@ -31,7 +31,7 @@ def row(name: str) -> list[str]:
 
 def test_the_page_is_up_to_date() -> None:
     done = subprocess.run(
-        [sys.executable, "docs/make_pvs.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "docs/tools/make_pvs.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
 

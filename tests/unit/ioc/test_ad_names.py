@@ -123,12 +123,12 @@ def test_the_page_has_every_fixed_name() -> None:
         for part, table in tables.items()
         for name in table
     ]
-    page = (Path(__file__).parents[3] / "docs/areadetector.md").read_text()
+    page = (Path(__file__).parents[3] / "docs/reference/areadetector.md").read_text()
     assert page.split("|---|---|---|\n")[1].splitlines() == rows
 
 
 def test_names_on_the_page_exist(names: set[str]) -> None:
-    page = (Path(__file__).parents[3] / "docs/areadetector.md").read_text()
+    page = (Path(__file__).parents[3] / "docs/reference/areadetector.md").read_text()
     named = re.findall(r"`((?:cam1|HDF1|image1):\w+)`", page.split("## Names with one value")[0])
     assert len(named) > 20
     assert {f"D:{name}" for name in named} <= names

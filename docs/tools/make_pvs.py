@@ -1,6 +1,6 @@
-"""Write ``docs/pvs.md``: every record of ``examples/both.toml``, read from the templates. ``--check`` only compares.
+"""Write ``docs/reference/pvs.md``: every record of ``examples/both.toml``, read from the templates. ``--check`` only compares.
 
-Run it after a change to a template: ``python docs/make_pvs.py``.
+Run it after a change to a template: ``python docs/tools/make_pvs.py``.
 """
 
 import sys
@@ -12,9 +12,9 @@ from detectors.config import load_config
 from ioc.record_text import RecordText, records
 from ioc.templates import Load, loads
 
-ROOT: Final = Path(__file__).resolve().parents[1]
+ROOT: Final = Path(__file__).resolve().parents[2]
 EXAMPLE: Final = ROOT / "examples" / "both.toml"
-PAGE: Final = ROOT / "docs" / "pvs.md"
+PAGE: Final = ROOT / "docs" / "reference" / "pvs.md"
 
 _TITLES: Final = {
     "": "The server",
@@ -33,12 +33,12 @@ _TITLES: Final = {
 _HEAD: Final = """\
 # The PVs
 
-Written by `python docs/make_pvs.py` from `db/*.template`, for `examples/both.toml`: change those, not this page.
+Written by `python docs/tools/make_pvs.py` from `db/*.template`, for `examples/both.toml`: change those, not this page.
 
 Every record is served over Channel Access and PV Access. A server with a single detector has its records `cam1:`, `HDF1:`, `Pva1:`,
 `image1:` and `Retro:` right behind the prefix (`DAQ:BOTH:cam1:Acquire`); this one has two, each with records of its own. A name with braces stands for one PV of each source in them. `_RBV` is
 a reading; a name without it is a setpoint, which shows the value in force, also after a refused write. How clients read and write
-the long texts (`waveform`) is in [Running it](operation.md). Alarms are those of the record itself; all become INVALID when
+the long texts (`waveform`) is in [Read and write the PVs](../how-to/clients.md). Alarms are those of the record itself; all become INVALID when
 the worker behind them is gone. Readings of a frame (pulse id, frame number, uniqueId, time difference, latency) have the time
 stamp of the data, all others that of the change. `PulseIdText_RBV` has all digits of a pulse id, which `caget` shows as a float.
 """
@@ -82,7 +82,7 @@ def main() -> int:
         return 0
     if PAGE.read_text(encoding="utf-8") == text:
         return 0
-    sys.stderr.write("docs/pvs.md is not what the templates give; run: python docs/make_pvs.py\n")
+    sys.stderr.write("docs/reference/pvs.md is not what the templates give; run: python docs/tools/make_pvs.py\n")
     return 1
 
 

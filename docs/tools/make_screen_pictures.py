@@ -1,6 +1,6 @@
 """Take the pictures of the screens in ``docs/pictures/``: an IOC with simulated modules and a camera, seen by PyDM.
 
-``python docs/make_screen_pictures.py [FOLDER]``. One module loses packets, so that it can be seen how that looks.
+``python docs/tools/make_screen_pictures.py [FOLDER]``. One module loses packets, so that it can be seen how that looks.
 """
 
 import json
@@ -14,7 +14,7 @@ from ioc.screens.everything import screens
 from tests.support.both import running_both
 from tests.support.pydm_screen import picture
 
-ROOT: Final = Path(__file__).resolve().parents[1]
+ROOT: Final = Path(__file__).resolve().parents[2]
 PICTURES: Final = ROOT / "docs" / "pictures"
 
 

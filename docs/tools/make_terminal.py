@@ -1,4 +1,4 @@
-"""Take ``docs/pictures/status.svg``: what ``pebbledaq status`` shows beside a demo: ``python docs/make_terminal.py``."""
+"""Take ``docs/pictures/status.svg``: what ``pebbledaq status`` shows beside a demo: ``python docs/tools/make_terminal.py``."""
 
 import io
 import os

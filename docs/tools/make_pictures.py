@@ -1,6 +1,6 @@
 """Take ``docs/pictures/web.png`` and ``web-dark.png``: the page in Chromium, while eight simulated modules send a diffraction pattern.
 
-It needs Debian's chromium and the package playwright: ``python docs/make_pictures.py``.
+It needs Debian's chromium and the package playwright: ``python docs/tools/make_pictures.py``.
 """
 
 import itertools
@@ -24,7 +24,7 @@ from detectors.frame import FrameHead
 from detectors.geometry import GEOMETRIES
 from detectors.wire.module_packets import ModulePackets
 
-ROOT: Final = Path(__file__).resolve().parents[1]
+ROOT: Final = Path(__file__).resolve().parents[2]
 PICTURES: Final = ROOT / "docs" / "pictures"
 WIDE, HIGH = 1440, 1180
 ROWS, COLUMNS = 4, 2
