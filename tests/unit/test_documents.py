@@ -41,9 +41,9 @@ def test_every_command_is_in_the_readme() -> None:
     assert set(_COMMANDS) - listed == set()
 
 
-@pytest.mark.parametrize("source", blocks((ROOT / "docs" / "explanation" / "pools.md").read_text(), "python"))
-def test_the_examples_of_the_pools_page_run(source: str) -> None:
-    exec(compile(source, "docs/explanation/pools.md", "exec"), {"__name__": "example"})  # noqa: S102
+@pytest.mark.parametrize("source", blocks((ROOT / "docs" / "explanation" / "memory.md").read_text(), "python"))
+def test_the_examples_of_the_memory_page_run(source: str) -> None:
+    exec(compile(source, "docs/explanation/memory.md", "exec"), {"__name__": "example"})  # noqa: S102
 
 
 def test_every_command_line_in_the_documents_names_a_command() -> None:
