@@ -73,4 +73,6 @@ def _load(path: Path) -> tuple[bytes, bytes | None]:
             raise ConfigError(f"{path}: others can read this secret key; chmod 600 {path}")
         return auth.load_certificate(path)  # pyright: ignore[reportUnknownMemberType]
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: no key can be read: {error}; make one with: pebbledaq keys FOLDER NAME") from None
+        raise ConfigError(
+            f"{path}: no key can be read: {error}; make one with: pebbledaq keys NAME --output {path.parent}"
+        ) from None

@@ -18,14 +18,14 @@ CommandLine = Callable[[str, RunState], Sequence[str]]
 """Gives the command line of a worker that starts in a run state."""
 
 
-def command_line(config_path: Path) -> CommandLine:
-    """Return the command lines of the program's own workers."""
+def command_line(config_path: Path, log_level: str | None = None) -> CommandLine:
+    """Return the command lines of the program's own workers; ``log_level`` is the least they log, if not the configuration's."""
 
     def build(worker: str, state: RunState) -> list[str]:
-        start = [sys.executable, "-m", "ioc"]
+        start = [sys.executable, "-m", "ioc", *(["--log-level", log_level] if log_level else [])]
         kind, _, name = worker.partition(".")
         if kind in _WITHOUT_SOURCE:
-            return [*start, _WITHOUT_SOURCE[kind], str(config_path), *(["--detector", name] if name else [])]
+            return [*start, _WITHOUT_SOURCE[kind], str(config_path), *([name] if name else [])]
         verb = {"udp": "receive", "pva": "monitor"}[kind]
         return [*start, verb, str(config_path), name, "--state", state.name.lower()]
 

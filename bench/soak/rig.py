@@ -106,12 +106,12 @@ class Rig:
     def start_sources(self, seconds: float | None = None) -> None:
         """Start all sources, which then wait for ``begin``; without ``seconds`` they go on until they are ended."""
         end = [] if seconds is None else ["--seconds", seconds]
-        clock = ["--first-pulse", FIRST_PULSE, "--epoch-ns", "-", *end]
+        clock = ["--start", FIRST_PULSE, "--epoch-ns", "-", *end]
         self.sources[CAMERA] = self._camera("--initial-image", *clock)
         for i, (name, port) in enumerate(zip(self.setup.module_names, self.place.module_ports, strict=True)):
             options = ["--rate", self.setup.pulse_rate_hz, "--module-id", i]
             self.sources[name] = self.start(f"module {name}", "sim", "udp", port, *clock, *options)
-        images = ["--rate", self.setup.camera_rate_hz, "--pulse-step", self.setup.pulses_per_image]
+        images = ["--rate", self.setup.camera_rate_hz, "--step", self.setup.pulses_per_image]
         self.sources["timing"] = self.start("timing", "sim", "timing", self.place.timing_port, *clock, *images)
         deadline_s = time.monotonic() + START_S
         for child in self.sources.values():
@@ -120,12 +120,12 @@ class Rig:
     def start_camera(self, *, afresh: bool) -> None:
         """Start another camera in the place of one that was killed, on the same clock; ``afresh``: it counts from 1."""
         options = ["--count-afresh"] if afresh else []
-        child = self._camera("--first-pulse", FIRST_PULSE, "--epoch-ns", self.epoch_ns, *options)
+        child = self._camera("--start", FIRST_PULSE, "--epoch-ns", self.epoch_ns, *options)
         child.wait_ready(time.monotonic() + START_S)
         self.sources[CAMERA] = child
 
     def _camera(self, *options: Any) -> Child:
-        images = ["--rate", self.setup.camera_rate_hz, "--pulse-step", self.setup.pulses_per_image]
+        images = ["--rate", self.setup.camera_rate_hz, "--step", self.setup.pulses_per_image]
         images += ["--shape", "x".join(map(str, self.setup.camera_shape)), "--dtype", CAMERA_DTYPE]
         ports = ["--port", self._camera_port, "--broadcast-port", self._camera_search]
         return self.start("camera", "sim", "pva", self.place.camera_pv, *images, *ports, *options)

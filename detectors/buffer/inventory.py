@@ -68,17 +68,19 @@ def detector_folders(folder: Path) -> list[Path]:
     return [folder]
 
 
-def take_inventory(reader: BufferReader, progress: Progress | None = None) -> Inventory:
-    """Look through the headers and the sidecars of all files. Of a buffer that is being written, what is there now."""
+def take_inventory(
+    reader: BufferReader, start: int = 0, stop: int = LAST_PULSE, progress: Progress | None = None
+) -> Inventory:
+    """Look through the headers and the sidecars of a range of pulses. Of a buffer that is being written, what is there now."""
     found = Inventory({module: ModuleInventory() for module in reader.modules})
     pulses: dict[str, list[np.ndarray]] = {module: [] for module in reader.modules}
-    for files in open_files(reader, 0, LAST_PULSE, progress):
+    for files in open_files(reader, start, stop, progress):
         for file in files:
             if isinstance(file, Inconsistency):
                 found.unreadable.append(f"{file.module}: {file.message}")
                 continue
             _add(found.modules[file.module], file)
-            pulses[file.module].append(file.pulses[file.held])
+            pulses[file.module].append(file.pulses[file.held & _asked(file)])
     held = {module: np.concatenate(parts or [np.zeros(0, np.uint64)]) for module, parts in pulses.items()}
     steps = [int(np.diff(one).min()) for one in held.values() if one.size > 1]
     found.step = min(steps, default=1)
@@ -90,12 +92,18 @@ def take_inventory(reader: BufferReader, progress: Progress | None = None) -> In
     return found
 
 
+def _asked(file: ModuleFile) -> np.ndarray:
+    """Return which places of a file are in the range, bool[FILE_MOD]."""
+    places = np.arange(len(file.held))
+    return (file.first <= places) & (places <= file.last)
+
+
 def _add(module: ModuleInventory, file: ModuleFile) -> None:
-    held, entries = file.held, file.sidecars
+    held, entries = file.held & _asked(file), file.sidecars
     known = held & file.known
     module.files += 1
     module.records += int(held.sum())
-    module.torn += int(((file.headers["marker"] != 0) & ~held).sum())
+    module.torn += int(((file.headers["marker"] != 0) & ~file.held & _asked(file)).sum())
     module.incomplete += int((known & entries["missing"].any(axis=1)).sum())
     module.damaged += int((known & (entries["damage"] != 0)).sum())
     times = entries["timestamp_ns"][known & (entries["timestamp_ns"] != 0)]

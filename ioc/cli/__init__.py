@@ -18,7 +18,6 @@ _COMMANDS: Final = {
     "info": "Show what a binary buffer holds.",
     "keys": "Make keys for ZMQ streams over tcp.",
     "monitor": "Run one PvMonitor.",
-    "preflight": "The same as check.",
     "pvs": "List the records of a configuration.",
     "read": "Show a pulse of the binary buffer.",
     "receive": "Run one UDP module receiver.",
@@ -55,7 +54,12 @@ class _LazyGroup(click.Group):
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="pebbledaq")
-def cli() -> None:
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    help="Least level that is logged, by workers that it starts too; left out: that of the configuration.",
+)
+def cli(log_level: str | None) -> None:
     """Take detector data into pools, to disk, ZMQ and HDF5, watched and driven as an EPICS IOC."""
 
 

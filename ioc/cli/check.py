@@ -15,6 +15,7 @@ from detectors.config import Config, load_config
 from detectors.errors import ConfigError
 from detectors.pools.sizing import size_text
 from detectors.workers.preflight import Finding, Level, run_checks
+from ioc.cli import arguments
 from ioc.plan import plan_source_by_source
 from ioc.progress import working
 from ioc.templates import loads, workers
@@ -23,11 +24,9 @@ _COLOURS: Final = {Level.OK: "green", Level.WARNING: "yellow", Level.ERROR: "red
 
 
 @click.command("check")
-@click.argument("config", type=click.Path(path_type=Path))
-@click.option(
-    "--rate", "rate_hz", default=100.0, show_default=True, help="Frames a second of each source, for the disk."
-)
-@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+@arguments.config
+@arguments.rate("Frames a second of each source, for the disk.")
+@arguments.as_json
 def command(config: Path, rate_hz: float, as_json: bool) -> None:
     """Check CONFIG, its buffers and records, and the host for what commonly goes wrong; print remedies.
 

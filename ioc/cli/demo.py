@@ -7,6 +7,7 @@ import click
 import numpy as np
 from rich.console import Console
 
+from ioc.cli import arguments
 from sim.pattern import first_mismatch, missing_flags
 
 
@@ -15,15 +16,15 @@ from sim.pattern import first_mismatch, missing_flags
     "--seconds", type=click.FloatRange(min=1), default=15.0, show_default=True, help="How long data is taken."
 )
 @click.option("--forever", is_flag=True, help="Take data until Ctrl-C; only the last half minute is kept.")
-@click.option("--keep", type=click.Path(path_type=Path, file_okay=False), help="Leave the data in this folder.")
-def command(seconds: float, forever: bool, keep: Path | None) -> None:
+@arguments.output("Folder to leave the data in; left out: it is deleted.", metavar="DIRECTORY")
+def command(seconds: float, forever: bool, output: Path | None) -> None:
     """Run a camera, two JUNGFRAU modules, timing and an IOC on this machine, and check every byte that is stored.
 
     Ctrl-C ends the data taking early; the data is checked all the same. Exits 0 only if everything agrees.
     """
     from ioc.demo.main import run_demo
 
-    sys.exit(run_demo(Console(), seconds=None if forever else seconds, keep=keep, mismatch=_mismatch))
+    sys.exit(run_demo(Console(), seconds=None if forever else seconds, keep=output, mismatch=_mismatch))
 
 
 def _mismatch(data: np.ndarray, pulse_id: int, module_id: int, missing_mask: bytes) -> int | None:

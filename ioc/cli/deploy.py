@@ -9,11 +9,10 @@ import click
 
 from detectors.config import load_config
 from detectors.errors import HostError
+from ioc.cli import arguments
 from ioc.deploy import container, systemd
 
-_OUTPUT = click.option(
-    "--output", type=click.Path(path_type=Path, file_okay=False), help="Write the files here; else they are printed."
-)
+_OUTPUT = arguments.output("Folder to write the files to; left out: they are printed.", metavar="DIRECTORY")
 
 
 @click.group("deploy")
@@ -22,7 +21,7 @@ def command() -> None:
 
 
 @command.command("systemd")
-@click.argument("config", type=click.Path(path_type=Path))
+@arguments.config
 @click.option("--per-worker", is_flag=True, help="A unit for each worker and for the IOC, which adopts them.")
 @click.option("--user", default=getpass.getuser, show_default="this account", help="Account that it runs as.")
 @_OUTPUT
@@ -43,7 +42,7 @@ def for_systemd(config: Path, per_worker: bool, user: str, output: Path | None) 
 
 
 @command.command("container")
-@click.argument("config", type=click.Path(path_type=Path))
+@arguments.config
 @_OUTPUT
 def for_container(config: Path, output: Path | None) -> None:
     """Write a Containerfile for CONFIG, and the script that runs it."""

@@ -6,23 +6,21 @@ from pathlib import Path
 import click
 
 from detectors.config import load_config
+from ioc.cli import arguments
+from ioc.cli.logs import start_log
 
 
 @click.command("images")
-@click.argument("config", type=click.Path(path_type=Path))
-@click.option(
-    "--detector",
-    default="",
-    help="Name of the detector, where there are several: a PVA source, or the detector of the modules.",
-)
+@arguments.config
+@click.argument("detector", default="")
 def command(config: Path, detector: str) -> None:
     """Show the newest image as PVs, Pva1:Image and Pva1:Preview, until SIGTERM or SIGINT.
 
+    DETECTOR is needed where there are several: a PVA source, or the detector of the modules.
     The modules are those of this host, or the streams that stream.remote names. Nothing is done while no client is connected.
     """
     from detectors.workers.images import run
-    from detectors.workers.logs import set_up
 
     loaded = load_config(config)
-    set_up(f"images.{detector}" if detector else "images", loaded.log)
+    start_log(f"images.{detector}" if detector else "images", loaded.log)
     sys.exit(run(loaded, detector))

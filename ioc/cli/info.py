@@ -10,9 +10,10 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from detectors.buffer.inventory import Inventory, detector_folders, take_inventory
-from detectors.buffer.reader import BufferReader
+from detectors.buffer.inventory import Inventory, take_inventory
 from detectors.pools.sizing import size_text
+from ioc.cli import arguments
+from ioc.cli.buffers import bounds, find_detectors, open_buffer
 from ioc.progress import progress
 
 _WIDTH: Final = 100
@@ -20,21 +21,23 @@ _MOST_RANGES: Final = 10
 
 
 @click.command("info")
-@click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, with every range.")
-def command(folder: Path, as_json: bool) -> None:
+@arguments.folder
+@arguments.pulse_range
+@arguments.module
+@arguments.as_json
+def command(folder: Path, start: int | None, stop: int | None, module: str | None, as_json: bool) -> None:
     """Show what a buffer holds: FOLDER is that of a detector, or the folder of several.
 
-    It reads heads and sidecars, no pixels: `verify` checks those.
+    JSON has every range. It reads heads and sidecars, no pixels: `verify` checks those.
     """
     trees: list[dict[str, Any]] = []
     console = Console()
     if not console.is_terminal:
         console.width = _WIDTH
-    for detector in detector_folders(folder):
-        with BufferReader(detector) as reader:
+    for detector in find_detectors(folder):
+        with open_buffer(detector, module) as reader:
             with progress(f"info {detector.name}") as show:
-                found = take_inventory(reader, show)
+                found = take_inventory(reader, *bounds(start, stop), show)
             if as_json:
                 frames = {"folder": str(detector), "shape": reader.info.shape, "dtype": reader.info.dtype}
                 trees.append(frames | dataclasses.asdict(found))

@@ -6,16 +6,17 @@ import click
 
 from detectors.curve import SERVER, make_keys
 from detectors.errors import ConfigError
+from ioc.cli import arguments
 
 
 @click.command("keys")
-@click.argument("folder", type=click.Path(path_type=Path))
 @click.argument("name")
-def command(folder: Path, name: str) -> None:
-    """Make a pair of keys in FOLDER, the value of zmq.curve_keys: for the NAME server first, then for each client."""
+@arguments.output("Folder of the keys: the value of zmq.curve_keys.", metavar="DIRECTORY", required=True)
+def command(name: str, output: Path) -> None:
+    """Make a pair of keys: for the NAME server first, then for each client."""
     if not name.replace("-", "").replace("_", "").isalnum():
         raise ConfigError(f"NAME: found {name!r}, expected letters, digits, - and _")
-    public, secret = make_keys(folder, name)
+    public, secret = make_keys(output, name)
     print(f"public: {public}\nsecret: {secret}")
     if name != SERVER:
-        print(f"Give the client {secret} and {folder / (SERVER + '.key')}; start the workers anew.")
+        print(f"Give the client {secret} and {output / (SERVER + '.key')}; start the workers anew.")

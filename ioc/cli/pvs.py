@@ -8,15 +8,14 @@ from rich.console import Console
 from rich.table import Table
 
 from detectors.config import load_config
+from ioc.cli import arguments
 from ioc.record_text import records
 from ioc.templates import loads
 
 
 @click.command("pvs")
-@click.argument("config", type=click.Path(path_type=Path))
-@click.option(
-    "--json", "as_json", is_flag=True, help="Print JSON: name, type, what it is, unit or choices, alarms, archive."
-)
+@arguments.config
+@arguments.as_json
 @click.option(
     "--archive", is_flag=True, help="Only what is worth archiving: name, method, and shortest time between values."
 )

@@ -13,24 +13,27 @@ from rich.table import Table
 from detectors.buffer.reader import BufferReader, Frame, Image
 from detectors.errors import HostError
 from detectors.frame import SIDECAR_HAS_CRC, Damage
+from ioc.cli import arguments
+from ioc.cli.buffers import open_buffer
 
 _PLAIN_WIDTH = 150
 
 
 @click.command("read")
-@click.argument("folder", type=click.Path(path_type=Path))
-@click.argument("pulse", type=click.IntRange(min=0))
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--image", "image_path", type=click.Path(path_type=Path), help="Write the image as a grey PNG.")
-def command(folder: Path, pulse: int, as_json: bool, image_path: Path | None) -> None:
+@arguments.folder
+@arguments.pulse
+@arguments.module
+@arguments.output("Write the image as a grey PNG.")
+@arguments.as_json
+def command(folder: Path, pulse: int, module: str | None, output: Path | None, as_json: bool) -> None:
     """Show what a detector's FOLDER holds of a PULSE."""
-    reader = BufferReader(folder)
+    reader = open_buffer(folder, module)
     image = reader.read_image(pulse, allow_missing=True)
-    if image_path:
-        write_png(image_path, image.data)
+    if output:
+        write_png(output, image.data)
     modules = {
-        module: describe(reader, frame) if frame else None
-        for module, frame in zip(reader.modules, image.frames, strict=True)
+        name: describe(reader, frame) if frame else None
+        for name, frame in zip(reader.modules, image.frames, strict=True)
     }
     if as_json:
         print(json.dumps(_tree(reader, image, modules), indent=1))

@@ -7,10 +7,12 @@ import click
 
 from detectors.config import load_config
 from detectors.run_state import RunState
+from ioc.cli import arguments
+from ioc.cli.logs import start_log
 
 
 @click.command("receive")
-@click.argument("config", type=click.Path(path_type=Path))
+@arguments.config
 @click.argument("module", required=False)
 @click.option(
     "--state",
@@ -25,10 +27,9 @@ def command(config: Path, module: str | None, state: str) -> None:
     MODULE may be left out when there is only one.
     """
     from detectors.outputs.outputs import worker_name
-    from detectors.workers.logs import set_up
     from detectors.workers.receiver import run
 
     loaded = load_config(config)
     source = loaded.source("udp", module)
-    set_up(worker_name(source), loaded.log)
+    start_log(worker_name(source), loaded.log)
     sys.exit(run(loaded, source, RunState[state.upper()]))

@@ -8,23 +8,18 @@ import click
 from detectors.buffer.reader import BufferReader
 from detectors.errors import ConfigError
 from detectors.replay.play import ReplayReport, Target, replay
+from ioc.cli import arguments
+from ioc.cli.buffers import open_buffer, recorded_bounds
+from ioc.cli.logs import start_log
 from ioc.progress import progress
 
 
 @click.command("replay")
-@click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--start", type=click.IntRange(min=0), help="First pulse; left out: the first recorded.")
-@click.option("--stop", type=click.IntRange(min=0), help="Last pulse; left out: the last recorded.")
-@click.option("--step", type=click.IntRange(min=1), default=1, show_default=True, help="Take every so many pulses.")
-@click.option(
-    "--rate",
-    "rate_hz",
-    type=click.FloatRange(min=0),
-    default=100.0,
-    show_default=True,
-    help="Pulses a second; 0: all at once.",
-)
-@click.option("--module", help="Only this module; left out: all.")
+@arguments.folder
+@arguments.pulse_range
+@arguments.step
+@arguments.rate("Pulses a second; 0: as fast as possible.")
+@arguments.module
 @click.option(
     "--udp",
     multiple=True,
@@ -61,16 +56,17 @@ def command(
     """Send what a detector's FOLDER holds again, to exactly one of --udp, --zmq, --images, --pv."""
     if sum(map(bool, (udp, zmq, images, pv))) != 1:
         raise ConfigError("found none or several of --udp, --zmq, --images, --pv; give exactly one")
-    reader = BufferReader(folder, module)
-    first, last = _extent(reader)
+    start_log("replay")
+    reader = open_buffer(folder, module)
+    first, last = recorded_bounds(reader, start, stop)
     target = _target(reader, udp=udp, zmq=zmq, images=images, pv=pv, geometry=geometry)
     try:
         with progress("replay") as show:
             report = replay(
                 reader,
                 target,
-                start=first if start is None else start,
-                stop=last if stop is None else stop,
+                start=first,
+                stop=last,
                 step=step,
                 rate_hz=rate_hz,
                 progress=show,
@@ -123,12 +119,6 @@ def _host_port(address: str) -> tuple[str, int]:
     if not found or not 1 <= int(found[2]) <= 65535:
         raise ConfigError(f"--udp: found {address!r}, expected HOST:PORT with a port from 1 to 65535")
     return found[1], int(found[2])
-
-
-def _extent(reader: BufferReader) -> tuple[int, int]:
-    """Return the first and last pulse of any module; (0, 0) when there is none, which the replay then says."""
-    extents = [e for e in map(reader.extent, reader.modules) if e]
-    return min((e[0] for e in extents), default=0), max((e[1] for e in extents), default=0)
 
 
 def _text(report: ReplayReport) -> str:

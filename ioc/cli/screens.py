@@ -6,14 +6,13 @@ import click
 
 from detectors.config import load_config
 from detectors.errors import HostError
+from ioc.cli import arguments
 from ioc.screens.everything import files
 
 
 @click.command()
-@click.argument("config", type=click.Path(path_type=Path))
-@click.option(
-    "--output", type=click.Path(path_type=Path), default=Path("screens"), show_default=True, help="Folder to write to."
-)
+@arguments.config
+@arguments.output("Folder to write to.", metavar="DIRECTORY", default=Path("screens"))
 def command(config: Path, output: Path) -> None:
     """Write the screens of a configuration: .bob for Phoebus, .ui for PyDM."""
     found = list(files(load_config(config)))

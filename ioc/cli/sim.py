@@ -16,6 +16,7 @@ import click
 from detectors.errors import HostError
 from detectors.geometry import GEOMETRIES
 from detectors.pixels import PIXEL_TYPES
+from ioc.cli import arguments
 from sim.clock import Schedule, Stop
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -86,13 +87,7 @@ class Start:
 def timeline(rate: float) -> Callable[[Function], Function]:
     """Add the options of the clock that sources share; the function gets ``start``, ``frames`` and ``seconds``."""
     options = (
-        click.option(
-            "--rate",
-            type=click.FloatRange(min=0),
-            default=rate,
-            show_default=True,
-            help="Events a second; 0: as fast as possible.",
-        ),
+        arguments.rate("Events a second; 0: as fast as possible.", rate),
         click.option("--frames", type=click.IntRange(min=1), help="End after so many events."),
         click.option("--seconds", type=click.FloatRange(min=0), help="End after so long."),
         click.option(
@@ -100,15 +95,15 @@ def timeline(rate: float) -> Callable[[Function], Function]:
             type=Epoch(),
             help="POSIX time of event 0, ns, shared by several sources; -: read it from standard input when all are ready.",
         ),
-        click.option("--first-pulse", default=1, show_default=True, help="pulse_id of event 0."),
-        click.option("--pulse-step", default=1, show_default=True, help="pulse_ids from event to event."),
+        arguments.first_pulse(1),
+        arguments.step,
     )
 
     def decorate(function: Function) -> Function:
         @functools.wraps(function)
-        def wrapper(*, rate: float, epoch_ns: int | str | None, first_pulse: int, pulse_step: int, **rest: Any) -> Any:
+        def wrapper(*, rate_hz: float, epoch_ns: int | str | None, start: int, step: int, **rest: Any) -> Any:
             epoch = epoch_ns if isinstance(epoch_ns, int) else None
-            schedule = Schedule.at_rate(rate, epoch_ns=epoch, first_pulse=first_pulse, pulse_step=pulse_step)
+            schedule = Schedule.at_rate(rate_hz, epoch_ns=epoch, first_pulse=start, pulse_step=step)
             return function(start=Start(schedule, from_input=epoch_ns == "-"), **rest)
 
         for option in reversed(options):

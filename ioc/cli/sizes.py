@@ -14,6 +14,7 @@ from detectors.config import load_config
 from detectors.pools.host_memory import Machine
 from detectors.pools.sizing import PROCESS_BYTES, BufferPlan, BufferSize, size_text
 from detectors.workers.preflight.storage import keep_size_shortfall
+from ioc.cli import arguments
 from ioc.plan import plan_source_by_source
 
 _PLAIN_WIDTH: Final = 150
@@ -23,8 +24,8 @@ _RMEM_MAX: Final = Path("/proc/sys/net/core/rmem_max")
 
 
 @click.command()
-@click.argument("config", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print JSON: for each source its buffers, and whether all fit.")
+@arguments.config
+@arguments.as_json
 def command(config: Path, as_json: bool) -> None:
     """Print the buffer plan of a configuration."""
     found = load_config(config)

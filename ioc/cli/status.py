@@ -16,6 +16,7 @@ from detectors.config import load_config
 from detectors.errors import HostError
 from detectors.runtime import Runtime
 from detectors.workers.lock import running_systems
+from ioc.cli import arguments
 from ioc.glance.gather import SILENCE_S, System
 from ioc.glance.table import WIDTH, render
 from ioc.glance.verdict import Word
@@ -29,12 +30,12 @@ _SPAN_S: Final = 1.5
 
 @click.command("status")
 @click.argument("config", type=click.Path(path_type=Path), required=False)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON; with --watch one line a second.")
+@arguments.as_json
 @click.option("--watch", is_flag=True, help="Renew it until Ctrl-C.")
 def command(config: Path | None, as_json: bool, watch: bool) -> None:
     """Show how the system of CONFIG is; without CONFIG all systems of this account that run on this host.
 
-    It asks the workers, not the IOC, and shows the last counts of those that do not run. Exit code 0 if all is good, else 1.
+    With --watch and --json it prints a line of JSON a second. It asks the workers, not the IOC, and shows the last counts of those that do not run. Exit code 0 if all is good, else 1.
     """
     with ExitStack() as stack:
         systems = [stack.enter_context(system) for system in _systems(config)]

@@ -6,18 +6,19 @@ from pathlib import Path
 import click
 
 from detectors.config import load_config
+from ioc.cli import arguments
+from ioc.cli.logs import start_log
 
 
 @click.command("stream")
-@click.argument("config", type=click.Path(path_type=Path))
+@arguments.config
 def command(config: Path) -> None:
     """Assemble the modules' frames to images and stream them, until SIGTERM or SIGINT.
 
     The modules are those of this host, or the streams that stream.remote names. They may start in any order.
     """
-    from detectors.workers.logs import set_up
     from detectors.workers.stream import run
 
     loaded = load_config(config)
-    set_up("stream", loaded.log)
+    start_log("stream", loaded.log)
     sys.exit(run(loaded))

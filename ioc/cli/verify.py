@@ -9,28 +9,32 @@ from typing import Any
 import click
 
 from detectors.buffer.checks import Checked, Inconsistency
-from detectors.buffer.layout import LAST_PULSE
-from detectors.buffer.reader import BufferReader
 from detectors.errors import ConfigError, PebbleDaqError
 from detectors.verify import verify
+from ioc.cli import arguments
+from ioc.cli.buffers import bounds, open_buffer
 from ioc.progress import progress
 
 
 @click.command("verify")
-@click.argument("folder", type=click.Path(path_type=Path))
+@arguments.folder
 @click.argument("hdf5", type=click.Path(path_type=Path), required=False)
-@click.option("--start", default=0, show_default=True, help="First pulse to look at.")
-@click.option("--stop", default=LAST_PULSE, help="Last pulse to look at; give one on a buffer that is being written.")
-@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
-def command(folder: Path, hdf5: Path | None, start: int, stop: int, as_json: bool) -> None:
+@arguments.pulse_range
+@arguments.module
+@arguments.as_json
+def command(
+    *, folder: Path, hdf5: Path | None, start: int | None, stop: int | None, module: str | None, as_json: bool
+) -> None:
     """Check the binary buffer in a detector's FOLDER, and an HDF5 file against it.
 
-    Exit code 0: everything agrees; 1: there are findings; 2: it could not run.
+    Give a --stop on a buffer that is being written. Exit code 0: everything agrees; 1: there are findings; 2: it could not run.
     """
     checked = Checked()
+    first, last = bounds(start, stop)
     try:
         with progress("verify") as show:
-            found = verify(BufferReader(folder), hdf5, start=start, stop=stop, checked=checked, progress=show)
+            reader = open_buffer(folder, module)
+            found = verify(reader, hdf5, start=first, stop=last, checked=checked, progress=show)
             findings = list(_shown(found, as_json))
     except PebbleDaqError as error:
         # 1 means findings here, so whatever keeps it from running ends in 2.

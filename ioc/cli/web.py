@@ -6,18 +6,19 @@ from pathlib import Path
 import click
 
 from detectors.config import load_config
+from ioc.cli import arguments
+from ioc.cli.logs import start_log
 
 
 @click.command("web")
-@click.argument("config", type=click.Path(path_type=Path))
+@arguments.config
 def command(config: Path) -> None:
     """Serve the page of CONFIG: live image, modules, pools, rates, losses; until SIGTERM or SIGINT.
 
     READY gives its address. It only shows, and works without the IOC. Needs the extra "web".
     """
-    from detectors.workers.logs import set_up
     from detectors.workers.web.part import run
 
     loaded = load_config(config)
-    set_up("web", loaded.log)
+    start_log("web", loaded.log)
     sys.exit(run(loaded))

@@ -5,17 +5,18 @@ from pathlib import Path
 
 import click
 
-from detectors.buffer.reader import BufferReader
 from detectors.errors import ConfigError
+from ioc.cli import arguments
+from ioc.cli.buffers import open_buffer, recorded_bounds
 from ioc.progress import progress
 
 
 @click.command("write")
-@click.argument("detector_folder", type=click.Path(path_type=Path))
-@click.option("--start", type=int, required=True, help="First pulse_id.")
-@click.option("--stop", type=int, required=True, help="Last pulse_id, included if the steps reach it.")
-@click.option("--step", type=int, default=1, show_default=True, help="Every N-th pulse_id from the first.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="File to make.")
+@arguments.folder
+@arguments.pulse_range
+@arguments.step
+@arguments.module
+@arguments.output("File to make.", required=True)
 @click.option("--view", is_flag=True, help="Copy no pixels: describe where they lie in the buffer.")
 @click.option(
     "--compression",
@@ -32,18 +33,22 @@ from ioc.progress import progress
     help="Leave pulses out that no module has, or write zeros.",
 )
 @click.option("--scheduler", metavar="ADDRESS", help="Write on the workers of this Dask scheduler.")
-def command(  # noqa: PLR0917  click passes every option by name
-    detector_folder: Path,
-    start: int,
-    stop: int,
+def command(
+    *,
+    folder: Path,
+    start: int | None,
+    stop: int | None,
     step: int,
+    module: str | None,
     output: Path,
     view: bool,
     compression: str,
     missing: str,
     scheduler: str | None,
 ) -> None:
-    """Write the images START, START + STEP, ... up to STOP of a detector's buffer to an HDF5 file.
+    """Write images of the detector in FOLDER to an HDF5 file.
+
+    A --stop that the steps do not reach is not included.
 
     The file appears when it is complete: not when the pixels of a record differ from their CRC, which `pebbledaq verify` lists
     and `pebbledaq repair` makes holes of; with --view pixels are not checked. Needs no configuration and no running detector.
@@ -53,11 +58,11 @@ def command(  # noqa: PLR0917  click passes every option by name
     from detectors.outputs.hdf5.selection import PulseRange
     from detectors.outputs.hdf5.view import write_view
 
-    pulses = PulseRange(start, stop, step)
     if view and (compression != "none" or scheduler):
         raise ConfigError("--view: copies nothing, so there is nothing to compress or to spread; drop the other option")
     policy = "fill" if missing == "fill" else "skip"
-    reader = BufferReader(detector_folder)
+    reader = open_buffer(folder, module)
+    pulses = PulseRange(*recorded_bounds(reader, start, stop), step)
     began = time.monotonic()
     with progress(output.name) as show:
         if view:

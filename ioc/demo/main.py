@@ -151,7 +151,7 @@ class Demo:
         self, start: Any, plan: DemoPlan, place: Place, camera_port: int, camera_search: int
     ) -> dict[str, Child]:
         def clock(rate_hz: float, step: int) -> list[Any]:
-            options = ["--epoch-ns", "-", "--first-pulse", FIRST_PULSE, "--rate", rate_hz, "--pulse-step", step]
+            options = ["--epoch-ns", "-", "--start", FIRST_PULSE, "--rate", rate_hz, "--step", step]
             if self.seconds is None:
                 return options
             # A source that falls behind still sends all, but not for ever.

@@ -97,7 +97,7 @@ def make_plan(machine: DemoHost, seconds: float | None) -> DemoPlan:
             raise HostError(
                 f"disk: found {machine.disk / 1e9:.1f} GB free, expected {DISK_RESERVE / 1e9:.1f} GB and at least "
                 f"{_SMALL_RATE_HZ * needed / MODULE_RATE_HZ / 1e9:.1f} GB for {kept_s:g} s; "
-                "free some, give fewer --seconds, or --keep a folder elsewhere"
+                "free some, give fewer --seconds, or an --output elsewhere"
             )
         notes.append(f"rates lowered: {needed / 1e9:.1f} GB would be written, {free / 1e9:.1f} GB can be")
     packets = 2 * machine.receive_buffer // _PACKET_COST

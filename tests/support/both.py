@@ -72,9 +72,9 @@ def running_both(folder: Path, more: Mapping[str, Sequence[str]] | None = None) 
 def _start_sources(
     config: Config, environment: Mapping[str, str], search: int, more: Mapping[str, Sequence[str]]
 ) -> dict[str, Child]:
-    clock = ["--epoch-ns", "-", "--first-pulse", str(FIRST_PULSE)]
+    clock = ["--epoch-ns", "-", "--start", str(FIRST_PULSE)]
     pulses = [*clock, "--rate", str(PULSE_HZ)]
-    images = [*clock, "--rate", str(PULSE_HZ / STEP), "--pulse-step", str(STEP)]
+    images = [*clock, "--rate", str(PULSE_HZ / STEP), "--step", str(STEP)]
     assert config.timing is not None
     (camera,) = config.pva
     served = ["--broadcast-port", str(search), "--initial-image", "--linger", "0"]

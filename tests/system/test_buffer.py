@@ -48,7 +48,7 @@ def raw(tmp_path) -> RawBuffer:
 
 
 def test_read(raw, tmp_path):
-    found = json.loads(run("read", raw.folder, 12_345_996, "--json", "--image", tmp_path / "out.png"))
+    found = json.loads(run("read", raw.folder, 12_345_996, "--json", "--output", tmp_path / "out.png"))
     assert (found["pulse_id"], found["detector"], found["shape"]) == (12_345_996, "JF", [2 * ROWS, COLS])
     assert found["is_good_frame"] is (12_345_996 % 7 != 0)
     module = found["modules"]["M00"]

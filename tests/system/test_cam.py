@@ -71,7 +71,7 @@ class Bench:
     def sending(self, *options: str, rate_hz: int = RATE_HZ) -> Generator[None]:
         """Let both modules send without an end."""
         first, began = self._next, time.monotonic()
-        numbers = ["--first-frame", str(first), "--first-pulse", str(first), "--geometry", GEOMETRY]
+        numbers = ["--first-frame", str(first), "--start", str(first), "--geometry", GEOMETRY]
         pace = ["--rate", str(rate_hz), "--seconds", "300", "--epoch-ns", str(time.time_ns() + 1_500_000_000)]
         senders = [
             Process("-m", "ioc", "sim", "udp", f"127.0.0.1:{port}", *pace, *numbers, "--module-id", str(m), *options)

@@ -45,7 +45,7 @@ def prefix_of(one: Process) -> str:
 
 
 def test_everything_agrees_and_the_data_stays_where_asked(demo, tmp_path):
-    one = demo("--seconds", "2", "--keep", str(tmp_path / "kept"))
+    one = demo("--seconds", "2", "--output", str(tmp_path / "kept"))
     prefix = prefix_of(one)
     assert one.wait() == 0, one.text
     assert "everything agrees" in one.text
@@ -62,7 +62,7 @@ def test_everything_agrees_and_the_data_stays_where_asked(demo, tmp_path):
     assert images
     assert all(image.data.shape == (2048, 2048) for image in images)
     assert left_behind(prefix) == []
-    again = demo("--seconds", "2", "--keep", str(tmp_path / "kept"))
+    again = demo("--seconds", "2", "--output", str(tmp_path / "kept"))
     assert again.wait() == 1
     assert "found data of another run" in again.text
 

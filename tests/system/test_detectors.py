@@ -168,7 +168,7 @@ def test_an_ioc_that_is_killed_finds_both_as_they_were(pair: Pair, runtime_dir: 
 def test_the_configuration_names_the_detectors(pair: Pair) -> None:
     assert list(load_config(pair.config).detectors) == ["LEFT", "RIGHT"]
     done = subprocess.run(
-        [sys.executable, "-m", "ioc", "capture", str(pair.config), "--detector", "MIDDLE"],
+        [sys.executable, "-m", "ioc", "capture", str(pair.config), "MIDDLE"],
         capture_output=True,
         text=True,
         timeout=60,

@@ -38,7 +38,7 @@ class Bench:
     def send(self, count: int) -> list[int]:
         """Send so many pulses from both modules; return their ids."""
         first, self._next = self._next, self._next + count
-        numbers = ["--first-frame", str(first), "--first-pulse", str(first)]
+        numbers = ["--first-frame", str(first), "--start", str(first)]
         pace = ["--rate", "20", "--frames", str(count), "--epoch-ns", str(time.time_ns() + LEAD_NS)]
         senders = [
             Process(

@@ -69,7 +69,7 @@ def senders(ioc: IocProcess, ports: tuple[int, int]) -> Iterator[None]:
     """Both modules, sending for as long as the tests need it."""
     assert ioc.value("M00:State_RBV") == "Idle"
     epoch = str(time.time_ns() + 2_000_000_000)
-    words = ["--rate", str(RATE), "--first-frame", "1", "--first-pulse", "1", "--epoch-ns", epoch, "--frames", "100000"]
+    words = ["--rate", str(RATE), "--first-frame", "1", "--start", "1", "--epoch-ns", epoch, "--frames", "100000"]
     found = [
         Process("-m", "ioc", "sim", "udp", f"127.0.0.1:{port}", *words, "--module-id", str(m))
         for m, port in enumerate(ports)

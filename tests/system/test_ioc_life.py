@@ -29,7 +29,7 @@ def receiving(ioc: IocProcess) -> None:
 
 def failed_start(config: Path) -> tuple[int, list[str]]:
     """Exit code and error lines of an IOC that cannot start."""
-    done = run("run", "--quiet", str(config))
+    done = run("run", str(config))
     assert "READY" not in done.stdout
     return done.returncode, [line for line in done.stderr.splitlines() if line.startswith("pebbledaq: ")]
 

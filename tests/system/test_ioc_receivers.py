@@ -22,7 +22,7 @@ def without_camera(config: Path) -> Path:
 
 def send(port: int, module: int, first: int) -> None:
     """One module's frames, numbered from ``first``."""
-    numbers = ["--first-frame", str(first), "--first-pulse", str(first), "--module-id", str(module)]
+    numbers = ["--first-frame", str(first), "--start", str(first), "--module-id", str(module)]
     pace = ["--rate", "50", "--frames", str(FRAMES)]
     done = run("sim", "udp", f"127.0.0.1:{port}", *pace, *numbers)
     assert done.returncode == 0, done.stderr

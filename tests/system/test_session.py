@@ -107,7 +107,7 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
 
 def test_the_session_runs_as_shown(shell: Shell) -> None:
     (demo, _), *session = steps()
-    assert demo == "pebbledaq demo --seconds 5 --keep session"
+    assert demo == "pebbledaq demo --seconds 5 --output session"
     verbs = [command.split()[1] for command, _ in session]
     assert {"read", "write", "verify", "receive", "replay"} <= set(verbs)
     for command, lines in session:

@@ -63,8 +63,8 @@ def ready(*children):
 def test_all_sources_started_by_one_line_share_pulses_and_time(start, line):
     sockets = [line() for _ in range(2)]
     timing_socket, timing_port = line()
-    clock = ("--epoch-ns", "-", "--first-pulse", 500)
-    slow = (*clock, "--rate", 5, "--pulse-step", 4, "--frames", 3)
+    clock = ("--epoch-ns", "-", "--start", 500)
+    slow = (*clock, "--rate", 5, "--step", 4, "--frames", 3)
     modules = [
         start("udp", port, *clock, "--rate", 20, "--frames", 2, "--module-id", i, "--burst", 8)
         for i, (_, port) in enumerate(sockets)
@@ -142,7 +142,7 @@ def test_a_ca_camera_is_read_and_stopped_over_channel_access(start, monkeypatch)
     }
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    camera = start("ca", "SIM:TEST:", "--rate", 20, "--shape", "8x32", "--first-pulse", 40, **environment)
+    camera = start("ca", "SIM:TEST:", "--rate", 20, "--shape", "8x32", "--start", 40, **environment)
     ready(camera)
 
     def read(name, **options):

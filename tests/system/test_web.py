@@ -97,7 +97,7 @@ def ioc(tmp_path_factory: pytest.TempPathFactory, runtime_dir: Path, ports: list
 
 def senders(ports: list[int], first: int, frames: int, *words: str) -> list[Process]:
     epoch = str(time.time_ns() + 2_000_000_000)
-    rate = ["--rate", str(RATE), "--first-frame", str(first), "--first-pulse", str(first), "--epoch-ns", epoch]
+    rate = ["--rate", str(RATE), "--first-frame", str(first), "--start", str(first), "--epoch-ns", epoch]
     return [
         Process("-m", "ioc", "sim", "udp", f"127.0.0.1:{port}", *rate, "--frames", str(frames), "--module-id", str(m), *words)
         for m, port in enumerate(ports[:2])

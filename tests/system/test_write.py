@@ -48,11 +48,11 @@ def test_a_range_to_a_file(raw, tmp_path, options):
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
-        (("--start", 9, "--stop", 5), 2, "stop: found 5, expected 9"),
+        (("--start", 9, "--stop", 5), 2, "--stop: found 5, expected 9"),
         (("--start", 1, "--stop", 5), 1, "holds no pulse of 1 to 5"),
-        (("--start", 1, "--stop", 5, "--step", 0), 2, "step: found 0, expected at least 1"),
+        (("--start", 1, "--stop", 5, "--step", 0), 2, "0 is not in the range x>=1"),
         (("--start", 100, "--stop", 105, "--view", "--compression", "blosc"), 2, "--view: copies nothing"),
-        (("--start", "x", "--stop", 105), 2, "'x' is not a valid integer"),
+        (("--start", "x", "--stop", 105), 2, "found 'x', expected a pulse_id"),
     ],
 )
 def test_wrong_requests_are_told_and_leave_nothing(raw, tmp_path, options, code, message):
@@ -65,7 +65,7 @@ def test_wrong_requests_are_told_and_leave_nothing(raw, tmp_path, options, code,
 
 def test_a_folder_that_is_no_detector(tmp_path):
     done = write(tmp_path, "--start", 1, "--stop", 2, "-o", tmp_path / "a.h5")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "give the folder of a detector" in done.stderr
 
 

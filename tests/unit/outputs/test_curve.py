@@ -90,8 +90,10 @@ def test_keys_that_cannot_be_used_are_one_line(keys: Path, tmp_path: Path) -> No
 
 def test_the_command_makes_keys_and_says_who_gets_which(tmp_path: Path) -> None:
     for name in ("server", "ana"):
-        done = CliRunner().invoke(command, [str(tmp_path / "keys"), name])
+        done = CliRunner().invoke(command, [name, "--output", str(tmp_path / "keys")])
         assert done.exit_code == 0, done.output
         assert f"secret: {tmp_path}/keys/{name}.key_secret" in done.output
     assert f"Give the client {tmp_path}/keys/ana.key_secret and {tmp_path}/keys/server.key" in done.output
-    assert isinstance(CliRunner().invoke(command, [str(tmp_path / "keys"), "../ana"]).exception, ConfigError)
+    assert isinstance(
+        CliRunner().invoke(command, ["../ana", "--output", str(tmp_path / "keys")]).exception, ConfigError
+    )

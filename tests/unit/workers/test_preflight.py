@@ -157,7 +157,7 @@ def test_the_command_prints_json_and_tells_by_its_exit_code(tmp_path: Path) -> N
             f'[detector]\nname = "J"\nprefix = "T:"\n[dma]\ncfgRxCount = 4\n[[udp]]\nname = "M00"\nexpect_module_id = 0\naddress = "127.0.0.1"\nport = {port}\n'
         )
         done = subprocess.run(
-            [sys.executable, "-m", "ioc", "preflight", str(path), "--json"], capture_output=True, text=True, check=False
+            [sys.executable, "-m", "ioc", "check", str(path), "--json"], capture_output=True, text=True, check=False
         )
     assert done.returncode == 1, done.stderr
     findings = json.loads(done.stdout)

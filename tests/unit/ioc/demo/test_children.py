@@ -26,7 +26,7 @@ def port():
 
 
 def test_a_source_is_ready_then_told_to_start_then_reports(start):
-    child = start("sim", "timing", port(), "--epoch-ns", "-", "--rate", 100, "--frames", 3, "--first-pulse", 50)
+    child = start("sim", "timing", port(), "--epoch-ns", "-", "--rate", 100, "--frames", 3, "--start", 50)
     assert child.wait_ready(time.monotonic() + 30).startswith("READY {")
     assert child.running
     child.write_line(str(time.time_ns()))

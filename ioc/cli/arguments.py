@@ -1,0 +1,99 @@
+"""Arguments and options that several commands have: each has one name, one type and one meaning everywhere."""
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
+
+from detectors.errors import ConfigError
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+Decorator = Callable[[Function], Function]
+
+LAST_PULSE: Final = (1 << 63) - 1
+
+
+class _Pulse(click.ParamType[Any]):
+    """A pulse_id."""
+
+    name = "pulse"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the number."""
+        if not str(value).isdecimal() or int(value) > LAST_PULSE:
+            self.fail(f"found {str(value)!r}, expected a pulse_id, from 0 to {LAST_PULSE}", param, ctx)
+        return int(value)
+
+
+_PULSE: Final = _Pulse()
+
+pulse: Final = click.argument("pulse", type=_PULSE)
+"""PULSE, a pulse_id."""
+
+config: Final = click.argument("config", type=click.Path(path_type=Path))
+"""CONFIG, a TOML file."""
+
+folder: Final = click.argument("folder", type=click.Path(path_type=Path))
+"""FOLDER, that of a detector in the binary buffer."""
+
+module: Final = click.option("--module", metavar="NAME", help="Only this module; left out: all.")
+
+as_json: Final = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def output(text: str, *, metavar: str = "FILE", required: bool = False, default: Path | None = None) -> Decorator[Any]:
+    """``-o`` and ``--output``: the file or the folder to write."""
+    return click.option(
+        "-o",
+        "--output",
+        metavar=metavar,
+        type=click.Path(path_type=Path),
+        required=required,
+        default=default,
+        show_default=default is not None,
+        help=text,
+    )
+
+
+def rate(of: str, default: float = 100.0) -> Decorator[Any]:
+    """``--rate``: how many a second."""
+    return click.option(
+        "--rate", "rate_hz", metavar="HZ", type=click.FloatRange(min=0), default=default, show_default=True, help=of
+    )
+
+
+def first_pulse(default: int) -> Decorator[Any]:
+    """``--start`` of what makes pulses."""
+    return click.option(
+        "--start", metavar="PULSE", type=_PULSE, default=default, show_default=True, help="First pulse."
+    )
+
+
+step: Final = click.option(
+    "--step",
+    metavar="N",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Every N-th pulse, counted from the first.",
+)
+
+
+def pulse_range(function: Function) -> Function:
+    """``--start`` and ``--stop``, both included, each None when it is left out."""
+
+    @functools.wraps(function)
+    def checked(*, start: int | None, stop: int | None, **rest: Any) -> Any:
+        if start is not None and stop is not None and start > stop:
+            raise ConfigError(f"--stop: found {stop}, expected {start} (--start) or a later pulse")
+        return function(start=start, stop=stop, **rest)
+
+    stop_option = click.option(
+        "--stop", metavar="PULSE", type=_PULSE, help="Last pulse, included; left out: the last recorded."
+    )
+    start_option = click.option(
+        "--start", metavar="PULSE", type=_PULSE, help="First pulse; left out: the first recorded."
+    )
+    return start_option(stop_option(checked))  # type: ignore[return-value]

@@ -1,5 +1,0 @@
-"""``pebbledaq preflight``: the older name of ``pebbledaq check``."""
-
-from ioc.cli.check import command
-
-__all__ = ["command"]
