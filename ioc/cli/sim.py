@@ -14,9 +14,10 @@ from typing import Any, TypeVar
 import click
 
 from detectors.errors import HostError
-from detectors.geometry import GEOMETRIES
+from detectors.geometry import ModuleGeometry
 from detectors.pixels import PIXEL_TYPES
-from ioc.cli import arguments
+from ioc.cli import arguments, sim_detector
+from ioc.cli.sim_geometry import Geometry
 from sim.clock import Schedule, Stop
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -137,10 +138,19 @@ def command() -> None:
     """Simulate a source, so that everything runs without hardware."""
 
 
+command.add_command(sim_detector.command)
+
+
 @command.command()
 @click.argument("address", type=Address())
 @timeline(rate=100.0)
-@click.option("--geometry", type=click.Choice(list(GEOMETRIES)), default="jungfrau", show_default=True)
+@click.option(
+    "--geometry",
+    type=Geometry(),
+    default="jungfrau",
+    show_default=True,
+    help="What a frame is made of: a name, or a table as in the configuration, in {}.",
+)
 @click.option(
     "--module-id", type=click.IntRange(0, 0xFFFF), default=0, show_default=True, help="moduleID of the header."
 )
@@ -163,7 +173,7 @@ def udp(
     start: Start,
     frames: int | None,
     seconds: float | None,
-    geometry: str,
+    geometry: ModuleGeometry,
     loss: float,
     duplicate: float,
     reorder: float,
@@ -175,7 +185,7 @@ def udp(
 
     sender = UdpModuleSender(
         address,
-        GEOMETRIES[geometry],
+        geometry,
         start.schedule,
         faults=FaultRates(loss, duplicate, reorder),
         **fields,
@@ -288,6 +298,7 @@ def pva(
 @timeline(rate=10.0)
 @click.option("--shape", type=Shape(), default="512x512", show_default=True, help="Slowest dimension first.")
 @click.option("--dtype", type=click.Choice(PIXEL_TYPES), default="uint16", show_default=True)
+@click.option("--array", default="image1:ArrayData", show_default=True, help="Record of the pixels, after the PREFIX.")
 @click.option("--module-id", default=0, show_default=True, help="Module of the pattern.")
 @click.option("--interface", default="127.0.0.1", show_default=True, help="Address to serve on.")
 def ca(
@@ -298,20 +309,24 @@ def ca(
     seconds: float | None,
     shape: tuple[int, ...],
     dtype: str,
+    array: str,
     module_id: int,
     interface: str,
 ) -> None:
     """Serve a camera over Channel Access: PREFIXcam1:... and PREFIXimage1:ArrayData; ports by EPICS_CA_SERVER_PORT."""
     from sim.ca_camera import CaCamera
 
-    if start.from_input:
-        raise click.BadParameter("found -, expected a POSIX time in ns", param_hint="--epoch-ns")
-
-    camera = CaCamera(prefix, shape, dtype, start.schedule, module_id=module_id)
+    camera = CaCamera(prefix, shape, dtype, start.schedule, module_id=module_id, array=array)
     try:
-        images = asyncio.run(
-            camera.run(frames=frames, seconds=seconds, interface=interface, ready=lambda: _ready(prefix=prefix))
+        asyncio.run(
+            camera.run(
+                frames=frames,
+                seconds=seconds,
+                interface=interface,
+                ready=lambda: _ready(prefix=prefix),
+                epoch_from=sys.stdin if start.from_input else None,
+            )
         )
     except OSError as error:
         raise HostError(f"{interface}: cannot serve CA: {error.strerror}; choose another port or interface") from None
-    click.echo(json.dumps({"images": images}))
+    _report(camera.report)
