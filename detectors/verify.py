@@ -7,20 +7,20 @@ Checks yield findings. The buffer's own are in ``detectors.buffer.checks``; here
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
 from typing import Any, Final
 
 import h5py
-import hdf5plugin
 import numpy as np
 
 from detectors.buffer.checks import FILE_CHECKS, MODULES_CHECKS, Checked, Inconsistency, Progress, check_buffer
 from detectors.buffer.layout import LAST_PULSE
 from detectors.buffer.reader import BufferReader
-from detectors.errors import BufferReadError
+from detectors.errors import BufferReadError, HostError
+from detectors.extras import hdf5_filters
 from detectors.image_head import IMAGE_HEAD
 
 METADATA: Final = IMAGE_HEAD.names or ()
@@ -51,10 +51,11 @@ import h5py, sys
 with h5py.File(sys.argv[1], "r") as file:
     file.visititems(lambda name, found: None)
 """
+_LAST_OWN_FILTER: Final = 255
+"""Largest number of a filter that HDF5 itself has, H5Z_FILTER_RESERVED - 1; those above are plugins."""
+
 PROBE_S: Final = 30.0
 """Longest time for HDF5 to open all objects of a file, s."""
-
-assert hdf5plugin.FILTERS  # imported for the filters that it registers
 
 
 def verify(
@@ -68,7 +69,8 @@ def verify(
 ) -> Iterator[Inconsistency]:
     """Yield what is inconsistent between ``start`` and ``stop``, in the buffer and then in ``hdf5``; count into ``checked``.
 
-    Raises BufferReadError when the HDF5 file cannot be opened: then nothing can be said of it.
+    Raises BufferReadError when the HDF5 file cannot be opened: then nothing can be said of it; HostError when it is compressed and
+    the library for that is not installed.
     """
     checked = checked if checked is not None else Checked()
     # Opened first: a wrong path should not show after an hour of reading the buffer.
@@ -97,6 +99,8 @@ def _open(path: Path) -> h5py.File:
         subprocess.run([sys.executable, "-c", _PROBE, str(path)], capture_output=True, timeout=PROBE_S, check=False)
     except subprocess.TimeoutExpired:
         raise BufferReadError(f"{path}: is damaged: HDF5 did not open all its objects within {PROBE_S:g} s") from None
+    with suppress(HostError):  # a file that is not compressed needs none
+        hdf5_filters()
     try:
         return h5py.File(path, "r")
     except _DAMAGED as error:
@@ -166,7 +170,14 @@ def _layout(reader: BufferReader, file: h5py.File) -> _Rows | Inconsistency:
             f"found images of {list(data.shape[1:])} {data.dtype}, expected {list(expected)} {reader.info.dtype} "
             f"({len(reader.modules)} modules)"
         )
+    if _has_plugin_filter(data):
+        hdf5_filters()
     return _Rows(name, data, {key: group[key][:, 0] for key in METADATA})
+
+
+def _has_plugin_filter(data: h5py.Dataset) -> bool:
+    made: Any = data.id.get_create_plist()
+    return any(made.get_filter(i)[0] > _LAST_OWN_FILTER for i in range(made.get_nfilters()))
 
 
 def _row(reader: BufferReader, rows: _Rows, row: int) -> Iterator[Inconsistency]:

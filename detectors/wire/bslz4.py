@@ -17,6 +17,7 @@ from typing import Any, Final
 import numpy as np
 
 from detectors.errors import WireError
+from detectors.extras import hdf5_filters
 
 CHUNK_HEADER: Final = struct.Struct(">QI")
 """In front of an HDF5 chunk: bytes decompressed, bytes in a block."""
@@ -82,9 +83,7 @@ def _check_lengths(data: np.ndarray, elements: int, itemsize: int, block: int) -
 
 @functools.cache
 def _library() -> Any:
-    import hdf5plugin
-
-    library = ctypes.CDLL(str(next(Path(hdf5plugin.PLUGIN_PATH).glob("libh5bshuf.*"))))
+    library = ctypes.CDLL(str(next(Path(hdf5_filters().PLUGIN_PATH).glob("libh5bshuf.*"))))
     size, pointer = ctypes.c_size_t, ctypes.c_void_p
     signatures: dict[str, tuple[Any, list[Any]]] = {
         "bshuf_default_block_size": (size, [size]),

@@ -19,6 +19,7 @@ from detectors.outputs.pva_images import PvaImages
 from detectors.runtime import Runtime
 from detectors.stats import ImagesStatus, ShownStats
 from detectors.thinning import binning, color_mode, colours_last, described, eight_bits, thinned
+from detectors.wire.encode import encode
 from detectors.wire.ntndarray_fields import image_fields, no_image_fields
 from detectors.wire.small_image import SmallImage, encode_small
 from detectors.workers.account import Account
@@ -102,8 +103,10 @@ class ImagesPart:
         self._described: dict[str, Any] = {}
 
     def open(self, stack: ExitStack, wake: Wake, account: Account) -> str:  # noqa: ARG002
-        """Serve the PVs. Raises HostError when a port or an address is refused."""
+        """Serve the PVs. Raises HostError when a port or an address is refused, or a codec's library is not installed."""
         section, prefix = self._section, self._prefix
+        for codec in {section.codec, section.preview_codec} - {"none"}:
+            encode(codec, np.zeros((8, 8), np.uint8))  # so that a missing library shows now, not with the first image
         self._pva = PvaImages([prefix + IMAGE, prefix + PREVIEW], self._interfaces, self._port, wake.ring)
         stack.callback(self._pva.close)
         self._ca_stream = Publisher(self._runtime.frames(self.name), 1, linger_ms=0)

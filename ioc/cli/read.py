@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import click
-import imagecodecs
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from detectors.buffer.reader import BufferReader, Frame, Image
 from detectors.errors import HostError
+from detectors.extras import image_codecs
 from detectors.frame import SIDECAR_HAS_CRC, Damage
 from ioc.cli import arguments
 from ioc.cli.buffers import open_buffer
@@ -79,7 +79,7 @@ def write_png(path: Path, data: np.ndarray) -> None:
     low, high = np.percentile(rows, [1, 99.9])
     grey = np.clip((rows - low) / max(high - low, 1e-300) * 255, 0, 255).astype(np.uint8)
     try:
-        path.write_bytes(imagecodecs.png_encode(grey))
+        path.write_bytes(image_codecs().png_encode(grey))
     except OSError as error:
         raise HostError(f"{path}: cannot be written: {error.strerror}") from None
 

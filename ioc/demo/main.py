@@ -109,6 +109,10 @@ class Demo:
         path = folder / "demo.toml"
         if web_port:
             self.console.print(f"[bold]Images in a browser, as soon as they come: http://127.0.0.1:{web_port}/[/]")
+        else:
+            self.console.print(
+                "No page with images: that needs the extra web, pip install 'pebbledaq\\[web]'", highlight=False
+            )
         path.write_text(config_text(plan, place))
         config = parse_config(path.read_text(), str(path))
         variables = epics_environment(ca, repeater, pva, search, camera_search)

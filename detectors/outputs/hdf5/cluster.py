@@ -14,7 +14,8 @@ import h5py
 import numpy as np
 
 from detectors.buffer.reader import BufferReader
-from detectors.errors import BufferReadError, ConfigError, HostError
+from detectors.errors import BufferReadError, HostError
+from detectors.extras import extra
 from detectors.outputs.hdf5.copy import Progress, write_file
 from detectors.outputs.hdf5.schema import DATA, FileLayout, atomic_file, link_images, write_metadata
 from detectors.outputs.hdf5.selection import Missing, PulseRange, Selection, select
@@ -69,12 +70,8 @@ def write_on_cluster(
 
 
 def _connect(scheduler: str) -> Any:
-    try:
-        from distributed import Client  # pyright: ignore[reportMissingImports]  an optional extra
-    except ImportError:
-        raise ConfigError(
-            "--scheduler: found no Dask here, expected the package distributed; pip install 'pebbledaq[dask]'"
-        ) from None
+    with extra("dask", "--scheduler"):
+        from distributed import Client
     try:
         return Client(scheduler, timeout=_CONNECT_TIMEOUT_S, set_as_default=False)
     except (OSError, ValueError) as error:
@@ -90,7 +87,7 @@ def _make_folder(folder: Path) -> None:
 
 def _gather(client: Any, jobs: list[Any], progress: Progress | None) -> list[int]:
     """Return the results of all jobs, in order; raises what any of them raises, and cancels the others."""
-    from distributed import as_completed  # pyright: ignore[reportMissingImports]
+    from distributed import as_completed
 
     try:
         for done, job in enumerate(cast("Iterator[Any]", as_completed(jobs, loop=client.loop)), 1):

@@ -9,13 +9,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import imagecodecs as _imagecodecs
 import numpy as np
 
 from detectors.errors import ConfigError
+from detectors.extras import hdf5_filters, image_codecs
 from detectors.wire.bslz4 import encode_bslz4
-
-imagecodecs: Any = _imagecodecs  # its annotations know bytes only, its functions take arrays as well
 
 Encode = Callable[[np.ndarray], memoryview]
 
@@ -45,7 +43,7 @@ COMPRESSIONS: Final = ("none", "bslz4", "blosc", "lz4", "zlib")
 def compression(name: str, chunk_bytes: int) -> Compression:
     """Return one of ``COMPRESSIONS``, for chunks of ``chunk_bytes``.
 
-    Raises ConfigError for another name, or a chunk that is too large for it.
+    Raises ConfigError for another name, or a chunk that is too large for it, HostError when its library is not installed.
     """
     if name == "none":
         return Compression("none")
@@ -57,14 +55,14 @@ def compression(name: str, chunk_bytes: int) -> Compression:
         )
     if name == "zlib":
         return Compression(name, _encode_zlib, {"compression": "gzip", "compression_opts": _ZLIB_LEVEL})
-    import hdf5plugin
-
-    if name == "lz4":
-        return Compression(name, _encode_lz4, hdf5plugin.LZ4())
+    filters = hdf5_filters()
     if name == "bslz4":
-        return Compression(name, encode_bslz4, hdf5plugin.Bitshuffle(cname="lz4"))
+        return Compression(name, encode_bslz4, filters.Bitshuffle(cname="lz4"))
+    image_codecs()
+    if name == "lz4":
+        return Compression(name, _encode_lz4, filters.LZ4())
     return Compression(
-        name, encode_blosc, hdf5plugin.Blosc(cname="lz4", clevel=_BLOSC_LEVEL, shuffle=hdf5plugin.Blosc.SHUFFLE)
+        name, encode_blosc, filters.Blosc(cname="lz4", clevel=_BLOSC_LEVEL, shuffle=filters.Blosc.SHUFFLE)
     )
 
 
@@ -73,13 +71,13 @@ def _encode_zlib(image: np.ndarray) -> memoryview:
 
 
 def _encode_lz4(image: np.ndarray) -> memoryview:
-    return memoryview(imagecodecs.lz4h5_encode(image))
+    return memoryview(image_codecs().lz4h5_encode(image))
 
 
 def encode_blosc(image: np.ndarray) -> memoryview:
     """Return the Blosc (LZ4, shuffled) chunk of an image (contiguous)."""
     out = np.empty(image.nbytes + _BLOSC_OVERHEAD, np.uint8)
-    encoded = imagecodecs.blosc_encode(
+    encoded = image_codecs().blosc_encode(
         image,
         level=_BLOSC_LEVEL,
         compressor="lz4",

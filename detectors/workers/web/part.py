@@ -10,10 +10,9 @@ from contextlib import ExitStack, suppress
 from dataclasses import astuple
 from typing import Any, Final
 
-import imagecodecs
-
 from detectors.config import Config
 from detectors.errors import ConfigError, HostError
+from detectors.extras import extra, image_codecs
 from detectors.runtime import Runtime
 from detectors.stats import BrowserStats, ImageStats, WebStatus
 from detectors.wire.web_image import encode_web, flat_image, scaled
@@ -101,7 +100,7 @@ class LiveView:
         for form in forms:
             image = scaled(small, 16 if form == "16" else 8)
             if form == "jpeg":
-                found[self._detector, form] = bytes(imagecodecs.jpeg8_encode(image.pixels, level=_JPEG_LEVEL))
+                found[self._detector, form] = bytes(image_codecs().jpeg8_encode(image.pixels, level=_JPEG_LEVEL))
             else:
                 found[self._detector, form] = encode_web(
                     image,
@@ -133,12 +132,8 @@ class WebPart:
 
     def open(self, stack: ExitStack, wake: Wake, account: Account) -> str:  # noqa: ARG002
         """Serve the page. Raises HostError when the address is refused or a package is missing."""
-        try:
+        with extra("web", "web"):
             from detectors.workers.web.site import Site
-        except ModuleNotFoundError as error:
-            raise HostError(
-                f"web: found no package {error.name}, which the page needs; install the extra: pip install 'pebbledaq[web]'"
-            ) from None
         with suppress(OSError):
             os.nice(_NICE)
         self._site = Site(self._config, self._runtime, wake.ring, self._why_waiting)
