@@ -110,7 +110,7 @@ def raw(tmp_path: Path) -> RawBuffer:
 
 
 def test_a_picture_of_an_image_needs_codecs(raw: RawBuffer, tmp_path: Path, without_extras: None) -> None:
-    done = CliRunner().invoke(read.command, [str(raw.folder), "10", "--image", str(tmp_path / "a.png")])
+    done = CliRunner().invoke(read.command, [str(raw.folder), "10", "-o", str(tmp_path / "a.png")])
     assert isinstance(done.exception, HostError)
     assert "pip install 'pebbledaq[codecs]'" in str(done.exception)
     assert CliRunner().invoke(read.command, [str(raw.folder), "10"]).exit_code == 0
