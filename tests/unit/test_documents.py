@@ -13,6 +13,7 @@ from ioc.templates import loads
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
+HOW_TO = ROOT / "docs" / "how-to"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
 
 
@@ -21,7 +22,7 @@ def blocks(text: str, language: str = "") -> list[str]:
 
 
 def test_the_configuration_shown_is_the_example() -> None:
-    shown = blocks(README, "toml")
+    shown = blocks((HOW_TO / "run.md").read_text(), "toml")
     assert [s.strip() for s in shown] == [(ROOT / "examples" / "jungfrau.toml").read_text().strip()]
     parse_config(shown[0])
 
@@ -29,14 +30,15 @@ def test_the_configuration_shown_is_the_example() -> None:
 def test_the_twelve_pvs_exist() -> None:
     config = load_config(ROOT / "examples" / "jungfrau.toml")
     names = {name for load in loads(config) for name in load.names()}
-    table = README[README.index("## Twelve PVs") : README.index("## A configuration")]
+    page = (HOW_TO / "clients.md").read_text()
+    table = page[page.index("## Twelve PVs") : page.index("## All signals")]
     rows = re.findall(r"^\| `([^`]+)`", table, re.MULTILINE)
     assert len(rows) == 12
     assert set(re.findall(r"`(DAQ:JF01:[^`]+)`", table)) <= names
 
 
 def test_every_command_is_in_the_readme() -> None:
-    table = README[README.index("## Commands") : README.index("## What holds")]
+    table = README[README.index("## Commands") : README.index("## What it is for")]
     listed = set(re.findall(r"`([a-z]+)", table))
     assert set(_COMMANDS) - listed == set()
 
