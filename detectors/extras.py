@@ -6,9 +6,22 @@ What each is for, and why it is not in every installation: docs/explanation/depe
 import functools
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Any
+from importlib.util import find_spec
+from typing import Any, Final
 
 from detectors.errors import HostError
+
+PACKAGES: Final = {
+    "codecs": ("hdf5plugin", "imagecodecs"),
+    "dask": ("distributed",),
+    "web": ("starlette", "uvicorn", "websockets", "prometheus_client", "imagecodecs"),
+}
+"""The packages of each extra, by the names that they are imported by."""
+
+
+def missing(name: str) -> list[str]:
+    """Return the packages of an extra that are not installed."""
+    return [package for package in PACKAGES[name] if find_spec(package) is None]
 
 
 @contextmanager

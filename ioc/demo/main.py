@@ -9,7 +9,6 @@ import time
 from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from math import inf
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +17,7 @@ from rich.console import Console
 
 from detectors.config import Config, parse_config
 from detectors.errors import HostError, PebbleDaqError
+from detectors.extras import missing
 from detectors.outputs.outputs import worker_name
 from detectors.pools.available import mem_available
 from detectors.runtime import COUNTERS_VARIABLE, SHM_FOLDER, Runtime
@@ -60,8 +60,6 @@ from ioc.glance.verdict import judge
 from ioc.progress import progress
 from ioc.templates import workers
 
-_WEB_PACKAGES: Final = "starlette", "uvicorn", "websockets", "prometheus_client"
-"""Of the extra "web"."""
 _START_S: Final = 30.0
 _HEAD_START_S: Final = 0.5
 """From the word to start until event 0, so that all sources have heard it, s."""
@@ -102,7 +100,7 @@ class Demo:
 
     def _run(self, stack: ExitStack, folder: Path, plan: DemoPlan) -> int:
         ca, repeater, pva, search, camera, camera_search, timing, web, *modules = free_ports(8 + len(MODULES))
-        web_port = web if all(map(find_spec, _WEB_PACKAGES)) else None
+        web_port = None if missing("web") else web
         prefix = _free_prefix()
         place = Place(prefix, f"{prefix}SIM:image", folder / "data", tuple(modules), timing, web_port)
         (folder / "data").mkdir()

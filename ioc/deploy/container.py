@@ -4,6 +4,7 @@ import shlex
 from pathlib import Path
 
 from detectors.config import Config
+from detectors.workers.preflight.packages import needed_extras
 from ioc.deploy.needs import OPEN_FILES, Needs
 
 INSIDE = "/etc/pebbledaq.toml"
@@ -15,8 +16,14 @@ SCRIPT = "run-container"
 def files(config: Config, path: Path) -> dict[str, str]:
     """Return the files by name. Raises ConfigError when the buffers of the configuration cannot be made."""
     needs = Needs.of(config)
-    found = {"Containerfile": _containerfile(needs, "[web]" if config.web else ""), SCRIPT: _script(needs, path)}
+    found = {"Containerfile": _containerfile(needs, _extras(config)), SCRIPT: _script(needs, path)}
     return found | ({f"90-pebbledaq-{needs.slug}.conf": needs.sysctl()} if needs.receive_buffer else {})
+
+
+def _extras(config: Config) -> str:
+    """Return the extras for pip: what the configuration asks for, and ``codecs`` for cameras, which may compress."""
+    found = {*needed_extras(config), *(["codecs"] if config.pva else [])}
+    return f"[{','.join(sorted(found))}]" if found else ""
 
 
 def _containerfile(needs: Needs, extra: str) -> str:

@@ -1,7 +1,9 @@
 """What a user reads who lacks a package of an extra: one line that names the extra. Everything else goes on."""
 
+import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from click.testing import CliRunner
 
 from detectors import extras
 from detectors.buffer.reader import BufferReader
+from detectors.config import parse_config
 from detectors.errors import HostError, WireError
 from detectors.outputs.hdf5.cluster import _connect
 from detectors.outputs.hdf5.copy import write_file
@@ -21,14 +24,12 @@ from detectors.verify import verify
 from detectors.wire import bslz4
 from detectors.wire.encode import encode
 from detectors.wire.ntndarray import ArrayHead
+from detectors.workers.preflight import packages
+from detectors.workers.preflight.checks import Request
 from ioc.cli import read
 from tests.unit.buffer.make import RawBuffer
 
-EXTRAS = {
-    "codecs": ("hdf5plugin", "imagecodecs"),
-    "dask": ("distributed", "dask"),
-    "web": ("starlette", "uvicorn", "websockets", "prometheus_client"),
-}
+EXTRAS = {name for packages in extras.PACKAGES.values() for name in packages}
 IMAGE = np.zeros((8, 8), np.uint8)
 
 
@@ -53,7 +54,7 @@ def without_extras(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     cached = extras.image_codecs, extras.hdf5_filters, bslz4._library
     for function in cached:
         function.cache_clear()
-    for name in (package for packages in EXTRAS.values() for package in packages):
+    for name in EXTRAS:
         monkeypatch.setitem(sys.modules, name, None)
     yield
     for function in cached:
@@ -127,7 +128,25 @@ def test_a_compressed_file_cannot_be_verified(raw: RawBuffer, tmp_path: Path, re
 
 
 def test_every_command_starts_without_any_extra() -> None:
-    absent = " ".join(name for packages in EXTRAS.values() for name in packages)
-    command = [sys.executable, "-c", IMPORT_ALL, absent, " ".join(NEEDS_WEB)]
+    command = [sys.executable, "-c", IMPORT_ALL, " ".join(EXTRAS), " ".join(NEEDS_WEB)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_check_names_the_extra_that_a_configuration_needs(without_extras: None) -> None:
+    asks = '[detector]\nname = "J"\nprefix = "T:"\n[[udp]]\nname = "M00"\nport = 5000\n[web]\n[hdf5]\nfolder = "/tmp"\ncompression = '
+    found = [list(packages._packages(Request(parse_config(f'{asks}"{name}"'), 1.0))) for name in ("bslz4", "zlib")]
+    assert [[f.remedy for f in findings] for findings in found] == [
+        ["pip install 'pebbledaq[codecs]'", "pip install 'pebbledaq[web]'"],
+        ["pip install 'pebbledaq[web]'"],
+    ]
+    assert found[0][0].found == '[hdf5] compression = "bslz4" needs hdf5plugin, imagecodecs, not installed'
+
+
+def test_the_packages_of_the_extras_are_the_declared_ones() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    declared = {
+        name: {re.split(r"[>=<]", line)[0] for line in project["optional-dependencies"][name]}
+        for name in extras.PACKAGES
+    }
+    assert declared == {name: set(packages) for name, packages in extras.PACKAGES.items()}

@@ -62,6 +62,7 @@ def test_every_finding_that_is_not_ok_says_what_to_type(tmp_path: Path) -> None:
         "processors",
         "ports",
         "clock",
+        "packages",
     }
     for finding in findings:
         assert finding.found
