@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PYTHON ?= python3
 READY := $(VENV)/.ready
 
-.PHONY: demo test check bench fuzz clean
+.PHONY: demo test check bench fuzz release clean
 
 demo: $(READY)
 	$(BIN)/pebbledaq demo
@@ -27,6 +27,10 @@ fuzz: $(READY)
 	$(BIN)/python tests/fuzz/fuzz_frames.py -max_total_time=60
 	$(BIN)/python tests/fuzz/fuzz_pva.py -max_total_time=60
 	for target in detector module records sidecar latest hdf5 config; do $(BIN)/python tests/fuzz/fuzz_files.py $$target -max_total_time=60 || exit 1; done
+
+release: $(READY)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[release]'
+	$(BIN)/python -m tools.release
 
 $(READY): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "pebbledaq: found Python %d.%d, expected 3.11 or newer; call make PYTHON=/path/to/python3" % sys.version_info[:2])'

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tests.support.installed import needs
 from tests.support.ioc_process import IocProcess
 from tests.support.process import ROOT
 
@@ -24,6 +25,7 @@ def picture(ioc: IocProcess, screen: Path, macros: Mapping[str, str], path: Path
 
 
 def _look(ioc: IocProcess, screen: Path, macros: Mapping[str, str], path: Path) -> dict[str, Any]:
+    needs("pydm")
     qt = {"QT_QPA_PLATFORM": "offscreen", "PYDM_EPICS_LIB": "pyepics"}
     done = subprocess.run(
         [sys.executable, "-m", "tests.support.pydm_view", str(screen), json.dumps(macros), str(path)],

@@ -26,6 +26,7 @@ from sim.pattern import frame_pattern
 from tests.support.balance import imbalance
 from tests.support.epics_env import isolate
 from tests.support.fake_module import FakeModule
+from tests.support.installed import needs
 from tests.support.process import Process, WorkerProcess
 from tests.support.waiting import until
 
@@ -248,6 +249,7 @@ app.exec_()
 
 
 def test_pydm_shows_the_preview_as_it_changes(bench):
+    needs("pydm")
     environment = {**os.environ, "QT_QPA_PLATFORM": "offscreen", "PYDM_EPICS_LIB": "pyepics"}
     with Process("-c", PYDM, f"{bench.prefix}Pva1:Preview", environment=environment) as screen:
         screen.wait_for("^open")

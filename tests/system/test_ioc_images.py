@@ -15,6 +15,7 @@ from p4p.client.thread import Context
 
 from sim.pattern import frame_pattern
 from tests.support.epics_env import free_ports
+from tests.support.installed import needs
 from tests.support.ioc_process import IocProcess
 from tests.support.ioc_setup import prefix_of, write_config
 from tests.support.process import Process
@@ -106,6 +107,7 @@ class TestWhileDataComes:
         assert ioc.value("Pva1:DataType_RBV") == "UInt16"
 
     def test_pvapy_reads_exact_images(self, ioc: IocProcess) -> None:
+        needs("pvaccess")
         found = json.loads(ioc.python(PVAPY))
         assert (found["member"], found["size"]) == ("ushortValue", [1024, 1024])
         assert found["crc"] == zlib.crc32(image(found["pulse"]).tobytes())

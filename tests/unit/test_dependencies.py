@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PAGE = (ROOT / "docs" / "explanation" / "dependencies.md").read_text()
 
-OURS = {"ioc", "detectors", "db", "sim", "tests", "bench"}
+OURS = {"ioc", "detectors", "db", "sim", "tests", "bench", "tools"}
 
 NOT_IMPORTED = {"websockets"}
 """uvicorn imports it, for the class of websockets that we ask it for."""
@@ -33,12 +33,15 @@ def canonical(name: str) -> str:
 def requirements(lines: list[str]) -> dict[str, str]:
     """Return the bound of each package; those of the extras of pebbledaq itself are listed there."""
     parts = [re.fullmatch(r"([A-Za-z0-9_.-]+)(?:\[[\w,]+\])?(.*)", line) for line in lines]
-    return {p[1]: p[2] for p in parts if p and p[1] != PROJECT["name"]}
+    return {p[1]: p[2].partition(";")[0] for p in parts if p and p[1] != PROJECT["name"]}
 
 
 REQUIRED = requirements(PROJECT["dependencies"])
 EXTRAS = {name: requirements(lines) for name, lines in PROJECT["optional-dependencies"].items()}
-USERS = REQUIRED | {p: b for name, extra in EXTRAS.items() if name != "dev" for p, b in extra.items()}
+TOOLS = {"dev", "docs", "release"} & EXTRAS.keys()
+"""Extras for those who change the program."""
+USERS = REQUIRED | {p: b for name, extra in EXTRAS.items() if name not in TOOLS for p, b in extra.items()}
+DEVELOPERS = {p: b for name in TOOLS for p, b in EXTRAS[name].items()}
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -71,8 +74,8 @@ def test_every_import_of_the_program_is_declared() -> None:
 
 
 def test_every_import_of_the_tests_is_declared() -> None:
-    found = imported("tests", "bench", "docs", "examples")
-    assert {name: files for name, files in found.items() if name not in names(USERS | EXTRAS["dev"])} == {}
+    found = imported("tests", "bench", "docs", "examples", "tools")
+    assert {name: files for name, files in found.items() if name not in names(USERS | DEVELOPERS)} == {}
 
 
 def test_everything_declared_is_imported() -> None:
@@ -85,11 +88,11 @@ def test_what_is_of_an_extra_is_not_required_too() -> None:
 
 def test_the_extra_all_has_every_other_one_of_a_user() -> None:
     (own,) = PROJECT["optional-dependencies"]["all"]
-    assert own == f"pebbledaq[{','.join(sorted(EXTRAS.keys() - {'all', 'dev'}))}]"
+    assert own == f"pebbledaq[{','.join(sorted(EXTRAS.keys() - {'all'} - TOOLS))}]"
 
 
 def test_upper_bounds_are_those_of_private_fields() -> None:
-    assert {name for name, bound in (USERS | EXTRAS["dev"]).items() if re.search(r"[<~]|==", bound)} == UPPER_BOUNDS
+    assert {name for name, bound in (USERS | DEVELOPERS).items() if re.search(r"[<~]|==", bound)} == UPPER_BOUNDS
 
 
 @pytest.mark.parametrize("extra", ["required", *(name for name in EXTRAS if name != "all")])
