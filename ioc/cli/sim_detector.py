@@ -16,6 +16,7 @@ from ioc.cli import arguments
 if TYPE_CHECKING:
     from ioc.demo.children import Child
     from ioc.demo.sources import Simulator
+    from sim.clock import Stop
 
 _START_S: Final = 30.0
 _HEAD_START_S: Final = 0.5
@@ -41,6 +42,7 @@ _LOOK_S: Final = 0.1
 @click.option("--loss", type=click.FloatRange(0, 1), help="Fraction of the modules' packets that are not sent.")
 @click.option("--duplicate", type=click.FloatRange(0, 1), help="Fraction of packets that are sent twice.")
 @click.option("--reorder", type=click.FloatRange(0, 1), help="Fraction of packets that are sent late.")
+@click.option("--wait/--no-wait", default=True, help="Wait for receivers on this host, or send to nobody, too.")
 @arguments.as_json
 def command(
     config: Path,
@@ -51,12 +53,14 @@ def command(
     frames: int | None,
     seconds: float | None,
     start: int,
+    wait: bool,
     as_json: bool,
     **faults: float | None,
 ) -> None:
     """Simulate every source of CONFIG: its modules and cameras with their geometry, ids and addresses, and the timing.
 
-    All share pulses and time stamps. Prints READY when they begin, and what each has sent when they end.
+    All share pulses and time stamps. Waits until the modules' receivers on this host listen. Prints READY when they
+    begin, and what each has sent when they end.
     """
     from detectors.config import load_config
     from detectors.workers.preflight.network import granted_receive_buffer
@@ -72,10 +76,10 @@ def command(
     found = simulators(loaded, clock, only=frozenset(only), receive_buffer=granted, faults=options)
     if not found:
         raise click.ClickException(f"{config}: no source is enabled; name one with --only")
-    _print_reports(_run(found), as_json=as_json)
+    _print_reports(_run(found, wait=wait), as_json=as_json)
 
 
-def _run(found: "list[Simulator]") -> Mapping[str, Any]:
+def _run(found: "list[Simulator]", *, wait: bool) -> Mapping[str, Any]:
     """Start the simulators, let them begin together, and return their reports when they have ended."""
     from ioc.demo.children import Child
     from sim.clock import Stop
@@ -90,6 +94,8 @@ def _run(found: "list[Simulator]") -> Mapping[str, Any]:
             children[one.name] = child
         for child in children.values():
             child.wait_ready(began_s + _START_S)
+        if wait and _wait_for_receivers(found, stop):
+            return {}
         epoch_ns = time.time_ns() + round(_HEAD_START_S * 1e9)
         for child in children.values():
             child.write_line(f"{epoch_ns}")
@@ -101,6 +107,22 @@ def _run(found: "list[Simulator]") -> Mapping[str, Any]:
         for child in children.values():
             child.wait(_START_S)
         return {name: child.report() for name, child in children.items()}
+
+
+def _wait_for_receivers(found: "list[Simulator]", stop: "Stop") -> bool:
+    """Wait until somebody listens on the ports of this host; return whether it is time to stop."""
+    from ioc.demo.listeners import silent
+
+    ports = {one.what: one.name for one in found if one.arguments[0] == "udp"}
+    said = False
+    while missing := silent(ports):
+        if not said:
+            names = ", ".join(f"{ports[address]} {address}" for address in missing)
+            click.echo(f"waiting until receivers listen: {names}", err=True)
+            said = True
+        if stop.wait(_LOOK_S):
+            return True
+    return False
 
 
 def _check(children: "Mapping[str, Child]") -> None:
