@@ -95,8 +95,9 @@ def _module(number: int, source: UdpSection, clock: Clock, receive_buffer: int, 
     module_id = number if source.expect_module_id is None else source.expect_module_id
     options = ["--geometry", geometry_text(source.geometry), "--module-id", f"{module_id}", "--number", f"{number}"]
     options += ["--row", f"{source.row or 0}", "--column", f"{source.column or 0}"]
+    options += ["--first-frame", f"{max(1, clock.start // clock.step)}"]  # a detector that goes on counts on
     if source.pulse_source != "bunchid":
-        options += ["--no-bunchid", "--first-frame", f"{max(1, clock.start // clock.step)}"]
+        options.append("--no-bunchid")
     packets = 2 * receive_buffer // _PACKET_COST
     options += ["--burst", f"{max(1, min(_BURST, packets // 4))}", *faults]
     address = f"{host}:{source.port}"
