@@ -1,52 +1,59 @@
-"""How far a tool is, on standard error: a bar on a terminal, elsewhere a line now and then."""
+"""How far a command is: a bar on standard error when that is a terminal, nothing else."""
 
 import sys
-import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import Final
-
-import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-FIRST_S: Final = 2.0
-"""A tool that takes no longer prints no line, s."""
-_EVERY_S: Final = 10.0
 
 
 @contextmanager
-def progress(what: str) -> Generator[Callable[[int, int], None]]:
-    """Yield a function that shows what is done and what there is in all."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield _lines(what)
+def progress(what: str, unit: str) -> Generator[Callable[[int, int], None]]:
+    """Yield a function that shows what is done and what there is in all, in ``unit``, a plural."""
+    if not sys.stderr.isatty():
+        yield _nothing
         return
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        ProgressColumn,
+        Task,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        """Units a second."""
+
+        def render(self, task: Task) -> Text:
+            return Text(rate_text(task.speed, unit))
+
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn()
     # What is printed meanwhile stays above the bar, and in a file when standard output is one.
-    with Progress(*columns, console=console, transient=True, redirect_stdout=sys.stdout.isatty()) as bar:
+    with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty()) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def _lines(what: str) -> Callable[[int, int], None]:
-    next_s = time.monotonic() + FIRST_S
+def rate_text(speed: float | None, unit: str) -> str:
+    """Return ``12 files/s``; empty while the rate is not known."""
+    if speed is None:
+        return ""
+    return f"{speed:.0f} {unit}/s" if speed >= 10 else f"{speed:.1f} {unit}/s"
 
-    def show(done: int, total: int) -> None:
-        nonlocal next_s
-        if time.monotonic() >= next_s:
-            next_s = time.monotonic() + _EVERY_S
-            click.echo(f"{what}: {done} of {total}", err=True)
 
-    return show
+def _nothing(done: int, total: int) -> None:
+    """Show nothing."""
 
 
 @contextmanager
 def working(what: str) -> Generator[None]:
     """Say what takes long, on a terminal, while it does: for work whose length is not known."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
+    if not sys.stderr.isatty():
         yield
         return
-    with console.status(what):
+    from rich.console import Console
+
+    with Console(stderr=True).status(what):
         yield

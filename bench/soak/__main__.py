@@ -17,7 +17,7 @@ from bench.soak.result import Result
 from bench.soak.rig import Rig
 from bench.soak.setup import Setup
 from detectors.errors import HostError, PebbleDaqError
-from ioc.cli.sim import Shape
+from ioc.cli.sim.types import Shape
 
 SAY_EVERY_S: Final = 10.0
 LIMIT_S: Final = 600.0

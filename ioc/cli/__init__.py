@@ -1,17 +1,18 @@
 """The command ``pebbledaq``: every subcommand lives in a module of its own, imported when it is called."""
 
-import importlib
 import io
 import sys
-from typing import Final, cast
+from typing import Any, Final, NoReturn, cast
 
 import click
 
 from detectors.errors import PebbleDaqError
+from ioc.cli.lazy import LazyGroup
 
 _COMMANDS: Final = {
     "capture": "Write live images to HDF5, on command.",
     "check": "Check a configuration and its host, with remedies.",
+    "completion": "Print what makes a shell complete the command line.",
     "demo": "Run the main job on simulated sources and check every byte.",
     "deploy": "Write systemd units, or a container, for a configuration.",
     "images": "Show live images as PVs.",
@@ -30,29 +31,53 @@ _COMMANDS: Final = {
     "status": "Show how running systems are: good, losing or broken.",
     "stream": "Assemble live images and stream them.",
     "verify": "Check the consistency of a buffer, and of an HDF5 file with it.",
+    "version": "Print the versions of the program and its libraries.",
     "web": "Serve a page that shows the detector in a browser.",
     "write": "Write a pulse range of the binary buffer to HDF5.",
 }
 """Subcommands: each is ``command`` in ``ioc.cli.<name>``."""
 
-
-class _LazyGroup(click.Group):
-    """A group that imports a subcommand's module when it is called: ``receive`` must not wait for softioc."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        return sorted(_COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        if cmd_name not in _COMMANDS:
-            return None
-        return importlib.import_module(f"ioc.cli.{cmd_name}").command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        with formatter.section("Commands"):
-            formatter.write_dl(sorted(_COMMANDS.items()))
+_STOPPED: Final = 130
+"""Exit code of a command that Ctrl-C ended."""
 
 
-@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+class _Program(LazyGroup):
+    """Reports every mistake in one line: no usage, no traceback."""
+
+    def main(self, *args: Any, **extra: Any) -> NoReturn:
+        """Run a command line and exit: 0, 1 with findings or where the host refused, 2 for a wrong request, 130 after Ctrl-C."""
+        try:
+            code = super().main(*args, **{**extra, "standalone_mode": False})
+        except PebbleDaqError as error:
+            _say(str(error).splitlines())
+            code = error.exit_code
+        except click.exceptions.NoArgsIsHelpError as error:
+            click.echo(error.format_message(), err=True)
+            code = error.exit_code
+        except click.ClickException as error:
+            _say(_lines(error))
+            code = error.exit_code
+        except click.exceptions.Abort:
+            _say(["stopped by Ctrl-C"])
+            code = _STOPPED
+        sys.exit(code)
+
+
+def _say(lines: list[str]) -> None:
+    for line in lines:
+        click.echo(f"pebbledaq: {line}", err=True)
+
+
+def _lines(error: click.ClickException) -> list[str]:
+    text = " ".join(error.format_message().split()).rstrip(".")
+    if isinstance(error, click.UsageError) and error.ctx:
+        text += f"; {error.ctx.command_path} --help shows what it takes"
+    return [text]
+
+
+@click.group(
+    cls=_Program, package=__name__, commands_help=_COMMANDS, context_settings={"help_option_names": ["-h", "--help"]}
+)
 @click.version_option(package_name="pebbledaq")
 @click.option(
     "--log-level",
@@ -64,17 +89,7 @@ def cli(log_level: str | None) -> None:
 
 
 def main() -> None:
-    """Run the command line; a user's mistake is reported in one line, never by a traceback."""
+    """Run the command line of this process."""
     # Names on disk may be any bytes.
     cast("io.TextIOWrapper", sys.stdout).reconfigure(errors="backslashreplace")
-    try:
-        sys.exit(cli.main(standalone_mode=False))
-    except PebbleDaqError as error:
-        for line in str(error).splitlines():
-            click.echo(f"pebbledaq: {line}", err=True)
-        sys.exit(error.exit_code)
-    except click.exceptions.Abort:
-        sys.exit(130)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
+    cli()

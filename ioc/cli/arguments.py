@@ -6,13 +6,16 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from detectors.errors import ConfigError
+from ioc.cli import complete
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Decorator = Callable[[Function], Function]
 
 LAST_PULSE: Final = (1 << 63) - 1
+"""Of ``detectors.buffer.layout``, which needs numpy."""
 
 
 class _Pulse(click.ParamType[Any]):
@@ -27,29 +30,65 @@ class _Pulse(click.ParamType[Any]):
         return int(value)
 
 
+class _Config(click.Path):
+    """A TOML file."""
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002
+        """Return TOML files, and folders that may hold some."""
+        return complete.paths(incomplete, lambda path: path.suffix == ".toml")
+
+
+class _Folder(click.Path):
+    """The folder of a detector."""
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002
+        """Return folders of detectors, and folders that may hold some."""
+        return complete.paths(incomplete, lambda path: (path / "detector.json").exists())
+
+
 _PULSE: Final = _Pulse()
+CONFIG: Final = _Config(path_type=Path)
+
+config: Final = click.argument("config", type=CONFIG)
+"""CONFIG, a TOML file."""
+
+folder: Final = click.argument("folder", type=_Folder(path_type=Path))
+"""FOLDER, that of a detector in the binary buffer."""
 
 pulse: Final = click.argument("pulse", type=_PULSE)
 """PULSE, a pulse_id."""
 
-config: Final = click.argument("config", type=click.Path(path_type=Path))
-"""CONFIG, a TOML file."""
-
-folder: Final = click.argument("folder", type=click.Path(path_type=Path))
-"""FOLDER, that of a detector in the binary buffer."""
-
-module: Final = click.option("--module", metavar="NAME", help="Only this module; left out: all.")
+module: Final = click.option(
+    "--module",
+    metavar="NAME",
+    shell_complete=complete.modules_of_folder,
+    help="Only this module; left out: all.",
+)
 
 as_json: Final = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
+step: Final = click.option(
+    "--step",
+    metavar="N",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Every N-th pulse, counted from the first.",
+)
 
-def output(text: str, *, metavar: str = "FILE", required: bool = False, default: Path | None = None) -> Decorator[Any]:
-    """``-o`` and ``--output``: the file or the folder to write."""
+
+def source(name: str, kind: str) -> Decorator[Any]:
+    """Return the argument that names one of the workers of CONFIG whose names begin with ``kind``, ``udp`` say."""
+    return click.argument(name, required=False, shell_complete=complete.workers_of_config(kind))
+
+
+def output(text: str, *, folder: bool = False, required: bool = False, default: Path | None = None) -> Decorator[Any]:
+    """``-o`` and ``--output``: the file, or the folder, to write."""
     return click.option(
         "-o",
         "--output",
-        metavar=metavar,
-        type=click.Path(path_type=Path),
+        metavar="DIRECTORY" if folder else "FILE",
+        type=click.Path(path_type=Path, file_okay=not folder, dir_okay=folder),
         required=required,
         default=default,
         show_default=default is not None,
@@ -69,16 +108,6 @@ def first_pulse(default: int) -> Decorator[Any]:
     return click.option(
         "--start", metavar="PULSE", type=_PULSE, default=default, show_default=True, help="First pulse."
     )
-
-
-step: Final = click.option(
-    "--step",
-    metavar="N",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="Every N-th pulse, counted from the first.",
-)
 
 
 def pulse_range(function: Function) -> Function:

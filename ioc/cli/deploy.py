@@ -7,12 +7,10 @@ from pathlib import Path
 
 import click
 
-from detectors.config import load_config
 from detectors.errors import HostError
 from ioc.cli import arguments
-from ioc.deploy import container, systemd
 
-_OUTPUT = arguments.output("Folder to write the files to; left out: they are printed.", metavar="DIRECTORY")
+_OUTPUT = arguments.output("Folder to write the files to; left out: they are printed.", folder=True)
 
 
 @click.group("deploy")
@@ -27,6 +25,9 @@ def command() -> None:
 @_OUTPUT
 def for_systemd(config: Path, per_worker: bool, user: str, output: Path | None) -> None:
     """Write the systemd units of CONFIG, and a sysctl.d file."""
+    from detectors.config import load_config
+    from ioc.deploy import systemd
+
     loaded = load_config(config)
     found = systemd.units(loaded, config.absolute(), user, _program(), per_worker=per_worker)
     _give(found, output)
@@ -46,6 +47,9 @@ def for_systemd(config: Path, per_worker: bool, user: str, output: Path | None) 
 @_OUTPUT
 def for_container(config: Path, output: Path | None) -> None:
     """Write a Containerfile for CONFIG, and the script that runs it."""
+    from detectors.config import load_config
+    from ioc.deploy import container
+
     found = container.files(load_config(config), config.absolute())
     _give(found, output)
     if output:

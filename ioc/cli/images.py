@@ -5,22 +5,22 @@ from pathlib import Path
 
 import click
 
-from detectors.config import load_config
 from ioc.cli import arguments
-from ioc.cli.logs import start_log
 
 
 @click.command("images")
 @arguments.config
-@click.argument("detector", default="")
-def command(config: Path, detector: str) -> None:
+@arguments.source("detector", "images")
+def command(config: Path, detector: str | None) -> None:
     """Show the newest image as PVs, Pva1:Image and Pva1:Preview, until SIGTERM or SIGINT.
 
     DETECTOR is needed where there are several: a PVA source, or the detector of the modules.
     The modules are those of this host, or the streams that stream.remote names. Nothing is done while no client is connected.
     """
+    from detectors.config import load_config
     from detectors.workers.images import run
+    from ioc.cli.logs import start_log
 
     loaded = load_config(config)
     start_log(f"images.{detector}" if detector else "images", loaded.log)
-    sys.exit(run(loaded, detector))
+    sys.exit(run(loaded, detector or ""))

@@ -1,8 +1,11 @@
 """What a command logs: as the configuration says, from the level of ``pebbledaq --log-level`` on when that is given."""
 
+from typing import TYPE_CHECKING
+
 import click
 
-from detectors.config import LogSection
+if TYPE_CHECKING:
+    from detectors.config import LogSection
 
 
 def chosen_level() -> str | None:
@@ -10,8 +13,9 @@ def chosen_level() -> str | None:
     return click.get_current_context().find_root().params.get("log_level")
 
 
-def start_log(source: str, log: LogSection | None = None) -> None:
+def start_log(source: str, log: "LogSection | None" = None) -> None:
     """Log this process as ``source``: as ``log`` says, or warnings as text."""
+    from detectors.config import LogSection
     from detectors.workers.logs import set_up
 
     section = log or LogSection(level="warning")

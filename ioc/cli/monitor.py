@@ -5,15 +5,13 @@ from pathlib import Path
 
 import click
 
-from detectors.config import load_config
 from detectors.run_state import RunState
 from ioc.cli import arguments
-from ioc.cli.logs import start_log
 
 
 @click.command("monitor")
 @arguments.config
-@click.argument("source", required=False)
+@arguments.source("source", "pva")
 @click.option(
     "--state",
     type=click.Choice([s.name.lower() for s in RunState]),
@@ -26,8 +24,10 @@ def command(config: Path, source: str | None, state: str) -> None:
 
     SOURCE may be left out when there is only one.
     """
+    from detectors.config import load_config
     from detectors.outputs.outputs import worker_name
     from detectors.workers.monitor.worker import run
+    from ioc.cli.logs import start_log
 
     loaded = load_config(config)
     section = loaded.source("pva", source)

@@ -5,15 +5,13 @@ from pathlib import Path
 
 import click
 
-from detectors.config import load_config
 from detectors.run_state import RunState
 from ioc.cli import arguments
-from ioc.cli.logs import start_log
 
 
 @click.command("receive")
 @arguments.config
-@click.argument("module", required=False)
+@arguments.source("module", "udp")
 @click.option(
     "--state",
     type=click.Choice([s.name.lower() for s in RunState]),
@@ -26,8 +24,10 @@ def command(config: Path, module: str | None, state: str) -> None:
 
     MODULE may be left out when there is only one.
     """
+    from detectors.config import load_config
     from detectors.outputs.outputs import worker_name
     from detectors.workers.receiver import run
+    from ioc.cli.logs import start_log
 
     loaded = load_config(config)
     source = loaded.source("udp", module)

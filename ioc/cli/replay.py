@@ -2,16 +2,16 @@
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from detectors.buffer.reader import BufferReader
 from detectors.errors import ConfigError
-from detectors.replay.play import ReplayReport, Target, replay
 from ioc.cli import arguments
-from ioc.cli.buffers import open_buffer, recorded_bounds
-from ioc.cli.logs import start_log
-from ioc.progress import progress
+
+if TYPE_CHECKING:
+    from detectors.buffer.reader import BufferReader
+    from detectors.replay.play import Target
 
 
 @click.command("replay")
@@ -39,6 +39,7 @@ from ioc.progress import progress
     metavar="NAME|HEADER:PACKETS",
     help="Packets of a known module (jungfrau), or of any (sls:64); left out: the known one that fits.",
 )
+@arguments.as_json
 def command(
     *,
     folder: Path,
@@ -52,8 +53,18 @@ def command(
     images: str | None,
     pv: str | None,
     geometry: str | None,
+    as_json: bool,
 ) -> None:
     """Send what a detector's FOLDER holds again, to exactly one of --udp, --zmq, --images, --pv."""
+    from dataclasses import asdict
+
+    from detectors.replay.play import replay
+    from ioc.cli.buffers import open_buffer, recorded_bounds
+    from ioc.cli.logs import start_log
+    from ioc.progress import progress
+    from ioc.reports.output import print_json
+    from ioc.reports.replay import text
+
     if sum(map(bool, (udp, zmq, images, pv))) != 1:
         raise ConfigError("found none or several of --udp, --zmq, --images, --pv; give exactly one")
     start_log("replay")
@@ -61,7 +72,7 @@ def command(
     first, last = recorded_bounds(reader, start, stop)
     target = _target(reader, udp=udp, zmq=zmq, images=images, pv=pv, geometry=geometry)
     try:
-        with progress("replay") as show:
+        with progress("replay", "pulses") as show:
             report = replay(
                 reader,
                 target,
@@ -73,18 +84,21 @@ def command(
             )
     finally:
         target.close()
-    print(_text(report))
+    if as_json:
+        print_json(asdict(report))
+    else:
+        print(text(report))
 
 
 def _target(
-    reader: BufferReader,
+    reader: "BufferReader",
     *,
     udp: tuple[str, ...],
     zmq: tuple[str, ...],
     images: str | None,
     pv: str | None,
     geometry: str | None,
-) -> Target:
+) -> "Target":
     # Each kind is imported when it is asked for: p4p alone takes half a second.
     if udp:
         from detectors.replay.udp import UdpTarget, find_geometry
@@ -119,14 +133,3 @@ def _host_port(address: str) -> tuple[str, int]:
     if not found or not 1 <= int(found[2]) <= 65535:
         raise ConfigError(f"--udp: found {address!r}, expected HOST:PORT with a port from 1 to 65535")
     return found[1], int(found[2])
-
-
-def _text(report: ReplayReport) -> str:
-    text = f"{report.pulses} pulses, {report.frames} frames, {report.messages} messages in {report.elapsed_s:.1f} s"
-    if report.unreadable:
-        text += f"; {report.unreadable} pulses cannot be read"
-    if report.torn:
-        text += f"; {report.torn} frames of the others are torn and were left out"
-    if report.late:
-        text += f"; {report.late} pulses late: the rate is too high"
-    return text

@@ -5,9 +5,7 @@ from pathlib import Path
 
 import click
 
-from detectors.config import load_config
 from ioc.cli import arguments
-from ioc.cli.logs import chosen_level, start_log
 
 
 @click.command("run")
@@ -21,6 +19,8 @@ def command(config: Path, shell: bool) -> None:
     Prints READY, the PV prefix and the number of records when all can be read. SIGTERM and SIGINT stop it and every
     worker, each within its drain time (``run.drain_s``) and a second.
     """
+    from detectors.config import load_config
+    from ioc.cli.logs import chosen_level, start_log
     from ioc.server import serve
     from ioc.supervisor import command_line
 

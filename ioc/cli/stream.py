@@ -5,9 +5,7 @@ from pathlib import Path
 
 import click
 
-from detectors.config import load_config
 from ioc.cli import arguments
-from ioc.cli.logs import start_log
 
 
 @click.command("stream")
@@ -17,7 +15,9 @@ def command(config: Path) -> None:
 
     The modules are those of this host, or the streams that stream.remote names. They may start in any order.
     """
+    from detectors.config import load_config
     from detectors.workers.stream import run
+    from ioc.cli.logs import start_log
 
     loaded = load_config(config)
     start_log("stream", loaded.log)

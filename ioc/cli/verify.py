@@ -1,19 +1,12 @@
 """``pebbledaq verify``: exit code 0 when everything agrees, 1 with findings, 2 when it cannot run."""
 
-import dataclasses
-import json
 import sys
 from pathlib import Path
-from typing import Any
 
 import click
 
-from detectors.buffer.checks import Checked, Inconsistency
 from detectors.errors import ConfigError, PebbleDaqError
-from detectors.verify import verify
 from ioc.cli import arguments
-from ioc.cli.buffers import bounds, open_buffer
-from ioc.progress import progress
 
 
 @click.command("verify")
@@ -29,44 +22,30 @@ def command(
 
     Give a --stop on a buffer that is being written. Exit code 0: everything agrees; 1: there are findings; 2: it could not run.
     """
+    from dataclasses import asdict
+
+    from detectors.buffer.checks import Checked
+    from detectors.verify import verify
+    from ioc.cli.buffers import bounds, open_buffer
+    from ioc.progress import progress
+    from ioc.reports import findings
+    from ioc.reports.output import print_json
+
     checked = Checked()
     first, last = bounds(start, stop)
+    found: list[findings.Inconsistency] = []
     try:
-        with progress("verify") as show:
+        with progress("verify", "files") as show:
             reader = open_buffer(folder, module)
-            found = verify(reader, hdf5, start=first, stop=last, checked=checked, progress=show)
-            findings = list(_shown(found, as_json))
+            for finding in verify(reader, hdf5, start=first, stop=last, checked=checked, progress=show):
+                found.append(finding)
+                if not as_json:
+                    print(findings.line(finding))
     except PebbleDaqError as error:
         # 1 means findings here, so whatever keeps it from running ends in 2.
         raise ConfigError(str(error)) from None
     if as_json:
-        print(json.dumps({**dataclasses.asdict(checked), "list": [dataclasses.asdict(f) for f in findings]}, indent=1))
+        print_json({**asdict(checked), "list": findings.as_list(found)})
     else:
-        print(_summary(checked))
-    sys.exit(bool(findings))
-
-
-def _shown(findings: Any, as_json: bool) -> Any:
-    """Pass findings on, printing each as it is found."""
-    for finding in findings:
-        if not as_json:
-            print(line(finding))
-        yield finding
-
-
-def line(finding: Inconsistency) -> str:
-    """Return a finding as one line."""
-    where = " ".join(filter(None, (finding.module, "" if finding.pulse is None else f"pulse {finding.pulse}")))
-    return f"{finding.check}: {where + ': ' if where else ''}{finding.message}"
-
-
-def _summary(checked: Checked) -> str:
-    text = f"{checked.records} records in {checked.files} files"
-    if checked.images:
-        text += f", {checked.images} HDF5 images"
-    text += f": {checked.findings} findings"
-    if checked.incomplete:
-        text += f"; {checked.incomplete} frames lack packets, as recorded"
-    if checked.unchecked:
-        text += f"; {checked.unchecked} records have no CRC"
-    return text
+        print(findings.summary(checked))
+    sys.exit(bool(found))

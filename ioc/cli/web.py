@@ -5,9 +5,7 @@ from pathlib import Path
 
 import click
 
-from detectors.config import load_config
 from ioc.cli import arguments
-from ioc.cli.logs import start_log
 
 
 @click.command("web")
@@ -17,7 +15,9 @@ def command(config: Path) -> None:
 
     READY gives its address. It only shows, and works without the IOC. Needs the extra "web".
     """
+    from detectors.config import load_config
     from detectors.workers.web.part import run
+    from ioc.cli.logs import start_log
 
     loaded = load_config(config)
     start_log("web", loaded.log)

@@ -2,13 +2,12 @@
 
 import time
 from pathlib import Path
+from typing import Literal
 
 import click
 
 from detectors.errors import ConfigError
 from ioc.cli import arguments
-from ioc.cli.buffers import open_buffer, recorded_bounds
-from ioc.progress import progress
 
 
 @click.command("write")
@@ -33,6 +32,7 @@ from ioc.progress import progress
     help="Leave pulses out that no module has, or write zeros.",
 )
 @click.option("--scheduler", metavar="ADDRESS", help="Write on the workers of this Dask scheduler.")
+@arguments.as_json
 def command(
     *,
     folder: Path,
@@ -43,12 +43,11 @@ def command(
     output: Path,
     view: bool,
     compression: str,
-    missing: str,
+    missing: Literal["skip", "fill"],
     scheduler: str | None,
+    as_json: bool,
 ) -> None:
     """Write images of the detector in FOLDER to an HDF5 file.
-
-    A --stop that the steps do not reach is not included.
 
     The file appears when it is complete: not when the pixels of a record differ from their CRC, which `pebbledaq verify` lists
     and `pebbledaq repair` makes holes of; with --view pixels are not checked. Needs no configuration and no running detector.
@@ -57,23 +56,37 @@ def command(
     from detectors.outputs.hdf5.copy import write_file
     from detectors.outputs.hdf5.selection import PulseRange
     from detectors.outputs.hdf5.view import write_view
+    from ioc.cli.buffers import open_buffer, recorded_bounds
+    from ioc.progress import progress, working
+    from ioc.reports.output import print_json
+    from ioc.reports.write import Written, text
 
     if view and (compression != "none" or scheduler):
         raise ConfigError("--view: copies nothing, so there is nothing to compress or to spread; drop the other option")
-    policy = "fill" if missing == "fill" else "skip"
     reader = open_buffer(folder, module)
     pulses = PulseRange(*recorded_bounds(reader, start, stop), step)
     began = time.monotonic()
-    with progress(output.name) as show:
-        if view:
-            count = write_view(reader, pulses, output, missing=policy)
-        elif scheduler:
+    if view:
+        with working(f"{output.name}: describing where the pixels lie"):
+            count = write_view(reader, pulses, output, missing=missing)
+    elif scheduler:
+        with progress(output.name, "parts") as show:
             count = write_on_cluster(
-                reader, pulses, output, scheduler, compress=compression, missing=policy, progress=show
+                reader, pulses, output, scheduler, compress=compression, missing=missing, progress=show
             )
-        else:
-            count = write_file(reader, pulses, output, compress=compression, missing=policy, progress=show)
-    took = time.monotonic() - began
-    nbytes = count * len(reader.modules) * reader.info.layout.data_bytes
-    rate = "no pixel copied or checked" if view else f"{nbytes / 1e6 / took:.0f} MB/s"
-    print(f"{output}: {count} images of {len(reader.modules)} modules, {nbytes / 1e6:.1f} MB, {took:.2f} s, {rate}")
+    else:
+        with progress(output.name, "images") as show:
+            count = write_file(reader, pulses, output, compress=compression, missing=missing, progress=show)
+    took_s = time.monotonic() - began
+    written = Written(
+        str(output),
+        count,
+        len(reader.modules),
+        count * len(reader.modules) * reader.info.layout.data_bytes,
+        took_s,
+        view,
+    )
+    if as_json:
+        print_json(written._asdict())
+    else:
+        print(text(written))

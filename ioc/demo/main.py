@@ -228,7 +228,7 @@ class Demo:
                 compared = compare_camera(name, sent, reports["timing"], OLD_IMAGES, status)
                 expected = Sent(folder, module, range(first, last + 1, PULSES_PER_IMAGE), packets=1)
             compare_s = inf if self.seconds is not None else _COMPARE_S
-            with progress(f"reading back {name}") as show:
+            with progress(f"reading back {name}", "frames") as show:
                 found = read_back(expected, self.mismatch, compare_s=compare_s, progress=show)
             uncompared += found.uncompared
             problems += found.problems

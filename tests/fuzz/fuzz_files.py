@@ -41,7 +41,7 @@ from detectors.errors import PebbleDaqError
 from detectors.outputs.hdf5.copy import write_file
 from detectors.outputs.hdf5.selection import PulseRange
 from detectors.wire.module_packets import ModulePackets
-from ioc.cli.read import describe
+from ioc.reports.read import describe
 from tests.unit.buffer.make import RawBuffer
 
 PULSES = (1000, 1001, 1999)

@@ -4,6 +4,7 @@ import re
 import tomllib
 from pathlib import Path
 
+import click
 import pytest
 
 from detectors.config import load_config, parse_config
@@ -100,7 +101,8 @@ def test_the_simulated_sources_shown_are_those_of_their_examples() -> None:
         found = []
         for line in lines:
             kind, *words = line.removeprefix("pebbledaq sim ").replace("$EPOCH", "1000000000").split()
-            command = sim.command.commands[kind]
+            command = sim.command.get_command(click.Context(sim.command), kind)
+            assert command is not None
             options = command.make_context(kind, words).params
             assert options["epoch_ns"] == (1_000_000_000 if "EPOCH" in line else None)
             if kind == "pva":

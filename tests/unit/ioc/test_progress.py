@@ -5,22 +5,19 @@ import sys
 
 import pytest
 
-from ioc import progress as module
-from ioc.progress import progress
+from ioc.progress import progress, rate_text, working
 
 
-def test_a_short_tool_prints_nothing(capsys):
-    with progress("verify") as show:
-        show(1, 2)
-    assert capsys.readouterr().err == ""
-
-
-def test_a_line_now_and_then_where_there_is_no_terminal(capsys, monkeypatch):
-    monkeypatch.setattr(module, "FIRST_S", 0.0)
-    with progress("verify") as show:
+def test_nothing_is_printed_where_there_is_no_terminal(capsys):
+    with progress("verify", "files") as show, working("check: the disk"):
         for done in range(100):
             show(done, 100)
-    assert capsys.readouterr().err == "verify: 0 of 100\n"
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(("speed", "text"), [(None, ""), (0.25, "0.2 files/s"), (123.4, "123 files/s")])
+def test_a_rate_in_the_unit_of_the_work(speed, text):
+    assert rate_text(speed, "files") == text
 
 
 @pytest.mark.timeout(10)
@@ -31,7 +28,7 @@ def test_a_bar_on_a_terminal_and_findings_into_a_file(monkeypatch):
     ours, theirs = pty.openpty()
     with os.fdopen(theirs, "w") as terminal:
         monkeypatch.setattr(sys, "stderr", terminal)
-        with progress("verify") as show:
+        with progress("verify", "files") as show:
             show(30, 100)
             sys.stdout.write("a finding\n")
         assert out.getvalue() == "a finding\n"

@@ -56,7 +56,7 @@ def test_one_that_fails_is_quoted(start):
     child = start("sim", "udp", "no-port")
     with pytest.raises(HostError, match="ended before it was ready; it said:") as caught:
         child.wait_ready(time.monotonic() + 30)
-    assert "child: Error: Invalid value for 'ADDRESS': found 'no-port', expected host:port" in str(caught.value)
+    assert "child: pebbledaq: Invalid value for 'ADDRESS': found 'no-port', expected host:port" in str(caught.value)
     with pytest.raises(HostError, match="gave no report"):
         child.report()
 

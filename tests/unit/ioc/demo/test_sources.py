@@ -9,7 +9,7 @@ from detectors.config import load_config, parse_config
 from detectors.errors import ConfigError
 from detectors.geometry import GEOMETRIES, ModuleGeometry
 from ioc.cli.sim import command as sim
-from ioc.cli.sim_geometry import Geometry
+from ioc.cli.sim.geometry import Geometry
 from ioc.demo.sources import Clock, geometry_text, simulators
 from tests.support.examples import EXAMPLES
 

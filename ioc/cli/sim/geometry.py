@@ -1,12 +1,14 @@
 """A module's geometry as an argument."""
 
 import tomllib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from detectors.errors import ConfigError
-from detectors.geometry import GEOMETRIES, ModuleGeometry
+
+if TYPE_CHECKING:
+    from detectors.geometry import ModuleGeometry
 
 
 class Geometry(click.ParamType[Any]):
@@ -14,8 +16,10 @@ class Geometry(click.ParamType[Any]):
 
     name = "name|{...}"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> ModuleGeometry:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> "ModuleGeometry":
         """Return the geometry."""
+        from detectors.geometry import GEOMETRIES, ModuleGeometry
+
         text = str(value)
         if text in GEOMETRIES:
             return GEOMETRIES[text]
