@@ -84,7 +84,7 @@ def test_verify_exits_0_1_or_2(raw, tmp_path):
         file["data/JF/data"] = np.zeros(1)
     found = json.loads(run("verify", raw.folder, tmp_path / "x.h5", "--start", 12_346_000, "--json", expect=1))
     assert [f["check"] for f in found["list"]] == ["hdf5_layout"]
-    assert "detector.json: cannot be read" in run("verify", tmp_path, expect=2)
+    assert "detector.json: cannot be read" in run("verify", tmp_path / "none", expect=2)
     assert "no.h5: cannot be opened" in run("verify", raw.folder, tmp_path / "no.h5", expect=2)
 
 
