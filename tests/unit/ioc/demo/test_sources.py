@@ -33,7 +33,8 @@ def test_every_example_has_simulators_whose_options_there_are(name: str) -> None
     assert len(found) >= len(config.udp) + len(config.pva)
     assert ("timing" in {one.name for one in found}) == (config.timing is not None)
     for one in found:
-        kind = sim.commands[one.arguments[0]]
+        kind = sim.get_command(click.Context(sim), one.arguments[0])
+        assert kind is not None
         assert kind.make_context(kind.name, [*one.arguments[1:], "--epoch-ns", "-"]).params
 
 
