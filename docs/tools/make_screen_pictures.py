@@ -27,6 +27,7 @@ def main() -> None:
         running_both(Path(data), {"M01": ["--loss", "0.001"]}) as running,
     ):
         ioc = running.ioc
+        ioc.until("BOTH:HDF1:State_RBV", "Idle")
         ioc.put("BOTH:HDF1:FileName", "scan_0042")
         ioc.put("BOTH:HDF1:NumCapture", 0)
         ioc.put("BOTH:HDF1:Capture", 1, wait=False)
