@@ -38,13 +38,13 @@ def _settings(box: Box) -> Iterator[Widget]:
     form.entry("Name", f"{_PVS}FileName", long=True)
     form.entry("Template", f"{_PVS}FileTemplate", long=True)
     form.entry("Number", f"{_PVS}FileNumber")
-    form.entry("Images, 0 for ever", f"{_PVS}NumCapture")
+    form.entry("Images, 0 without end", f"{_PVS}NumCapture")
     form.entry("First pulse id", f"{_PVS}StartPulse")
     form.entry("Last pulse id", f"{_PVS}StopPulse")
     for name, pv in (
         ("Compression", "Compression"),
-        ("Next number by itself", "AutoIncrement"),
-        ("Open late", "LazyOpen"),
+        ("Auto increment", "AutoIncrement"),
+        ("Lazy open", "LazyOpen"),
     ):
         place = form.place(name)
         form.widgets.append(Choice(place._replace(width=130), f"{_PVS}{pv}"))

@@ -33,7 +33,7 @@ def expert(parts: Parts) -> ScreenPlan:
         *health("Expert", _WIDTH),
         *_server(left),
         *_run(left._replace(x=left.x + _COLUMN + GRID)),
-        *panel(host, "What to mend on the host"),
+        *panel(host, "Host warnings and remedies"),
         PvText(Box(host.x + GRID - 4, host.y + 30, host.width - 2 * GRID, 4 * PITCH), "$(P)Host_RBV", long=True),
         *_table(low, workers),
     )

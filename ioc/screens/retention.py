@@ -20,7 +20,7 @@ def retention(parts: Parts) -> ScreenPlan:
     form = Form(limits.x + GRID, limits.y + HEADING_HEIGHT, limits.width - 2 * GRID, 190)
     for name, pv in (
         ("Keep at most, GiB", "KeepSize"),
-        ("Keep so long, h", "KeepHours"),
+        ("Keep for, h", "KeepHours"),
         ("Leave free, GiB", "KeepFree"),
     ):
         place = form.place(name)

@@ -22,7 +22,7 @@ _MODULE_LOSSES: Final = (
     ("Open when killed", "AbandonedRecently_RBV"),
     ("Unknown losses", "OutagesRecently_RBV"),
     ("Bad pulse ids", "BadPulseRecently_RBV"),
-    ("Foreign packets", "AlienRecently_RBV"),
+    ("Alien packets", "AlienRecently_RBV"),
     ("Malformed packets", "MalformedRecently_RBV"),
 )
 _MODULE_TOTALS: Final = (
