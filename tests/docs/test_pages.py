@@ -1,0 +1,34 @@
+"""The pages run as they stand, and print what they show: the rules are in ``tests/docs/__init__.py``."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.docs.blocks import PAGES, Step, page_id
+from tests.docs.shape import agrees
+from tests.docs.walk import runs, takes_long, walk
+
+
+NOT_YET = {"docs/how-to/bluesky.md", "docs/how-to/clients.md", "docs/how-to/python.md"}
+"""Pages that are still run by tests of their own."""
+
+
+def pages() -> list[object]:
+    found = [(page, page.read_text()) for page in PAGES]
+    return [
+        pytest.param(page, id=page_id(page), marks=[pytest.mark.long] if takes_long(text) else [])
+        for page, text in found
+        if runs(text) and page_id(page) not in NOT_YET
+    ]
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("page", pages())
+def test_a_page_runs_as_shown(page: Path) -> None:
+    def judge(step: Step, printed: list[str]) -> None:
+        assert agrees(step.shown, printed, to_the_end=not step.in_background), (
+            f"{page_id(page)}, line {step.line}: {step.command}\n"
+            "--- shown\n" + "\n".join(step.shown) + "\n--- printed\n" + "\n".join(printed)
+        )
+
+    walk(page_id(page), page.read_text(), judge)
