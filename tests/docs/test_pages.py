@@ -8,7 +8,6 @@ from tests.docs.blocks import PAGES, Step, page_id
 from tests.docs.shape import agrees
 from tests.docs.walk import runs, takes_long, walk
 
-
 NOT_YET = {"docs/how-to/bluesky.md", "docs/how-to/clients.md", "docs/how-to/python.md"}
 """Pages that are still run by tests of their own."""
 
@@ -22,7 +21,7 @@ def pages() -> list[object]:
     ]
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(200)
 @pytest.mark.parametrize("page", pages())
 def test_a_page_runs_as_shown(page: Path) -> None:
     def judge(step: Step, printed: list[str]) -> None:
