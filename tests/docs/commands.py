@@ -55,8 +55,10 @@ def problem(words: list[str]) -> str:
         group = command
     try:
         group.make_parser(context).parse_args(words)
-    except click.UsageError as error:
+    except click.NoSuchOption as error:
         return error.format_message()
+    except click.UsageError:  # in the text an option is named without its value
+        return ""
     return ""
 
 
