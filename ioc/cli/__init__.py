@@ -12,24 +12,24 @@ from ioc.cli.lazy import LazyGroup
 _COMMANDS: Final = {
     "capture": "Write live images to HDF5, on command.",
     "check": "Check a configuration and its host, with remedies.",
-    "completion": "Print what makes a shell complete the command line.",
-    "demo": "Run the main job on simulated sources and check every byte.",
+    "completion": "Print the script that completes commands in a shell.",
+    "demo": "Take data from simulated sources and check every byte.",
     "deploy": "Write systemd units, or a container, for a configuration.",
     "images": "Show live images as PVs.",
     "info": "Show what a binary buffer holds.",
     "keys": "Make keys for ZMQ streams over tcp.",
-    "monitor": "Run one PvMonitor.",
+    "monitor": "Receive the images of one camera (PVA or CA).",
     "pvs": "List the records of a configuration.",
     "read": "Show a pulse of the binary buffer.",
-    "receive": "Run one UDP module receiver.",
+    "receive": "Receive the frames of one UDP module.",
     "repair": "Mark torn records as holes and rebuild LATEST.",
     "replay": "Send recorded data again.",
     "run": "Start the soft-IOC, which starts and watches the workers.",
     "screens": "Write the screens for operators, for Phoebus and PyDM.",
-    "sim": "Simulate a source.",
+    "sim": "Simulate modules, cameras and timing.",
     "sizes": "Print the buffer plan of a configuration.",
-    "status": "Show how running systems are: good, losing or broken.",
-    "stream": "Assemble live images and stream them.",
+    "status": "Show whether running systems are good, losing or broken.",
+    "stream": "Assemble live images and publish them on ZMQ.",
     "verify": "Check the consistency of a buffer, and of an HDF5 file with it.",
     "version": "Print the versions of the program and its libraries.",
     "web": "Serve a page that shows the detector in a browser.",
@@ -82,10 +82,10 @@ def _lines(error: click.ClickException) -> list[str]:
 @click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
-    help="Least level that is logged, by workers that it starts too; left out: that of the configuration.",
+    help="Least level that is logged, also by the workers that `run` starts; left out: that of the configuration.",
 )
 def cli(log_level: str | None) -> None:
-    """Take detector data into pools, to disk, ZMQ and HDF5, watched and driven as an EPICS IOC."""
+    """Take detector data to disk, ZMQ, HDF5 and screens, with every buffer, state and loss as a PV."""
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ def command(config: Path, detector: str | None) -> None:
     """Run the writer of live images to HDF5, until SIGTERM or SIGINT.
 
     DETECTOR is needed where there are several: a PVA source, or the detector of the modules.
-    It writes nothing until a capture is begun by its PVs or commands. The files can be followed while they grow (SWMR).
+    Nothing is written until a capture is started, by its PVs for example. The files can be read while they grow (SWMR).
     """
     from detectors.config import load_config
     from detectors.workers.capture import run

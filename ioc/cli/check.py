@@ -14,7 +14,7 @@ from ioc.cli import arguments
 @arguments.rate("Frames a second of each source, for the disk.")
 @arguments.as_json
 def command(config: Path, rate_hz: float, as_json: bool) -> None:
-    """Check CONFIG, its buffers and records, and the host for what commonly goes wrong; print remedies.
+    """Check CONFIG, its buffers and records, and the host for what commonly goes wrong, and print remedies.
 
     Each line is ok, warning or error. Exit code 1 when one is an error, 2 when the configuration itself is wrong.
     """

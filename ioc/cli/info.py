@@ -15,7 +15,7 @@ from ioc.cli import arguments
 def command(folder: Path, start: int | None, stop: int | None, module: str | None, as_json: bool) -> None:
     """Show what a buffer holds: FOLDER is that of a detector, or the folder of several.
 
-    JSON has every range. It reads heads and sidecars, no pixels: `verify` checks those.
+    JSON has every range of pulses. Heads and sidecars are read, but no pixels: `pebbledaq verify` checks those.
     """
     from detectors.buffer.inventory import take_inventory
     from ioc.cli.buffers import bounds, find_detectors, open_buffer

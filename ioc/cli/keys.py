@@ -13,7 +13,7 @@ from ioc.cli import arguments
 @arguments.output("Folder of the keys: the value of zmq.curve_keys.", folder=True, required=True)
 @arguments.as_json
 def command(name: str, output: Path, as_json: bool) -> None:
-    """Make a pair of keys: for the NAME server first, then for each client."""
+    """Make a pair of CURVE keys for NAME: for `server` first, then for each client."""
     from detectors.curve import SERVER, make_keys
     from ioc.reports.output import print_json
 

@@ -20,7 +20,7 @@ from ioc.cli import arguments
     help="Run state to go to by itself, as soon as the PV is there.",
 )
 def command(config: Path, source: str | None, state: str) -> None:
-    """Ingest the images of the PVA source SOURCE of CONFIG, until SIGTERM or SIGINT.
+    """Receive the images of the [[pva]] source SOURCE of CONFIG, until SIGTERM or SIGINT.
 
     SOURCE may be left out when there is only one.
     """

@@ -12,7 +12,7 @@ from ioc.cli import arguments
 @arguments.folder
 @arguments.pulse_range
 @arguments.module
-@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@click.option("--dry-run", is_flag=True, help="Change nothing, and print what would be done.")
 @arguments.as_json
 def command(
     *, folder: Path, start: int | None, stop: int | None, module: str | None, dry_run: bool, as_json: bool

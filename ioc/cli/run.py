@@ -17,7 +17,7 @@ def command(config: Path, shell: bool) -> None:
     """Start the soft-IOC of CONFIG, which starts and watches the workers.
 
     Prints READY, the PV prefix and the number of records when all can be read. SIGTERM and SIGINT stop it and every
-    worker, each within its drain time (``run.drain_s``) and a second.
+    worker, each within `drain_s` of [run] and a second.
     """
     from detectors.config import load_config
     from ioc.cli.logs import chosen_level, start_log

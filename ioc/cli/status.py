@@ -11,7 +11,7 @@ from ioc.cli import arguments
 
 @click.command("status")
 @click.argument("config", type=arguments.CONFIG, required=False)
-@click.option("--watch", is_flag=True, help="Renew it until Ctrl-C; with --json a line a second.")
+@click.option("--watch", is_flag=True, help="Show it again and again until Ctrl-C; with --json a line a second.")
 @arguments.as_json
 def command(config: Path | None, watch: bool, as_json: bool) -> None:
     """Show how the system of CONFIG is; without CONFIG all systems of this account that run on this host.

@@ -20,7 +20,7 @@ def command(
 ) -> None:
     """Check the binary buffer in a detector's FOLDER, and an HDF5 file against it.
 
-    Give a --stop on a buffer that is being written. Exit code 0: everything agrees; 1: there are findings; 2: it could not run.
+    With a buffer that is being written, give a --stop. Exit code 0: everything agrees; 1: there are findings; 2: it could not run.
     """
     from dataclasses import asdict
 

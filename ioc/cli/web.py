@@ -13,7 +13,7 @@ from ioc.cli import arguments
 def command(config: Path) -> None:
     """Serve the page of CONFIG: live image, modules, pools, rates, losses; until SIGTERM or SIGINT.
 
-    READY gives its address. It only shows, and works without the IOC. Needs the extra "web".
+    READY gives its address. It changes nothing, and works without the IOC. Needs the extra "web".
     """
     from detectors.config import load_config
     from detectors.workers.web.part import run

@@ -49,8 +49,8 @@ def command(
 ) -> None:
     """Write images of the detector in FOLDER to an HDF5 file.
 
-    The file appears when it is complete: not when the pixels of a record differ from their CRC, which `pebbledaq verify` lists
-    and `pebbledaq repair` makes holes of; with --view pixels are not checked. Needs no configuration and no running detector.
+    The file appears when it is complete. When the pixels of a record differ from their CRC no file is made: `pebbledaq verify`
+    lists such records, `pebbledaq repair` makes holes of them. With --view pixels are not checked. No configuration is needed.
     """
     from detectors.outputs.hdf5.cluster import write_on_cluster
     from detectors.outputs.hdf5.copy import write_file

@@ -42,7 +42,7 @@ _LOOK_S: Final = 0.1
 @click.option("--loss", type=click.FloatRange(0, 1), help="Fraction of the modules' packets that are not sent.")
 @click.option("--duplicate", type=click.FloatRange(0, 1), help="Fraction of packets that are sent twice.")
 @click.option("--reorder", type=click.FloatRange(0, 1), help="Fraction of packets that are sent late.")
-@click.option("--wait/--no-wait", default=True, help="Wait for receivers on this host, or send to nobody, too.")
+@click.option("--wait/--no-wait", default=True, help="Wait until receivers of this host listen, or send at once.")
 @arguments.as_json
 def command(
     config: Path,

@@ -18,7 +18,7 @@ from sim.clock import Stop
     "--codec", type=click.Choice(["none", "blosc", "lz4", "bslz4", "zlib", "jpeg"]), default="none", show_default=True
 )
 @click.option("--module-id", default=0, show_default=True, help="Module of the pattern.")
-@click.option("--initial-image", is_flag=True, help="Hold the image of event -1 from the start, as if from before.")
+@click.option("--initial-image", is_flag=True, help="Begin with the image of event -1, as a camera that ran before.")
 @click.option("--count-afresh", is_flag=True, help="uniqueId counts this process's images from 1, not by the clock.")
 @click.option(
     "--restart-after", type=click.IntRange(min=1), help="Disconnect all clients after so many images, then go on ..."
