@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PYTHON ?= python3
 READY := $(VENV)/.ready
 
-.PHONY: demo test check bench fuzz release clean
+.PHONY: demo test check docs bench fuzz release clean
 
 demo: $(READY)
 	$(BIN)/pebbledaq demo
@@ -18,6 +18,9 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
+
+docs: $(READY)
+	$(BIN)/python -m sphinx -W --keep-going -n -q docs build/docs
 
 bench: $(READY)
 	$(BIN)/python -m bench
