@@ -11,7 +11,13 @@ demo: $(READY)
 	$(BIN)/pebbledaq demo
 
 test: $(READY)
-	$(BIN)/pytest
+	$(BIN)/pytest $(PARALLEL) -m "not long"
+
+test-long: $(READY)
+	$(BIN)/pytest $(PARALLEL) -m long
+
+soak: $(READY)
+	$(BIN)/python -m bench.soak --help
 
 check: $(READY)
 	$(BIN)/ruff check .

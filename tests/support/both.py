@@ -9,9 +9,10 @@ from typing import Any
 from detectors.config import Config, SourceSection, load_config
 from detectors.outputs.outputs import worker_name
 from ioc.demo.children import Child
-from tests.support.epics_env import epics_variables, free_ports
+from tests.support.epics_env import epics_variables
 from tests.support.examples import write_example
 from tests.support.ioc_process import IocProcess
+from tests.support.ports import free_ports
 
 PULSE_HZ = 10.0
 STEP = 5

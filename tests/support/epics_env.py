@@ -1,26 +1,10 @@
 """An EPICS of one's own: loopback only, on free ports, with nothing inherited."""
 
 import os
-import socket
-from contextlib import ExitStack
 
 import pytest
 
-
-def free_ports(count: int) -> list[int]:
-    """Ports of the loopback interface that are free for TCP and for UDP; all held at once, then released."""
-    with ExitStack() as held:
-        ports: list[int] = []
-        while len(ports) < count:
-            tcp = held.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
-            tcp.bind(("127.0.0.1", 0))
-            udp = held.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-            try:
-                udp.bind(("127.0.0.1", tcp.getsockname()[1]))
-            except OSError:
-                continue
-            ports.append(tcp.getsockname()[1])
-        return ports
+from tests.support.ports import free_ports
 
 
 def epics_variables() -> dict[str, str]:

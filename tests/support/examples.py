@@ -5,7 +5,7 @@ import re
 import string
 from pathlib import Path
 
-from tests.support.epics_env import free_ports
+from tests.support.ports import free_ports
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

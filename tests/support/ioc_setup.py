@@ -4,8 +4,8 @@ import random
 import string
 from pathlib import Path
 
-from tests.support.epics_env import free_ports
 from tests.support.ioc_process import IocProcess
+from tests.support.ports import free_ports
 
 M00, M01, CAM = "udp.M00", "udp.M01", "pva.CAM"
 SOURCES = ("M00", "M01", "CAM")

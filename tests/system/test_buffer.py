@@ -12,7 +12,7 @@ import imagecodecs
 import numpy as np
 import pytest
 
-from tests.support.epics_env import free_ports
+from tests.support.ports import free_ports
 from tests.support.process import Process
 from tests.support.waiting import until
 from tests.unit.buffer.make import RawBuffer

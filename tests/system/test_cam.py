@@ -12,9 +12,10 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.support.epics_env import epics_variables, free_ports
+from tests.support.epics_env import epics_variables
 from tests.support.ioc_process import IocProcess
 from tests.support.ioc_setup import prefix_of, write_config
+from tests.support.ports import free_ports
 from tests.support.process import Process
 from tests.support.waiting import until
 

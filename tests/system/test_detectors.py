@@ -14,8 +14,9 @@ import pytest
 from detectors.config import load_config
 from ioc.demo.children import Child
 from sim.pattern import frame_pattern
-from tests.support.epics_env import epics_variables, free_ports
+from tests.support.epics_env import epics_variables
 from tests.support.ioc_process import IocProcess
+from tests.support.ports import free_ports
 from tests.support.waiting import until
 
 CAMERAS = {"LEFT": (3, (48, 64)), "RIGHT": (4, (32, 40))}

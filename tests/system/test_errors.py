@@ -16,7 +16,8 @@ import pytest
 from bench.soak.processes import with_runtime_dir
 from detectors.runtime import SHM_FOLDER, Runtime
 from detectors.workers.lock import hold_lock
-from tests.support.epics_env import epics_variables, free_ports
+from tests.support.epics_env import epics_variables
+from tests.support.ports import free_ports
 
 COMMANDS = {"run": (), "receive": ("M00",), "monitor": ("CAM",)}
 PREFIX = f"ERR{os.getpid()}:"

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from sim.pattern import frame_pattern
-from tests.support.epics_env import free_ports, isolate
+from tests.support.epics_env import isolate
+from tests.support.ports import free_ports
 from tests.support.process import Process
 from tests.support.waiting import until
 from tests.system.test_images import COLS, CONFIG, ROWS, Bench, attributes, pixels

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from sim.pattern import frame_pattern
-from tests.support.epics_env import free_ports
 from tests.support.ioc_process import IocProcess
 from tests.support.ioc_setup import prefix_of, write_config
+from tests.support.ports import free_ports
 from tests.support.process import Process, run
 from tests.support.waiting import until
 
@@ -211,7 +211,7 @@ def test_a_killed_writer_ends_the_capture_and_comes_back_as_it_was_set(bench: Be
 
 def test_what_is_being_captured_is_whole_when_the_writer_is_stopped(tmp_path: Path, bench: Bench) -> None:
     ioc = bench.ioc
-    bench.setting(FileName="last", FilePath=str(tmp_path))
+    bench.setting(FileName="last", FilePath=str(tmp_path), NumCapture=0, StartPulse=0, StopPulse=0, PulseStep=1)
     ioc.put("HDF1:Capture", 1, wait=False)
     ioc.until("HDF1:State_RBV", "Waiting")
     pulses = bench.send(3)

@@ -14,10 +14,10 @@ import pytest
 from p4p.client.thread import Context
 
 from sim.pattern import frame_pattern
-from tests.support.epics_env import free_ports
 from tests.support.installed import needs
 from tests.support.ioc_process import IocProcess
 from tests.support.ioc_setup import prefix_of, write_config
+from tests.support.ports import free_ports
 from tests.support.process import Process
 from tests.support.waiting import until
 

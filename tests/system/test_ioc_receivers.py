@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from detectors.buffer.layout import relative_path
-from tests.support.epics_env import free_ports
 from tests.support.ioc_process import IocProcess, leftovers
 from tests.support.ioc_setup import prefix_of, write_config
+from tests.support.ports import free_ports
 from tests.support.process import run
 
 pytestmark = pytest.mark.usefixtures("runtime_dir")

@@ -16,9 +16,9 @@ from detectors.buffer.reader import BufferReader
 from detectors.errors import CommandError
 from detectors.run_state import Service
 from tests.support.child import Child
-from tests.support.epics_env import free_ports
 from tests.support.images import image
 from tests.support.monitor_process import MonitorProcess, TimingLine, settled
+from tests.support.ports import free_ports
 from tests.support.scheduling import realtime_allowed, realtime_threads
 
 PV = "T:CAM"
@@ -120,7 +120,10 @@ def test_a_burst_of_events_fills_pebble_and_ring_before_one_is_lost(start: Calla
     with camera(unique_id=0), TimingLine(port) as line:
         worker = start("match_tmo_ms = 60_000", top=f"[timing]\nport = {port}")
         worker.enabled()
-        for n in range(1, 32):  # 16 in the pebble, 15 in the ring
+        for n in range(1, 17):  # the pebble holds 16
+            line.tell(Service.L1_ACCEPT, 1000 + n, n)
+            worker.until(lambda s, n=n: s["updates"]["l1_pending"] == n)
+        for n in range(17, 32):  # the ring holds 15 more
             line.tell(Service.L1_ACCEPT, 1000 + n, n)
         status = worker.until(lambda s: s["updates"]["l1_pending"] == 16 and s["dma"]["in_use"] == 15)
         assert (status["dma"]["overruns"], status["updates"]["l1_missed"]) == (0, 0)

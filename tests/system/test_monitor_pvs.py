@@ -19,9 +19,9 @@ from detectors.frame import Damage
 from detectors.run_state import Service
 from sim.pattern import frame_pattern
 from tests.support.child import Child
-from tests.support.epics_env import free_ports
 from tests.support.images import image
 from tests.support.monitor_process import EPOCH_NS, MonitorProcess, TimingLine, settled
+from tests.support.ports import free_ports
 
 MS = 1_000_000
 

@@ -16,8 +16,9 @@ from detectors.sources.image_source import ImageSource
 from detectors.sources.pva_direct import DirectClient
 from detectors.sources.pva_p4p import P4pClient
 from detectors.sources.pvspec import parse_pv_spec
-from tests.support.epics_env import free_ports, isolate
+from tests.support.epics_env import isolate
 from tests.support.images import UNION_MEMBERS, image, memory
+from tests.support.ports import free_ports
 from tests.support.pva_encode import NTNDARRAY, ntndarray
 from tests.support.pva_server import PvaServer
 from tests.support.recording_sink import RecordingSink

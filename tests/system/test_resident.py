@@ -12,7 +12,8 @@ from detectors.pools.available import mem_available
 from detectors.pools.sizing import size_text
 from ioc.plan import plan_source_by_source
 from tests.support.child import Child
-from tests.support.epics_env import free_ports, isolate
+from tests.support.epics_env import isolate
+from tests.support.ports import free_ports
 from tests.support.process import WorkerProcess, run
 
 PREFIX, PV = "T:RESIDENT:", "T:RESIDENT:CAM"

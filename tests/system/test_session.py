@@ -14,7 +14,7 @@ from detectors.config import load_config
 from detectors.runtime import Runtime
 from detectors.workers.commands import request
 from ioc.templates import loads
-from tests.support.epics_env import free_ports
+from tests.support.ports import free_ports
 from tests.support.waiting import until
 from tests.unit.buffer.make import RawBuffer
 

@@ -18,7 +18,7 @@ from detectors.wire.array10 import decode_image
 from sim.clock import Schedule
 from sim.pattern import frame_pattern
 from sim.udp_module import UdpModuleSender
-from tests.support.epics_env import free_ports
+from tests.support.ports import free_ports
 from tests.support.process import WorkerProcess
 from tests.support.waiting import until
 

@@ -14,8 +14,9 @@ from detectors.runtime import Runtime
 from detectors.wire.array10 import decode_image
 from detectors.workers.commands import request
 from sim.pattern import frame_pattern
-from tests.support.epics_env import epics_variables, free_ports
+from tests.support.epics_env import epics_variables
 from tests.support.ioc_process import leftovers
+from tests.support.ports import free_ports
 from tests.support.process import Process
 from tests.support.waiting import until
 

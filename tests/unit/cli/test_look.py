@@ -11,7 +11,7 @@ from detectors.config import load_config
 from detectors.errors import ConfigError
 from ioc.cli import check, info, pvs
 from ioc.templates import loads
-from tests.support.epics_env import free_ports
+from tests.support.ports import free_ports
 from tests.unit.buffer.make import RawBuffer
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "both.toml"

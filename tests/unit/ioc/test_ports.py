@@ -2,7 +2,7 @@ import socket
 from ipaddress import IPv4Address
 
 from ioc.ports import choose_interfaces, client_environment, ports_in_use
-from tests.support.epics_env import free_ports
+from tests.support.ports import free_ports
 
 
 def test_a_port_in_use_is_named() -> None:

@@ -9,7 +9,7 @@ from detectors.pools.dma import DmaRing
 from detectors.run_state import Service
 from detectors.sources.timing_receiver import DATAGRAM_BYTES, TimingReceiver
 from detectors.wire.timing import TimingEvent, encode_timing, parse_timing
-from tests.support.epics_env import free_ports
+from tests.support.ports import free_ports
 
 
 class Bell:

@@ -14,7 +14,7 @@ from detectors.errors import ConfigError
 from ioc.cli.deploy import command
 from ioc.deploy import container, systemd
 from ioc.deploy.needs import Needs
-from tests.support.epics_env import free_ports
+from tests.support.ports import free_ports
 
 PATH = Path("/etc/pebbledaq/a detector.toml")
 MIB = 1 << 20

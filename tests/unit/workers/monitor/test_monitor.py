@@ -23,9 +23,9 @@ from detectors.run_state import RunState, Service
 from detectors.runtime import Runtime
 from detectors.totals import counters
 from detectors.wire.ntndarray import timestamp_ns
-from tests.support.epics_env import free_ports
 from tests.support.fake_source import FakeSource
 from tests.support.monitor_rig import MonitorRig
+from tests.support.ports import free_ports
 
 numbers = itertools.count()
 

@@ -11,7 +11,7 @@ from detectors.errors import ConfigError, HostError
 from detectors.runtime import Runtime
 from detectors.workers.wake import Wake
 from detectors.workers.web.part import WebPart
-from tests.support.epics_env import free_ports
+from tests.support.ports import free_ports
 from tests.support.process import run
 
 

@@ -1,0 +1,52 @@
+"""Ports that a run of the tests has for itself, also while another run is under way on the same host."""
+
+import fcntl
+import os
+import socket
+import tempfile
+from collections.abc import Iterator
+from functools import cache
+from itertools import cycle
+from pathlib import Path
+
+_FIRST, _LAST = 10000, 32000
+"""Below what the kernel gives to clients (net.ipv4.ip_local_port_range, from 32768): no connection takes one of them."""
+_BLOCK = 1000
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that are free for TCP and for UDP. They are of the block of this process: no other run of tests has them."""
+    ports: list[int] = []
+    while len(ports) < count:
+        port = next(_ports())
+        if _free(port):
+            ports.append(port)
+    return ports
+
+
+@cache
+def _ports() -> Iterator[int]:
+    """The ports of the first block that no other process holds, over and over. The lock is held until this process ends."""
+    folder = Path(tempfile.gettempdir()) / f"pebbledaq-test-ports-{os.getuid()}"
+    folder.mkdir(exist_ok=True)
+    for first in range(_FIRST, _LAST, _BLOCK):
+        lock = os.open(folder / str(first), os.O_CREAT | os.O_RDWR)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+        else:
+            return cycle(range(first, first + _BLOCK))
+    raise RuntimeError(
+        f"{folder}: found no block of ports that is free, expected fewer than {(_LAST - _FIRST) // _BLOCK} runs of tests at once"
+    )
+
+
+def _free(port: int) -> bool:
+    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+        with socket.socket(socket.AF_INET, kind) as probe:
+            try:
+                probe.bind(("", port))
+            except OSError:
+                return False
+    return True
