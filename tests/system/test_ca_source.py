@@ -78,6 +78,7 @@ def test_other_values(record: str, expected: np.ndarray) -> None:
     assert (update.dtype, update.shape) == (expected.dtype.name, expected.shape)
 
 
+@pytest.mark.long
 def test_a_killed_server_is_found_again() -> None:
     with watching("ca/X:Number") as sink:
         for life in range(2):

@@ -272,6 +272,7 @@ def test_with_fail_a_loss_ends_it_with_the_reason(bench: Bench) -> None:
         assert bench.ioc.value("cam1:StatusMessage_RBV") == ""
 
 
+@pytest.mark.long
 def test_images_that_do_not_come_are_missing_when_their_time_is_over(bench: Bench) -> None:
     bench.set(ImageMode="Multiple", NumImages=30, AcquirePeriod=1 / RATE_HZ)
     with bench.capturing("silent") as path:
@@ -283,6 +284,7 @@ def test_images_that_do_not_come_are_missing_when_their_time_is_over(bench: Benc
     assert len(pulses(path)) == 30
 
 
+@pytest.mark.long
 def test_it_fails_with_the_writer_that_counts(bench: Bench) -> None:
     bench.set(ImageMode="Multiple", NumImages=100_000)
     ioc = bench.ioc
@@ -298,6 +300,7 @@ def test_it_fails_with_the_writer_that_counts(bench: Bench) -> None:
         assert bench.ended()[:3] == ("Idle", "Done", 1)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("away", [False, True], ids=["goes on", "ended meanwhile"])
 def test_after_a_restart_of_the_ioc_it_goes_on_right(bench: Bench, away: bool) -> None:
     images = 60 if away else 400

@@ -194,6 +194,7 @@ def shown(ioc: IocProcess, name: str) -> int:
     return int(ioc.value(f"M00:{name}_RBV"))
 
 
+@pytest.mark.long
 def test_totals_survive_the_ioc_the_receiver_and_both(tmp_path: Path):
     """Kills of the IOC, of the receiver and of both while it receives: the PVs never fall, and count what was sent."""
     port = free_port()

@@ -15,7 +15,7 @@ from sim.pattern import check_frame
 from tests.support.process import Process
 
 END_S = 100
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(150)]
+pytestmark = pytest.mark.timeout(150)
 
 
 @pytest.fixture
@@ -67,6 +67,7 @@ def test_everything_agrees_and_the_data_stays_where_asked(demo, tmp_path):
     assert "found data of another run" in again.text
 
 
+@pytest.mark.long
 def test_ctrl_c_ends_the_data_taking_and_the_check_is_done(demo):
     one = demo("--forever")
     prefix = prefix_of(one)
@@ -82,6 +83,7 @@ def test_ctrl_c_ends_the_data_taking_and_the_check_is_done(demo):
     assert left_behind(prefix) == []
 
 
+@pytest.mark.long
 def test_a_source_that_dies_is_noticed_and_all_is_cleaned_up(demo):
     one = demo("--seconds", "60")
     prefix = prefix_of(one)

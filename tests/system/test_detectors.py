@@ -149,6 +149,7 @@ def test_a_stock_scan_takes_both(pair: Pair, tmp_path: Path) -> None:
     assert '"exit_status": "success"' in done.stdout
 
 
+@pytest.mark.long
 def test_an_ioc_that_is_killed_finds_both_as_they_were(pair: Pair, runtime_dir: Path) -> None:
     pair.capture("RIGHT", "killed")
     pair.acquire("RIGHT", 200, wait=False)

@@ -67,7 +67,7 @@ def start_ports(name: str, config: Config, stack: ExitStack) -> list[Child]:
     return started
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["eiger-500k", "jungfrau-2if"])
 def test_a_stock_detector_runs_without_alarm_and_makes_one_image(name: str, tmp_path: Path) -> None:
     path = write_example(name, tmp_path)

@@ -173,6 +173,7 @@ def test_the_stock_order_of_puts(bench: Bench, protocol: str) -> None:
     assert pulses == sorted(set(pulses))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["None", "zlib", "Blosc", "BSLZ4", "LZ4"])
 def test_a_compression_gives_the_same_pixels(bench: Bench, name: str) -> None:
     bench.ioc.put("HDF1:Compression", name)
@@ -191,6 +192,7 @@ def test_a_compression_that_there_is_not_is_refused(bench: Bench, name: str) -> 
     assert bench.ioc.value("HDF1:Compression") == bench.ioc.value("HDF1:Compression_RBV") == "None"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("part", ["cam1", "HDF1"])
 @pytest.mark.parametrize("given", ["text", "file"])
 def test_attributes_by_text_or_file_have_a_value_for_every_image(bench: Bench, part: str, given: str) -> None:
@@ -253,6 +255,7 @@ def test_pools_and_queues_have_sane_figures(bench: Bench) -> None:
     assert "found 3, expected 0" in ioc.refused("HDF1:DroppedArrays", 3)
 
 
+@pytest.mark.long
 def test_a_lazy_file_can_be_followed_only_when_it_is_there(tmp_path: Path, runtime_dir: Path) -> None:
     with ExitStack() as stack:
         pair = Pair(tmp_path, stack)

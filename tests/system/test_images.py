@@ -414,6 +414,7 @@ def test_images_are_served_on_the_interfaces_of_the_configuration_only(tmp_path,
             socket.create_connection(("127.0.0.1", port), timeout=5)
 
 
+@pytest.mark.long
 def test_a_worker_without_clients_is_idle(bench):
     bench.until(lambda s: s["state"] == "Idle")
     time.sleep(1)

@@ -67,6 +67,7 @@ def test_modules_lie_at_their_places_with_gaps(
     assert (attributes(value)["PulseId"], attributes(value)["IsGood"]) == (1000, 1)
 
 
+@pytest.mark.long
 def test_replayed_frames_are_shown(
     tmp_path: Path, variables: dict[str, str], stack: ExitStack, runtime_dir: Path
 ) -> None:

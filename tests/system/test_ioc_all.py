@@ -20,8 +20,6 @@ SHAPES = {"M00": ((512, 1024), 128), "M01": ((512, 1024), 128), "CAM": ((2048, 2
 REST_S = 1.0
 """Longer than any worker sleeps between two snapshots."""
 
-pytestmark = [pytest.mark.slow]
-
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory, runtime_dir: Path) -> Iterator[Running]:
@@ -111,6 +109,7 @@ def at_rest(snapshots: Mapping[str, Any], earlier: Mapping[str, Any]) -> bool:
     )
 
 
+@pytest.mark.long
 def test_what_was_counted_lies_on_disk_and_nothing_is_left_behind(running: Running) -> None:
     ioc, earlier, moved_s = running.ioc, running.snapshots(), time.monotonic()
     for child in running.sources.values():

@@ -10,7 +10,7 @@ from tests.support.ioc_process import IocProcess
 from tests.support.ioc_setup import M00, SOURCES, start, write_config
 from tests.support.waiting import until
 
-pytestmark = pytest.mark.usefixtures("runtime_dir")
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("runtime_dir")]
 
 
 def configured(folder: Path) -> Path:

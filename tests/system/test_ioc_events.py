@@ -9,6 +9,8 @@ from tests.support.ioc_process import IocProcess
 from tests.support.ioc_setup import M00, M01, start, write_config
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def ioc(tmp_path_factory: pytest.TempPathFactory, runtime_dir: Path) -> Iterator[IocProcess]:

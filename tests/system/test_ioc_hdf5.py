@@ -82,6 +82,7 @@ def image(pulse_id: int) -> np.ndarray:
     return np.concatenate([frame_pattern(pulse_id, m, SHAPE, "uint16") for m in (0, 1)])
 
 
+@pytest.mark.long
 def test_twenty_images_by_pvs_followed_and_verified(bench: Bench) -> None:
     ioc = bench.ioc
     ioc.until("HDF1:FilePathExists_RBV", "Yes")
@@ -182,6 +183,7 @@ def test_the_folder_moves_and_what_is_there_is_not_touched(bench: Bench) -> None
     assert (folder / "there.h5").read_text() == "precious"
 
 
+@pytest.mark.long
 def test_a_range_of_pulses(bench: Bench) -> None:
     ioc = bench.ioc
     first = bench.send(1)[0] + 1

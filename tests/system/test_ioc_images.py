@@ -46,6 +46,8 @@ pixels = data.get(timeout=10)
 print(json.dumps({"count": len(pixels), "sum": int(pixels.astype(int).sum())}))
 """
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def ports() -> tuple[int, int]:

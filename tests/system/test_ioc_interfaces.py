@@ -10,6 +10,8 @@ from tests.support.epics_env import epics_variables
 from tests.support.ioc_process import IocProcess
 from tests.support.ioc_setup import prefix_of, write_config
 
+pytestmark = pytest.mark.long
+
 
 @pytest.mark.parametrize(
     ("section", "expected"),

@@ -11,7 +11,7 @@ import pytest
 from tests.support.ioc_process import IocProcess
 from tests.support.ioc_setup import CAM, SOURCES, start, write_config
 
-pytestmark = pytest.mark.usefixtures("runtime_dir")
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("runtime_dir")]
 
 OLD_LIMIT_S = 5.5
 """Longer than any worker takes for other commands."""

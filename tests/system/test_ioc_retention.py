@@ -15,6 +15,8 @@ from tests.unit.buffer.make import RawBuffer
 PULSES = {30: 100_000, 20: 101_000, 10: 300_000}
 """Pulse in each data file, by the file's age in hours."""
 
+pytestmark = pytest.mark.long
+
 
 def make_buffer(root: Path) -> RawBuffer:
     raw = RawBuffer(root / "DET")

@@ -14,6 +14,8 @@ from tests.support.waiting import until
 
 STEPS = 40
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def ioc(tmp_path_factory: pytest.TempPathFactory, runtime_dir: Path) -> Iterator[IocProcess]:

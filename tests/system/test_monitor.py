@@ -60,6 +60,7 @@ def test_a_camera_runs_free_to_disk(start: Callable[..., MonitorProcess], tmp_pa
     check(tmp_path, {n: image("uint16", (3, 4), n) for n in range(2, 12)})
 
 
+@pytest.mark.long
 def test_a_camera_that_comes_late_and_goes_and_returns_with_another_shape(
     start: Callable[..., MonitorProcess], tmp_path: Path
 ) -> None:
@@ -147,6 +148,7 @@ def test_commands_drive_the_run(start: Callable[..., MonitorProcess]) -> None:
         assert worker.wait() == 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("source", "top", "code", "said"),
     [
@@ -180,6 +182,7 @@ def test_a_folder_that_cannot_be_written_ends_in_one_line(
     assert f"{tmp_path}/data: cannot be made: File exists" in worker.text
 
 
+@pytest.mark.long
 def test_killed_it_leaves_nothing_that_the_next_one_minds(start: Callable[..., MonitorProcess], tmp_path: Path) -> None:
     with camera(unique_id=1) as cam:
         worker = start()

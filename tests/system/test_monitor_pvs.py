@@ -47,6 +47,7 @@ def post(server: Child, n: int, nanoseconds: int | None = None, **what: Any) -> 
 SHAPES: tuple[dict[str, Any], ...] = ({"dtype": "uint16", "shape": [3, 4]}, {"dtype": "float64", "shape": [5]})
 
 
+@pytest.mark.long
 def test_two_servers_one_event_in_either_order_late_and_dead(
     start: Callable[..., MonitorProcess], tmp_path: Path
 ) -> None:
@@ -121,6 +122,7 @@ def test_two_servers_one_event_in_either_order_late_and_dead(
 # --- timing
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("mode", "expected"), [("exact", {1}), ("fuzzy", {1, 2}), ("none", {1, 2, 3})])
 def test_how_near_a_time_stamp_must_be(
     start: Callable[..., MonitorProcess], tmp_path: Path, mode: str, expected: set[int]
@@ -165,6 +167,7 @@ def ca_camera(*options: str) -> Iterator[None]:
             process.send_signal(signal.SIGTERM)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("dtype", ["int32", "uint16"])
 def test_a_camera_on_channel_access_is_bit_exact_on_disk(
     start: Callable[..., MonitorProcess], tmp_path: Path, dtype: str
@@ -190,6 +193,7 @@ def test_a_camera_on_channel_access_is_bit_exact_on_disk(
         np.testing.assert_array_equal(reader.read_frame(pulse).data, frame_pattern(1 + n, 0, (20, 30), dtype))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("spec", "client", "used"),
     [("T:IOC:WAVE", "auto", "p4p"), ("T:IOC:WAVE", "direct", "direct"), ("ca/T:IOC:WAVE", "auto", "ca")],

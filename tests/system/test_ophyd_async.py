@@ -100,7 +100,9 @@ def check_pixels(found: dict[str, np.ndarray], key: str = "det") -> None:
             np.testing.assert_array_equal(image, expected)
 
 
-@pytest.mark.parametrize(("protocol", "number"), [("ca", 100), ("pva", 100)])
+@pytest.mark.parametrize(
+    ("protocol", "number"), [("ca", 5), *(pytest.param(p, 100, marks=pytest.mark.long) for p in ("ca", "pva"))]
+)
 def test_every_image_of_a_count_is_there(bench: Bench, protocol: str, number: int) -> None:
     with bench.sending():
         documents, _ = scan(bench, "count", protocol, number)
@@ -112,6 +114,7 @@ def test_every_image_of_a_count_is_there(bench: Bench, protocol: str, number: in
     assert bench.ioc.value("HDF1:Balance_RBV") == f"complete: {number} images"
 
 
+@pytest.mark.long
 def test_classic_ophyd_takes_images(bench: Bench) -> None:
     with bench.sending():
         documents, _ = scan(bench, "classic", "ca", 4)
@@ -124,6 +127,7 @@ def test_classic_ophyd_takes_images(bench: Bench) -> None:
         check_pixels(found)
 
 
+@pytest.mark.long
 def test_two_detectors_scan_together(bench: Bench, tmp_path: Path) -> None:
     other = Bench(tmp_path, roots=bench.folder)
     with other.ioc:
@@ -139,6 +143,7 @@ def test_two_detectors_scan_together(bench: Bench, tmp_path: Path) -> None:
         check_pixels(found, key)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("protocol", ["ca", "pva"])
 def test_a_scan_to_a_folder_that_is_refused_fails(bench: Bench, protocol: str) -> None:
     documents, _ = scan(bench, "count", protocol, 1, good=False, folder="/etc")
@@ -146,6 +151,7 @@ def test_a_scan_to_a_folder_that_is_refused_fails(bench: Bench, protocol: str) -
     bench.ioc.put("HDF1:FilePath", str(bench.folder))
 
 
+@pytest.mark.long
 def test_the_document_s_scans_work(bench: Bench) -> None:
     blocks = re.findall(
         r"^```python\n(.*?)^```", (ROOT / "docs/how-to/bluesky.md").read_text(), re.MULTILINE | re.DOTALL
@@ -157,6 +163,7 @@ def test_the_document_s_scans_work(bench: Bench) -> None:
     assert bench.ioc.value("HDF1:Balance_RBV") == "complete: 50 images"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("protocol", ["ca", "pva"])
 def test_a_fly_scan_of_a_thousand_frames(bench: Bench, protocol: str) -> None:
     with bench.sending(rate_hz=100):
@@ -169,6 +176,7 @@ def test_a_fly_scan_of_a_thousand_frames(bench: Bench, protocol: str) -> None:
     assert bench.ioc.value("HDF1:Balance_RBV") == "complete: 1000 images"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("protocol", ["ca", "pva"])
 def test_a_loss_in_a_scan_takes_its_place_and_is_flagged(bench: Bench, protocol: str) -> None:
     bench.set(AcquirePeriod=0.025)
@@ -185,6 +193,7 @@ def test_a_loss_in_a_scan_takes_its_place_and_is_flagged(bench: Bench, protocol:
     assert bench.ioc.value("HDF1:Balance_RBV").startswith("not complete: 100 images")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("protocol", ["ca", "pva"])
 def test_a_loss_in_a_scan_that_is_to_fail_raises(bench: Bench, protocol: str) -> None:
     bench.set(OnLoss="Fail")
@@ -197,6 +206,7 @@ def test_a_loss_in_a_scan_that_is_to_fail_raises(bench: Bench, protocol: str) ->
     assert bench.ioc.value("HDF1:Balance_RBV").startswith("not complete")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("protocol", ["ca", "pva"])
 def test_an_ioc_that_is_killed_in_a_scan_never_makes_it_silently_wrong(tmp_path: Path, protocol: str) -> None:
     """The scan fails with a reason, or goes on; the file has every image in any case."""

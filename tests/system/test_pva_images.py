@@ -70,6 +70,7 @@ def test_all_types_of_pixels(client: str) -> None:
     assert len(sink.of("connected")) == len(UNION_MEMBERS)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("codec", ["blosc", "lz4", "lz4+h5", "bslz4", "bslz4+h5", "zlib", "jpeg"])
 def test_compressed_images(client: str, codec: str) -> None:
     dtype = "uint8" if codec == "jpeg" else "uint16"
@@ -190,6 +191,7 @@ def test_a_held_source_waits_for_room(client: str) -> None:
     assert sink.of("dropped") == []
 
 
+@pytest.mark.long
 def test_a_server_that_is_killed_is_found_again(client: str) -> None:
     with watching(PV, client) as sink:
         for life, shape in enumerate([[3, 4], [3, 4], [5, 2]]):
@@ -209,6 +211,7 @@ def test_a_channel_that_is_closed_is_found_again(client: str) -> None:
     assert sink.kinds() == ["connected", "update", "disconnected", "connected", "update"]
 
 
+@pytest.mark.long
 def test_a_pv_that_nobody_has_is_reported_and_awaited(client: str) -> None:
     with watching(PV, client) as sink:
         sink.wait_for("disconnected")
@@ -217,6 +220,7 @@ def test_a_pv_that_nobody_has_is_reported_and_awaited(client: str) -> None:
             sink.wait_for("update", timeout_s=25)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("kind", "posts", "expected"),
     [

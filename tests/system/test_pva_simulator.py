@@ -84,6 +84,7 @@ def test_images_of_the_simulator(args: list[str], shape: tuple[int, ...], dtype:
     assert compare(*sinks) >= 4
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("codec", ["bslz4", "lz4", "blosc"])
 def test_compressed_images_of_the_simulator(codec: str, tmp_path: Path) -> None:
     """It passes on the chunks of an HDF5 file as they are, headers and all."""

@@ -46,6 +46,7 @@ def watching(client: str = "direct", *, room: int | None = None, when_full: str 
     assert sink.faults == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("client", ["direct", "p4p"])
 @pytest.mark.parametrize("big", [False, True], ids=["little", "big"])
 @pytest.mark.parametrize("segment", [0, 7, 4096])

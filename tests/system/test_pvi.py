@@ -43,6 +43,8 @@ async def main():
 asyncio.run(main())
 """
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def config_path(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -202,6 +202,7 @@ def send_stock(port: int, frames: range) -> None:
                 sock.sendto(row, ("127.0.0.1", port))
 
 
+@pytest.mark.long
 def test_pulses_of_a_stock_detector_go_on_above_what_is_on_disk(tmp_path: Path):
     port = free_port()
     config = write_config(tmp_path, port=port, geometry=STOCK_TABLE)
@@ -231,6 +232,7 @@ def test_pulses_of_a_stock_detector_go_on_above_what_is_on_disk(tmp_path: Path):
         assert np.array_equal(frame.data, frame_pattern(index, MODULE, STOCK.shape, "uint16"))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["eiger-4", "eiger-12", "eiger-32", "eiger-32-1g", "jungfrau-half"])
 def test_other_geometries(tmp_path: Path, name: str):
     """Exact from packet to disk and stream, packed or not, with the packets that are missing, also beyond the 256th."""

@@ -19,6 +19,8 @@ from tests.support.process import WorkerProcess, run
 PREFIX, PV = "T:RESIDENT:", "T:RESIDENT:CAM"
 MIB = 1 << 20
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def camera(short_runtime_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Child]:

@@ -15,6 +15,8 @@ __all__ = ["bench"]
 MARGIN_S = 1.5
 """Least time between two bursts: longer than a process takes to start, s."""
 
+pytestmark = pytest.mark.long
+
 
 def test_what_is_on_disk_becomes_a_file_by_pv(bench: Bench) -> None:
     ioc = bench.ioc

@@ -105,6 +105,7 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
     running.close()
 
 
+@pytest.mark.long
 def test_the_session_runs_as_shown(shell: Shell) -> None:
     (demo, _), *session = steps()
     assert demo == "pebbledaq demo --seconds 5 --output session"

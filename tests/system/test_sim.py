@@ -109,6 +109,7 @@ def test_all_sources_started_by_one_line_share_pulses_and_time(start, line):
         assert check_frame(image.value, event.pulse_id, 0, (8, 16), "float32")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_every_source_with_its_report(start, line, number):
     ca_port, beacon = free_ports(2)

@@ -17,7 +17,7 @@ from tests.support.process import Process
 END_S = 150
 SMALL = ("--rate", "20", "--shape", "128x256", "--pulses-per-image", "4")
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(END_S + 30)]
+pytestmark = pytest.mark.timeout(END_S + 30)
 
 
 class Soak(Process):
@@ -86,6 +86,7 @@ def test_steady(soak: Callable[..., Soak]):
     assert one.left_behind() == []
 
 
+@pytest.mark.long
 def test_without_disk(soak: Callable[..., Soak]):
     one = soak("no-disk", "--seconds", "2", *SMALL)
     assert one.wait() == 0, one.text
@@ -94,6 +95,7 @@ def test_without_disk(soak: Callable[..., Soak]):
     assert one.left_behind() == []
 
 
+@pytest.mark.long
 def test_a_camera_that_is_killed_again_and_again(soak: Callable[..., Soak]):
     words = ("--seconds", "11", "--every", "3", "--away", "0.5", "--rate", "40", "--pulses-per-image", "4")
     one = soak("restarts", *words, "--shape", "128x256")
@@ -105,6 +107,7 @@ def test_a_camera_that_is_killed_again_and_again(soak: Callable[..., Soak]):
     assert one.left_behind() == []
 
 
+@pytest.mark.long
 def test_workers_and_ioc_that_are_killed(soak: Callable[..., Soak]):
     one = soak("kills", "--seconds", "7", "--every", "1", "--seed", "5", *SMALL)
     assert one.wait() == 0, one.text
@@ -113,6 +116,7 @@ def test_workers_and_ioc_that_are_killed(soak: Callable[..., Soak]):
     assert one.left_behind() == []
 
 
+@pytest.mark.long
 def test_a_worker_that_dies_unplanned_is_a_failure(soak: Callable[..., Soak]):
     one = soak("steady", "--seconds", "4", *SMALL)
     receiver = one.child("receive", "M01")
@@ -129,6 +133,7 @@ def test_a_worker_that_dies_unplanned_is_a_failure(soak: Callable[..., Soak]):
     assert one.left_behind() == []
 
 
+@pytest.mark.long
 def test_given_up_it_leaves_nothing(soak: Callable[..., Soak]):
     one = soak("steady", "--seconds", "60", *SMALL)
     one.child("monitor", "CAM")

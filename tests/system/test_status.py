@@ -17,7 +17,7 @@ from detectors.workers.commands import request
 from tests.support.ioc_setup import CAM, M00, M01, write_config
 from tests.support.process import Process, run
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(60)]
 
 
 class FakeProcess(Process):

@@ -22,7 +22,7 @@ from tests.support.ports import free_ports
 from tests.support.process import WorkerProcess
 from tests.support.waiting import until
 
-pytestmark = pytest.mark.usefixtures("short_runtime_dir")
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("short_runtime_dir")]
 
 GEOMETRY = GEOMETRIES["eiger-16"]
 MODULE_ID = 264

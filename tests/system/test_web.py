@@ -137,6 +137,7 @@ def test_a_browser_that_comes_first_is_told_what_is_missing(ioc: IocProcess, pag
     assert error.value.code == 404
 
 
+@pytest.mark.long
 def test_the_status_and_the_metrics_say_what_the_records_say(ioc: IocProcess, page: Page, ports: list[int]) -> None:
     for sender in senders(ports, 1, 60, "--loss", str(LOSS)):
         assert sender.wait() == 0
@@ -193,6 +194,7 @@ class TestWhileDataComes:
         assert picture.shape == (512, 512)
         assert picture.std() > 10
 
+    @pytest.mark.long
     def test_a_browser_that_stops_reading_loses_only_its_own(self, ioc: IocProcess, page: Page) -> None:
         skipped = ioc.value("Web:Skipped_RBV")
         with socket.create_connection(page.host.split(":")) as stuck:
@@ -277,6 +279,7 @@ def test_the_page_goes_on_without_the_ioc(ioc: IocProcess, page: Page) -> None:
     assert ioc.value("Web:Pid_RBV") == pid
 
 
+@pytest.mark.long
 def test_each_of_several_detectors_can_be_asked_for(tmp_path: Path, runtime_dir: Path) -> None:
     assert runtime_dir.is_dir()
     (port,) = free_ports(1)
