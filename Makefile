@@ -4,20 +4,24 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
 READY := $(VENV)/.ready
+PYTEST := $(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
-.PHONY: demo test check docs bench fuzz release clean
+.PHONY: demo test test-long coverage soak check docs bench fuzz release clean
 
 demo: $(READY)
 	$(BIN)/pebbledaq demo
 
 test: $(READY)
-	$(BIN)/pytest $(PARALLEL) -m "not long"
+	$(PYTEST) -m "not long"
 
 test-long: $(READY)
-	$(BIN)/pytest $(PARALLEL) -m long
+	$(PYTEST) -m long
+
+coverage: $(READY)
+	$(PYTEST) --cov --cov-report=term:skip-covered --cov-report=html:build/coverage
 
 soak: $(READY)
-	$(BIN)/python -m bench.soak --help
+	for scenario in steady no-disk restarts kills; do $(BIN)/python -m bench.soak $$scenario || exit 1; done
 
 check: $(READY)
 	$(BIN)/ruff check .

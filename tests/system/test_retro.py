@@ -6,6 +6,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import pytest
 
 from detectors.buffer.reader import BufferReader
 from tests.system.test_ioc_hdf5 import Bench, bench, dataset, image
