@@ -24,17 +24,21 @@ class ModuleGeometry:
 
     name: str
     header: str
-    """Name of the packet header's layout, a key of ``detectors.wire.headers.HEADERS``."""
+    """Layout of the packet header: jungfrau, sls or sls-big-endian."""
     rows: int
+    """Rows of pixels of a frame."""
     cols: int
+    """Columns of pixels of a frame."""
     dtype: str
-    """Pixel type as it is sent, little-endian: one of ``detectors.pixels.STORED_TYPES``."""
+    """Pixel type as it is sent, little-endian: an integer or float type of numpy, or uint4, uint4h, uint12p."""
     packets_per_frame: int
+    """Packets of a frame, all of one size."""
     chip_rows: int = 0
     """Rows of a chip; 0: all. Between chips lie ``gap`` pixels that are not sent."""
     chip_cols: int = 0
     """Columns of a chip; 0: all."""
     gap: int = 0
+    """Pixels between two chips."""
 
     def __post_init__(self) -> None:
         for name, value, known in (("header", self.header, HEADER_NAMES), ("dtype", self.dtype, STORED_TYPES)):

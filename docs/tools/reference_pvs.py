@@ -1,9 +1,5 @@
-"""Write ``docs/reference/pvs.md``: every record of ``examples/both.toml``, read from the templates. ``--check`` only compares.
+"""The page of PVs: every record of ``examples/both.toml``, read from the templates."""
 
-Run it after a change to a template: ``python docs/tools/make_pvs.py``.
-"""
-
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
@@ -14,7 +10,6 @@ from ioc.templates import Load, loads
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 EXAMPLE: Final = ROOT / "examples" / "both.toml"
-PAGE: Final = ROOT / "docs" / "reference" / "pvs.md"
 
 _TITLES: Final = {
     "": "The server",
@@ -33,7 +28,7 @@ _TITLES: Final = {
 _HEAD: Final = """\
 # The PVs
 
-Written by `python docs/tools/make_pvs.py` from `db/*.template`, for `examples/both.toml`: change those, not this page.
+Written by `python docs/tools/make_reference.py` from `db/*.template`, for `examples/both.toml`: change those, not this page.
 
 Every record is served over Channel Access and PV Access. A server with a single detector has its records `cam1:`, `HDF1:`, `Pva1:`,
 `image1:` and `Retro:` right behind the prefix (`DAQ:BOTH:cam1:Acquire`); this one has two, each with records of its own. A name with braces stands for one PV of each source in them. `_RBV` is
@@ -44,8 +39,12 @@ stamp of the data, all others that of the change. `PulseIdText_RBV` has all digi
 """
 
 
-def page(templates: Iterable[Load]) -> str:
+def page() -> str:
     """Return the page."""
+    return _page(loads(load_config(EXAMPLE)))
+
+
+def _page(templates: Iterable[Load]) -> str:
     sources: dict[str, list[str]] = {}
     rows: dict[str, dict[str, RecordText]] = {}
     for load in templates:
@@ -72,19 +71,3 @@ def _row(record: RecordText, name: str) -> str:
     what = record.fields.get("DESC", "").removeprefix("<source>").removeprefix(":").strip()
     cells = (f"`{name}`", record.kind, record.unit, what[:1].upper() + what[1:], record.alarm)
     return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
-
-
-def main() -> int:
-    """Write the page, or with ``--check`` return 1 when it is not up to date."""
-    text = page(loads(load_config(EXAMPLE)))
-    if "--check" not in sys.argv[1:]:
-        PAGE.write_text(text, encoding="utf-8")
-        return 0
-    if PAGE.read_text(encoding="utf-8") == text:
-        return 0
-    sys.stderr.write("docs/reference/pvs.md is not what the templates give; run: python docs/tools/make_pvs.py\n")
-    return 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())
