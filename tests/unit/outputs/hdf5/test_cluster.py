@@ -15,7 +15,7 @@ assert hdf5plugin.FILTERS  # imported for the filters that it registers
 
 def test_without_dask_it_is_said_how_to_get_it(reader, tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "distributed", None)
-    with pytest.raises(ConfigError, match=r"pip install 'pebbledaq\[dask\]'"):
+    with pytest.raises(HostError, match=r"pip install 'pebbledaq\[dask\]'"):
         cluster.write_on_cluster(reader, RANGE, tmp_path / "a.h5", "tcp://127.0.0.1:1")
 
 
