@@ -133,7 +133,7 @@ class RunSection(Section):
     """What the IOC does at start."""
 
     autostart: bool = True
-    """Configure and enable at start, as a buffer that always records does; false waits for the Acquire PV."""
+    """Configure and enable at start, so that the server always records; false: wait for the Acquire PV."""
     restart_workers: bool = True
     """Start a worker again, with growing delays, when it ends without a command."""
     drain_s: Annotated[float, Field(gt=0, le=3600)] = 5.0
@@ -149,7 +149,7 @@ class IocSection(Section):
     """Addresses of this host that records are served on, over CA and PVA; none: what EPICS_CAS_INTF_ADDR_LIST and
     EPICS_PVAS_INTF_ADDR_LIST say, and without them all."""
     autosave: Annotated[AbsolutePath | Literal[False] | None, BeforeValidator(_false_if_empty)] = None
-    """Folder that settings made by clients are saved in, to be made again at the next start; false or "": they are not saved. Left out:
+    """Folder in which settings made by clients are saved for the next start; false or "": they are not saved. Left out:
     $STATE_DIRECTORY of a systemd service, else pebbledaq in $XDG_STATE_HOME or ~/.local/state."""
 
 
@@ -161,11 +161,11 @@ class LogSection(Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
     """Least level that is logged."""
     per_minute: Annotated[int, Field(ge=1)] = 20
-    """Times that the same message, but for its numbers, is logged in a minute; then how often it was repeated."""
+    """How often a message, the same but for its numbers, is logged in a minute; then one line says how often it was repeated."""
 
 
 class AlarmsSection(Section):
-    """From where on records alarm."""
+    """When records alarm."""
 
     disk_free_minor: Bytes | None = None
     """Free space of the disk at which there is a MINOR alarm, bytes; left out: none. Below disk.min_free the output is Full, MAJOR."""
@@ -176,7 +176,7 @@ class AlarmsSection(Section):
     pool_fill_major: Annotated[float, Field(gt=0, le=100)] | None = None
     """Slots of a pool in use at which there is a MAJOR alarm, %; left out: none."""
     window_s: Annotated[int, Field(ge=1, le=99)] = 10
-    """What was lost alarms, and is shown as recent, for so long, s."""
+    """How long losses alarm and are shown as recent, s."""
     packets_lost_minor: Annotated[int, Field(ge=1, lt=1 << 31)] = 1
     """Packets of a module lost in the window from which on there is a MINOR alarm."""
     packets_lost_major: Annotated[int, Field(ge=1, lt=1 << 31)] | None = None
@@ -296,7 +296,7 @@ class UdpSection(SourceSection):
 
 
 class PvaSection(SourceSection):
-    """One large image PV, ingested by one PvMonitor."""
+    """One camera: an image PV, or several, received by one monitor process."""
 
     pv: Annotated[
         tuple[str, ...],
@@ -309,11 +309,13 @@ class PvaSection(SourceSection):
     shape: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] | None = None
     """Array shape expected, slowest dimension first; left out: as introspected. Lets sizes be planned unconnected."""
     client: Literal["auto", "direct", "p4p"] = "auto"
-    """PVA client: ours that receives into the slot, p4p's, or ours for arrays above direct_above."""
+    """PVA client: ``direct`` is our own, which receives into the slot, ``p4p`` is p4p's; ``auto`` takes ours for arrays from
+    direct_above on."""
     direct_above: Bytes = ByteSize(256 << 10)
     """Array size from which ``auto`` takes the direct client, bytes."""
     match: Literal["exact", "fuzzy", "none"] = "exact"
-    """How PV updates are matched with timing events: by equal timestamp, within 10 ms, or all. Without [timing] the PV runs free."""
+    """How PV updates are matched with timing events: by equal timestamp, within 10 ms, or in the order in which they come. Without
+    [timing] the PV runs free."""
     match_tmo_ms: Annotated[int, Field(ge=1, le=600_000)] = 1500
     """How long an event waits for its PV update, ms."""
     pulse_from: Literal["unique_id", "timestamp"] = "unique_id"
@@ -325,7 +327,7 @@ class PvaSection(SourceSection):
     on_payload_change: Literal["replan", "pause"] = "replan"
     """When the camera returns with another shape or type: drain, re-plan and go on, or stay paused until Configure."""
     when_full: Literal["drop", "hold"] = "drop"
-    """When no transition slot is free: drop the update and count it, or hold back the read."""
+    """When no transition slot is free: drop the update and count it, or stop reading until one is free."""
 
 
 class TimingSection(Section):
@@ -416,7 +418,7 @@ class StreamSection(Section):
     sync_retry_limit: Annotated[int, Field(ge=1)] = 3
     """Attempts to align the modules before the same restart."""
     missing_module: Literal["fill", "wait"] = "fill"
-    """With a dead module: send images without it, or wait for it."""
+    """With a dead module: make images without it, or wait for it."""
     missing_after_s: Positive = 1.0
     """Silence after which a module counts as dead, s."""
     high_water_mark: Annotated[int, Field(ge=1)] = 20
