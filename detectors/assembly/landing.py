@@ -41,7 +41,7 @@ class LandingRows:
         self._slots = slots
         self._pulses = pulses
         self.ahead: deque[Landing] = deque()
-        """The memory of the frames after the newest, each claimed for the pulse_id expected of it."""
+        """The memory of the frames after the newest, each claimed for the pulse_id expected of it, which no frame was given."""
         self._most_claimed = max(1, ahead)
         self._most_offered = min(self._most_claimed, -(-batch // self._packets))
         self._reach = 1
@@ -112,9 +112,12 @@ class LandingRows:
 
     def _claim_ahead(self, newest: int) -> None:
         """Claim the memory of the next frames, twice as many as needed, so that it need be done only every other time."""
-        ahead = self.ahead
+        ahead, pulses = self.ahead, self._pulses
         for index in range(newest + 1 + len(ahead), newest + 1 + min(2 * self._reach, self._most_claimed)):
-            memory = self._slots.claim(self._pulses.expected(index), wait=False)
+            pulse = pulses.expected(index)
+            if pulses.is_given(pulse):
+                return  # the frame will get another pulse_id
+            memory = self._slots.claim(pulse, wait=False)
             if memory is None:
                 return
             ahead.append(Landing(memory, self._row_bytes, 0, self._packets))

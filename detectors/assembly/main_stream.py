@@ -239,6 +239,8 @@ class MainStream:
         if bad:
             self._note_bad_pulse(run, pulse_id)
         frame = self.window.begin(run.index, run.bits, run.pulse, run.daq_rec, run.received_ns, run.detector_time)
+        if run.index != self.window.newest:
+            self.landing.discard()  # an older frame may have been given the pulse_id of the next one
         frame.pulse_id, frame.memory = pulse_id, self.landing.memory(pulse_id)
         frame.bad_pulse = frame.flagged = bad
         self.begun += 1

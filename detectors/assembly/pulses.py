@@ -62,6 +62,10 @@ class PulseTracker:
         forward = pulse - self.newest if frames > 0 else self.newest - pulse
         return not 0 < forward <= abs(frames) * self._max_jump
 
+    def is_given(self, pulse: int) -> bool:
+        """Whether a frame got a pulse_id in place of an unusable one, so that no other frame gets it."""
+        return pulse in self._made
+
     def continues(self, frame: int, pulse: int | None) -> bool:
         """Whether the pulse_id of a frame far ahead went on by as many steps as its number."""
         return pulse == self.expected(frame)

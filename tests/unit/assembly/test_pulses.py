@@ -66,6 +66,29 @@ def test_no_frame_overwrites_another(values: list[float]):
     assert len(set(all_pulses(b))) == len(values)
 
 
+@pytest.mark.parametrize("other_packets", [0, 1])
+def test_a_pulse_given_in_place_of_an_unusable_one_is_not_given_again_after_a_jump_back(other_packets: int):
+    b = Bench()
+    b.feed(b.frame(0, pulse=1000), b.frame(1, pulse=math.nan), b.frame(2, pulse=998), b.frame(3, pulse=999))
+    b.feed(b.frame(4, pulse=1000), b.frame(500, pulse=90_000)[:other_packets])
+    b.feed(b.frame(5, pulse=1001))
+    b.flush()
+    assert all_pulses(b) == [1000, 1001, 998, 999, 1000, 1002]
+    assert [d.flagged for d in b.slots.done] == [False, True, True, False, False, True]
+    assert [row[0] for row in b.slots.done[5].rows] == [p.fill for p in b.frame(5)]
+
+
+def test_an_older_frame_is_given_the_pulse_that_the_next_one_would_have():
+    b = Bench(packets=1, batch=1, ahead=5, reorder_window=3)
+    b.feed(*(b.frame(i, pulse) for i, pulse in enumerate((1000, math.nan, math.nan, math.nan, 998, 999, 1000))))
+    b.feed(b.frame(10, pulse=math.nan), b.frame(9, pulse=math.nan))
+    b.feed(*(b.frame(i, pulse=994 + i) for i in range(11, 16)))
+    b.flush()
+    assert b.order[-7:] == [9, 10, 11, 12, 13, 14, 15]
+    assert all_pulses(b)[-7:] == [1005, 1004, 1006, 1007, 1008, 1009, 1010]
+    assert all(d.rows[0][0] == b.frame(d.index)[0].fill for d in b.slots.done)
+
+
 def test_steps_of_the_detector_are_pulse_steps():
     b = Bench(pulse_from="framenum", pulse_id_step=4)
     b.feed(stock(b, 10), stock(b, 11), stock(b, 13))
