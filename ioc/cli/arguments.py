@@ -84,15 +84,15 @@ def source(name: str, kind: str) -> Decorator[Any]:
 
 def output(text: str, *, folder: bool = False, required: bool = False, default: Path | None = None) -> Decorator[Any]:
     """``-o`` and ``--output``: the file, or the folder, to write."""
+    more: dict[str, Any] = {} if default is None else {"default": default, "show_default": True}
     return click.option(
         "-o",
         "--output",
         metavar="DIRECTORY" if folder else "FILE",
         type=click.Path(path_type=Path, file_okay=not folder, dir_okay=folder),
         required=required,
-        default=default,
-        show_default=default is not None,
         help=text,
+        **more,
     )
 
 

@@ -38,4 +38,4 @@ def command(config: Path, rate_hz: float, as_json: bool) -> None:
         print_json(check.as_list(findings))
     else:
         check.show(findings)
-    sys.exit(any(finding.level is Level.ERROR for finding in findings))
+    sys.exit(int(any(finding.level is Level.ERROR for finding in findings)))

@@ -21,7 +21,7 @@ def command(seconds: float, forever: bool, output: Path | None) -> None:
     """
     from rich.console import Console
 
-    from ioc.demo.main import run_demo
+    from ioc.demo.main import Demo
     from ioc.demo.pattern import mismatch
 
-    sys.exit(run_demo(Console(), seconds=None if forever else seconds, keep=output, mismatch=mismatch))
+    sys.exit(Demo(Console(), None if forever else seconds, output, mismatch).run())

@@ -41,4 +41,4 @@ def command(
     else:
         alone = f", {left} files or folders left alone" if left else ""
         print(f"{done} {'to repair' if dry_run else 'repaired'}{alone}")
-    sys.exit(bool(left))
+    sys.exit(int(bool(left)))

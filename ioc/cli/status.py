@@ -28,7 +28,7 @@ def command(config: Path | None, watch: bool, as_json: bool) -> None:
             with working("status: asking the workers"):
                 status.look_once(systems)
             status.show(systems, as_json=as_json)
-            sys.exit(any(system.verdict.word is not Word.GOOD for system in systems))
+            sys.exit(int(any(system.verdict.word is not Word.GOOD for system in systems)))
         try:
             status.watch(systems, as_json=as_json)
         except KeyboardInterrupt:

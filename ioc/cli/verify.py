@@ -48,4 +48,4 @@ def command(
         print_json({**asdict(checked), "list": findings.as_list(found)})
     else:
         print(findings.summary(checked))
-    sys.exit(bool(found))
+    sys.exit(int(bool(found)))

@@ -16,7 +16,7 @@ from typing import Any, Final
 from rich.console import Console
 
 from detectors.config import Config, parse_config
-from detectors.errors import HostError, PebbleDaqError
+from detectors.errors import HostError
 from detectors.extras import missing
 from detectors.outputs.outputs import worker_name
 from detectors.pools.available import mem_available
@@ -90,9 +90,13 @@ class Demo:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         with ExitStack() as stack:
             folder = self.keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pebbledaq-demo-")))
-            if self.keep and (self.keep / "data").exists():
-                raise HostError(f"{self.keep}: found data of another run, expected a new folder; choose another")
-            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                used = (folder / "data").exists()
+            except OSError as error:
+                raise HostError(f"{folder}: cannot be written: {error.strerror}; choose another --output") from None
+            if used:
+                raise HostError(f"{folder}: found data of another run, expected a new folder; choose another --output")
             plan = make_plan(_machine(folder), self.seconds)
             for note in plan.notes:
                 self._note(note)
@@ -337,15 +341,3 @@ def _nothing_left(config: Config) -> Generator[None]:
             while is_running(runtime, worker) is not None and time.monotonic() < deadline_s:
                 time.sleep(0.05)
             remove_leftovers(runtime, worker)
-
-
-def run_demo(console: Console, *, seconds: float | None, keep: Path | None, mismatch: FirstMismatch) -> int:
-    """Run the demo; return its exit code."""
-    try:
-        return Demo(console, seconds, keep, mismatch).run()
-    except KeyboardInterrupt:
-        console.print("given up")
-        return 130
-    except PebbleDaqError as error:
-        console.print(f"[red]{error}[/]", soft_wrap=True)
-        return error.exit_code
