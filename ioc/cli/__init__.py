@@ -44,6 +44,15 @@ _STOPPED: Final = 130
 class _Program(LazyGroup):
     """Reports every mistake in one line: no usage, no traceback."""
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; Ctrl-C ends it as ``Abort``."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            if sys.stderr.isatty():
+                click.echo(err=True)  # behind ^C
+            raise click.Abort from None
+
     def main(self, *args: Any, **extra: Any) -> NoReturn:
         """Run a command line and exit: 0, 1 with findings or where the host refused, 2 for a wrong request, 130 after Ctrl-C."""
         try:
@@ -57,7 +66,7 @@ class _Program(LazyGroup):
         except click.ClickException as error:
             _say(_lines(error))
             code = error.exit_code
-        except click.exceptions.Abort:
+        except click.Abort:
             _say(["stopped by Ctrl-C"])
             code = _STOPPED
         sys.exit(code)
@@ -76,7 +85,11 @@ def _lines(error: click.ClickException) -> list[str]:
 
 
 @click.group(
-    cls=_Program, package=__name__, commands_help=_COMMANDS, context_settings={"help_option_names": ["-h", "--help"]}
+    "pebbledaq",
+    cls=_Program,
+    package=__name__,
+    commands_help=_COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(package_name="pebbledaq")
 @click.option(

@@ -31,14 +31,16 @@ def paths(incomplete: str, wanted: Callable[[Path], bool]) -> list[CompletionIte
 
 def modules_of_folder(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
     """Return the modules of FOLDER, if that is given."""
-    folder: Path | None = ctx.params.get("folder")
-    if folder is None:
-        return []
+    # Behind an option that has no value yet click has not sorted the arguments.
+    folders = [ctx.params["folder"]] if ctx.params.get("folder") else list(map(Path, ctx.args[:1]))
     from detectors.buffer.registration import read_detector
     from ioc.cli.buffers import find_detectors
 
     with suppress(PebbleDaqError):
-        return _items([name for one in find_detectors(folder) for name in read_detector(one).modules], incomplete)
+        return _items(
+            [name for folder in folders for one in find_detectors(folder) for name in read_detector(one).modules],
+            incomplete,
+        )
     return []
 
 

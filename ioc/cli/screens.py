@@ -26,6 +26,6 @@ def command(config: Path, output: Path, as_json: bool) -> None:
     except OSError as error:
         raise HostError(f"{output}: cannot be written: {error.strerror}; choose another --output") from None
     if as_json:
-        print_json({"files": [str(output / path) for path, _ in found]})
+        print_json({"folder": str(output), "files": [str(path) for path, _ in found]})
         return
     print(f"{len(found)} files in {output}; the first to open is overview.bob in Phoebus, overview.ui in PyDM")

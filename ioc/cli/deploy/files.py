@@ -1,0 +1,32 @@
+"""Files that ``deploy`` makes: written to a folder, or printed."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from detectors.errors import HostError
+from ioc.cli import arguments
+
+output: Final = arguments.output("Folder to write the files to; left out: they are printed.", folder=True)
+
+
+def give(files: Mapping[str, str], folder: Path | None, *, as_json: bool) -> None:
+    """Write files to a folder, if one is given, and print their names, or else the files. Raises HostError."""
+    if folder:
+        _write(files, folder)
+    if as_json:
+        from ioc.reports.output import print_json
+
+        print_json({"folder": str(folder) if folder else None, "files": dict(files)})
+        return
+    for name, text in files.items():
+        print(folder / name if folder else f"#### {name}\n{text}")
+
+
+def _write(files: Mapping[str, str], folder: Path) -> None:
+    for name, text in files.items():
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise HostError(f"{folder / name}: cannot be written: {error.strerror}; choose another --output") from None
