@@ -6,6 +6,7 @@ files are damaged at random.
 
 import json
 import logging
+import math
 import os
 import random
 import shutil
@@ -200,13 +201,16 @@ def damaged(whole: bytes, rng: random.Random) -> bytes:
     return bytes(data[: rng.randrange(len(data) + 1)] if rng.random() < 0.1 else data)
 
 
-def run(test: Test, files: list[bytes], seconds: float, seed: int) -> int:
-    """Run a target on damaged files for so long; return how many. A failure leaves its file in the working folder."""
+def run(test: Test, files: list[bytes], seed: int, *, most: float = math.inf, seconds: float = math.inf) -> int:
+    """Run a target on at most so many damaged files, for so long; return how many.
+
+    A failure leaves its file in the working folder.
+    """
     rng = random.Random(seed)
     count, end_s = 0, time.monotonic() + seconds
     for data in files:
         test(data)
-    while time.monotonic() < end_s:
+    while count < most and time.monotonic() < end_s:
         data = damaged(rng.choice(files), rng)
         try:
             test(data)
@@ -233,7 +237,7 @@ def main() -> None:
             atheris.Fuzz()
         else:
             seconds = float(known.get("max_total_time", "60"))
-            count = run(test, files, seconds, int(known.get("seed", time.time_ns())))
+            count = run(test, files, int(known.get("seed", time.time_ns())), seconds=seconds)
             sys.stdout.write(f"{name}: {count} damaged files, none that a tool does not refuse\n")
 
 

@@ -316,12 +316,12 @@ class World(RuleBasedStateMachine):
         assert self.balanced
 
 
-@pytest.mark.timeout(120)
-def test_machine(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("examples", [60, pytest.param(250, marks=pytest.mark.long)])
+def test_machine(examples: int, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.CRITICAL)
     run_state_machine_as_test(
         World,
         settings=settings(
-            max_examples=250, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=examples, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )
