@@ -174,7 +174,9 @@ class PageShell:
 
 def _environment(folder: Path) -> Mapping[str, str]:
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("EPICS_", "CAPROTO_", "PYTEST_", "STATE_"))}
-    return inherited | epics_variables() | {
+    epics = epics_variables()
+    del epics["EPICS_CAS_BEACON_ADDR_LIST"]  # libca warns at each start of a client: 127.0.0.1 is in two of its lists
+    return inherited | epics | {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "HOME": str(folder),
         "XDG_RUNTIME_DIR": str(folder / "run"),
