@@ -78,7 +78,7 @@ class Needs:
     def sysctl(self) -> str:
         """Return a file for ``/etc/sysctl.d``."""
         return f"""\
-# For pebbledaq {self.prefix}: {self.receive_buffer_why}.
+# For pebbledaq {self.prefix.rstrip(":")}: {self.receive_buffer_why}.
 # The kernel grants no larger socket buffer than this, and packets that find no room in theirs are lost.
 # Of several such files the last by name wins: keep the largest value.
 net.core.rmem_max = {self.receive_buffer}

@@ -55,7 +55,7 @@ def units(config: Config, path: Path, user: str, command: str, *, per_worker: bo
     )
     found[f"{name}.target"] = f"""\
 [Unit]
-Description=pebbledaq {_text(needs.prefix)}: the IOC and all workers
+Description=pebbledaq {_text(needs.prefix.rstrip(":"))}: the IOC and all workers
 
 [Install]
 WantedBy=multi-user.target
@@ -103,7 +103,7 @@ LimitRTPRIO={needs.realtime}
     return f"""\
 # Written by `pebbledaq deploy systemd {_text(str(path))}`: write it again when the configuration has changed.
 [Unit]
-Description=pebbledaq {_text(needs.prefix)}: {what}
+Description=pebbledaq {_text(needs.prefix.rstrip(":"))}: {what}
 After={" ".join(("network-online.target", "time-sync.target", *after))}
 Wants=network-online.target
 # Data must not go below a mount point whose disk is not there yet.
