@@ -23,7 +23,7 @@ def renew(page: Path) -> int:
     finally:
         lines = text.splitlines()
         for step, printed in reversed(differing):
-            lines[step.shown_from - 1 : step.shown_from - 1 + len(step.shown)] = printed
+            lines[step.shown_from - 1 : step.shown_from - 1 + len(step.shown)] = [line.rstrip() for line in printed]
         page.write_text("\n".join(lines) + "\n")
     return len(differing)
 

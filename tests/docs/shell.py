@@ -25,8 +25,8 @@ COMMAND_S = 120.0
 """Most time for a command that is waited for."""
 READY_S = 60.0
 """Most time for a command in the background to print what is shown."""
-FILL_S = 5.0
-"""What a command in the background prints in this time is put on the page, when pages are renewed."""
+FILL_S = 20.0
+"""What a command in the background prints in this time, or until a line READY, is put on the page when pages are renewed."""
 END_S = 20.0
 """Most time for a command in the background to end."""
 TYPING_S = 1.0
@@ -157,8 +157,9 @@ class PageShell:
             return [self.names.theirs(line) for line in job.lines()]
 
         def enough(lines: list[str]) -> bool:
-            as_shown = agrees(step.shown, lines, to_the_end=False) and (step.shown or not self._fill)
-            return as_shown or job.process.poll() is not None
+            if self._fill:
+                return any(line.startswith("READY") for line in lines) or job.process.poll() is not None
+            return agrees(step.shown, lines, to_the_end=False) or job.process.poll() is not None
 
         with suppress(AssertionError):  # what is missing is reported by who compares
             until(printed, enough, FILL_S if self._fill else READY_S)
