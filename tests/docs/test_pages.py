@@ -8,16 +8,13 @@ from tests.docs.blocks import PAGES, Step, page_id
 from tests.docs.shape import agrees
 from tests.docs.walk import runs, takes_long, walk
 
-NOT_YET = {"docs/how-to/bluesky.md", "docs/how-to/clients.md", "docs/how-to/python.md"}
-"""Pages that are still run by tests of their own."""
-
 
 def pages() -> list[object]:
     found = [(page, page.read_text()) for page in PAGES]
     return [
         pytest.param(page, id=page_id(page), marks=[pytest.mark.long] if takes_long(text) else [])
         for page, text in found
-        if runs(text) and page_id(page) not in NOT_YET
+        if runs(text)
     ]
 
 

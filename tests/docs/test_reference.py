@@ -50,6 +50,12 @@ def test_every_key_command_and_name_is_on_its_page() -> None:
     assert [name for name in api.__all__ if f"## {name}\n" not in names] == []
 
 
+def test_what_scripts_may_import_is_there() -> None:
+    assert sorted(api.__all__) == api.__all__
+    assert all(hasattr(api, name) for name in api.__all__)
+    assert (ROOT / "detectors" / "py.typed").exists()
+
+
 def test_every_record_is_on_it_once() -> None:
     on_page = [name for cells in rows() for name in expanded(cells[0])]
     loaded = [name for load in loads(load_config(ROOT / "examples" / "both.toml")) for name in load.names()]

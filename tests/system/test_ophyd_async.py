@@ -1,7 +1,6 @@
 """Stock ophyd-async devices scan this server: every document is followed to the pixels, over both protocols and with losses."""
 
 import json
-import re
 import signal
 import subprocess
 import sys
@@ -149,18 +148,6 @@ def test_a_scan_to_a_folder_that_is_refused_fails(bench: Bench, protocol: str) -
     documents, _ = scan(bench, "count", protocol, 1, good=False, folder="/etc")
     assert of(documents, "stop")[0]["exit_status"] == "fail"
     bench.ioc.put("HDF1:FilePath", str(bench.folder))
-
-
-@pytest.mark.long
-def test_the_document_s_scans_work(bench: Bench) -> None:
-    blocks = re.findall(
-        r"^```python\n(.*?)^```", (ROOT / "docs/how-to/bluesky.md").read_text(), re.MULTILINE | re.DOTALL
-    )
-    script = "\n".join(blocks).replace("DAQ:JF01:", bench.ioc.prefix).replace("/data/scans", str(bench.folder))
-    assert script.count("fly(1000)") == 1
-    with bench.sending():
-        bench.ioc.python(script.replace("fly(1000)", "fly(50)"), timeout_s=60)
-    assert bench.ioc.value("HDF1:Balance_RBV") == "complete: 50 images"
 
 
 @pytest.mark.long
