@@ -84,5 +84,10 @@ class Runtime:
         return Path(folder) / f"pebbledaq-{os.getuid()}-{self.key}-{worker}.counters"
 
     def shm(self, worker: str) -> Path:
-        """Shared-memory segment of a worker's pebble."""
-        return SHM_FOLDER / f"pebbledaq-{os.getuid()}-{self.key}-{worker}"
+        """Shared-memory segment of a worker's pebble.
+
+        Its name has a hash of the runtime folder: a process that does not see the locks of a running system, because its
+        runtime folder is another, makes a segment of its own and leaves that system's alone.
+        """
+        place = hashlib.sha256(str(self.folder).encode()).hexdigest()[:8]
+        return SHM_FOLDER / f"pebbledaq-{os.getuid()}-{self.key}-{place}-{worker}"

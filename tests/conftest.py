@@ -24,12 +24,15 @@ def counters_of_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Non
 
 
 @pytest.fixture(autouse=True, scope="session")
-def state_of_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A folder for the settings that IOCs save."""
+def folders_of_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A runtime folder and one for the settings that IOCs save: no test meets a system of this host, or of another run."""
+    runtime = tempfile.mkdtemp(prefix="pd", dir="/tmp")
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_RUNTIME_DIR", runtime)
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         patch.delenv("STATE_DIRECTORY", raising=False)
         yield
+    shutil.rmtree(runtime, ignore_errors=True)
 
 
 @pytest.fixture(autouse=True)
