@@ -21,21 +21,13 @@ CHOICE = re.compile("[ZO]NAM|(?:ZR|ON|TW|TH|FR|FV|SX|SV|EI|NI|TE|EL|TV|TT|FT|FF)
 EXAMPLES = sorted((ROOT / "examples").glob("*.toml"))
 
 # Loading ends in state of EPICS that cannot be undone, so it happens in a process of its own.
-DUMP = """
+LOAD = """
 import dataclasses, json, sys
-from detectors.config import load_config
-from ioc import database
-from ioc.templates import loads
-for load in loads(load_config(sys.argv[1])):
-    database.load(load.path, load.macros)
-print(json.dumps([dataclasses.asdict(r) for r in database.connect()]))
-"""
-
-BIND = """
-import sys
+import zmq.asyncio
 from detectors.config import load_config
 from detectors.run_state import RunState
 from detectors.runtime import Runtime
+from ioc import database
 from ioc.commands import Commands
 from ioc.face import Face
 from ioc.loading import load_records
@@ -45,7 +37,6 @@ from ioc.run_control import RunControl
 from ioc.runs import Runs
 from ioc.settings import Settings
 from ioc.templates import defaults, detectors, loads, workers
-import zmq.asyncio
 config = load_config(sys.argv[1])
 run = RunControl(RunState.UNCONFIGURED, None, None)
 roster = Roster(workers(config))
@@ -56,8 +47,11 @@ commands = Commands(roster, Settings(config, roster), runs, None, None, faces=fa
 handlers = commands.handlers() | Retention(config.disk, config.detector.prefix).handlers()
 for face in faces:
     handlers |= face.handlers()
+records, connect = [], database.connect
+database.connect = lambda: records.extend(connect()) or records
 bound = load_records(config.detector.prefix, loads(config), detectors(config), defaults(config), handlers)
-print(len(bound.status), len(bound.commands))
+found = [dataclasses.asdict(record) for record in records]
+print(json.dumps({"records": found, "status": len(bound.status), "commands": len(bound.commands)}))
 """
 
 
@@ -74,11 +68,17 @@ def example(request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.fixture(scope="module")
-def records(example: Path) -> list[dict[str, Any]]:
+def loaded(example: Path) -> dict[str, Any]:
     done = subprocess.run(
-        [sys.executable, "-c", DUMP, str(example)], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-c", LOAD, str(example)], cwd=ROOT, capture_output=True, text=True, check=False
     )
+    assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def records(loaded: dict[str, Any]) -> list[dict[str, Any]]:
+    return loaded["records"]
 
 
 def test_the_examples_are_found() -> None:
@@ -222,14 +222,9 @@ def test_every_field_of_a_snapshot_is_shown(records: list[dict[str, Any]], examp
                 assert f"{field} {worker}" in shown
 
 
-def test_every_record_and_handler_is_bound(example: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", BIND, str(example)], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    status, commands = map(int, done.stdout.split())
-    assert status > 50
-    assert commands >= 10
+def test_every_record_and_handler_is_bound(loaded: dict[str, Any]) -> None:
+    assert loaded["status"] > 50
+    assert loaded["commands"] >= 10
 
 
 def test_every_template_is_loaded_by_some_example() -> None:
