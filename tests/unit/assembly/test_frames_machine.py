@@ -170,6 +170,13 @@ class Machine(RuleBasedStateMachine):
         self.feed([p.but(pulse=pulse) if whole or p.number in positions else p for p in packets], size)
         self.next_frame(0)
 
+    @rule(unusable=st.integers(1, 3), back=st.integers(1, 8), frames=st.integers(1, 6), size=st.integers(1, BATCH))
+    def unusable_pulses_and_a_jump_back(self, unusable: int, back: int, frames: int, size: int) -> None:
+        for _ in range(unusable):
+            self.bad_pulse(pulse=math.nan, positions=[], whole=True, size=size)
+        self.pulse_jump(pulse=-back)
+        self.go_on(frames=frames, size=size, stream=0)
+
     @rule(
         kinds=st.lists(
             st.sampled_from(["short", "long", "empty", "module", "foreign", "number"]), min_size=1, max_size=8
