@@ -1,5 +1,7 @@
 """Roots: the folders that a client may choose a folder or a file below."""
 
+import errno
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -16,7 +18,7 @@ def confined(path: str | Path, roots: Iterable[Path], name: str = "folder") -> P
         raise CommandError(f"{name}: found {str(path)!r}, expected an absolute path")
     allowed = list(roots)
     try:
-        found = Path(path).resolve()
+        found = _resolved(Path(path))
         below = [root for root in allowed if found.is_relative_to(root.resolve())]
         there = any(root.is_dir() for root in below)
     except (OSError, RuntimeError, ValueError) as error:  # a loop of symlinks, a null byte
@@ -28,4 +30,15 @@ def confined(path: str | Path, roots: Iterable[Path], name: str = "folder") -> P
         )
     if not there:
         raise CommandError(f"{name}: the root {below[0]} does not exist; mount its disk or create it on the host")
+    return found
+
+
+def _resolved(path: Path) -> Path:
+    """Return ``path`` without symlinks. Raises OSError or RuntimeError for a loop of them, which Python 3.13 leaves in the path."""
+    found = path.resolve()
+    try:
+        found.stat()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP)) from None
     return found

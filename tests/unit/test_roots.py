@@ -63,6 +63,6 @@ def test_a_relative_path_is_refused(root: Path, path: str) -> None:
 def test_what_is_no_path_is_one_line(root: Path) -> None:
     (root / "a").symlink_to(root / "b")
     (root / "b").symlink_to(root / "a")
-    for path in (f"{root}/a", f"{root}/\0"):
+    for path in (f"{root}/a", f"{root}/a/x", f"{root}/\0"):
         with pytest.raises(CommandError, match=r"^folder: .* is no path"):
             confined(path, [root])
