@@ -86,7 +86,6 @@ class PageShell:
                 with suppress(subprocess.TimeoutExpired):
                     job.end()
         finally:
-            self.names.__exit__()
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def write(self, name: str, text: str) -> None:

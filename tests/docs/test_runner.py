@@ -97,9 +97,9 @@ def test_names_of_the_machine_are_replaced_and_put_back(tmp_path: Path) -> None:
         'prefix = "DAQ:JF:"\nport = 50020\nport_base = 9100\nfull = "tcp://127.0.0.1:9102"\nfolder = "/tmp/data"\n'
         "pebbledaq sim udp 50021 --rate 50020\ncaproto-get DAQ:JF:Acquire"
     )
-    with Names(tmp_path, [text]) as names:
-        ours = names.ours(text)
-        assert names.theirs(ours) == text
+    names = Names(tmp_path, [text])
+    ours = names.ours(text)
+    assert names.theirs(ours) == text
     lines = ours.splitlines()
     port, base = (int(lines[i].split()[-1]) for i in (1, 2))
     assert (port % 100, base % 100) == (20, 0)
@@ -111,8 +111,7 @@ def test_names_of_the_machine_are_replaced_and_put_back(tmp_path: Path) -> None:
 
 
 def test_two_pages_get_ports_of_their_own(tmp_path: Path) -> None:
-    with Names(tmp_path, []) as one, Names(tmp_path, []) as other:
-        assert one.ours("--port 8080") != other.ours("--port 8080")
+    assert Names(tmp_path, []).ours("--port 8080") != Names(tmp_path, []).ours("--port 8080")
 
 
 def test_blocks_are_found_with_their_lines() -> None:

@@ -6,7 +6,7 @@ import socket
 import tempfile
 from collections.abc import Iterator
 from functools import cache
-from itertools import cycle
+from itertools import cycle, islice
 from pathlib import Path
 
 _FIRST, _LAST = 10000, 32000
@@ -22,6 +22,14 @@ def free_ports(count: int) -> list[int]:
         if _free(port):
             ports.append(port)
     return ports
+
+
+def free_hundred() -> int:
+    """The first of a hundred such ports in a row; it is a multiple of 100."""
+    while True:
+        first = next(_ports())
+        if first % 100 == 0 and all([_free(first), *(_free(port) for port in islice(_ports(), 99))]):
+            return first
 
 
 @cache
