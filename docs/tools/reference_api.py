@@ -16,7 +16,7 @@ from detectors import api
 _HEAD: Final = """\
 # Public API
 
-Written by `python docs/tools/make_reference.py` from the docstrings of what `detectors.api` exports: change those, not this page. At work it
+Written by `python docs/tools/make_reference.py` from the docstrings of what `detectors.api` exports: change those, not this page. How it is used
 is shown in [Use the data in Python](../how-to/python.md).
 
 Only what is on this page may be relied upon: the rest of the package may change from version to version. Changes of this are in the
