@@ -18,7 +18,7 @@ from detectors.workers.lock import running_systems
 from ioc.glance.gather import System
 from ioc.glance.table import WIDTH, render
 
-PICTURE: Final = Path(__file__).resolve().parent / "pictures" / "status.svg"
+PICTURE: Final = Path(__file__).resolve().parents[1] / "pictures" / "status.svg"
 TAKEN_AFTER_S: Final = 8.0
 """From the first snapshot, so that there are rates."""
 
