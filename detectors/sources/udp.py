@@ -209,7 +209,7 @@ class UdpSource:
     def _note_senders(self, words: np.ndarray) -> None:
         self._latest_sender = words[-1].tobytes()
         if len(self._senders) < MOST_SENDERS:
-            self._senders.update(np.unique(words).tolist())
+            self._senders.update(words.tolist())  # np.unique would import numpy.ma here, while packets come
             self.senders = len(self._senders)
 
 

@@ -214,7 +214,7 @@ def test_closing_ends_a_held_read() -> None:
 
 def test_the_example_of_the_readme_runs() -> None:
     readme = (ROOT / "detectors" / "pva" / "README.md").read_text()
-    example = readme.split("```python\n")[1].split("```")[0].replace("13SIM1:Pva1:Image", PV)
+    example = readme.split("```python\n")[1].split("```")[0].replace("SIM:CAM:image", PV)
     with PvaServer(PV, big=True) as server:
         command = [sys.executable, "-u", "-c", example]
         with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
@@ -222,6 +222,9 @@ def test_the_example_of_the_readme_runs() -> None:
             try:
                 server.wait_subscribed()
                 server.post(ntndarray(np.arange(6, dtype=np.uint16).reshape(2, 3), 7))
-                assert [process.stdout.readline() for _ in range(2)] == ["epics:nt/NTNDArray:1.0\n", "7 2.5\n"]
+                assert [process.stdout.readline() for _ in range(2)] == [
+                    "epics:nt/NTNDArray:1.0\n",
+                    "image 7 mean 2.5\n",
+                ]
             finally:
                 process.kill()

@@ -1,5 +1,6 @@
 import select
 import socket
+import sys
 import time
 
 import numpy as np
@@ -51,6 +52,17 @@ def test_packets_land_in_the_block(sender: socket.socket):
     assert block.daq_rec[:n].tolist() == [9] * 16
     assert block.lengths[:n].tolist() == [48 + GEOMETRY.packet_data_bytes] * 16
     assert (block.pixels[:n] == np.arange(1, 17)[:, None]).all()
+    source.close()
+
+
+def test_the_first_packets_import_nothing(sender: socket.socket, monkeypatch: pytest.MonkeyPatch):
+    """Finding: np.unique imports numpy.ma the first time; the 40 ms that it took cost frames of the disk."""
+    monkeypatch.delattr(np, "ma", raising=False)
+    monkeypatch.setitem(sys.modules, "numpy.ma", None)
+    source = listen()
+    sender.sendto(Packet(7, 0, 1234.0).datagram(GEOMETRY), ("127.0.0.1", source.port))
+    receive(source, 1)
+    assert source.senders == 1
     source.close()
 
 
