@@ -8,8 +8,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
+
+import psutil
 
 from detectors.runtime import Runtime
 from detectors.workers.commands import request
@@ -41,7 +44,19 @@ class Process:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._kill_family()
         self.end(signal.SIGKILL)
+
+    def _kill_family(self) -> None:
+        """Kill it and what it started: after a test that failed, nothing of it runs on."""
+        if self.process.poll() is not None:
+            return
+        with suppress(psutil.NoSuchProcess):
+            children = psutil.Process(self.pid).children(recursive=True)
+            self.process.kill()
+            for child in children:
+                with suppress(psutil.NoSuchProcess):
+                    child.kill()
 
     @property
     def pid(self) -> int:
@@ -78,7 +93,7 @@ class Process:
         try:
             code = self.process.wait(self.timeout_s)
         except subprocess.TimeoutExpired:
-            self.process.kill()
+            self._kill_family()
             self.process.wait()
             raise
         finally:
