@@ -7,7 +7,8 @@ _NUMBER = re.compile(r"\d[\d,_]*(\.\d+)?(e[-+]?\d+)?")
 
 
 def shape(line: str) -> str:
-    """A line without its numbers and the widths of its columns."""
+    """A line without its numbers, the widths of its columns, what a terminal does not show, and whether a busy host sent late."""
+    line = re.sub(r"; \d+ pulses late: the rate is too high$", "", line.replace("\0", ""))
     line = re.sub(r"([━─═])\1+", r"\1", _NUMBER.sub("#", line))
     return " ".join(re.sub(r"(?<!\w)-#", "#", line).split())
 
