@@ -41,7 +41,8 @@ class Job:
         self.output = output
 
     def lines(self) -> list[str]:
-        return self.output.read_text(errors="replace").splitlines()
+        text = self.output.read_text(errors="replace")
+        return text.replace("\0", "").splitlines()  # a terminal shows none
 
     def end(self, number: int = signal.SIGTERM) -> int:
         """End it as ``kill %1`` does, and return the exit code."""
