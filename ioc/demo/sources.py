@@ -123,6 +123,8 @@ def _pv(name: str, spec: PvSpec, source: PvaSection, clock: Clock, number: int) 
     if prefix == spec.pv:
         prefix, colon, array = spec.pv.rpartition(":")
         prefix += colon
+    # On all interfaces, as a camera's IOC: clients search by broadcast, which does not reach the loopback.
+    options += ["--interface", "0.0.0.0"]  # noqa: S104
     return Simulator(name, spec.pv, ["ca", prefix, "--array", array, *options])
 
 

@@ -94,6 +94,7 @@ def test_a_pv_over_channel_access_is_served_under_its_name() -> None:
     spectrum, image = made(text)
     assert spectrum.arguments[:4] == ["ca", "S:", "--array", "hist"]
     assert (option(spectrum, "shape"), option(spectrum, "dtype")) == ("2048", "float64")
+    assert option(spectrum, "interface") == "0.0.0.0"  # else a search by broadcast would not find it
     assert image.arguments[:4] == ["ca", "S:", "--array", "image1:ArrayData"]
     assert (spectrum.name, image.name) == ("C.C", "C.b")
 
