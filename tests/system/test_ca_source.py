@@ -78,6 +78,8 @@ def test_other_values(record: str, expected: np.ndarray) -> None:
     assert (update.dtype, update.shape) == (expected.dtype.name, expected.shape)
 
 
+# caproto closes its socket before its thread that searches has ended.
+@pytest.mark.filterwarnings("ignore:Exception in thread retry:pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.long
 def test_a_killed_server_is_found_again() -> None:
     with watching("ca/X:Number") as sink:

@@ -27,7 +27,10 @@ def enabled(ioc: IocProcess) -> Iterator[None]:
     yield
     for worker in (M00, M01, CAM):
         ioc.ask(worker, "refuse", services=[])
-    ioc.put("Acquire", 1, wait=False)
+    # A second Acquire while the first is in progress would be carried out after it, and enable the run once more.
+    ioc.until("Acquire", lambda value: value == "Done" or ioc.value("RunState_RBV") == "Enabled")
+    if ioc.value("Acquire") == "Done":
+        ioc.put("Acquire", 1, wait=False)
     ioc.until("RunState_RBV", "Enabled")
 
 

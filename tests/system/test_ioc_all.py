@@ -109,7 +109,6 @@ def at_rest(snapshots: Mapping[str, Any], earlier: Mapping[str, Any]) -> bool:
     )
 
 
-@pytest.mark.long
 def test_what_was_counted_lies_on_disk_and_nothing_is_left_behind(running: Running) -> None:
     ioc, earlier, moved_s = running.ioc, running.snapshots(), time.monotonic()
     for child in running.sources.values():

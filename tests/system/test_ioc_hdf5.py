@@ -102,7 +102,7 @@ def test_twenty_images_by_pvs_followed_and_verified(bench: Bench) -> None:
         refused = ioc.value("Refused_RBV")
         ioc.put("HDF1:Capture", 1, wait=False)
         ioc.until("Refused_RBV", refused + 1)
-        assert ioc.value("Message_RBV") == f"HDF1:Capture: capture: {path} is still being written; finish that first"
+        ioc.until("Message_RBV", f"HDF1:Capture: capture: {path} is still being written; finish that first")
         assert ioc.value("HDF1:Capture") == "Capture"
         pulses += bench.send(10)
         ioc.until("HDF1:Capture_RBV", "Done")
