@@ -122,6 +122,7 @@ def records(folder: Path) -> int:
     return sum(1 for _ in BufferReader(folder / "data" / "JFT", "M00").frames(1, 10**6))
 
 
+@pytest.mark.long
 def test_what_is_sent_while_nobody_listens_is_counted_or_an_outage(tmp_path: Path):
     port = free_port()
     config = write_config(tmp_path, port=port)
@@ -150,6 +151,7 @@ def test_what_is_sent_while_nobody_listens_is_counted_or_an_outage(tmp_path: Pat
         assert 1.0 < s["frames"]["outage_s"] < 10
 
 
+@pytest.mark.long
 def test_reset_is_the_only_way_down(tmp_path: Path):
     port = free_port()
     config = write_config(tmp_path, port=port)

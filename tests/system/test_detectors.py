@@ -22,6 +22,8 @@ from tests.support.waiting import until
 CAMERAS = {"LEFT": (3, (48, 64)), "RIGHT": (4, (32, 40))}
 """Number of the pattern, and shape, of each."""
 
+pytestmark = pytest.mark.long
+
 
 class Pair:
     """The server of two simulated cameras at 50 images a second."""
@@ -149,7 +151,6 @@ def test_a_stock_scan_takes_both(pair: Pair, tmp_path: Path) -> None:
     assert '"exit_status": "success"' in done.stdout
 
 
-@pytest.mark.long
 def test_an_ioc_that_is_killed_finds_both_as_they_were(pair: Pair, runtime_dir: Path) -> None:
     pair.capture("RIGHT", "killed")
     pair.acquire("RIGHT", 200, wait=False)

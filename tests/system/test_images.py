@@ -281,9 +281,9 @@ preview_pixels = 2000
 @pytest.mark.parametrize(
     ("shape", "changed", "dtype", "mode"),
     [
-        ((60, 80), (30, 50), "float32", 0),
+        pytest.param((60, 80), (30, 50), "float32", 0, marks=pytest.mark.long),
         ((60, 80, 3), (40, 50, 3), "uint8", 2),
-        ((3, 60, 80), (3, 40, 50), "uint16", 4),
+        pytest.param((3, 60, 80), (3, 40, 50), "uint16", 4, marks=pytest.mark.long),
     ],
 )
 def test_a_cameras_image_has_its_shape_and_colours_also_after_it_changed(  # noqa: PLR0917

@@ -19,7 +19,7 @@ from tests.support.ioc_setup import M00, SOURCES, prefix_of, start, write_config
 from tests.support.process import ROOT, Process, run
 from tests.support.waiting import until
 
-pytestmark = pytest.mark.usefixtures("runtime_dir")
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("runtime_dir")]
 
 
 def receiving(ioc: IocProcess) -> None:
@@ -34,7 +34,6 @@ def failed_start(config: Path) -> tuple[int, list[str]]:
     return done.returncode, [line for line in done.stderr.splitlines() if line.startswith("pebbledaq: ")]
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_with_all_its_workers(tmp_path: Path, number: int) -> None:
     with start(write_config(tmp_path)) as ioc:
@@ -47,7 +46,6 @@ def test_a_signal_ends_it_with_all_its_workers(tmp_path: Path, number: int) -> N
         assert not ioc.runtime.folder.exists()
 
 
-@pytest.mark.long
 def test_a_deaf_worker_is_killed_and_cleared_away(tmp_path: Path) -> None:
     with start(write_config(tmp_path), "udp.M00=--deaf") as ioc:
         receiving(ioc)
@@ -68,14 +66,12 @@ def test_a_worker_that_refuses_its_configuration_stays_down(tmp_path: Path) -> N
         assert ioc.stop() == 0
 
 
-@pytest.mark.long
 def test_a_worker_that_fails_otherwise_is_tried_again(tmp_path: Path) -> None:
     with start(write_config(tmp_path), "udp.M01=--exit-code=1") as ioc:
         ioc.until("M01:Restarts_RBV", lambda n: n >= 2)
         assert any("will be restarted" in line for line in ioc.lines)
 
 
-@pytest.mark.long
 def test_without_restarts_a_killed_worker_stays_down(tmp_path: Path) -> None:
     with start(write_config(tmp_path, "[run]\nrestart_workers = false\n")) as ioc:
         receiving(ioc)
@@ -88,7 +84,6 @@ def test_without_restarts_a_killed_worker_stays_down(tmp_path: Path) -> None:
         ioc.until("M00:State_RBV", "Receiving")
 
 
-@pytest.mark.long
 def test_without_autostart_the_run_waits(tmp_path: Path) -> None:
     with start(write_config(tmp_path, "[run]\nautostart = false\n")) as ioc:
         receiving(ioc)
@@ -100,7 +95,6 @@ def test_without_autostart_the_run_waits(tmp_path: Path) -> None:
         assert ioc.ask(M00, "status")["run_state"] == "Enabled"
 
 
-@pytest.mark.long
 def test_a_source_that_is_off_is_not_started(tmp_path: Path) -> None:
     config = write_config(tmp_path)
     config.write_text(config.read_text().replace('name = "M01"', 'name = "M01"\nenabled = false'))
@@ -143,7 +137,6 @@ def test_workers_outlive_a_killed_ioc_and_are_adopted_as_they_are(tmp_path: Path
         assert second.leftovers() == []
 
 
-@pytest.mark.long
 def test_a_second_ioc_of_the_same_prefix_is_refused(tmp_path: Path) -> None:
     config = write_config(tmp_path)
     with start(config) as ioc:
@@ -217,7 +210,6 @@ def test_a_source_that_collides_with_other_records_stops_the_start(tmp_path: Pat
     assert "is made twice; give the source 'Retention' another name" in lines[0]
 
 
-@pytest.mark.long
 @pytest.mark.parametrize(
     ("template", "old", "new", "expected"),
     [
@@ -257,7 +249,6 @@ def test_records_that_do_not_fit_the_program_stop_the_start(
     assert leftovers(prefix_of(config)) == []
 
 
-@pytest.mark.long
 def test_the_ioc_and_its_workers_log_json_where_that_is_asked(tmp_path: Path) -> None:
     config = write_config(tmp_path, '[log]\nformat = "json"\n')
     with start(config, "udp.M01=--exit-code=2") as ioc:
@@ -270,7 +261,6 @@ def test_the_ioc_and_its_workers_log_json_where_that_is_asked(tmp_path: Path) ->
     assert [line for line in ioc.lines if re.search(r" (INFO|WARNING|ERROR) (ioc|udp|pva|detectors)", line)] == []
 
 
-@pytest.mark.long
 def test_its_service_manager_hears_of_the_ioc_and_not_of_its_workers(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.settimeout(20)
@@ -291,7 +281,6 @@ def test_its_service_manager_hears_of_the_ioc_and_not_of_its_workers(tmp_path: P
         assert set(rest[:-1]) <= {b"WATCHDOG=1"}
 
 
-@pytest.mark.long
 def test_a_worker_that_somebody_else_starts_again_is_adopted(tmp_path: Path) -> None:
     with start(write_config(tmp_path, "[run]\nrestart_workers = false\n")) as ioc:
         receiving(ioc)

@@ -12,7 +12,7 @@ from tests.support.epics_env import epics_variables, isolate
 from tests.support.ioc_process import IocProcess
 from tests.support.ioc_setup import CAM, SOURCES, prefix_of, start, write_config
 
-pytestmark = pytest.mark.usefixtures("runtime_dir")
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("runtime_dir")]
 
 IMAGE = "RUN:STATE:IMAGE"
 
@@ -79,7 +79,6 @@ def put_acquire(ioc: IocProcess, value: int) -> "Future[list[str]]":
     return done
 
 
-@pytest.mark.long
 def test_a_stop_over_ca_ends_when_all_workers_have_stopped(tmp_path: Path) -> None:
     """A client waits for the end of its start, as bluesky does: the stop by another one must wait all the same."""
     with start(write_config(tmp_path, "[run]\nautostart = false\n")) as ioc:
