@@ -13,6 +13,7 @@ from detectors.buffer.reader import BufferReader
 from detectors.runtime import SHM_FOLDER, Runtime
 from sim.pattern import check_frame
 from tests.support.process import Process
+from tests.support.waiting import until
 
 END_S = 100
 pytestmark = pytest.mark.timeout(150)
@@ -35,7 +36,8 @@ def left_behind(prefix: str) -> list[str]:
     runtime = Runtime(prefix)
     found = [str(p) for p in SHM_FOLDER.glob(runtime.shm("*").name)]
     found += [str(p) for p in runtime.folder.glob("*")]
-    return found + running_here()
+    until(running_here, lambda running: not running)  # one that was killed may take a moment
+    return found
 
 
 def running_here() -> list[str]:
