@@ -14,8 +14,9 @@ demo: $(READY)
 test: $(READY)
 	$(PYTEST) -m "not long"
 
+# One after another: scans, kills and soaks are to meet the machine's own speed, not each other.
 test-long: $(READY)
-	$(PYTEST) -m long
+	$(BIN)/pytest -m long
 
 coverage: $(READY)
 	$(PYTEST) --cov --cov-report=term:skip-covered --cov-report=html:build/coverage
