@@ -17,12 +17,12 @@ from detectors.curve import CurveKeys
 from detectors.errors import CapacityError, ConfigError, WireError
 from detectors.frame import FrameHead
 from detectors.image_head import ImageHead
-from detectors.outputs.outputs import worker_name
 from detectors.pixels import FrameLayout
 from detectors.runtime import Runtime
 from detectors.sources.module_stream import LocalModule, Modules, Subscriptions
 from detectors.wire.array10 import ImageHeader, decode_image
 from detectors.wire.module_message import parse_module_message
+from detectors.worker_names import worker_name
 from detectors.workers.gather import Gatherer
 
 T = TypeVar("T")

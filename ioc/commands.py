@@ -6,6 +6,7 @@ from typing import Any
 
 from detectors.errors import CommandError, HostError
 from detectors.run_state import service_by_label
+from detectors.worker_names import STREAM
 from ioc.ad_names import handlers as fixed_handlers
 from ioc.bindings import ALL, Handler
 from ioc.face import Face
@@ -15,7 +16,6 @@ from ioc.run_control import Ask
 from ioc.runs import Runs
 from ioc.settings import Settings
 from ioc.supervisor import Supervisor
-from ioc.templates import STREAM
 
 
 class Commands:

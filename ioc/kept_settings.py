@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from detectors.errors import CommandError, ConfigError
-from detectors.outputs.outputs import image_worker_name
+from detectors.worker_names import HDF5, image_worker_name
 from ioc.bindings import ALL, CommandBinding, Handler
 from ioc.refusals import refusal
-from ioc.templates import HDF5
 
 NOT_KEPT: Final = frozenset(
     (

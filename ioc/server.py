@@ -12,9 +12,9 @@ import zmq.asyncio
 
 from detectors.config import Config
 from detectors.errors import CommandError
-from detectors.outputs.outputs import worker_name
 from detectors.run_state import RunState
 from detectors.runtime import Runtime
+from detectors.worker_names import worker_name, workers
 from detectors.workers.commands import check_address
 from detectors.workers.lock import hold_lock, is_running
 from detectors.workers.service import ServiceNotifier
@@ -39,7 +39,7 @@ from ioc.shell import Shell
 from ioc.startup import check_host
 from ioc.status import OWNER
 from ioc.supervisor import CommandLine, Supervisor, command_line
-from ioc.templates import Detector, Load, defaults, detectors, loads, workers
+from ioc.templates import Detector, Load, defaults, detectors, loads
 
 if TYPE_CHECKING:
     from ioc.display import Display  # imports EPICS

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from detectors.config import Config
+from detectors.worker_names import STREAM, WEB
 from ioc.roster import Roster
-from ioc.templates import STREAM, WEB, detectors, image_streams
+from ioc.templates import detectors, image_streams
 
 
 class Settings:

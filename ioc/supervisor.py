@@ -7,9 +7,9 @@ from pathlib import Path
 
 from detectors.run_state import RunState
 from detectors.runtime import Runtime
+from detectors.worker_names import HDF5, IMAGES, STREAM, WEB
 from ioc.process import WorkerProcess
 from ioc.roster import Roster
-from ioc.templates import HDF5, IMAGES, STREAM, WEB
 
 _WITHOUT_SOURCE = {STREAM: "stream", HDF5: "capture", IMAGES: "images", WEB: "web"}
 """Subcommands of the workers of images, which have no source, by the first word of their names."""

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from detectors.config import Config, ImagesSection, PvaSection, SourceSection, UdpSection
 from detectors.errors import ConfigError
-from detectors.outputs.outputs import image_worker_name, worker_name
 from detectors.stats import (
     CaptureStatus,
     ImagesStatus,
@@ -22,6 +21,7 @@ from detectors.stats import (
     WebStatus,
     WorkerStatus,
 )
+from detectors.worker_names import HDF5, IMAGES, STREAM, WEB, image_worker_name, worker_name, workers
 from ioc import alarm_limits
 from ioc.ad_names import CAMERA, HDF5_PLUGIN, IMAGE_PLUGIN, NO_ATTRIBUTES, PVA_PLUGIN, FixedName
 
@@ -31,18 +31,6 @@ NAME_LIMIT = 60
 
 DESC_NAME_LIMIT = 8
 """Characters of a source's name in the descriptions of its records, which EPICS limits to 40."""
-
-STREAM = "stream"
-"""Name of the worker that assembles live images."""
-
-HDF5 = "hdf5"
-"""Name of the workers that write live images to files, one for each detector: see ``Detector``."""
-
-IMAGES = "images"
-"""Name of the workers that show live images as PVs, one for each detector."""
-
-WEB = "web"
-"""Name of the worker that serves the page in the browser."""
 
 _WAVEFORM_TYPES = {
     "int8": "CHAR",
@@ -127,17 +115,6 @@ def detectors(config: Config) -> list[Detector]:
         )
         for name, sources in config.detectors.items()
     ]
-
-
-def workers(config: Config) -> dict[str, SourceSection | None]:
-    """Return every worker of a configuration by name, with its source; workers of images have none."""
-    found: dict[str, SourceSection | None] = {worker_name(source): source for source in (*config.udp, *config.pva)}
-    if config.stream is not None:
-        found[STREAM] = None
-    found |= dict.fromkeys(worker for detector in detectors(config) for worker in detector.counters)
-    if config.web is not None:
-        found[WEB] = None
-    return found
 
 
 def image_streams(config: Config) -> list[str]:

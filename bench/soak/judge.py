@@ -10,8 +10,8 @@ from bench.soak.rig import Rig
 from bench.soak.setup import CAMERA, GEOMETRY
 from detectors.balance import balance
 from detectors.config import PvaSection, UdpSection
-from detectors.outputs.outputs import worker_name
 from detectors.stats import MonitorStatus, ReceiverStatus
+from detectors.worker_names import worker_name
 from ioc.demo.audit import ReadBack, Sent, compare_camera, compare_module, read_back
 from sim.pattern import first_mismatch, missing_flags
 

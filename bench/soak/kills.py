@@ -14,8 +14,8 @@ from bench.soak.result import Result
 from bench.soak.rig import Rig, wait_until
 from detectors.buffer.reader import BufferReader
 from detectors.errors import CommandError, HostError
-from detectors.outputs.outputs import worker_name
 from detectors.verify import verify
+from detectors.worker_names import worker_name
 
 IOC: Final = "ioc"
 BACK_S: Final = 60.0

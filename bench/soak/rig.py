@@ -14,8 +14,8 @@ from typing import Any, Final, Self, TypeVar
 from bench.soak.processes import end_all, with_runtime_dir
 from bench.soak.setup import CAMERA, CAMERA_DTYPE, FIRST_PULSE, Place, Setup, config, config_text
 from detectors.errors import HostError
-from detectors.outputs.outputs import worker_name
 from detectors.runtime import COUNTERS_VARIABLE, SHM_FOLDER, Runtime
+from detectors.worker_names import worker_name
 from detectors.workers.commands import request
 from ioc.demo.children import Child, clean_environment, epics_environment, free_ports
 from ioc.demo.client import DemoClient

@@ -10,7 +10,7 @@ from bench.soak.rig import START_S, Rig
 from bench.soak.setup import CAMERA
 from detectors.config import UdpSection
 from detectors.errors import HostError
-from detectors.outputs.outputs import worker_name
+from detectors.worker_names import worker_name
 
 _SOURCES_END_S = 15.0
 _EARLY_S = 0.5

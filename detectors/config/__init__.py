@@ -3,6 +3,7 @@
 ``load_config`` reports every mistake at once, each in one line with its place.
 """
 
+from detectors.config.hosts import ControlSection, HostSection
 from detectors.config.load import Config, load_config, parse_config
 from detectors.config.sections import (
     AlarmsSection,
@@ -11,6 +12,7 @@ from detectors.config.sections import (
     Hdf5Section,
     ImagesSection,
     LogSection,
+    PlacedSection,
     PoolsSection,
     PvaSection,
     SourceSection,
@@ -24,11 +26,14 @@ from detectors.config.sections import (
 __all__ = [
     "AlarmsSection",
     "Config",
+    "ControlSection",
     "DiskSection",
     "DmaSection",
     "Hdf5Section",
+    "HostSection",
     "ImagesSection",
     "LogSection",
+    "PlacedSection",
     "PoolsSection",
     "PvaSection",
     "SourceSection",

@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 
 from pydantic import ValidationError, model_validator
 
-from detectors.config import sections
+from detectors.config import hosts, sections
 from detectors.errors import ConfigError
 from detectors.mosaic import Mosaic
 
@@ -21,6 +21,8 @@ class Config(sections.Section):
     ioc: sections.IocSection = sections.IocSection()
     log: sections.LogSection = sections.LogSection()
     alarms: sections.AlarmsSection = sections.AlarmsSection()
+    host: tuple[hosts.HostSection, ...] = ()
+    control: hosts.ControlSection | None = None
     timing: sections.TimingSection | None = None
     dma: sections.DmaSection = sections.DmaSection()
     pools: sections.PoolsSection = sections.PoolsSection()
@@ -52,7 +54,7 @@ class Config(sections.Section):
         for i, camera in enumerate(pva):
             if udp and camera.name.upper() == self.detector.name.upper():
                 yield f"pva[{i}].name: {camera.name!r} is also the name of the detector that the modules make up; give it another"
-        for i, first in _repeated(module.port for module in udp):
+        for i, first in _repeated((module.host, module.port) for module in udp):
             yield f"udp[{i}].port: {udp[i].port} is also the port of udp[{first}]; give each its own"
         for i, first in _repeated(_origin(i, module) for i, module in enumerate(udp)):
             yield (
@@ -65,6 +67,7 @@ class Config(sections.Section):
                 yield f"udp[{i}].geometry: differs from udp[0].geometry, but the modules of one detector are alike"
                 return
         yield from self._misplaced()
+        yield from self._misplaced_on_hosts(places)
         if timing is None:
             return
         ports = [module.port for module in udp]
@@ -75,6 +78,12 @@ class Config(sections.Section):
                 f"timing.address: found {timing.address}, expected a multicast group: each datagram to a plain address "
                 f"reaches one of the {len(pva)} [[pva]] sources only; give one, such as 239.255.50.1"
             )
+
+    def _misplaced_on_hosts(self, places: Iterable[str]) -> Iterator[str]:
+        """Yield what is wrong with the hosts of sources and outputs."""
+        outputs = {"stream": self.stream, "hdf5": self.hdf5, "images": self.images, "web": self.web}
+        placed = [*zip(places, self.sources, strict=True), *((name, found) for name, found in outputs.items() if found)]
+        yield from hosts.disagreements(self.host, self.control, placed, [source.name for source in self.sources])
 
     def _misplaced(self) -> Iterator[str]:
         """Yield what is wrong with the places of the modules."""
@@ -96,6 +105,22 @@ class Config(sections.Section):
         if not places or len(places) < len(self.udp):
             return None
         return Mosaic(self.udp[0].geometry.layout, places, self.stream.gap_value if self.stream else 0)
+
+    @property
+    def sources(self) -> tuple[sections.SourceSection, ...]:
+        """All sources, modules first: the order that ports and workers are numbered in."""
+        return (*self.udp, *self.pva)
+
+    def host_of(self, section: sections.PlacedSection) -> hosts.HostSection | None:
+        """Return the host of a source or an output; None: that of the IOC."""
+        return next((host for host in self.host if host.name == section.host), None)
+
+    def disk_folder(self, source: sections.SourceSection) -> Path | None:
+        """Return the root folder of a source on its host; None without [disk]."""
+        if self.disk is None:
+            return None
+        host = self.host_of(source)
+        return host.folder if host and host.folder else self.disk.folder
 
     def dma_of(self, source: sections.SourceSection) -> sections.DmaSection:
         """Return the DMA ring of a source: its own, or the common one."""

@@ -231,7 +231,14 @@ class WorkerTuning(Section):
     """SCHED_FIFO priority of the threads that receive. Left out: 1 where the host allows it; 0: none."""
 
 
-class SourceSection(Section):
+class PlacedSection(Section):
+    """What runs on a host."""
+
+    host: Name | None = None
+    """Host that it runs on, by the name of a [[host]]: started there by that host's service manager. Left out: the IOC's own."""
+
+
+class SourceSection(PlacedSection):
     """What both kinds of sources share."""
 
     name: Name
@@ -398,7 +405,7 @@ class ZmqSection(Section):
     """Frames queued for one subscriber before further ones are dropped for it."""
 
 
-class StreamSection(Section):
+class StreamSection(PlacedSection):
     """The assembled image streams (``pebbledaq stream``)."""
 
     enabled: bool = True
@@ -433,7 +440,7 @@ class StreamSection(Section):
     """Passed on in the image header."""
 
 
-class Hdf5Section(RootedSection):
+class Hdf5Section(RootedSection, PlacedSection):
     """The HDF5 output stage that PVs drive: FilePath starts with ``folder``."""
 
     compression: Literal["none", "bslz4", "blosc", "lz4", "zlib"] = "none"
@@ -442,7 +449,7 @@ class Hdf5Section(RootedSection):
     """What becomes of missing images: written as zeros marked bad, the end of the acquisition, or left out and counted."""
 
 
-class ImagesSection(Section):
+class ImagesSection(PlacedSection):
     """Live images as PVs (``pebbledaq images``): NTNDArrays over PVA, and a small one over Channel Access.
 
     How modules are put together to images is said in [stream].
@@ -473,12 +480,12 @@ class ImagesSection(Section):
     is served on the next port, and so on."""
 
 
-class WebSection(Section):
+class WebSection(PlacedSection):
     """The page in the browser (``pebbledaq web``), which only shows. It needs the packages of the extra ``web``."""
 
     enabled: bool = True
     """Whether ``run`` starts the worker. No image is gathered while no browser shows one."""
-    host: IPv4Address = IPv4Address("127.0.0.1")
+    address: IPv4Address = IPv4Address("127.0.0.1")
     """Address of this host that the page is served on; 0.0.0.0: all, and everybody who can reach them sees the detector."""
     port: Port = 8080
     """TCP port of the page."""

@@ -19,6 +19,7 @@ from detectors.pools.pebble import PebbleLease
 from detectors.roots import confined
 from detectors.runtime import Runtime
 from detectors.stats import OutputStats
+from detectors.worker_names import worker_name
 
 PUBLISH_SHARE: Final = 32
 """Most frames that the publisher may hold: what a few wake-ups of the receiver bring; live data is dropped rather than kept."""
@@ -43,23 +44,12 @@ def shares(slots: int) -> tuple[int, int]:
     return max(1, usable * 3 // 4), max(1, min(PUBLISH_SHARE, usable // 2))
 
 
-def worker_name(source: SourceSection) -> str:
-    """Return the name of a source's worker: ``udp.M00``."""
-    return f"{'udp' if isinstance(source, UdpSection) else 'pva'}.{source.name}"
-
-
-def image_worker_name(kind: str, detector: str) -> str:
-    """Return the name of a worker of images: ``hdf5``, and ``hdf5.CAM`` where it is one of several detectors."""
-    return f"{kind}.{detector}" if detector else kind
-
-
 def stream_address(config: Config, source: SourceSection, runtime: Runtime) -> str:
     """Return the ZMQ address of a source's module stream."""
     if config.zmq.port_base is None:
         return runtime.frames(worker_name(source))
-    sources: list[SourceSection] = [*config.udp, *config.pva]
-    index = sources.index(source)
-    return f"tcp://{config.zmq.host}:{config.zmq.port_base + index}"
+    host = config.host_of(source)
+    return f"tcp://{host.at if host else config.zmq.host}:{config.zmq.port_base + config.sources.index(source)}"
 
 
 @dataclass(frozen=True, slots=True)

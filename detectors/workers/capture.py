@@ -12,10 +12,10 @@ from detectors.errors import ConfigError
 from detectors.frame import MISSING_MASK_BYTES
 from detectors.image_head import ImageHead
 from detectors.outputs.hdf5.capture import Selector
-from detectors.outputs.outputs import image_worker_name
 from detectors.pools.buffer_pool import BufferPool
 from detectors.runtime import Runtime
 from detectors.stats import CaptureStatus, PoolStats
+from detectors.worker_names import image_worker_name
 from detectors.workers.account import Account
 from detectors.workers.captures import Captures
 from detectors.workers.gate import AcquisitionGate

@@ -14,13 +14,13 @@ from detectors.config import Config, PvaSection, SourceSection, StreamSection, U
 from detectors.curve import own_keys
 from detectors.errors import ConfigError
 from detectors.frame import RecordShape
-from detectors.outputs.outputs import worker_name
 from detectors.pixels import FrameLayout
 from detectors.pools.sizing import plan_buffers
 from detectors.runtime import Runtime
 from detectors.sources.module_stream import LocalModule, Modules, RemoteModule, SeenModules
 from detectors.stats import ImageStats, SyncStats
 from detectors.wire.array10 import ImageHeader
+from detectors.worker_names import worker_name
 from detectors.workers.runtime import IDLE_S
 from detectors.workers.wake import Wake
 

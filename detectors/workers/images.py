@@ -13,7 +13,6 @@ import numpy as np
 
 from detectors.config import Config, ImagesSection
 from detectors.errors import ConfigError
-from detectors.outputs.outputs import image_worker_name
 from detectors.outputs.publisher import Publisher
 from detectors.outputs.pva_images import PvaImages
 from detectors.runtime import Runtime
@@ -22,6 +21,7 @@ from detectors.thinning import binning, color_mode, colours_last, described, eig
 from detectors.wire.encode import encode
 from detectors.wire.ntndarray_fields import image_fields, no_image_fields
 from detectors.wire.small_image import SmallImage, encode_small
+from detectors.worker_names import image_worker_name
 from detectors.workers.account import Account
 from detectors.workers.image_counter import ImageCounter
 from detectors.workers.newest_image import NewestImage, next_due

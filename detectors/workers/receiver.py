@@ -13,7 +13,7 @@ from detectors.assembly.open_frame import Finished
 from detectors.assembly.rules import AssemblyRules
 from detectors.config import Config, UdpSection
 from detectors.outputs.notifier import Notifier
-from detectors.outputs.outputs import ACCOUNTS, Outputs, worker_name
+from detectors.outputs.outputs import ACCOUNTS, Outputs
 from detectors.outputs.stage import StageAccount
 from detectors.pools.host_memory import Machine, check_memory
 from detectors.pools.pebble import Pebble
@@ -23,6 +23,7 @@ from detectors.runtime import Runtime
 from detectors.sources.pace import Pace
 from detectors.sources.udp import UdpSource
 from detectors.stats import PacketStats, ReceiverStatus
+from detectors.worker_names import worker_name
 from detectors.workers.account import Account
 from detectors.workers.pebble_slots import PebbleSlots
 from detectors.workers.preflight import Level, run_checks

@@ -54,7 +54,7 @@ def workers_of_config(
         if config is None:
             return []
         from detectors.config import load_config
-        from ioc.templates import workers
+        from detectors.worker_names import workers
 
         with suppress(PebbleDaqError):
             names = [worker.partition(".") for worker in workers(load_config(config))]

@@ -25,7 +25,7 @@ def command(config: Path, source: str | None, state: str) -> None:
     SOURCE may be left out when there is only one.
     """
     from detectors.config import load_config
-    from detectors.outputs.outputs import worker_name
+    from detectors.worker_names import worker_name
     from detectors.workers.monitor.worker import run
     from ioc.cli.logs import start_log
 

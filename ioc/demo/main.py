@@ -18,10 +18,10 @@ from rich.console import Console
 from detectors.config import Config, parse_config
 from detectors.errors import HostError
 from detectors.extras import missing
-from detectors.outputs.outputs import worker_name
 from detectors.pools.available import mem_available
 from detectors.runtime import COUNTERS_VARIABLE, SHM_FOLDER, Runtime
 from detectors.stats import ReceiverStatus
+from detectors.worker_names import worker_name, workers
 from detectors.workers.lock import is_running, remove_leftovers
 from detectors.workers.preflight.network import granted_receive_buffer
 from ioc.demo.audit import (
@@ -58,7 +58,6 @@ from ioc.glance.recent_losses import RecentLosses
 from ioc.glance.screen import Screen
 from ioc.glance.verdict import judge
 from ioc.progress import progress
-from ioc.templates import workers
 
 _START_S: Final = 30.0
 _HEAD_START_S: Final = 0.5

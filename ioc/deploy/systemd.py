@@ -6,9 +6,9 @@ from pathlib import Path
 from detectors.config import Config
 from detectors.errors import ConfigError
 from detectors.run_state import RunState
+from detectors.worker_names import workers
 from ioc.deploy.needs import OPEN_FILES, START_S, WATCHDOG_S, Needs
 from ioc.supervisor import command_line
-from ioc.templates import workers
 
 RUNTIME_FOLDER = "/run/pebbledaq"
 

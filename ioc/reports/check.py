@@ -9,9 +9,10 @@ from rich.text import Text
 
 from detectors.config import Config
 from detectors.pools.sizing import size_text
+from detectors.worker_names import workers
 from detectors.workers.preflight import Finding, Level
 from ioc.plan import plan_source_by_source
-from ioc.templates import loads, workers
+from ioc.templates import loads
 
 _COLOURS: Final = {Level.OK: "green", Level.WARNING: "yellow", Level.ERROR: "red"}
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from detectors.config import Config, SourceSection, load_config
-from detectors.outputs.outputs import worker_name
+from detectors.worker_names import worker_name
 from ioc.demo.children import Child
 from tests.support.epics_env import epics_variables
 from tests.support.examples import write_example

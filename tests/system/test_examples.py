@@ -13,8 +13,8 @@ from detectors.buffer.reader import BufferReader
 from detectors.config import Config, load_config
 from detectors.live import ImageStream
 from detectors.verify import verify
+from detectors.worker_names import workers
 from ioc.demo.children import Child, clean_environment
-from ioc.templates import workers
 from sim.pattern import frame_pattern
 from tests.support.examples import EXAMPLES, write_example
 from tests.support.ioc_process import IocProcess

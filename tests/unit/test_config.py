@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from detectors.config import Config, load_config, parse_config
 from detectors.errors import ConfigError
+from detectors.hosts import endpoint
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.toml"))
 
@@ -323,3 +324,75 @@ def test_a_camera_does_not_have_the_name_of_the_modules_detector() -> None:
         parse_config(
             '[detector]\nname = "D"\nprefix = "D:"\n[[udp]]\nname = "M00"\nport = 5000\n[[pva]]\nname = "D"\npv = "C"\n'
         )
+
+
+HOSTS = (
+    GOOD
+    + """
+host = "daq1"
+
+[[udp]]
+name = "M01"
+port = 50000
+host = "daq2"
+
+[[host]]
+name = "daq1"
+address = "10.0.0.1"
+folder = "/data1"
+
+[[host]]
+name = "daq2"
+
+[disk]
+folder = "/data"
+
+[stream]
+host = "daq2"
+pulse = "tcp://10.0.0.2:5000"
+
+[control]
+port_base = 52000
+curve_keys = "/keys"
+"""
+)
+
+
+def test_each_source_is_on_its_host_and_writes_to_its_folder() -> None:
+    config = parse_config(HOSTS)
+    found = [config.host_of(source) for source in config.sources]
+    assert [(host.at, host.bind) for host in found if host] == [("10.0.0.1", "10.0.0.1"), ("daq2", "*")]
+    assert [str(config.disk_folder(source)) for source in config.sources] == ["/data1", "/data"]
+
+
+def test_workers_with_a_host_have_two_ports_each_in_the_order_of_the_file() -> None:
+    config = parse_config(HOSTS.replace('host = "daq1"\n', "", 1))
+    assert endpoint(config, "udp.M00") is None
+    module, stream = endpoint(config, "udp.M01"), endpoint(config, "stream")
+    assert module is not None
+    assert stream is not None
+    assert (module.status, module.command) == ("tcp://daq2:52002", "tcp://daq2:52003")
+    assert (stream.status, stream.command) == ("tcp://daq2:52004", "tcp://daq2:52005")
+    assert module.keys == Path("/keys")
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "line"),
+    [
+        ('host = "daq1"', 'host = "daq9"', "udp[0].host: found 'daq9', expected one of daq1, daq2"),
+        ('host = "daq2"\npulse', 'host = "x"\npulse', "stream.host: found 'x', expected one of daq1, daq2"),
+        ('name = "daq2"\n', 'name = "m01"\n', "host[1].name: 'm01' is also the name of the source M01; give it another"),
+        ('name = "daq2"\n', 'name = "DAQ1"\n', "host[1].name: 'DAQ1' is also the name of host[0]; give it another"),
+        ('"10.0.0.1"', '"tcp://daq1"', "host[0].address: found 'tcp://daq1', expected an IPv4 address or a name"),
+        ('[control]\nport_base = 52000\ncurve_keys = "/keys"', "", "control: missing; hosts need its port_base and"),
+    ],
+)  # fmt: skip
+def test_what_does_not_agree_about_hosts_is_named(good: str, bad: str, line: str) -> None:
+    assert good in HOSTS
+    assert any(found.startswith(f"x.toml: {line}") for found in problems(HOSTS.replace(good, bad)))
+
+
+def test_ports_of_control_must_exist() -> None:
+    config = parse_config(HOSTS.replace("52000", "65531"))
+    with pytest.raises(ConfigError, match="found 65531, expected at most 65530: 3 workers have two ports each"):
+        endpoint(config, "udp.M00")

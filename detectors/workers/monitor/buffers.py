@@ -17,13 +17,14 @@ from detectors.buffer.registration import read_detector
 from detectors.config import Config, PvaSection
 from detectors.errors import BufferReadError
 from detectors.frame import Damage, FrameHead
-from detectors.outputs.outputs import Outputs, worker_name
+from detectors.outputs.outputs import Outputs
 from detectors.outputs.stage import StageAccount
 from detectors.pools.host_memory import Machine, check_memory
 from detectors.pools.pebble import Pebble, PebbleLease
 from detectors.pools.sizing import BufferPlan
 from detectors.pools.transition import TransitionPool
 from detectors.runtime import Runtime
+from detectors.worker_names import worker_name
 from detectors.workers.monitor.messages import Staged
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from detectors.buffer.fields import field_names
 from detectors.config import Config, PvaSection
 from detectors.errors import HostError
 from detectors.outputs.notifier import Notifier
-from detectors.outputs.outputs import ACCOUNTS, worker_name
+from detectors.outputs.outputs import ACCOUNTS
 from detectors.outputs.stage import StageAccount
 from detectors.pools.datadev import read_datadev
 from detectors.pools.dma import DmaRing
@@ -27,6 +27,7 @@ from detectors.sources.image_source import ImageSource, open_source
 from detectors.sources.pvspec import PvSpec, parse_pv_spec
 from detectors.sources.timing_receiver import TimingReceiver
 from detectors.stats import MonitorStatus
+from detectors.worker_names import worker_name
 from detectors.workers.account import Account
 from detectors.workers.monitor.account import MonitorAccount
 from detectors.workers.monitor.data_path import DataPath

@@ -52,7 +52,7 @@ def listening(config: Config, environment: Mapping[str, str]) -> Iterator[tuple[
             if server.protocol == "PVA" and config.images:
                 yield "PVA images", address, config.images.port or 0
     if config.web:
-        yield "web page", str(config.web.host), config.web.port
+        yield "web page", str(config.web.address), config.web.port
     for module in config.udp:
         yield f"{module.name} packets", module.address, module.port
     if config.timing:

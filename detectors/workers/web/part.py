@@ -144,7 +144,7 @@ class WebPart:
 
     @property
     def _address(self) -> str:
-        return f"http://{self._section.host}:{self._site.port}/"
+        return f"http://{self._section.address}:{self._site.port}/"
 
     def step(self) -> float:
         """Show the newest image of each detector where one is due. Return how long to wait. Raises HostError."""

@@ -23,8 +23,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from detectors.config import Config, WebSection
 from detectors.errors import HostError
-from detectors.outputs.outputs import worker_name
 from detectors.runtime import Runtime
+from detectors.worker_names import worker_name
 from detectors.workers.commands import MAX_MESSAGE_BYTES
 from detectors.workers.web.board import Board, Form, Wish
 from detectors.workers.web.metrics import CONTENT_TYPE, metrics_text
@@ -260,8 +260,8 @@ class Site:
 
 def _listen(section: WebSection) -> socket.socket:
     try:
-        return socket.create_server((str(section.host), section.port), backlog=128)
+        return socket.create_server((str(section.address), section.port), backlog=128)
     except OSError as error:
         raise HostError(
-            f"web: {section.host}:{section.port}: {os.strerror(error.errno or 0)}; give another address or port in the section [web]"
+            f"web: {section.address}:{section.port}: {os.strerror(error.errno or 0)}; give another address or port in the section [web]"
         ) from None

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from detectors.balance import LINES
 from detectors.config import Config, SourceSection, UdpSection
-from detectors.outputs.outputs import worker_name
+from detectors.worker_names import worker_name
 from detectors.workers.losses import LOSSES
 from detectors.workers.web.health import Condition, output_level, outputs_of, worst
 from detectors.workers.web.watch import Watch, Watched

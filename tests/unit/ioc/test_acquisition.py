@@ -9,11 +9,12 @@ from detectors.config import parse_config
 from detectors.errors import CommandError
 from detectors.run_state import RunState, next_state, service_by_label
 from detectors.stats import AcquisitionStats
+from detectors.worker_names import HDF5, IMAGES, workers
 from ioc.acquisition import AcquisitionControl
 from ioc.camera import Camera
 from ioc.roster import Heard, Roster
 from ioc.run_control import RunControl
-from ioc.templates import HDF5, IMAGES, detectors, workers
+from ioc.templates import detectors
 
 CONFIG = parse_config(
     '[detector]\nname = "D"\nprefix = "D:"\n[hdf5]\nfolder = "/data"\n[images]\n[[udp]]\nname = "M00"\nport = 5000\n'

@@ -8,9 +8,10 @@ import pytest
 from detectors.config import Hdf5Section
 from detectors.errors import CommandError
 from detectors.stats import CaptureStatus, OutputStats, flat
+from detectors.worker_names import HDF5
 from ioc.capture import CaptureControl
 from ioc.roster import Roster
-from ioc.templates import HDF5, Detector
+from ioc.templates import Detector
 
 XML = '<Attributes><Attribute name="a" type="CONST" source="x"/></Attributes>'
 

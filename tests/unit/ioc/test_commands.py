@@ -10,6 +10,7 @@ from detectors.errors import CommandError
 from detectors.run_state import RunState
 from detectors.runtime import Runtime
 from detectors.stats import OutputStats, ReceiverStatus
+from detectors.worker_names import workers
 from ioc.commands import Commands
 from ioc.face import Face
 from ioc.roster import Roster
@@ -17,7 +18,7 @@ from ioc.run_control import RunControl
 from ioc.runs import Runs
 from ioc.settings import Settings
 from ioc.supervisor import Supervisor
-from ioc.templates import detectors, workers
+from ioc.templates import detectors
 
 TEXT = (
     '[detector]\nname = "D"\nprefix = "D:"\n[stream]\nreduced = "tcp://127.0.0.1:9001"\n'

@@ -12,9 +12,10 @@ import pytest
 
 from detectors.config import Config, load_config, parse_config
 from detectors.errors import ConfigError
+from detectors.worker_names import STREAM, workers
 from ioc.access import ACCESS_FILE, EXPERT, LIMITED, OPERATOR, READING, substitutions
 from ioc.bindings import RECENT, field_types
-from ioc.templates import DESC_NAME_LIMIT, STREAM, TEMPLATES, defaults, detectors, image_streams, loads, workers
+from ioc.templates import DESC_NAME_LIMIT, TEMPLATES, defaults, detectors, image_streams, loads
 
 ROOT = Path(__file__).parents[3]
 CHOICE = re.compile("[ZO]NAM|(?:ZR|ON|TW|TH|FR|FV|SX|SV|EI|NI|TE|EL|TV|TT|FT|FF)ST")
@@ -36,7 +37,8 @@ from ioc.roster import Roster
 from ioc.run_control import RunControl
 from ioc.runs import Runs
 from ioc.settings import Settings
-from ioc.templates import defaults, detectors, loads, workers
+from detectors.worker_names import workers
+from ioc.templates import defaults, detectors, loads
 config = load_config(sys.argv[1])
 run = RunControl(RunState.UNCONFIGURED, None, None)
 roster = Roster(workers(config))

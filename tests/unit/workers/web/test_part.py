@@ -60,7 +60,7 @@ def test_the_section_must_be_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ('host = "everywhere"', "web.host: "),
+        ('address = "everywhere"', "web.address: "),
         ("port = 0", "web.port: "),
         ("image_hz = 0", "web.image_hz: "),
         ("image_hz = 1000", "web.image_hz: "),

@@ -1,0 +1,71 @@
+"""The hosts of a configuration: what workers on other hosts than the IOC's need, and what does not agree about them."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from ipaddress import IPv4Address
+from typing import Annotated
+
+from pydantic import AfterValidator
+
+from detectors.config.sections import AbsolutePath, Name, PlacedSection, Port, Section
+
+
+def _address(value: str) -> str:
+    if any(c.isspace() or c in ":/*" for c in value):
+        raise ValueError(f"found {value!r}, expected an IPv4 address or a name that the other hosts resolve")
+    return value
+
+
+class HostSection(Section):
+    """One host of a detector that has several."""
+
+    name: Name
+    """Name of the host: what ``host`` of sources and outputs says, and a part of its PVs."""
+    address: Annotated[str, AfterValidator(_address)] = ""
+    """IPv4 address, or DNS name, at which the other hosts reach it; left out: its name."""
+    folder: AbsolutePath | None = None
+    """Folder that its sources write to, in place of disk.folder; left out: that one."""
+    seen_at: AbsolutePath | None = None
+    """Its folder as other hosts see it, on a network file system say; left out: by the same path."""
+
+    @property
+    def at(self) -> str:
+        """Where it is reached."""
+        return self.address or self.name
+
+    @property
+    def bind(self) -> str:
+        """What its own sockets are bound to: its address, or all of them where that is a name."""
+        try:
+            return str(IPv4Address(self.at))
+        except ValueError:
+            return "*"
+
+
+class ControlSection(Section):
+    """How the IOC reaches workers on other hosts: ZMQ over tcp, encrypted, for those who have the keys."""
+
+    port_base: Port
+    """First of the tcp ports of control: two for each worker of this file, in its order. A worker without a host uses none."""
+    curve_keys: AbsolutePath
+    """Folder of CURVE keys (``pebbledaq keys``), the same on all hosts: who has it commands the workers."""
+
+
+def disagreements(
+    hosts: Sequence[HostSection],
+    control: ControlSection | None,
+    placed: Iterable[tuple[str, PlacedSection]],
+    taken: Iterable[str],
+) -> Iterator[str]:
+    """Yield what does not agree about hosts, one line each. ``placed`` are the sections with a host, ``taken`` the sources' names."""
+    names = [host.name for host in hosts]
+    used = {name.upper(): f"the name of the source {name}" for name in taken}
+    for i, name in enumerate(names):
+        if name.upper() in used:
+            yield f"host[{i}].name: {name!r} is also {used[name.upper()]}; give it another"
+        used[name.upper()] = f"the name of host[{i}]"
+    if hosts and control is None:
+        yield "control: missing; hosts need its port_base and curve_keys (pebbledaq keys)"
+    for place, section in placed:
+        if section.host is not None and section.host not in names:
+            known = f"one of {', '.join(names)}" if names else "a [[host]] table of that name"
+            yield f"{place}.host: found {section.host!r}, expected {known}"

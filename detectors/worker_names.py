@@ -1,0 +1,42 @@
+"""The workers of a configuration, by name and in the order of its file. Pure."""
+
+from typing import Final
+
+from detectors.config import Config, SourceSection, UdpSection
+
+STREAM: Final = "stream"
+"""Name of the worker that assembles live images."""
+
+HDF5: Final = "hdf5"
+"""Name of the workers that write live images to files, one for each detector: see ``image_worker_name``."""
+
+IMAGES: Final = "images"
+"""Name of the workers that show live images as PVs, one for each detector."""
+
+WEB: Final = "web"
+"""Name of the worker that serves the page in the browser."""
+
+
+def worker_name(source: SourceSection) -> str:
+    """Return the name of a source's worker: ``udp.M00``."""
+    return f"{'udp' if isinstance(source, UdpSection) else 'pva'}.{source.name}"
+
+
+def image_worker_name(kind: str, detector: str) -> str:
+    """Return the name of a worker of images: ``hdf5``, and ``hdf5.CAM`` where it is one of several detectors."""
+    return f"{kind}.{detector}" if detector else kind
+
+
+def workers(config: Config) -> dict[str, SourceSection | None]:
+    """Return every worker of a configuration by name, with its source; workers of images have none."""
+    found: dict[str, SourceSection | None] = {worker_name(source): source for source in config.sources}
+    if config.stream is not None:
+        found[STREAM] = None
+    several = len(config.detectors) > 1
+    for detector in config.detectors:
+        for kind, section in ((HDF5, config.hdf5), (IMAGES, config.images)):
+            if section is not None:
+                found[image_worker_name(kind, detector if several else "")] = None
+    if config.web is not None:
+        found[WEB] = None
+    return found
