@@ -25,6 +25,10 @@ class SizingError(ConfigError):
     """A buffer count or size breaks one of the sizing rules."""
 
 
+class ProcessingError(ConfigError):
+    """A user's function failed on an image, or returned what is no result."""
+
+
 class HostError(PebbleDaqError):
     """The machine refused: port in use, folder not writable, too little memory."""
 
