@@ -1,12 +1,14 @@
-"""What a configuration needs of its host, each with the reason. Pure."""
+"""What a configuration needs of a host, each with the reason. Pure."""
 
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
-from detectors.config import Config
-from detectors.pools.sizing import size_text
+from detectors.config import Config, SourceSection
+from detectors.hosts import host_of
+from detectors.pools.sizing import PROCESS_BYTES, size_text
+from detectors.worker_names import workers
 from detectors.workers.tuning import LOWEST_REALTIME
 from ioc.plan import plan_source_by_source
 
@@ -24,9 +26,15 @@ _SMALL_SHM: Final = 64 << 20
 """Shared memory for all but the pebbles, bytes: the newest images for viewers, say."""
 
 
+def workers_on(config: Config, host: str = "") -> dict[str, SourceSection | None]:
+    """Return the workers of a host, by its name, or of the IOC's, each with its source."""
+    at = {worker: found.name if (found := host_of(config, worker)) else "" for worker in workers(config)}
+    return {worker: source for worker, source in workers(config).items() if at[worker] == host}
+
+
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """The figures of one configuration."""
+    """The figures of one configuration on one host."""
 
     prefix: str
     detector: str
@@ -42,18 +50,32 @@ class Needs:
     """After so long, what has not ended is killed, s."""
     folders: tuple[Path, ...]
     """Folders that data is written to."""
+    keys: tuple[Path, ...]
+    """Folders of CURVE keys, which workers and the IOC read."""
+    memory_bytes: int
+    """Memory of all workers whose buffers are known, /dev/shm included."""
 
     @classmethod
-    def of(cls, config: Config) -> Self:
-        """Return what a configuration needs. Raises ConfigError when its buffers cannot be made."""
-        plans = plan_source_by_source(config)
-        rings = {source.name: config.dma_of(source) for source in (*config.udp, *(config.pva if config.timing else ()))}
+    def of(cls, config: Config, host: str = "") -> Self:
+        """Return what a configuration needs on a host, by name, or on the IOC's. Raises ConfigError when buffers cannot be made."""
+        here = workers_on(config, host)
+        sources = [source for source in here.values() if source is not None]
+        plans = {
+            name: plan for name, plan in plan_source_by_source(config).items() if name in {s.name for s in sources}
+        }
+        rings = {s.name: config.dma_of(s) for s in sources if config.timing or s in config.udp}
         largest = max(rings, key=lambda name: rings[name].cfg_rx_count * int(rings[name].cfg_size), default="")
         ring = rings.get(largest)
         pebbles = {name: plan.pebble.total_bytes or 0 for name, plan in plans.items()}
-        priorities = [s.tuning.realtime_priority for s in (*config.udp, *config.pva)]
-        folders = [section.folder for section in (config.disk, config.hdf5) if section]
-        roots = [root for section in (config.disk, config.hdf5) if section for root in section.roots]
+        priorities = [source.tuning.realtime_priority for source in sources]
+        disks = [folder for source in sources if (folder := config.disk_folder(source))]
+        files = [config.hdf5] if config.hdf5 and (config.hdf5.host or "") == host else []
+        roots = [
+            *(config.disk.roots if config.disk and not host else ()),
+            *(r for section in files for r in section.roots),
+        ]
+        folders = (*disks, *(section.folder for section in files), *roots)
+        keys = [section.curve_keys for section in (config.control, config.zmq) if section and section.curve_keys]
         unknown = [name for name, nbytes in pebbles.items() if not nbytes]
         why = " + ".join(f"{name} {size_text(nbytes)}" for name, nbytes in pebbles.items() if nbytes)
         return cls(
@@ -65,9 +87,11 @@ class Needs:
             else "",
             shm_bytes=sum(pebbles.values()) + _SMALL_SHM,
             shm_why=why + (f"; of {', '.join(unknown)} the PV says it: add theirs" if unknown else ""),
-            realtime=max(LOWEST_REALTIME if wanted is None else wanted for wanted in priorities),
+            realtime=max((LOWEST_REALTIME if wanted is None else wanted for wanted in priorities), default=0),
             stop_s=round(config.run.drain_s) + _STOP_MARGIN_S,
-            folders=tuple(dict.fromkeys((*folders, *roots))),
+            folders=tuple(dict.fromkeys(folders)),
+            keys=tuple(dict.fromkeys(keys)),
+            memory_bytes=sum(plan.resident_bytes for plan in plans.values()) + PROCESS_BYTES * (len(here) - len(plans)),
         )
 
     @property

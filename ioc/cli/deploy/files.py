@@ -1,5 +1,6 @@
 """Files that ``deploy`` makes: written to a folder, or printed."""
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -26,7 +27,13 @@ def give(files: Mapping[str, str], folder: Path | None, *, as_json: bool) -> Non
 def _write(files: Mapping[str, str], folder: Path) -> None:
     for name, text in files.items():
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_text(text, encoding="utf-8")
         except OSError as error:
             raise HostError(f"{folder / name}: cannot be written: {error.strerror}; choose another --output") from None
+
+
+def program() -> str:
+    """Return how this program is started: its command, if it is installed beside the interpreter."""
+    script = Path(sys.executable).with_name("pebbledaq")
+    return str(script) if script.exists() else f"{sys.executable} -m ioc"

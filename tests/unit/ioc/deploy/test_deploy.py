@@ -14,6 +14,7 @@ from detectors.errors import ConfigError
 from ioc.cli.deploy import command
 from ioc.deploy import container, systemd
 from ioc.deploy.needs import Needs
+from ioc.deploy.unit import Start
 from tests.support.ports import free_ports
 
 PATH = Path("/etc/pebbledaq/a detector.toml")
@@ -55,8 +56,13 @@ def config(folder: Path, extra: str = "", run: str = "") -> Config:
     return parse_config(text(folder, extra, run))
 
 
-def units(found: Config, *, per_worker: bool = False, command: str = "/usr/bin/true") -> dict[str, str]:
-    return systemd.units(found, PATH, "daq", command, per_worker=per_worker)
+def hosts(found: Config, *, per_worker: bool = False, user: str = "daq") -> dict[str, dict[str, str]]:
+    return systemd.files_by_host(found, Start("/usr/bin/true", PATH, user), per_worker=per_worker)
+
+
+def units(found: Config, *, per_worker: bool = False) -> dict[str, str]:
+    (files,) = hosts(found, per_worker=per_worker).values()
+    return files
 
 
 def section(unit: str, name: str) -> dict[str, str]:
@@ -105,17 +111,23 @@ def test_every_setting_that_is_ours_to_explain_has_a_reason_above_it(tmp_path: P
         assert lines[place - 1].startswith("# "), name
 
 
-def test_a_unit_a_worker_is_for_the_enabled_ones_and_the_ioc_comes_after_them(tmp_path: Path) -> None:
+def test_workers_of_a_kind_share_a_template_and_the_ioc_comes_after_the_enabled_ones(tmp_path: Path) -> None:
     files = units(config(tmp_path, run="restart_workers = false"), per_worker=True)
-    services = [name for name in files if name.endswith(".service")]
-    workers = ["pebbledaq-T-DET-udp.M00.service", "pebbledaq-T-DET-pva.CAM.service"]
-    assert services == [*workers, "pebbledaq-T-DET-ioc.service"]
-    worker = section(files[workers[0]], "Service")
-    assert worker["ExecStart"] == '/usr/bin/true receive "/etc/pebbledaq/a detector.toml" M00 --state enabled'
+    assert list(files)[1:] == [
+        "pebbledaq-T-DET-receive@.service",
+        "pebbledaq-T-DET-monitor@.service",
+        "pebbledaq-T-DET-ioc.service",
+        "pebbledaq-T-DET.target",
+    ]
+    worker = section(files["pebbledaq-T-DET-receive@.service"], "Service")
+    assert worker["ExecStart"] == '/usr/bin/true receive "/etc/pebbledaq/a detector.toml" %i --state enabled'
+    workers = ["pebbledaq-T-DET-receive@M00.service", "pebbledaq-T-DET-monitor@CAM.service"]
     ioc = section(files["pebbledaq-T-DET-ioc.service"], "Unit")
-    assert set(workers) <= set(ioc["After"].split())
+    assert ioc["Wants"].split() == workers
+    assert ioc["After"].split()[2:] == workers
     assert ioc["PartOf"] == "pebbledaq-T-DET.target"
-    assert "pebbledaq-T-DET.target" in files
+    wanted = section(files["pebbledaq-T-DET.target"], "Unit")["Wants"].split()
+    assert wanted == [*workers, "pebbledaq-T-DET-ioc.service"]
 
 
 def test_two_who_restart_workers_are_refused(tmp_path: Path) -> None:
@@ -123,22 +135,96 @@ def test_two_who_restart_workers_are_refused(tmp_path: Path) -> None:
         units(config(tmp_path), per_worker=True)
 
 
+HOSTS = """
+    [control]
+    port_base = 52000
+    curve_keys = "/etc/daq keys"
+    [[host]]
+    name = "daq1"
+    folder = "/data1"
+    [[host]]
+    name = "daq2"
+    address = "10.0.1.2"
+    [[host]]
+    name = "spare"
+    [[udp]]
+    name = "M02"
+    port = 51020
+    host = "daq1"
+    dma = { cfgRxCount = 50, cfgSize = "1 MiB" }
+    [[udp]]
+    name = "M03"
+    port = 51021
+    host = "daq1"
+    enabled = false
+    [[udp]]
+    name = "M04"
+    port = 51020
+    host = "daq2"
+    tuning = { realtime_priority = 9 }
+    [stream]
+    host = "daq2"
+    [hdf5]
+    folder = "/files"
+    host = "daq2"
+"""
+
+
+def test_each_host_gets_what_runs_there(tmp_path: Path) -> None:
+    files = hosts(config(tmp_path, HOSTS))
+    name = "pebbledaq-T-DET"
+    assert {host: list(found) for host, found in files.items()} == {
+        "daq1": [f"90-{name}-daq1.conf", f"{name}-receive@.service", f"{name}-daq1.target"],
+        "daq2": [
+            f"90-{name}-daq2.conf",
+            f"{name}-receive@.service",
+            f"{name}-stream.service",
+            f"{name}-capture@.service",
+            f"{name}-daq2.target",
+        ],
+        "ioc": [f"90-{name}.conf", f"{name}.service"],
+    }
+    wanted = {host: section(files[host][f"{name}-{host}.target"], "Unit")["Wants"].split() for host in ("daq1", "daq2")}
+    assert wanted["daq1"] == [f"{name}-receive@M02.service"]  # M03 is not enabled
+    assert wanted["daq2"] == [
+        f"{name}-receive@M04.service",
+        f"{name}-stream.service",
+        f"{name}-capture@DET.service",
+        f"{name}-capture@CAM.service",
+    ]
+    assert "rmem_max = 52428800\n" in files["daq1"][f"90-{name}-daq1.conf"]
+    assert "rmem_max = 104857600\n" in files["ioc"][f"90-{name}.conf"]  # M01, which the IOC starts
+
+
+def test_a_unit_of_a_host_has_the_folders_keys_and_limits_of_that_host(tmp_path: Path) -> None:
+    files = hosts(config(tmp_path, HOSTS))
+    first, second = (files[host]["pebbledaq-T-DET-receive@.service"] for host in ("daq1", "daq2"))
+    assert section(first, "Unit")["RequiresMountsFor"] == f'"{PATH}" /data1 "/etc/daq keys"'
+    assert section(second, "Unit")["RequiresMountsFor"] == f'"{PATH}" {tmp_path}/data /files "/etc/daq keys"'
+    assert section(first, "Unit")["PartOf"] == "pebbledaq-T-DET-daq1.target"
+    assert section(first, "Service")["LimitRTPRIO"] == "1"
+    assert section(second, "Service")["LimitRTPRIO"] == "9"
+    assert section(first, "Service")["Type"] == "notify"
+    assert section(first, "Service")["KillMode"] == "mixed"
+    assert "# daq must be able to read the keys in /etc/daq keys." in first
+
+
 @pytest.mark.parametrize("per_worker", [False, True])
 def test_systemd_understands_the_units(tmp_path: Path, per_worker: bool) -> None:
     analyze = shutil.which("systemd-analyze")
     if not analyze:
         pytest.skip("systemd-analyze is not installed")
-    found = config(tmp_path, "[hdf5]\nfolder = '/tmp'", "restart_workers = false")
-    files = systemd.units(found, PATH, "root", shutil.which("true") or "/bin/true", per_worker=per_worker)
-    folder = tmp_path / "units"
-    folder.mkdir()
-    for name, unit in files.items():
-        (folder / name).write_text(unit)
-    paths = [str(folder / name) for name in files if not name.endswith(".conf")]
-    done = subprocess.run([analyze, "verify", *paths], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "Unknown" not in done.stderr
-    assert "T-DET" not in done.stderr, done.stderr
+    found = config(tmp_path, HOSTS, "restart_workers = false")
+    for host, files in hosts(found, per_worker=per_worker, user="root").items():
+        folder = tmp_path / host
+        folder.mkdir()
+        for name, unit in files.items():
+            (folder / name).write_text(unit)
+        paths = [str(folder / name) for name in files if not name.endswith(".conf")]
+        done = subprocess.run([analyze, "verify", *paths], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert "Unknown" not in done.stderr
+        assert "T-DET" not in done.stderr, done.stderr
     # It does find mistakes.
     broken = folder / "broken.service"
     broken.write_text(
@@ -191,3 +277,19 @@ def test_files_are_printed_or_written(tmp_path: Path, what: str) -> None:
     (tmp_path / "file").write_text("")
     failed = CliRunner().invoke(command, [what, str(path), "--output", str(tmp_path / "file" / "x")])
     assert "cannot be written" in str(failed.exception)
+
+
+def test_files_of_hosts_go_to_a_folder_each_and_of_one_host_to_the_folder_given(tmp_path: Path) -> None:
+    path, out = tmp_path / "c.toml", tmp_path / "out"
+    path.write_text(text(tmp_path, HOSTS))
+    words = ["systemd", str(path), "--output", str(out)]
+    done = CliRunner().invoke(command, words, catch_exceptions=False)
+    assert sorted(p.name for p in out.iterdir()) == ["daq1", "daq2", "ioc"]
+    assert "To install them on daq1, as root:" in done.output
+    assert "enable --now pebbledaq-T-DET-daq1.target" in done.output
+    assert f"cp {out}/ioc/*.service /etc/systemd/system/" in done.output
+    shutil.rmtree(out)
+    CliRunner().invoke(command, [*words, "--host", "daq1"], catch_exceptions=False)
+    assert "pebbledaq-T-DET-daq1.target" in {p.name for p in out.iterdir()}
+    failed = CliRunner().invoke(command, [*words, "--host", "daq3"])
+    assert str(failed.exception) == "--host: found 'daq3', expected one of daq1, daq2, ioc"
