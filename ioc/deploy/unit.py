@@ -32,8 +32,8 @@ INSTANCE: Final = "%i"
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
-    """How the program is started: the same in all units of a configuration."""
+class Program:
+    """The program as the units of a configuration start it."""
 
     command: str
     """Command line of the program, without arguments."""
@@ -47,23 +47,23 @@ class Start:
 
 
 def service(
-    needs: Needs, start: Start, *words: object, what: str, kill: str, target: str = "", after: Sequence[str] = ()
+    needs: Needs, program: Program, *words: object, what: str, kill: str, target: str = "", after: Sequence[str] = ()
 ) -> str:
     """Return a service. ``words`` are the arguments of the program; it belongs to ``target``, or else starts with the host.
 
     It starts the units ``after`` and comes after them.
     """
-    mounts = " ".join(_quoted(folder).replace("$$", "$") for folder in (start.path, *needs.folders, *needs.keys))
+    mounts = " ".join(_quoted(folder).replace("$$", "$") for folder in (program.path, *needs.folders, *needs.keys))
     order = f"PartOf={target}\n" if target else ""
     if after:
         order += f"# The IOC adopts workers that run; it would start those that do not.\nWants={' '.join(after)}\n"
-    keys = f"# {start.user} must be able to read the keys in {_text(', '.join(map(str, needs.keys)))}.\n"
+    keys = f"# {program.user} must be able to read the keys in {_text(', '.join(map(str, needs.keys)))}.\n"
     realtime = f"""\
 # Receivers go before all other threads (SCHED_FIFO {needs.realtime}): one that waits for a processor loses packets.
 LimitRTPRIO={needs.realtime}
 """
     return f"""\
-{header(start)}\
+{header(program)}\
 [Unit]
 Description=pebbledaq {_text(needs.prefix.rstrip(":"))}: {what}
 After={" ".join(("network-online.target", "time-sync.target", *after))}
@@ -77,9 +77,9 @@ StartLimitBurst=20
 [Service]
 Type=notify
 NotifyAccess=main
-ExecStart={start.line(*words)}
+ExecStart={program.line(*words)}
 {keys if needs.keys else ""}\
-User={start.user}
+User={program.user}
 # A worker touches all its memory before it is ready.
 TimeoutStartSec={START_S}
 # The main thread says that it is alive every {WATCHDOG_S // 2} s; one that hangs is ended and started again.
@@ -90,7 +90,7 @@ RestartSec=1
 TimeoutStopSec={needs.stop_s}
 {kill}\
 # Sockets and locks, one folder for all units of this host: it must not go with the first that stops.
-# To look from a shell: XDG_RUNTIME_DIR={RUNTIME_FOLDER} pebbledaq status, as {start.user}.
+# To look from a shell: XDG_RUNTIME_DIR={RUNTIME_FOLDER} pebbledaq status, as {program.user}.
 RuntimeDirectory=pebbledaq
 RuntimeDirectoryMode=0700
 RuntimeDirectoryPreserve=yes
@@ -99,7 +99,7 @@ Environment=XDG_RUNTIME_DIR={RUNTIME_FOLDER}
 StateDirectory=pebbledaq
 StateDirectoryMode=0700
 Environment=PEBBLEDAQ_COUNTERS=/var/lib/pebbledaq
-# The pebbles lie in /dev/shm, which must have room for {size_text(needs.shm_bytes)}. If {start.user} is an account that people log in
+# The pebbles lie in /dev/shm, which must have room for {size_text(needs.shm_bytes)}. If {program.user} is an account that people log in
 # with, set RemoveIPC=no in logind.conf: else they are removed when the last session ends.
 {realtime if needs.realtime else ""}\
 # The ring of a card is pinned memory, and so is what realtime threads lock.
@@ -112,10 +112,10 @@ NoNewPrivileges=yes
 {"" if target else INSTALL}"""
 
 
-def target(needs: Needs, start: Start, what: str, wanted: Sequence[str]) -> str:
+def target(needs: Needs, program: Program, what: str, wanted: Sequence[str]) -> str:
     """Return the target that starts the units ``wanted``."""
     return f"""\
-{header(start)}\
+{header(program)}\
 [Unit]
 Description=pebbledaq {_text(needs.prefix.rstrip(":"))}: {what}
 Wants={" ".join(wanted)}
@@ -128,9 +128,9 @@ WantedBy=multi-user.target
 """
 
 
-def header(start: Start) -> str:
+def header(program: Program) -> str:
     """Return the first line of each unit."""
-    return f"# Written by `pebbledaq deploy systemd {_text(str(start.path))}`: write it again when the configuration has changed.\n"
+    return f"# Written by `pebbledaq deploy systemd {_text(str(program.path))}`: write it again when the configuration has changed.\n"
 
 
 def _text(value: str) -> str:

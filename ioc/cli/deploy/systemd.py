@@ -28,11 +28,11 @@ def command(config: Path, *, per_worker: bool, host: str | None, user: str, outp
     from detectors.config import load_config
     from detectors.errors import ConfigError
     from ioc.deploy import systemd
-    from ioc.deploy.unit import Start
+    from ioc.deploy.unit import Program
 
     loaded = load_config(config)
-    start = Start(files.program(), config.absolute(), user)
-    hosts = systemd.files_by_host(loaded, start, per_worker=per_worker)
+    program = Program(files.program(), config.absolute(), user)
+    hosts = systemd.files_by_host(loaded, program, per_worker=per_worker)
     if host is not None and host not in hosts:
         raise ConfigError(f"--host: found {host!r}, expected one of {', '.join(hosts)}")
     if len(hosts) == 1:
