@@ -5,16 +5,23 @@ import selectors
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
 
 class Child:
-    """Runs ``python -m module *args``; waits for READY; ``ask`` sends a command and returns the answer."""
+    """Runs ``python -m module *args``; waits for READY; ``ask`` sends a command and returns the answer.
 
-    def __init__(self, module: str, *args: str) -> None:
+    ``launcher`` are words before it, of a command that runs it elsewhere.
+    """
+
+    def __init__(
+        self, module: str, *args: str, launcher: Sequence[str] = (), environment: Mapping[str, str] | None = None
+    ) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-u", "-m", module, *args],
+            [*launcher, sys.executable, "-u", "-m", module, *args],
+            env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

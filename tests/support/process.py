@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
@@ -23,13 +23,22 @@ TIMEOUT_S = 20.0
 
 
 class Process:
-    """``python WORDS...``, its output kept line by line. Context manager; what still runs at its end is killed."""
+    """``python WORDS...``, its output kept line by line. Context manager; what still runs at its end is killed.
 
-    def __init__(self, *words: str, environment: Mapping[str, str] | None = None, timeout_s: float = TIMEOUT_S) -> None:
+    ``launcher`` are words before it, of a command that runs it elsewhere.
+    """
+
+    def __init__(
+        self,
+        *words: str,
+        environment: Mapping[str, str] | None = None,
+        timeout_s: float = TIMEOUT_S,
+        launcher: Sequence[str] = (),
+    ) -> None:
         self.lines: list[str] = []
         self.timeout_s = timeout_s
         self.process = subprocess.Popen(
-            [sys.executable, *words],
+            [*launcher, sys.executable, *words],
             cwd=ROOT,
             env=dict(os.environ if environment is None else environment),
             stdin=subprocess.DEVNULL,
@@ -52,7 +61,7 @@ class Process:
         if self.process.poll() is not None:
             return
         with suppress(psutil.NoSuchProcess):
-            children = psutil.Process(self.pid).children(recursive=True)
+            children = psutil.Process(self.process.pid).children(recursive=True)
             self.process.kill()
             for child in children:
                 with suppress(psutil.NoSuchProcess):
