@@ -6,7 +6,7 @@ PYTHON ?= python3
 READY := $(VENV)/.ready
 PYTEST := $(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
-.PHONY: demo test test-long coverage soak check docs bench fuzz release clean
+.PHONY: demo test test-long test-hosts coverage soak check docs bench fuzz release clean
 
 demo: $(READY)
 	$(BIN)/pebbledaq demo
@@ -17,6 +17,10 @@ test: $(READY)
 # One after another: scans, kills and soaks are to meet the machine's own speed, not each other.
 test-long: $(READY)
 	$(BIN)/pytest -m long
+
+# Their hosts are network namespaces, which root makes: without, the other targets skip them.
+test-hosts: $(READY)
+	$(if $(filter-out 0,$(shell id -u)),sudo --preserve-env=CI) $(BIN)/pytest -p no:cacheprovider tests/system/test_hosts*.py
 
 coverage: $(READY)
 	$(PYTEST) --cov --cov-report=term:skip-covered --cov-report=html:build/coverage
