@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.support.hosts import Hosts, Link, why_no_hosts
+from tests.support.namespaces import Hosts, Link, why_no_hosts
 from tests.support.process import Process
 from tests.support.waiting import until
 
@@ -111,7 +111,7 @@ def test_a_killed_host_is_gone_and_comes_back_with_its_disk(hosts: Hosts) -> Non
 def test_all_processes_of_a_host_end_with_what_made_it(tmp_path: Path) -> None:
     made = (
         "import time\n"
-        "from tests.support.hosts import Hosts\n"
+        "from tests.support.namespaces import Hosts\n"
         "with Hosts('alone') as hosts:\n"
         "    process = hosts['alone'].start('-c', 'import time; time.sleep(1000)')\n"
         "    print('process', process.pid, flush=True)\n"
