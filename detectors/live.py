@@ -19,7 +19,7 @@ from detectors.frame import FrameHead
 from detectors.image_head import ImageHead
 from detectors.pixels import FrameLayout
 from detectors.runtime import Runtime
-from detectors.sources.module_stream import LocalModule, Modules, Subscriptions
+from detectors.sources.module_stream import LocalModule, Modules, Sender, Subscriptions
 from detectors.wire.array10 import ImageHeader, decode_image
 from detectors.wire.module_message import parse_module_message
 from detectors.worker_names import worker_name
@@ -130,7 +130,7 @@ class LiveFrames(Live[tuple[FrameHead, np.ndarray]]):
 
 
 class LiveImages(Live[tuple[ImageHead, np.ndarray]]):
-    """Images of this host's modules, put together from their shared memory, from now on.
+    """Images of a detector, put together from the shared memory of this host and the module streams of others, from now on.
 
     As ``LiveFrames``; the section ``[stream]`` of the configuration says how modules are put in step. ``missed`` are images
     of which a frame was overwritten; a module that is silent for ``missing_after_s`` is left out, as zeros.
@@ -141,16 +141,20 @@ class LiveImages(Live[tuple[ImageHead, np.ndarray]]):
         config: Config | Path | str,
         detector: str = "",
         *,
+        host: str | None = None,
         out: np.ndarray | None = None,
         timeout_s: float | None = None,
         stop: threading.Event | None = None,
     ) -> None:
-        """``detector``: a PVA source, or the detector of the modules; needed where there are several."""
+        """``detector``: a PVA source, or the detector of the modules; needed where there are several.
+
+        ``host``: name of this host in the configuration; None: that of the IOC.
+        """
         super().__init__(timeout_s, stop)
         config = _loaded(config)
         sources = config.sources_of(detector)
-        rules = config.image_rules(sources).model_copy(update={"remote": ()})
-        self._gatherer = Gatherer(config, Runtime(config.detector.prefix), sources, rules)
+        rules = config.image_rules(sources)
+        self._gatherer = Gatherer(config, Runtime(config.detector.prefix), sources, rules, host)
         self._gatherer.open()
         self._out = out
         self._matched: Iterator[Matched] = iter(())
@@ -201,7 +205,7 @@ class ModuleStream(Live[tuple[FrameHead, np.ndarray]]):
     ) -> None:
         super().__init__(timeout_s, stop)
         self._layout = FrameLayout(shape, dtype)
-        self._sockets = Subscriptions([address], _QUEUE, keys=keys, pixels_bytes=self._layout.data_bytes)
+        self._sockets = Subscriptions([Sender(address, _QUEUE, self._layout.data_bytes)], keys=keys)
 
     def _take(self, timeout_s: float) -> tuple[FrameHead, np.ndarray] | None:
         parts = self._sockets.receive_one(timeout_s)
@@ -239,7 +243,7 @@ class ImageStream(Live[tuple[ImageHeader, np.ndarray | None]]):
     ) -> None:
         super().__init__(timeout_s, stop)
         socket = zmq.PULL if kind == "full" else zmq.SUB
-        self._sockets = Subscriptions([address], _QUEUE, socket, keys, pixels_bytes=max_image_bytes)
+        self._sockets = Subscriptions([Sender(address, _QUEUE, max_image_bytes)], socket, keys)
 
     def _take(self, timeout_s: float) -> tuple[ImageHeader, np.ndarray | None] | None:
         parts = self._sockets.receive_one(timeout_s)

@@ -3,7 +3,7 @@
 ``load_config`` reports every mistake at once, each in one line with its place.
 """
 
-from detectors.config.hosts import ControlSection, HostSection
+from detectors.config.hosts import ControlSection, HostSection, unreachable
 from detectors.config.load import Config, load_config, parse_config
 from detectors.config.sections import (
     AlarmsSection,
@@ -44,4 +44,5 @@ __all__ = [
     "WorkerTuning",
     "load_config",
     "parse_config",
+    "unreachable",
 ]

@@ -6,7 +6,16 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
-from detectors.config.sections import AbsolutePath, Name, PlacedSection, Port, Section
+from detectors.config.sections import (
+    AbsolutePath,
+    Name,
+    PlacedSection,
+    Port,
+    PvaSection,
+    Section,
+    SourceSection,
+    ZmqSection,
+)
 
 
 def _address(value: str) -> str:
@@ -69,3 +78,20 @@ def disagreements(
         if section.host is not None and section.host not in names:
             known = f"one of {', '.join(names)}" if names else "a [[host]] table of that name"
             yield f"{place}.host: found {section.host!r}, expected {known}"
+
+
+def unreachable(consumer: str, host: str | None, sources: Iterable[SourceSection], zmq: ZmqSection) -> Iterator[str]:
+    """Yield why a consumer on a host cannot have the module streams of sources on others, one line each."""
+    elsewhere = [source for source in sources if source.host != host]
+    if not elsewhere:
+        return
+    reason = (
+        f"{consumer} is on another host than {', '.join(source.name for source in elsewhere)}, whose streams it reads"
+    )
+    if zmq.port_base is None:
+        yield f"zmq.port_base: missing; {reason}: give the first of their tcp ports"
+    if any(source.host is None for source in elsewhere) and zmq.host in ("127.0.0.1", "0.0.0.0", "*"):  # noqa: S104
+        yield f"zmq.host: found {zmq.host!r}, expected the address of the IOC's host that others reach; {reason}"
+    for source in elsewhere:
+        if isinstance(source, PvaSection) and not (source.dtype and source.shape):
+            yield f"pva.dtype, pva.shape: missing; {reason}: give those of {source.name}"

@@ -82,8 +82,12 @@ class Config(sections.Section):
     def _misplaced_on_hosts(self, places: Iterable[str]) -> Iterator[str]:
         """Yield what is wrong with the hosts of sources and outputs."""
         outputs = {"stream": self.stream, "hdf5": self.hdf5, "images": self.images, "web": self.web}
-        placed = [*zip(places, self.sources, strict=True), *((name, found) for name, found in outputs.items() if found)]
+        consumers = [(name, found) for name, found in outputs.items() if found]
+        placed = [*zip(places, self.sources, strict=True), *consumers]
         yield from hosts.disagreements(self.host, self.control, placed, [source.name for source in self.sources])
+        for name, consumer in consumers:
+            sources = (self.udp or self.pva) if consumer is self.stream else self.sources
+            yield from hosts.unreachable(name, consumer.host, sources, self.zmq)
 
     def _misplaced(self) -> Iterator[str]:
         """Yield what is wrong with the places of the modules."""
@@ -157,7 +161,7 @@ class Config(sections.Section):
         """Return how images are put together of these sources; what [stream] says of modules is not for a camera beside them."""
         rules = self.stream or sections.StreamSection()
         if self.udp and sources is not self.udp:
-            return rules.model_copy(update={"remote": (), "layout": "stack"})
+            return rules.model_copy(update={"layout": "stack"})
         return rules
 
     def module_of(self, source: sections.SourceSection) -> str:

@@ -418,8 +418,6 @@ class StreamSection(PlacedSection):
     """Address of the PUB stream of bare pulse ids; empty: none."""
     reduced_rate_hz: Positive = 10.0
     """Images a second in the reduced stream."""
-    remote: tuple[str, ...] = ()
-    """Module streams to subscribe to, in the order of the modules; empty: map the local pebbles."""
     pulse_offset_limit: Annotated[int, Field(ge=1)] = 100
     """Pulses that modules may be apart before the synchronisation is restarted with an alarm."""
     sync_retry_limit: Annotated[int, Field(ge=1)] = 3

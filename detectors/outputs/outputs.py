@@ -45,9 +45,16 @@ def shares(slots: int) -> tuple[int, int]:
 
 
 def stream_address(config: Config, source: SourceSection, runtime: Runtime) -> str:
-    """Return the ZMQ address of a source's module stream."""
+    """Return the ZMQ address that a source's module stream is bound to."""
     if config.zmq.port_base is None:
         return runtime.frames(worker_name(source))
+    host = config.host_of(source)
+    return f"tcp://{host.bind if host else config.zmq.host}:{config.zmq.port_base + config.sources.index(source)}"
+
+
+def remote_address(config: Config, source: SourceSection) -> str:
+    """Return the ZMQ address at which other hosts find a source's module stream; the configuration has ports for it."""
+    assert config.zmq.port_base is not None
     host = config.host_of(source)
     return f"tcp://{host.at if host else config.zmq.host}:{config.zmq.port_base + config.sources.index(source)}"
 

@@ -9,7 +9,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import zmq
@@ -44,30 +44,32 @@ _LOOK_S: Final = 0.1
 """Time between two looks at the connections, s: so often at most is one made again that ended over a message."""
 
 
-class Subscriptions:
-    """One socket for each address (each module), to know which one sent a message. Raises HostError for a bad address.
+class Sender(NamedTuple):
+    """Where messages come from, and what they may take."""
 
-    A message with a part larger than ``pixels_bytes`` and 1 KiB is not received: it ends the connection, which is made again.
+    address: str
+    queue: int
+    """Messages that may wait."""
+    pixels_bytes: int
+    """A message with a part larger than this and 1 KiB is not received: it ends the connection, which is made again."""
+
+
+class Subscriptions:
+    """One socket for each sender (each module), to know which one sent a message. ``keys`` are for those on tcp.
+
+    Raises HostError for a bad address.
     """
 
-    def __init__(
-        self,
-        addresses: Sequence[str],
-        high_water_mark: int,
-        kind: int = zmq.SUB,
-        keys: CurveKeys | None = None,
-        *,
-        pixels_bytes: int,
-    ) -> None:
+    def __init__(self, senders: Sequence[Sender], kind: int = zmq.SUB, keys: CurveKeys | None = None) -> None:
         loaded = load_client(keys) if keys else None
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._poller = zmq.Poller()
         self._module_of: dict[zmq.Socket[bytes], int] = {}
         self._connections: list[ZmqConnection] = []
         self._look_at = 0.0
-        for module, address in enumerate(addresses):
+        for module, (address, queue, pixels_bytes) in enumerate(senders):
             socket = self._context.socket(kind)
-            socket.rcvhwm = high_water_mark
+            socket.rcvhwm = queue
             socket.linger = 0
             socket.reconnect_ivl, socket.reconnect_ivl_max = _RECONNECT_MS, _RECONNECT_MAX_MS
             if address.startswith("tcp:"):
@@ -122,6 +124,8 @@ class LocalModule:
     ``data_bytes``, if given, is what a frame must have; else it is taken from the pebble.
     """
 
+    queue = _NOTIFICATIONS_HWM
+    """Messages that may wait for it."""
     pixels_bytes = 0
     """Bytes of pixels in a message."""
 
@@ -186,11 +190,14 @@ class LocalModule:
 class RemoteModule:
     """One remote module's frames, in a pebble of our own: the newest stay until their slots are needed.
 
-    Every frame has ``shape`` and ``expected`` packets. Raises HostError when there is too little memory.
+    Every frame has ``shape`` and ``expected`` packets; at most ``queue`` wait to be taken. Raises HostError when there is too
+    little memory.
     """
 
-    def __init__(self, shape: RecordShape, count: int, slot_bytes: int, pulse_id_step: int, expected: int) -> None:
-        self.pixels_bytes = shape.data_bytes
+    def __init__(
+        self, shape: RecordShape, count: int, slot_bytes: int, pulse_id_step: int, *, expected: int, queue: int
+    ) -> None:
+        self.pixels_bytes, self.queue = shape.data_bytes, queue
         self._pebble = Pebble(None, shape, count=count, slot_bytes=slot_bytes, pulse_id_step=pulse_id_step)
         self.problem = ""
         self._expected = expected
@@ -226,7 +233,9 @@ class RemoteModule:
 
 
 class Modules(Subscriptions):
-    """All modules of a detector: the messages of each address go to the reader of the same index. For one thread.
+    """All modules of a detector, on this host and others: the messages of each address go to the reader of the same index.
+
+    For one thread.
 
     Raises HostError when an address cannot be used; the readers are closed then.
     """
@@ -235,7 +244,6 @@ class Modules(Subscriptions):
         self,
         addresses: Sequence[str],
         readers: Sequence[LocalModule | RemoteModule],
-        high_water_mark: int = _NOTIFICATIONS_HWM,
         keys: CurveKeys | None = None,
     ) -> None:
         self.readers = readers
@@ -244,9 +252,11 @@ class Modules(Subscriptions):
         """Messages that were not a notification or a frame, or too large."""
         self.exhausted = 0
         """Frames for which there was no slot."""
-        super().__init__(
-            addresses, high_water_mark, keys=keys, pixels_bytes=max(reader.pixels_bytes for reader in readers)
-        )
+        senders = [
+            Sender(address, reader.queue, reader.pixels_bytes)
+            for address, reader in zip(addresses, readers, strict=True)
+        ]
+        super().__init__(senders, keys=keys)
 
     def poll(self, timeout_s: float = 0.0) -> list[tuple[int, int]]:
         """Return (module, pulse_id) of the frames that have arrived, waiting up to ``timeout_s`` for the first."""

@@ -59,14 +59,14 @@ class CapturePart:
         self._pulse_id_step = config.detector.pulse_id_step
         # The documented files hold the modules one below the other.
         rules = config.image_rules(sources).model_copy(update={"layout": "stack"})
-        self._gatherer = Gatherer(config, runtime, sources, rules)
+        self._gatherer = Gatherer(config, runtime, sources, rules, config.hdf5.host)
         self._pool: BufferPool | None = None
         self._pool_of: ImageAssembler | None = None
         self._gate = AcquisitionGate(
             config.hdf5.on_loss,
             self._pulse_id_step,
             self._gatherer.expect_all,
-            clocked=isinstance(sources[0], UdpSection) and not rules.remote,
+            clocked=isinstance(sources[0], UdpSection) and self._gatherer.all_local,
         )
         self._nothing = _nothing(sources)
         self._captures = Captures(

@@ -10,10 +10,11 @@ import numpy as np
 from detectors.assembly.images import ImageAssembler, ImageNames
 from detectors.assembly.newest import NewestPulse
 from detectors.assembly.sync import MAX_MODULES, Matched, Rules, Synchroniser
-from detectors.config import Config, PvaSection, SourceSection, StreamSection, UdpSection
+from detectors.config import Config, PvaSection, SourceSection, StreamSection, UdpSection, unreachable
 from detectors.curve import own_keys
 from detectors.errors import ConfigError
 from detectors.frame import RecordShape
+from detectors.outputs.outputs import remote_address
 from detectors.pixels import FrameLayout
 from detectors.pools.sizing import plan_buffers
 from detectors.runtime import Runtime
@@ -39,8 +40,9 @@ _TIMEOUTS_S: Final = 0.05
 class Gatherer:
     """The modules of one detector and the images in them. For one thread, but for the properties and the stats.
 
-    With ``look`` the modules of this host are not subscribed to: each step looks into their memory, which costs them nothing.
-    Raises ConfigError when ``rules`` do not fit the sources.
+    Modules of ``host``, that of the worker, are read from shared memory, those of others by their streams. With ``look`` no module
+    is subscribed to when all are on this host: each step looks into their memory, which costs them nothing. Raises ConfigError
+    when the sources cannot be read, or are too many.
     """
 
     def __init__(
@@ -49,11 +51,13 @@ class Gatherer:
         runtime: Runtime,
         sources: tuple[SourceSection, ...],
         rules: StreamSection,
+        host: str | None,
         *,
         look: bool = False,
     ) -> None:
-        _check(sources, rules)
+        _check(config, sources, host)
         self.sources = sources
+        self._host = host
         self._config = config
         self._runtime = runtime
         self._rules = rules
@@ -94,6 +98,11 @@ class Gatherer:
     def modules(self) -> tuple[str, ...]:
         """Names of the modules, in the order of the image."""
         return tuple(self._config.module_of(source) for source in self.sources)
+
+    @property
+    def all_local(self) -> bool:
+        """Whether all modules are on this host."""
+        return all(source.host == self._host for source in self.sources)
 
     @property
     def assembled(self) -> int:
@@ -219,23 +228,34 @@ class Gatherer:
             yield matched
 
     def _find_modules(self) -> Modules | SeenModules:
-        config, first = self._config, self.sources[0]
-        if not self._rules.remote:
-            workers = [worker_name(source) for source in self.sources]
-            # A camera may come back with other frames; the modules of a detector may not.
-            data_bytes = self.layout.data_bytes if self.layout and isinstance(first, UdpSection) else None
-            readers = [LocalModule(self._runtime.shm(worker), data_bytes) for worker in workers]
-            if self._look:
-                return SeenModules(readers)
-            return Modules([self._runtime.notify(worker) for worker in workers], readers)
-        assert self.layout
-        shape, step = RecordShape(self.layout.data_bytes), config.detector.pulse_id_step
-        expected = first.geometry.packets_per_frame if isinstance(first, UdpSection) else 1
+        if self._look and self.all_local:
+            return SeenModules([self._local(source) for source in self.sources])
+        keys = self._config.zmq.curve_keys
         return Modules(
-            self._rules.remote,
-            [RemoteModule(shape, self._plan.count, self._plan.size_bytes, step, expected) for _ in self.sources],
-            config.zmq.high_water_mark,
-            own_keys(config.zmq.curve_keys) if config.zmq.curve_keys else None,
+            [
+                self._runtime.notify(worker_name(source))
+                if source.host == self._host
+                else remote_address(self._config, source)
+                for source in self.sources
+            ],
+            [self._local(source) if source.host == self._host else self._remote(source) for source in self.sources],
+            own_keys(keys) if keys else None,
+        )
+
+    def _local(self, source: SourceSection) -> LocalModule:
+        # A camera may come back with other frames; the modules of a detector may not.
+        data_bytes = self.layout.data_bytes if self.layout and isinstance(source, UdpSection) else None
+        return LocalModule(self._runtime.shm(worker_name(source)), data_bytes)
+
+    def _remote(self, source: SourceSection) -> RemoteModule:
+        assert self.layout  # it was checked
+        return RemoteModule(
+            RecordShape(self.layout.data_bytes),
+            self._plan.count,
+            self._plan.size_bytes,
+            self._config.detector.pulse_id_step,
+            expected=source.geometry.packets_per_frame if isinstance(source, UdpSection) else 1,
+            queue=self._config.zmq.high_water_mark,
         )
 
     def _use(self, layout: FrameLayout) -> None:
@@ -262,17 +282,11 @@ class Gatherer:
             self._losses_seen, self._loss_logged_at = self._sync.losses, now
 
 
-def _check(sources: tuple[SourceSection, ...], rules: StreamSection) -> None:
-    """Raise ConfigError with everything that keeps ``sources`` from making up images."""
-    found: list[str] = []
+def _check(config: Config, sources: tuple[SourceSection, ...], host: str | None) -> None:
+    """Raise ConfigError with everything that keeps ``sources`` from making up images on a host."""
+    found = list(unreachable("this consumer", host, sources, config.zmq))
     if len(sources) > MAX_MODULES:
         found.append(f"stream: found {len(sources)} modules, expected at most {MAX_MODULES}")
-    if rules.remote and len(rules.remote) != len(sources):
-        found.append(
-            f"stream.remote: found {len(rules.remote)} addresses, expected {len(sources)}: one for each module, in order"
-        )
-    if rules.remote and _configured_layout(sources[0]) is None:
-        found.append("stream.remote: a remote camera's frames are not known; give its pva.dtype and pva.shape")
     if found:
         raise ConfigError(*found)
 

@@ -17,9 +17,9 @@ _LOOK_S: Final = 0.01
 class ImageCounter:
     """The acquisitions of a worker that shows images. It looks into the modules' memory on its own account."""
 
-    def __init__(self, config: Config, runtime: Runtime, sources: tuple[SourceSection, ...]) -> None:
-        self._gatherer = Gatherer(config, runtime, sources, config.image_rules(sources), look=True)
-        clocked = isinstance(sources[0], UdpSection)
+    def __init__(self, config: Config, runtime: Runtime, sources: tuple[SourceSection, ...], host: str | None) -> None:
+        self._gatherer = Gatherer(config, runtime, sources, config.image_rules(sources), host, look=True)
+        clocked = isinstance(sources[0], UdpSection) and self._gatherer.all_local
         self._gate = AcquisitionGate("fill", config.detector.pulse_id_step, self._gatherer.expect_all, clocked=clocked)
         self._counting = False
 

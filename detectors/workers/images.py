@@ -97,8 +97,8 @@ class ImagesPart:
         port = config.images.port
         # Each detector's worker is a server of its own.
         self._port = port and port + list(config.detectors.values()).index(sources)
-        self._newest = NewestImage(config, runtime, sources)
-        self._counter = ImageCounter(config, runtime, sources)
+        self._newest = NewestImage(config, runtime, sources, config.images.host)
+        self._counter = ImageCounter(config, runtime, sources, config.images.host)
         self.commands = self._counter.commands
         self._described: dict[str, Any] = {}
 

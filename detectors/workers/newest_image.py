@@ -11,8 +11,8 @@ from detectors.workers.gather import Gatherer
 class NewestImage:
     """Looks into the memory of the modules of ``sources``, which costs them nothing. For one thread."""
 
-    def __init__(self, config: Config, runtime: Runtime, sources: tuple[SourceSection, ...]) -> None:
-        self.gatherer = Gatherer(config, runtime, sources, config.image_rules(sources), look=True)
+    def __init__(self, config: Config, runtime: Runtime, sources: tuple[SourceSection, ...], host: str | None) -> None:
+        self.gatherer = Gatherer(config, runtime, sources, config.image_rules(sources), host, look=True)
         self.gathering = False
         self.pixels = np.empty(0, np.uint8)
         self.number = 0

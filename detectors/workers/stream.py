@@ -50,7 +50,7 @@ class Streamer:
     def __init__(self, config: Config, runtime: Runtime) -> None:
         self._stream = _section(config)
         self._keys = config.zmq.curve_keys
-        self._gatherer = Gatherer(config, runtime, config.udp or config.sources_of(""), self._stream)
+        self._gatherer = Gatherer(config, runtime, config.udp or config.sources_of(""), self._stream, self._stream.host)
         self._pool: BufferPool | None = None
         self._pool_of: ImageAssembler | None = None
         self._outputs: dict[str, ImageOutput] = {}

@@ -13,7 +13,7 @@ from ioc.cli import arguments
 def command(config: Path) -> None:
     """Assemble the modules' frames to images and stream them, until SIGTERM or SIGINT.
 
-    The modules are those of this host, or the streams that stream.remote names. They may start in any order.
+    Modules of its host are read from shared memory, those of other hosts by their streams. They may start in any order.
     """
     from detectors.config import load_config
     from detectors.workers.stream import run

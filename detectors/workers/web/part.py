@@ -56,7 +56,7 @@ class LiveView:
         assert config.web
         self._detector = detector
         self._section = config.web
-        self.newest = NewestImage(config, runtime, config.detectors[detector])
+        self.newest = NewestImage(config, runtime, config.detectors[detector], config.web.host)
         self._due_s = 0.0
         self._wanted_s = float("-inf")
         self.message = ""
