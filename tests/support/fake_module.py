@@ -25,7 +25,9 @@ class FakeModule:
         packets: int = 4,
         *,
         dtype: str = "uint16",
+        address: str = "",
     ) -> None:
+        """``address``: of its module stream, where that is not in the runtime folder."""
         self.number = number
         self.layout = FrameLayout(shape, dtype)
         self.packets = packets
@@ -42,7 +44,7 @@ class FakeModule:
         self.notify = context.socket(zmq.XPUB)
         self.notify.bind(runtime.notify(name))
         self.frames = context.socket(zmq.XPUB)
-        self.frames.bind(runtime.frames(name))
+        self.frames.bind(address or runtime.frames(name))
 
     def head(self, pulse_id: int) -> FrameHead:
         return FrameHead(pulse_id, pulse_id + 5, 1, self.packets, self.number, expected_packets=self.packets)

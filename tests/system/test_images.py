@@ -6,7 +6,7 @@ import signal
 import socket
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,6 @@ import zmq
 from p4p.client.thread import Context
 
 from detectors.config import parse_config
-from detectors.runtime import Runtime
 from detectors.sources.codecs import decode
 from detectors.stats import ImagesStatus
 from detectors.thinning import eight_bits, thinned
@@ -26,6 +25,7 @@ from sim.pattern import frame_pattern
 from tests.support.balance import imbalance
 from tests.support.epics_env import isolate
 from tests.support.fake_module import FakeModule
+from tests.support.hosts import on_hosts
 from tests.support.installed import needs
 from tests.support.process import Process, WorkerProcess
 from tests.support.waiting import until
@@ -72,7 +72,14 @@ class Bench(WorkerProcess):
     """A running worker of images, two modules and clients."""
 
     def __init__(
-        self, folder: Path, stack: ExitStack, variables: dict[str, str], more: str = "", text: str = CONFIG
+        self,
+        folder: Path,
+        stack: ExitStack,
+        variables: dict[str, str],
+        more: str = "",
+        *,
+        text: str = CONFIG,
+        addresses: Sequence[str] = ("", ""),
     ) -> None:
         prefix = f"T{os.getpid()}:"
         text = text.format(prefix=prefix, folder=folder, more=more)
@@ -84,7 +91,9 @@ class Bench(WorkerProcess):
         stack.enter_context(self.ready())
         self.context = zmq.Context()
         stack.callback(self.context.destroy, linger=0)
-        self.modules = [FakeModule(self.runtime, number, self.context) for number in range(2)]
+        self.modules = [
+            FakeModule(self.runtime, number, self.context, address=address) for number, address in enumerate(addresses)
+        ]
         for module in self.modules:
             stack.callback(module.close)
 
@@ -324,9 +333,8 @@ def test_a_cameras_image_has_its_shape_and_colours_also_after_it_changed(  # noq
 
 def test_images_of_remote_modules(tmp_path, variables):
     with ExitStack() as stack:
-        names = [f"ipc://{Runtime(f'T{os.getpid()}:').folder}/udp.M{m:02}.frames" for m in range(2)]
-        text = CONFIG.replace("missing_after_s = 0.3", f"missing_after_s = 0.3\nremote = {names}")
-        bench = Bench(tmp_path, stack, variables, text=text)
+        text, port = on_hosts(CONFIG, tmp_path, {"M00": "h2", "M01": "h2"})
+        bench = Bench(tmp_path, stack, variables, text=text, addresses=[f"tcp://127.0.0.2:{port + m}" for m in (0, 1)])
         got: list[Any] = []
         subscription = bench.client().monitor(f"{bench.prefix}Pva1:Image", got.append)
         for module in bench.modules:

@@ -10,7 +10,7 @@ import pytest
 
 from sim.pattern import frame_pattern
 from tests.support.epics_env import isolate
-from tests.support.ports import free_ports
+from tests.support.hosts import on_hosts
 from tests.support.process import Process
 from tests.support.waiting import until
 from tests.system.test_images import COLS, CONFIG, ROWS, Bench, attributes, pixels
@@ -76,14 +76,14 @@ def test_replayed_frames_are_shown(
     for pulse_id in range(first, last + 1):
         for m, module in enumerate(raw.modules):
             raw.put(module, pulse_id, data=frame_pattern(pulse_id, m, (ROWS, COLS), "uint16").tobytes())
-    addresses = [f"tcp://127.0.0.1:{port}" for port in free_ports(2)]
-    bench = Bench(tmp_path, stack, variables, text=CONFIG.replace("[stream]\n", f"[stream]\nremote = {addresses}\n"))
+    text, port = on_hosts(CONFIG, tmp_path, {"M00": "h2", "M01": "h2"})
+    bench = Bench(tmp_path, stack, variables, text=text)
     got: list[Any] = []
     subscription = bench.client().monitor(f"{bench.prefix}Pva1:Image", got.append)
     stack.callback(subscription.close)
     until(lambda: got)
-    words = [word for address in addresses for word in ("--zmq", address)]
-    replay = Process("-m", "ioc", "replay", str(raw.folder), "--rate", "20", *words, timeout_s=30)
+    there = f"tcp://127.0.0.2:{port}"
+    replay = Process("-m", "ioc", "replay", str(raw.folder), "--rate", "20", "--zmq", there, timeout_s=30)
     until(lambda: len({attributes(value)["PulseId"] for value in got[1:]}) >= 5)
     assert replay.wait() == 0
     for value in got[1:]:

@@ -1,6 +1,5 @@
 """The assembler as a process of its own, between modules that this test plays and real consumers."""
 
-import json
 import os
 import subprocess
 import sys
@@ -13,13 +12,13 @@ import pytest
 import zmq
 
 from detectors.config import parse_config
-from detectors.runtime import Runtime
 from detectors.stats import StreamStatus
 from detectors.wire.array10 import decode_image
 from detectors.workers.commands import request
 from sim.pattern import frame_pattern
 from tests.support.balance import imbalance
 from tests.support.fake_module import FakeModule
+from tests.support.hosts import on_hosts
 from tests.support.process import WorkerProcess
 
 ROWS, COLS = 64, 128
@@ -46,18 +45,17 @@ pulse = "ipc://{folder}/pulse"
 reduced_rate_hz = 5
 missing_after_s = 0.3
 high_water_mark = 4
-{more}
 """
 
 
 class Bench(WorkerProcess):
     """A running assembler and everything around it."""
 
-    def __init__(self, folder: Path, stack: ExitStack, more: str = "") -> None:
+    def __init__(self, folder: Path, stack: ExitStack, text: str = CONFIG) -> None:
         self.folder = folder
         self.stack = stack
         self.prefix = f"T{os.getpid()}:"
-        self.config = CONFIG.format(prefix=self.prefix, folder=folder, more=more)
+        self.config = text.format(prefix=self.prefix, folder=folder)
         parse_config(self.config)
         self.path = folder / "config.toml"
         self.path.write_text(self.config)
@@ -66,8 +64,8 @@ class Bench(WorkerProcess):
         self.context = zmq.Context()
         stack.callback(self.context.destroy, linger=0)
 
-    def module(self, number: int, stack: ExitStack) -> FakeModule:
-        module = FakeModule(self.runtime, number, self.context)
+    def module(self, number: int, stack: ExitStack, address: str = "") -> FakeModule:
+        module = FakeModule(self.runtime, number, self.context, address=address)
         stack.callback(module.close)
         return module
 
@@ -268,17 +266,17 @@ def test_losing_step_is_an_alarm_and_not_the_end(short_runtime_dir, stack):
     bench.stop()
 
 
-def test_images_of_remote_modules(short_runtime_dir, stack):
-    runtime = Runtime(f"T{os.getpid()}:")
-    remote = [runtime.frames(f"udp.M{m:02}") for m in (0, 1)]
-    bench = Bench(short_runtime_dir, stack, more=f"remote = {json.dumps(remote)}")
+def test_modules_of_this_host_and_another(short_runtime_dir, stack):
+    text, port = on_hosts(CONFIG, short_runtime_dir, {"M00": "h2", "M01": "h3", "stream": "h2"})
+    bench = Bench(short_runtime_dir, stack, text)
     full = bench.consumer(zmq.PULL, "full")
-    modules = [bench.module(m, stack) for m in (0, 1)]
-    for module in modules:
-        module.wait_for_subscriber(module.frames)
+    near = bench.module(0, stack)
+    near.wait_for_subscriber(near.notify)
+    far = bench.module(1, stack, f"tcp://127.0.0.3:{port + 1}")
+    far.wait_for_subscriber(far.frames)
     for pulse_id in range(100, 150):
-        for module in modules:
-            module.publish(pulse_id)
+        near.send(pulse_id)
+        far.publish(pulse_id)
         header, pixels = decode_image(receive(full))
         assert (header.head.pulse_id, header.head.frame_index, header.head.is_good_frame) == (
             pulse_id,
@@ -286,9 +284,10 @@ def test_images_of_remote_modules(short_runtime_dir, stack):
             True,
         )
         np.testing.assert_array_equal(pixels, expected(pulse_id))
-    modules[0].frames.send(b"no frame")
+    far.frames.send(b"no frame")
     bench.until(lambda s: s["sync"]["malformed"] == 1)
     bench.check_balance()
+    assert not near.frames.poll(0)  # its stream is for other hosts
     bench.stop()
 
 
@@ -310,15 +309,14 @@ def test_streams_are_switched_and_paced_by_commands(short_runtime_dir, stack):
     [
         (("[stream]", "[zmq]\n[stream]"), None),
         (('full = "ipc', 'full = "nonsense'), "cannot publish there"),
-        (("high_water_mark", 'remote = ["tcp://127.0.0.1:1"]\nhigh_water_mark'), "found 1 addresses, expected 2"),
     ],
 )
 def test_a_wrong_configuration_is_one_line(short_runtime_dir, change, message):
     if message is None:
-        text = CONFIG.format(prefix="T:", folder=short_runtime_dir, more="").split("[stream]")[0]
+        text = CONFIG.format(prefix="T:", folder=short_runtime_dir).split("[stream]")[0]
         message = "stream: missing"
     else:
-        text = CONFIG.format(prefix="T:", folder=short_runtime_dir, more="").replace(*change)
+        text = CONFIG.format(prefix="T:", folder=short_runtime_dir).replace(*change)
     path = short_runtime_dir / "config.toml"
     path.write_text(text)
     done = subprocess.run(

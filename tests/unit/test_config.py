@@ -347,6 +347,10 @@ name = "daq2"
 [disk]
 folder = "/data"
 
+[zmq]
+port_base = 51000
+host = "10.0.0.9"
+
 [stream]
 host = "daq2"
 pulse = "tcp://10.0.0.2:5000"
@@ -385,11 +389,26 @@ def test_workers_with_a_host_have_two_ports_each_in_the_order_of_the_file() -> N
         ('name = "daq2"\n', 'name = "DAQ1"\n', "host[1].name: 'DAQ1' is also the name of host[0]; give it another"),
         ('"10.0.0.1"', '"tcp://daq1"', "host[0].address: found 'tcp://daq1', expected an IPv4 address or a name"),
         ('[control]\nport_base = 52000\ncurve_keys = "/keys"', "", "control: missing; hosts need its port_base and"),
+        ("port_base = 51000\n", "", "zmq.port_base: missing; stream is on another host than M00, whose streams it reads: give"),
     ],
 )  # fmt: skip
 def test_what_does_not_agree_about_hosts_is_named(good: str, bad: str, line: str) -> None:
     assert good in HOSTS
     assert any(found.startswith(f"x.toml: {line}") for found in problems(HOSTS.replace(good, bad)))
+
+
+def test_a_source_of_the_iocs_host_needs_an_address_that_others_reach() -> None:
+    text = HOSTS.replace('host = "daq1"\n', "", 1)
+    parse_config(text)
+    (line,) = problems(text.replace('host = "10.0.0.9"\n', ""))
+    assert "zmq.host: found '127.0.0.1', expected the address of the IOC's host that others reach; stream is on" in line
+
+
+def test_a_camera_whose_frames_are_not_known_is_not_read_from_another_host() -> None:
+    camera = '[detector]\nname = "D"\nprefix = "D:"\n[[pva]]\nname = "CAM"\npv = "C:IMAGE"\nhost = "daq1"\n'
+    text = camera + HOSTS.partition('host = "daq1"')[2].partition("[[udp]]")[2].partition("\n\n")[2]
+    assert any("pva.dtype, pva.shape: missing; stream is on another host than CAM" in line for line in problems(text))
+    parse_config(text.replace('host = "daq1"\n', 'host = "daq1"\ndtype = "uint16"\nshape = [4, 4]\n', 1))
 
 
 def test_ports_of_control_must_exist() -> None:

@@ -14,6 +14,7 @@ from detectors.live import ImageStream, LiveFrames, LiveImages, ModuleStream
 from detectors.runtime import Runtime
 from detectors.wire.array10 import ImageHeader, encode_header
 from tests.support.fake_module import SLOTS, FakeModule
+from tests.support.hosts import on_hosts
 from tests.system.test_stream import CONFIG
 
 SHAPE = (64, 128)
@@ -22,7 +23,7 @@ SHAPE = (64, 128)
 @pytest.fixture
 def config(tmp_path: Path, short_runtime_dir: Path) -> Path:
     path = tmp_path / "detector.toml"
-    path.write_text(CONFIG.format(prefix=f"L{os.getpid()}:", folder=short_runtime_dir, more=""))
+    path.write_text(CONFIG.format(prefix=f"L{os.getpid()}:", folder=short_runtime_dir))
     return path
 
 
@@ -129,6 +130,26 @@ def test_images_are_put_together(config, modules):
         assert (head.pulse_id, head.is_good_frame, head.present) == (22, False, 0b01)
         assert not data[64:].any()
         assert images.problem == "no frames from M01"
+
+
+def test_images_have_the_modules_of_other_hosts_by_their_streams(config, short_runtime_dir):
+    text, port = on_hosts(config.read_text(), short_runtime_dir, {"M00": "h2", "M01": "h3", "stream": "h2"})
+    config.write_text(text)
+    runtime = Runtime(f"L{os.getpid()}:")
+    with zmq.Context() as context, LiveImages(config, host="h2", timeout_s=5) as images:
+        near, far = (
+            FakeModule(runtime, 0, context),
+            FakeModule(runtime, 1, context, address=f"tcp://127.0.0.3:{port + 1}"),
+        )
+        near.wait_for_subscriber(near.notify)
+        far.wait_for_subscriber(far.frames)
+        near.send(20)
+        far.publish(20)
+        head, data = next(images)
+        assert (head.pulse_id, head.is_good_frame) == (20, True)
+        np.testing.assert_array_equal(data, np.concatenate([near.pixels(20), far.pixels(20)]))
+        near.close()
+        far.close()
 
 
 def test_images_with_an_overwritten_frame_are_missed(config, modules):

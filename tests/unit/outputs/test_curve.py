@@ -13,7 +13,7 @@ from detectors.curve import make_keys, own_keys
 from detectors.errors import ConfigError, HostError
 from detectors.frame import FrameHead
 from detectors.outputs.publisher import Publisher
-from detectors.sources.module_stream import Subscriptions
+from detectors.sources.module_stream import Sender, Subscriptions
 from ioc.cli.keys import command
 
 HEAD = FrameHead(7, 8, 0, 1, 0).module_frame
@@ -61,7 +61,7 @@ def test_a_push_socket_takes_no_worker_without_a_key(keys: Path) -> None:
         worker.connect(publisher.address)
         assert not publisher.send(b"x")
     ana = CurveKeys(keys / "ana.key_secret", keys / "server.key")
-    with closing(Subscriptions([publisher.address], 10, zmq.PULL, ana, pixels_bytes=100)) as worker:
+    with closing(Subscriptions([Sender(publisher.address, 10, 100)], zmq.PULL, ana)) as worker:
         assert publisher.send(b"x")
         assert worker.receive_one(5.0) == [b"x"]
     publisher.close()

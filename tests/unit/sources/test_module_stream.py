@@ -86,8 +86,8 @@ def local(segment: Path, *addresses: str) -> Modules:
 
 
 def remote(*addresses: str) -> Modules:
-    readers = [RemoteModule(SHAPE, COUNT, least_slot_bytes(SHAPE), 1, 2) for _ in addresses]
-    return Modules(addresses, readers, 100)
+    readers = [RemoteModule(SHAPE, COUNT, least_slot_bytes(SHAPE), 1, expected=2, queue=100) for _ in addresses]
+    return Modules(addresses, readers)
 
 
 def test_a_module_is_attached_when_it_comes_and_read(segment: Path) -> None:
