@@ -396,9 +396,10 @@ class ZmqSection(Section):
     enabled: bool = True
     """Whether frames are published from the start."""
     port_base: Port | None = None
-    """Publish on ``tcp://host:(port_base + index)``, index counting all sources, modules first; left out: on ipc in the runtime folder."""
+    """Publish on ``tcp://host:(port_base + index)``, index counting all sources, modules first; left out: on ipc in the runtime folder.
+    Needed when an output is on another host than a source."""
     host: str = "127.0.0.1"
-    """Address that tcp streams are bound to."""
+    """Address that tcp streams of sources without a [[host]] are bound to; others are on the address of theirs."""
     curve_keys: AbsolutePath | None = None
     """Folder of CURVE keys (``pebbledaq keys``): module and image streams over tcp are then encrypted and for its clients only."""
     high_water_mark: Annotated[int, Field(ge=1)] = 100
