@@ -3,7 +3,8 @@
 docs/how-to/python.md shows each of them at work.
 """
 
-from detectors.buffer.reader import BufferReader, Frame, Image
+from detectors.buffer.image import Frame, Image
+from detectors.buffer.reader import BufferReader
 from detectors.config import Config, load_config
 from detectors.curve import CurveKeys
 from detectors.errors import PebbleDaqError

@@ -211,7 +211,9 @@ def check_buffer(
         yield finding
     if (start, stop) == (0, LAST_PULSE) and not checked.records and not checked.findings:
         checked.findings += 1
-        yield Inconsistency("records", "", None, f"{reader.folder}: its files hold no record, expected at least one")
+        yield Inconsistency(
+            "records", "", None, f"{reader.data_set.path}: its files hold no record, expected at least one"
+        )
 
 
 def open_files(
@@ -223,8 +225,11 @@ def open_files(
     """
     holders: dict[int, list[str]] = {}
     for module in reader.modules:
+        if module in reader.missing:
+            yield [Inconsistency("host", module, None, reader.missing[module])]
+            continue
         unreadable: list[BufferReadError] = []
-        for first in data_files(reader.folder / module, start, stop, unreadable):
+        for first in data_files(reader.data_set.folder(module), start, stop, unreadable):
             holders.setdefault(first, []).append(module)
         yield [Inconsistency("readable", module, None, str(error)) for error in unreadable]
     for done, first in enumerate(sorted(holders)):
@@ -233,11 +238,10 @@ def open_files(
         places = max(start - first, 0), min(stop - first, FILE_MOD - 1)
         files: list[ModuleFile | Inconsistency] = []
         for module in holders[first]:
-            path = reader.path(first, module)
-            if is_missing(path):
+            if not reader.has_file(first, module):
                 continue
             try:
-                files.append(ModuleFile(module, BinFile(path, reader.info.record), *places))
+                files.append(ModuleFile(module, BinFile(reader.path(first, module), reader.info.record), *places))
             except BufferReadError as error:
                 files.append(Inconsistency("readable", module, None, str(error)))
         yield files
@@ -247,7 +251,8 @@ def _all(
     reader: BufferReader, start: int, stop: int, checked: Checked, progress: Progress | None
 ) -> Iterator[Inconsistency]:
     for module in reader.modules:
-        yield from _folder(reader, module)
+        if module not in reader.missing:
+            yield from _folder(reader, module)
     for found in open_files(reader, start, stop, progress):
         files = {file.module: file for file in found if isinstance(file, ModuleFile)}
         for file in found:
@@ -261,7 +266,7 @@ def _all(
         first = next(iter(files.values())).file.first_pulse
         name = relative_path(first)
         for module in reader.modules:
-            if module not in files and is_missing(reader.folder / module / name):
+            if module not in files and module not in reader.missing and not reader.has_file(first, module):
                 having = ", ".join(files)
                 yield Inconsistency("agreement", module, None, f"{module} has no file {name}, which {having} has")
         for check, compare in MODULES_CHECKS.items():
@@ -280,7 +285,7 @@ def _count(file: ModuleFile, checked: Checked) -> None:
 
 def _folder(reader: BufferReader, module: str) -> Iterator[Inconsistency]:
     """Check that a module has data files, that they have the names of their pulses, and that LATEST names one of them."""
-    folder = reader.folder / module
+    folder = reader.data_set.folder(module)
     unreadable: list[BufferReadError] = []
     files = {reader.path(number, module) for number in data_files(folder, unreadable=unreadable)}
     if unreadable:

@@ -2,15 +2,12 @@
 
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
 from detectors.buffer.checks import Inconsistency, ModuleFile, Progress, open_files
 from detectors.buffer.layout import LAST_PULSE, sidecar_path
 from detectors.buffer.reader import BufferReader
-from detectors.buffer.registration import read_detector
-from detectors.errors import BufferReadError
 
 
 @dataclass(slots=True)
@@ -50,22 +47,6 @@ class Inventory:
     """Pulses that some modules lack."""
     unreadable: list[str] = field(default_factory=list[str])
     """Files and folders that cannot be read, and why."""
-
-
-def detector_folders(folder: Path) -> list[Path]:
-    """Return the detector that a folder is, or else those in it. Raises BufferReadError when there is none."""
-    try:
-        read_detector(folder)
-    except BufferReadError:
-        found: list[Path] = []
-        for inside in sorted(folder.glob("*/")):
-            with suppress(BufferReadError):
-                read_detector(inside)
-                found.append(inside)
-        if not found:
-            raise
-        return found
-    return [folder]
 
 
 def take_inventory(

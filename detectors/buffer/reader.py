@@ -2,7 +2,6 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
 from typing import Any, Final, Self
@@ -10,10 +9,10 @@ from typing import Any, Final, Self
 import numpy as np
 
 from detectors.buffer.binfile import BinFile
-from detectors.buffer.fields import Field
+from detectors.buffer.data_set import DataSet, open_data_set
+from detectors.buffer.image import Frame, Image, joined
 from detectors.buffer.layout import LAST_PULSE, LATEST, relative_path, sidecar_path
 from detectors.buffer.listing import data_files
-from detectors.buffer.registration import DetectorInfo, module_info, read_detector
 from detectors.buffer.regular import is_missing, read_regular, readable
 from detectors.buffer.sidecar import read_entry, read_sidecar
 from detectors.errors import BufferReadError, ConfigError, NotInBufferError
@@ -25,70 +24,24 @@ MAPPED_PER_MODULE: Final = 2
 """Files of each module kept mapped at a time: space of a deleted file is not free before its map is gone."""
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """One module's record. ``data`` is read-only, in the frame's shape and type: a view of the file, unless its pixels are packed there."""
-
-    module: str
-    head: FrameHead
-    """Time, damage and missing packets are those of the sidecar; ``expected_packets`` is 0 while it has no entry."""
-    data: np.ndarray
-    fields: tuple[Field, ...] = ()
-    """Arrays that the data is made of, where several PVs are a detector."""
-
-    @property
-    def pulse_id(self) -> int:
-        """Pulse of the frame."""
-        return self.head.pulse_id
-
-    def field(self, name: str) -> np.ndarray:
-        """Return the array of one PV in its own shape and type, a view of ``data``; a PV that had no update is zeros.
-
-        Raises BufferReadError, with the names that there are, for one that the frame does not have.
-        """
-        for found in self.fields:
-            if found.name == name:
-                return found.of(self.data)
-        names = ", ".join(f.name for f in self.fields) or "none: its data is one array"
-        raise BufferReadError(f"{self.module}: found no field {name!r}, expected one of: {names}")
-
-
-@dataclass(frozen=True, slots=True)
-class Image:
-    """All modules of one pulse.
-
-    ``data`` holds the modules one below the other: ``(n_modules * rows, cols)`` for two-dimensional frames, in general
-    joined along the first axis, in the order of ``BufferReader.modules``; or with gaps. Missing modules are zeros. With a single
-    module it is a read-only view of the file.
-    """
-
-    pulse_id: int
-    data: np.ndarray
-    frames: tuple[Frame | None, ...]
-    """One per module; None for a module that does not hold the pulse."""
-    unreadable: tuple[str, ...] = ()
-    """Why frames that should be there are None: torn records, files that cannot be read. A pulse that was never written is not named."""
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether every module holds the pulse (with or without all of its packets)."""
-        return all(self.frames)
-
-
 class BufferReader:
-    """Reads the records of one detector; needs no configuration but its folder.
+    """Reads the records of one detector; needs no configuration but its folder, or the map of a data set on several hosts.
 
-    ``module`` restricts it to one module, else it reads all. Frames are views of the files: they stay valid after ``close``,
-    and a deleted file keeps its space on disk for as long as one of its frames is kept; copy what is to be kept for long.
-    Raises BufferReadError when the folder is not that of a detector.
+    ``module`` restricts it to one module, else it reads all. Modules of a host that is missing hold nothing, as modules that have
+    written nothing. Frames are views of the files: they stay valid after ``close``, and a deleted file keeps its space on disk
+    for as long as one of its frames is kept; copy what is to be kept for long. Raises BufferReadError when the folder is not
+    that of a detector, or the map cannot be used.
     """
 
-    def __init__(self, detector_folder: Path | str, module: str | None = None) -> None:
-        self.folder = Path(detector_folder)
-        self.info = read_detector(self.folder)
+    def __init__(self, folder: Path | str | DataSet, module: str | None = None) -> None:
+        self.data_set = folder if isinstance(folder, DataSet) else open_data_set(Path(folder))
+        self.info = self.data_set.info
         self.modules = self.info.modules
         if module is not None:
-            self.modules = (self._module(module),)
+            self.data_set = self.data_set.only(self._module(module))
+            self.modules = (module,)
+        self.missing = self.data_set.unseen
+        """Modules whose host is missing, each with what cannot be seen."""
         self._files: OrderedDict[Path, BinFile] | None = OrderedDict()
 
     def __enter__(self) -> Self:
@@ -108,10 +61,9 @@ class BufferReader:
         """
         module = self._module(module)
         path = self.path(pulse_id, module)
-        if is_missing(path):
-            raise NotInBufferError(
-                f"{module}: pulse {pulse_id} is not in the buffer: found no file {path}; {self._extent_text(module)}"
-            )
+        if not self.has_file(pulse_id, module):
+            found = self.missing.get(module) or f"found no file {path}; {self._extent_text(module)}"
+            raise NotInBufferError(f"{module}: pulse {pulse_id} is not in the buffer: {found}")
         file = self._file(path)
         index = pulse_id % FILE_MOD
         if torn := file.torn(index):
@@ -131,14 +83,13 @@ class BufferReader:
 
         Raises BufferReadError when it did not say it.
         """
-        infos = [module_info(self.folder / module) for module in self.modules]
-        places = [info.place for info in infos if info.place]
-        if len(places) < len(infos):
-            raise BufferReadError(f"{self.folder}: found no places of the modules; give a Mosaic of your own")
+        places = [place for module in self.modules if (place := self.data_set.place(module))]
+        if len(places) < len(self.modules):
+            raise BufferReadError(f"{self.data_set.path}: found no places of the modules; give a Mosaic of your own")
         try:
             return Mosaic(self.info.layout, places)
         except ConfigError as error:
-            raise BufferReadError(f"{self.folder}: {error}") from None
+            raise BufferReadError(f"{self.data_set.path}: {error}") from None
 
     def read_image(self, pulse_id: int, *, allow_missing: bool = False, mosaic: Mosaic | None = None) -> Image:
         """Return all modules of one pulse, one below the other, or with gaps as ``mosaic`` says.
@@ -158,7 +109,7 @@ class BufferReader:
         errors = unreadable + missing
         if errors and (not allow_missing or not any(frames)):
             raise errors[0]
-        return Image(pulse_id, _joined(self.info, frames, mosaic), tuple(frames), tuple(map(str, unreadable)))
+        return Image(pulse_id, joined(self.info, frames, mosaic), tuple(frames), tuple(map(str, unreadable)))
 
     def frames(self, start: int, stop: int, step: int = 1, module: str | None = None) -> Iterator[Frame]:
         """Yield the frames of ``start, start + step, ... <= stop`` that the buffer holds, in order.
@@ -204,7 +155,11 @@ class BufferReader:
 
     def path(self, pulse_id: int, module: str) -> Path:
         """Return the file of a pulse, whether it exists or not."""
-        return self.folder / module / relative_path(pulse_id)
+        return self.data_set.folder(module) / relative_path(pulse_id)
+
+    def has_file(self, pulse_id: int, module: str) -> bool:
+        """Return whether there is a file for a pulse, which may have a hole there."""
+        return module not in self.missing and not is_missing(self.path(pulse_id, module))
 
     def file_numbers(self, start: int = 0, stop: int = LAST_PULSE, module: str | None = None) -> list[int]:
         """Return the first pulses of the files that can hold pulses of a range, in order: of one module, or of any.
@@ -213,7 +168,8 @@ class BufferReader:
         folder cannot be read.
         """
         modules = self.modules if module is None else (self._module(module),)
-        return sorted({number for name in modules for number in data_files(self.folder / name, start, stop)})
+        folders = (self.data_set.folder(name) for name in modules if name not in self.missing)
+        return sorted({number for folder in folders for number in data_files(folder, start, stop)})
 
     def files(self, module: str | None = None) -> list[Path]:
         """Return a module's data files, absolute, in order of their pulses; files of any other name are left out."""
@@ -230,15 +186,19 @@ class BufferReader:
     def extents_text(self) -> str:
         """Return which pulses each module holds, for a message."""
         extents = {module: self.extent(module) for module in self.modules}
-        return "; ".join(f"{m} holds {e[0]} to {e[1]}" if e else f"{m} holds nothing" for m, e in extents.items())
+        texts = (
+            f"{m} holds {f'{e[0]} to {e[1]}' if e else 'nothing'}" for m, e in extents.items() if m not in self.missing
+        )
+        return "; ".join([*texts, *self.data_set.missing_hosts()])
 
     def latest(self, module: str | None = None) -> Path | None:
         """Return the last file that a module's writer has finished, absolute; None when it has finished none.
 
         Raises BufferReadError when that cannot be read.
         """
-        folder = self.folder / self._module(module)
-        if is_missing(folder / LATEST):
+        module = self._module(module)
+        folder = self.data_set.folder(module)
+        if module in self.missing or is_missing(folder / LATEST):
             return None
         with readable(folder / LATEST):
             name = read_regular(folder / LATEST).decode(errors="replace").strip()
@@ -266,7 +226,7 @@ class BufferReader:
         if module is not None and module in self.modules:
             return module
         what = "module name" if module is None else f"module {module!r}"
-        raise BufferReadError(f"{self.folder}: found no {what}, expected one of {', '.join(self.modules)}")
+        raise BufferReadError(f"{self.data_set.path}: found no {what}, expected one of {', '.join(self.modules)}")
 
     def _marked(
         self, start: int, stop: int, step: int, module: str | None, wanted: Callable[[np.ndarray], np.ndarray]
@@ -288,7 +248,7 @@ class BufferReader:
 
     def _file(self, path: Path) -> BinFile:
         if self._files is None:
-            raise BufferReadError(f"{self.folder}: the reader is closed; open another")
+            raise BufferReadError(f"{self.data_set.path}: the reader is closed; open another")
         file = self._files.get(path)
         # A file that was empty when it was mapped has been filled since.
         if file is None or not file.is_full_size:
@@ -328,20 +288,3 @@ def _entry(data_path: Path, index: int) -> np.void | None:
     path = sidecar_path(data_path)
     with readable(path):
         return read_entry(path, index)
-
-
-def _joined(info: DetectorInfo, frames: list[Frame | None], mosaic: Mosaic | None) -> np.ndarray:
-    if mosaic:
-        image = np.empty(mosaic.shape, mosaic.pixel_type)
-        mosaic.fill_gaps(image)
-        for m, frame in enumerate(frames):
-            mosaic.put(image, m, frame and frame.data)
-        return image
-    if len(frames) == 1 and frames[0]:
-        return frames[0].data
-    shape = info.layout.image_shape(len(frames))
-    joined = np.zeros(shape, info.layout.pixel_type)
-    for place, frame in zip(np.split(joined, len(frames)), frames, strict=True):
-        if frame:
-            place.reshape(info.shape)[...] = frame.data
-    return joined

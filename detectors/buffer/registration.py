@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Final, Self, cast
+from typing import Any, Final, Self, TypeGuard, cast
 
 from detectors.buffer.atomic import write_atomically
 from detectors.buffer.fields import Field, array_shape, number_type, whole_number
@@ -83,6 +83,14 @@ class DetectorInfo:
         """Return what the text of the file ``origin`` says. Raises BufferReadError when it says nothing usable."""
         try:
             tree: dict[str, Any] = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise _unusable(origin, error) from None
+        return cls.from_tree(tree, origin)
+
+    @classmethod
+    def from_tree(cls, tree: dict[str, Any], origin: Path | str) -> Self:
+        """Return what JSON at ``origin`` says. Raises BufferReadError when it says nothing usable."""
+        try:
             dtype = tree["dtype"]
             info = cls(
                 dtype=dtype if isinstance(dtype, str) and dtype in PACKINGS else number_type(dtype).name,
@@ -93,11 +101,8 @@ class DetectorInfo:
                 place=ModulePlace.from_dict(tree["place"]) if "place" in tree else None,
             )
             mods = tree.get("file_mod", FILE_MOD), tree.get("folder_mod", FOLDER_MOD)
-        except (ValueError, KeyError, TypeError, OverflowError, RecursionError, ConfigError) as error:
-            raise BufferReadError(
-                f"{origin}: found no usable description of a detector ({type(error).__name__}: {error}), expected "
-                "dtype, shape, data_bytes and modules; restore the file, or remove it and let the writer make it anew"
-            ) from None
+        except (ValueError, KeyError, TypeError, OverflowError, ConfigError) as error:
+            raise _unusable(origin, error) from None
         if mods != (FILE_MOD, FOLDER_MOD):
             raise BufferReadError(
                 f"{origin}: found file_mod, folder_mod {mods}, expected {(FILE_MOD, FOLDER_MOD)}; "
@@ -123,16 +128,32 @@ class DetectorInfo:
         return ""
 
 
+def _unusable(origin: Path | str, error: Exception) -> BufferReadError:
+    return BufferReadError(
+        f"{origin}: found no usable description of a detector ({type(error).__name__}: {error}), expected "
+        "dtype, shape, data_bytes and modules; restore the file, or remove it and let it be made anew"
+    )
+
+
+def is_folder_name(found: Any) -> TypeGuard[str]:
+    """Return whether a module can have this name: that of a folder."""
+    return (
+        isinstance(found, str)
+        and "/" not in found
+        and bool(found.strip("."))
+        and found.isprintable()
+        and len(found.encode()) <= _LONGEST_NAME
+    )
+
+
 def _module_names(found: Any) -> tuple[str, ...]:
     """Return the names of modules, sorted. Raises ValueError for what are none, and for one that comes twice."""
     names = cast("list[Any]", found)
     if not isinstance(found, list) or not names:
         raise ValueError(f"found modules {str(names)[:80]!r}, expected a list of names")
     for name in names:
-        if not isinstance(name, str) or "/" in name or not name.strip(".") or not name.isprintable():
+        if not is_folder_name(name):
             raise ValueError(f"found module {str(name)[:80]!r}, expected the name of a folder")
-        if len(name.encode()) > _LONGEST_NAME:
-            raise ValueError(f"found a module whose name has {len(name)} characters, expected the name of a folder")
         if names.count(name) > 1:
             raise ValueError(f"found module {name} {names.count(name)} times, expected it once")
     return tuple(sorted(names))

@@ -11,7 +11,7 @@ from detectors.buffer.layout import LAST_PULSE, LATEST, sidecar_path
 from detectors.buffer.listing import data_files
 from detectors.buffer.reader import BufferReader
 from detectors.buffer.sidecar import clear_entries
-from detectors.errors import BufferReadError, HostError
+from detectors.errors import BufferReadError, ConfigError, HostError
 from detectors.frame import CLOSING_BYTE, FILE_MOD, SIDECAR_PRESENT
 
 
@@ -27,8 +27,12 @@ def repair_buffer(
 
     Records whose marker, place, pixels or end are wrong become holes; a sidecar entry without its record is cleared; a
     file that was cut off gets its size and closing byte. Folders and files that cannot be read are yielded as ``readable``
-    and left alone. Raises HostError when a file is being written, or cannot be.
+    and left alone. Raises ConfigError for a data set of several hosts, HostError when a file is being written, or cannot be.
     """
+    if reader.data_set.map_file:
+        raise ConfigError(
+            f"{reader.data_set.path}: found a map, expected the folder of a detector; repair each host's own, on that host"
+        )
     for file in itertools.chain.from_iterable(open_files(reader, start, stop, progress)):
         if isinstance(file, Inconsistency):
             yield file
@@ -73,7 +77,7 @@ def _mend(file: ModuleFile, findings: list[Inconsistency], *, resize: bool) -> N
 
 def _mend_latest(reader: BufferReader, module: str, *, dry_run: bool) -> Iterator[Inconsistency]:
     """Let LATEST name the file with the highest pulses when it names none, or one that is not there."""
-    folder = reader.folder / module
+    folder = reader.data_set.folder(module)
     files = [reader.path(number, module) for number in sorted(data_files(folder, unreadable=[]))]
     if not files:
         return

@@ -10,7 +10,8 @@ from typing import Protocol
 
 import numpy as np
 
-from detectors.buffer.reader import BufferReader, Image
+from detectors.buffer.image import Image
+from detectors.buffer.reader import BufferReader
 from detectors.errors import BufferReadError
 
 log = logging.getLogger(__name__)
@@ -102,6 +103,6 @@ def _recorded(reader: BufferReader, start: int, stop: int, step: int) -> np.ndar
     pulses = reduce(np.union1d, (reader.records(start, stop, step, module) for module in reader.modules))
     if not len(pulses):
         raise BufferReadError(
-            f"{reader.folder}: found no pulse from {start} to {stop}, expected at least one; {reader.extents_text()}"
+            f"{reader.data_set.path}: found no pulse from {start} to {stop}, expected at least one; {reader.extents_text()}"
         )
     return pulses

@@ -12,7 +12,8 @@ from p4p.nt import NTNDArray
 from p4p.server import Server
 from p4p.server.raw import SharedPV
 
-from detectors.buffer.reader import BufferReader, Image
+from detectors.buffer.image import Image
+from detectors.buffer.reader import BufferReader
 from detectors.errors import HostError
 from detectors.wire.ntndarray import PIXEL_DTYPES
 

@@ -6,7 +6,8 @@ from typing import Final
 import numpy as np
 import zmq
 
-from detectors.buffer.reader import BufferReader, Image
+from detectors.buffer.image import Image
+from detectors.buffer.reader import BufferReader
 from detectors.errors import ConfigError, HostError
 from detectors.outputs.publisher import Publisher
 from detectors.wire.array10 import ImageHeader, encode_header
@@ -102,7 +103,7 @@ class ImageStreamTarget(_StreamTarget):
         """Send one message."""
         header = ImageHeader(
             self._reader.image_head(image),
-            detector_name=self._reader.folder.name,
+            detector_name=self._reader.data_set.name,
             dtype=self._reader.info.layout.pixel_type.name,
             shape=image.data.shape,
             pedestal_file=self._files[0],

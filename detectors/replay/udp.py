@@ -7,7 +7,8 @@ from typing import Final
 
 import numpy as np
 
-from detectors.buffer.reader import BufferReader, Frame, Image
+from detectors.buffer.image import Frame, Image
+from detectors.buffer.reader import BufferReader
 from detectors.errors import ConfigError, HostError
 from detectors.frame import MISSING_MASK_BYTES, FrameHead
 from detectors.geometry import GEOMETRIES, ModuleGeometry
@@ -43,7 +44,7 @@ def find_geometry(reader: BufferReader, text: str | None = None) -> ModuleGeomet
     if GEOMETRIES[text] not in like:
         raise ConfigError(
             f"geometry: {text} has frames of {list(GEOMETRIES[text].shape)} {GEOMETRIES[text].dtype}, "
-            f"but {reader.folder} holds {list(info.shape)} {info.dtype}"
+            f"but {reader.data_set.path} holds {list(info.shape)} {info.dtype}"
         )
     return GEOMETRIES[text]
 

@@ -1,31 +1,37 @@
-"""What FOLDER stands for: the folder of a detector, or one that holds a single detector."""
+"""What FOLDER stands for: the folder of a detector, one that holds a single detector, or the map of a data set."""
 
 from pathlib import Path
 
-from detectors.buffer.inventory import detector_folders
+import click
+
+from detectors.buffer.data_set import DataSet, data_sets
 from detectors.buffer.layout import LAST_PULSE
 from detectors.buffer.reader import BufferReader
 from detectors.errors import BufferReadError, ConfigError
 
 
-def find_detectors(folder: Path) -> list[Path]:
-    """Return the detector that a folder is, or those that it holds. Raises ConfigError when there is none."""
+def find_detectors(folder: Path) -> list[DataSet]:
+    """Return the detector that FOLDER is, or those that it holds. Raises ConfigError when there is none."""
     try:
-        return detector_folders(folder)
+        return data_sets(folder)
     except BufferReadError as error:
         raise ConfigError(str(error)) from None
 
 
-def open_buffer(folder: Path, module: str | None = None) -> BufferReader:
+def open_buffer(folder: Path | DataSet, module: str | None = None) -> BufferReader:
     """Return a reader of the one detector in FOLDER, or of one module of it. Raises ConfigError."""
-    found = find_detectors(folder)
-    if len(found) > 1:
-        names = ", ".join(one.name for one in found)
-        raise ConfigError(f"{folder}: found {len(found)} detectors, expected one; give the folder of one of {names}")
     try:
-        return BufferReader(found[0], module)
+        return BufferReader(folder, module)
     except BufferReadError as error:
         raise ConfigError(str(error)) from None
+
+
+def open_to_use(folder: Path, module: str | None = None) -> BufferReader:
+    """Return the same, and say on standard error which hosts are missing: what is made without them has zeros in their place."""
+    reader = open_buffer(folder, module)
+    for line in reader.data_set.missing_hosts():
+        click.echo(f"pebbledaq: {line}", err=True)
+    return reader
 
 
 def bounds(start: int | None, stop: int | None) -> tuple[int, int]:

@@ -33,12 +33,11 @@ def modules_of_folder(ctx: click.Context, param: click.Parameter, incomplete: st
     """Return the modules of FOLDER, if that is given."""
     # Behind an option that has no value yet click has not sorted the arguments.
     folders = [ctx.params["folder"]] if ctx.params.get("folder") else list(map(Path, ctx.args[:1]))
-    from detectors.buffer.registration import read_detector
     from ioc.cli.buffers import find_detectors
 
     with suppress(PebbleDaqError):
         return _items(
-            [name for folder in folders for one in find_detectors(folder) for name in read_detector(one).modules],
+            [name for folder in folders for one in find_detectors(folder) for name in one.modules],
             incomplete,
         )
     return []

@@ -31,6 +31,6 @@ def command(folder: Path, start: int | None, stop: int | None, module: str | Non
             if as_json:
                 trees.append(info.as_dict(reader, found))
             else:
-                info.show(detector, reader.info.frames, found)
+                info.show(detector.path, reader.info.frames, found)
     if as_json:
         print_json(trees)

@@ -15,11 +15,11 @@ from ioc.cli import arguments
 @arguments.as_json
 def command(folder: Path, pulse: int, module: str | None, output: Path | None, as_json: bool) -> None:
     """Show what a detector's FOLDER holds of a PULSE."""
-    from ioc.cli.buffers import open_buffer
+    from ioc.cli.buffers import open_to_use
     from ioc.reports import read
     from ioc.reports.output import print_json
 
-    with open_buffer(folder, module) as reader:
+    with open_to_use(folder, module) as reader:
         image = reader.read_image(pulse, allow_missing=True)
         if output:
             from ioc.reports.picture import write_png

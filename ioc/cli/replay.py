@@ -59,7 +59,7 @@ def command(
     from dataclasses import asdict
 
     from detectors.replay.play import replay
-    from ioc.cli.buffers import open_buffer, recorded_bounds
+    from ioc.cli.buffers import open_to_use, recorded_bounds
     from ioc.cli.logs import start_log
     from ioc.progress import progress
     from ioc.reports.output import print_json
@@ -68,7 +68,7 @@ def command(
     if sum(map(bool, (udp, zmq, images, pv))) != 1:
         raise ConfigError("found none or several of --udp, --zmq, --images, --pv; give exactly one")
     start_log("replay")
-    reader = open_buffer(folder, module)
+    reader = open_to_use(folder, module)
     first, last = recorded_bounds(reader, start, stop)
     target = _target(reader, udp=udp, zmq=zmq, images=images, pv=pv, geometry=geometry)
     try:

@@ -56,14 +56,14 @@ def command(
     from detectors.outputs.hdf5.copy import write_file
     from detectors.outputs.hdf5.selection import PulseRange
     from detectors.outputs.hdf5.view import write_view
-    from ioc.cli.buffers import open_buffer, recorded_bounds
+    from ioc.cli.buffers import open_to_use, recorded_bounds
     from ioc.progress import progress, working
     from ioc.reports.output import print_json
     from ioc.reports.write import Written, text
 
     if view and (compression != "none" or scheduler):
         raise ConfigError("--view: copies nothing, so there is nothing to compress or to spread; drop the other option")
-    reader = open_buffer(folder, module)
+    reader = open_to_use(folder, module)
     pulses = PulseRange(*recorded_bounds(reader, start, stop), step)
     began = time.monotonic()
     if view:

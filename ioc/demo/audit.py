@@ -10,7 +10,8 @@ from typing import Any, Final
 import numpy as np
 
 from detectors.balance import balance
-from detectors.buffer.reader import BufferReader, Frame
+from detectors.buffer.image import Frame
+from detectors.buffer.reader import BufferReader
 from detectors.errors import BufferReadError
 from detectors.stats import MonitorStatus, ReceiverStatus
 

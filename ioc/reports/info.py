@@ -18,7 +18,7 @@ _MOST_RANGES: Final = 10
 
 def as_dict(reader: BufferReader, found: Inventory) -> dict[str, Any]:
     """Return what a buffer holds, with every range, as JSON has it."""
-    frames = {"folder": str(reader.folder), "shape": reader.info.shape, "dtype": reader.info.dtype}
+    frames = {"folder": str(reader.data_set.path), "shape": reader.info.shape, "dtype": reader.info.dtype}
     return frames | dataclasses.asdict(found)
 
 

@@ -5,7 +5,8 @@ from typing import Any, Final
 import numpy as np
 from rich.table import Table
 
-from detectors.buffer.reader import BufferReader, Frame, Image
+from detectors.buffer.image import Frame, Image
+from detectors.buffer.reader import BufferReader
 from detectors.frame import SIDECAR_HAS_CRC, Damage
 from ioc.reports.output import console
 
@@ -41,7 +42,7 @@ def as_dict(reader: BufferReader, image: Image) -> dict[str, Any]:
     """Return what is known of an image as JSON has it."""
     return {
         "pulse_id": image.pulse_id,
-        "detector": reader.folder.name,
+        "detector": reader.data_set.name,
         "shape": list(image.data.shape),
         "dtype": reader.info.dtype,
         "is_good_frame": reader.is_good(image),

@@ -5,6 +5,7 @@ All machines must see the buffer and the output folder under the same paths.
 
 import math
 import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any, Final, cast
 import h5py
 import numpy as np
 
+from detectors.buffer.data_set import DataSet, cannot_see
 from detectors.buffer.reader import BufferReader
 from detectors.errors import BufferReadError, HostError
 from detectors.extras import extra
@@ -45,19 +47,28 @@ def write_on_cluster(
     """
     path = path.absolute()
     folder = path.with_name(path.name + ".parts")
-    layout = FileLayout.of(reader.folder.absolute().name, reader.modules, reader.info)
+    layout = FileLayout.of(reader.data_set.name, reader.modules, reader.info)
     selection = select(reader, pulses, missing)
     with closing(_connect(scheduler)) as client:
         workers = len(client.scheduler_info(n_workers=-1)["workers"])
         if not workers:
             raise HostError(f"{scheduler}: the Dask scheduler has no workers; start some, or write without --scheduler")
         held = PulseRange(int(selection.pulses[0]), int(selection.pulses[-1]), pulses.step)
+        data_set = reader.data_set.absolute()
+        holders = [reader.modules[m] for m in np.flatnonzero(selection.present.any(axis=0))]
         parts = list(held.parts(min(workers * _PARTS_PER_WORKER, math.ceil(len(selection) / _LEAST_PULSES))))
         _make_folder(folder)
         try:
             jobs = [
                 client.submit(
-                    write_part, reader.folder.absolute(), part, _part(folder, n), compress, missing, pure=False
+                    write_part,
+                    data_set,
+                    holders,
+                    part,
+                    _part(folder, n),
+                    compress=compress,
+                    missing=missing,
+                    pure=False,
                 )
                 for n, part in enumerate(parts)
             ]
@@ -99,9 +110,17 @@ def _gather(client: Any, jobs: list[Any], progress: Progress | None) -> list[int
         client.cancel(jobs)
 
 
-def write_part(detector_folder: Path, part: PulseRange, path: Path, compress: str, missing: Missing) -> int:
-    """Write one part; runs on a worker. Returns its images: 0, and no file, when the buffer holds nothing of it."""
-    reader = BufferReader(detector_folder)
+def write_part(
+    data_set: DataSet, holders: list[str], part: PulseRange, path: Path, *, compress: str, missing: Missing
+) -> int:
+    """Write one part; runs on a worker. Returns its images: 0, and no file, when the buffer holds nothing of it.
+
+    Raises BufferReadError when the folder of one of ``holders``, the modules that hold something, cannot be seen there.
+    """
+    for module in holders:
+        if why := cannot_see(data_set.modules[module]):
+            raise BufferReadError(f"on {socket.gethostname()}: {why}; mount it on the hosts of all Dask workers")
+    reader = BufferReader(data_set)
     if not any(len(reader.pulses(part.start, part.stop, part.step, module)) for module in reader.modules):
         return 0
     return write_file(reader, part, path, compress=compress, missing=missing)

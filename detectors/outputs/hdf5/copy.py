@@ -42,7 +42,7 @@ def write_file(
     request, BufferReadError when there is nothing to write, a record is torn or its
     pixels differ from their CRC, HostError when the disk refuses.
     """
-    layout = FileLayout.of(reader.folder.absolute().name, reader.modules, reader.info)
+    layout = FileLayout.of(reader.data_set.name, reader.modules, reader.info)
     how = compression(compress, layout.image_bytes)
     if missing == "fill":
         _check_space(path, layout, len(pulses), how)

@@ -8,9 +8,8 @@ from typing import Literal
 
 import numpy as np
 
-from detectors.buffer.layout import LAST_PULSE, relative_path
+from detectors.buffer.layout import LAST_PULSE
 from detectors.buffer.reader import BufferReader
-from detectors.buffer.regular import is_missing
 from detectors.buffer.sidecar import frame_heads
 from detectors.errors import BufferReadError, ConfigError
 from detectors.frame import FILE_MOD, FORMAT_MARKER, FRAME_HEAD
@@ -83,7 +82,7 @@ def select(reader: BufferReader, pulses: PulseRange, missing: Missing) -> Select
     held = present.any(axis=1)
     if not held.any():
         raise BufferReadError(
-            f"{reader.folder}: holds no pulse of {pulses.start} to {pulses.stop} in steps of {pulses.step}; "
+            f"{reader.data_set.path}: holds no pulse of {pulses.start} to {pulses.stop} in steps of {pulses.step}; "
             + reader.extents_text()
         )
     if missing == "skip":
@@ -100,7 +99,7 @@ def _read(reader: BufferReader, pulses: np.ndarray) -> tuple[np.ndarray, np.ndar
     frames = np.zeros((len(pulses), len(reader.modules)), FRAME_HEAD)
     held = np.zeros(frames.shape, bool)
     for m, module in enumerate(reader.modules):
-        if len(pulses) and not is_missing(reader.path(int(pulses[0]), module)):
+        if len(pulses) and reader.has_file(int(pulses[0]), module):
             held[:, m], frames[:, m] = _frames(reader, pulses, module)
     return image_heads(pulses, frames, held), held
 
@@ -121,5 +120,6 @@ def _frames(reader: BufferReader, pulses: np.ndarray, module: str) -> tuple[np.n
 
 def frame_file(reader: BufferReader, pulse_id: int, module: str) -> tuple[Path, int]:
     """Return the file, absolute, and the offset of a frame's pixels."""
-    path = (reader.folder / module / relative_path(pulse_id)).absolute()
-    return path, reader.info.record.file_offset(pulse_id) + reader.info.record.record_bytes - reader.info.data_bytes
+    return reader.path(pulse_id, module).absolute(), reader.info.record.file_offset(
+        pulse_id
+    ) + reader.info.record.record_bytes - reader.info.data_bytes

@@ -38,9 +38,9 @@ def write_view(reader: BufferReader, pulses: PulseRange, path: Path, *, missing:
     """
     if reader.info.layout.is_packed:
         raise ConfigError(
-            f"view: {reader.folder} holds packed pixels, {reader.info.dtype}; write a copy, which unpacks them"
+            f"view: {reader.data_set.path} holds packed pixels, {reader.info.dtype}; write a copy, which unpacks them"
         )
-    layout = FileLayout.of(reader.folder.absolute().name, reader.modules, reader.info)
+    layout = FileLayout.of(reader.data_set.name, reader.modules, reader.info)
     selection = select(reader, pulses, missing)
     frames = _Frames(reader, layout, selection)
     with atomic_file(path, libver=("earliest", "v110")) as (file, _):

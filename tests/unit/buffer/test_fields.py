@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detectors.buffer.fields import Field, field_names
-from detectors.buffer.reader import Frame
+from detectors.buffer.image import Frame
 from detectors.buffer.registration import DetectorInfo, read_detector, register_module
 from detectors.errors import BufferReadError, ConfigError
 from detectors.frame import FrameHead

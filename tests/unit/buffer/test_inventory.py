@@ -1,8 +1,7 @@
 import pytest
 
-from detectors.buffer.inventory import Inventory, detector_folders, take_inventory
+from detectors.buffer.inventory import Inventory, take_inventory
 from detectors.buffer.reader import BufferReader
-from detectors.errors import BufferReadError
 from tests.unit.buffer.make import RawBuffer
 
 BASE = 12_345_000
@@ -69,12 +68,3 @@ def test_an_empty_detector(tmp_path):
     found = inventory(RawBuffer(tmp_path / "JF"))
     assert (found.whole, found.partial, found.step) == (0, 0, 1)
     assert found.modules["M00"].ranges == []
-
-
-def test_a_folder_of_detectors_holds_each(raw, tmp_path):
-    RawBuffer(tmp_path / "CAM")
-    (tmp_path / "other").mkdir()
-    assert detector_folders(tmp_path) == [tmp_path / "CAM", tmp_path / "JF"]
-    assert detector_folders(tmp_path / "JF") == [tmp_path / "JF"]
-    with pytest.raises(BufferReadError, match="give the folder of a detector"):
-        detector_folders(tmp_path / "other")

@@ -114,7 +114,7 @@ def test_of_several_detectors_one_must_be_named(above: Path):
     RawBuffer(above / "EIGER").put("M00", 1)
     result = CliRunner().invoke(cli, ["read", str(above), "10"])
     assert result.exit_code == 2
-    assert "found 2 detectors, expected one; give the folder of one of EIGER, JF" in result.stderr
+    assert f"found 2 detectors, expected one; give one of {above}/EIGER, {above}/JF" in result.stderr
 
 
 def test_info_of_a_range_and_a_module(above: Path):

@@ -102,7 +102,7 @@ def test_a_configuration_that_may_not_be_read(words: str, here: Path, deny: Call
     ("folder", "said"),
     [
         ("none", "none/detector.json: cannot be read: No such file or directory"),
-        ("file", "file/detector.json: cannot be read: Not a directory"),
+        ("file", "file: not JSON: Expecting value: line 1 column 1 (char 0)"),
         ("empty", "empty/detector.json: cannot be read: No such file or directory"),
     ],
 )

@@ -2,7 +2,8 @@ import threading
 
 import pytest
 
-from detectors.buffer.reader import BufferReader, Image
+from detectors.buffer.image import Image
+from detectors.buffer.reader import BufferReader
 from detectors.errors import BufferReadError
 from detectors.replay.play import replay
 from tests.unit.buffer.make import RawBuffer
