@@ -550,6 +550,52 @@ class WebStatus(WorkerStatus):
     port: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class LimitsShown:
+    """The limits of the retention in force; 0: none."""
+
+    size_gib: float = 0.0
+    hours: float = 0.0
+    free_gib: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionStats:
+    """What the keeper did and sees."""
+
+    state: str = "Off"
+    """Off (no limits), Idle (they are met), Deleting, Blocked (they cannot be met), Failing."""
+    files: int = 0
+    """Data files that the server wrote, and may delete."""
+    kept_bytes: int = 0
+    """On disk, in these and their sidecars."""
+    deleted_files: int = 0
+    deleted_bytes: int = 0
+    free_bytes: int = 0
+    """Free space of the fullest file system, bytes."""
+    oldest_hours: float = 0.0
+    """Age of the oldest file, hours."""
+    oldest_pulse: int = 0
+    """Pulse id that the oldest file begins with."""
+    errors: int = 0
+    message: str = ""
+    """What stands in the way of the limits; empty when they are met."""
+    last_action: str = ""
+    """What was deleted last, and when."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeeperStatus(WorkerStatus):
+    """Snapshot of the worker that keeps a host's disks within limits.
+
+    ``state``: Starting, Failed, and those of ``RetentionStats``.
+    """
+
+    kind: str = "keeper"
+    keep: LimitsShown = field(default_factory=LimitsShown)
+    retention: RetentionStats = field(default_factory=RetentionStats)
+
+
 def to_json(status: Any) -> bytes:
     """Return a snapshot as JSON."""
     return orjson.dumps(status)

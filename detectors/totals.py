@@ -17,6 +17,7 @@ from detectors.stats import (
     OutputStats,
     PacketStats,
     PoolStats,
+    RetentionStats,
     ShownStats,
     SyncStats,
     UpdateStats,
@@ -34,6 +35,7 @@ GAUGES: Final[Mapping[type, frozenset[str]]] = {
     ImageStats: frozenset(),
     ShownStats: frozenset({"clients", "images_hz"}),
     BrowserStats: frozenset({"clients", "images_hz"}),
+    RetentionStats: frozenset({"files", "kept_bytes", "free_bytes", "oldest_hours", "oldest_pulse"}),
 }
 """Numbers that are no counters, by the kind of statistics; all others are."""
 

@@ -6,9 +6,9 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -21,6 +21,7 @@ from detectors.buffer.regular import is_missing, read_regular
 from detectors.buffer.retention_plan import Limits, PulseFiles, obstacle, plan
 from detectors.errors import PebbleDaqError
 from detectors.roots import confined
+from detectors.stats import RetentionStats
 
 log = logging.getLogger(__name__)
 
@@ -34,35 +35,17 @@ SETTLED_S: Final = 60.0
 """A file written to within this time counts as in use, s: for file systems whose locks cannot be trusted."""
 
 
-@dataclass(frozen=True, slots=True)
-class RetentionStats:
-    """What the keeper did and sees."""
-
-    state: str = "Off"
-    """Off (no limits), Idle (they are met), Deleting, Blocked (they cannot be met), Failing."""
-    files: int = 0
-    """Data files that the server wrote, and may delete."""
-    kept_bytes: int = 0
-    """On disk, in these and their sidecars."""
-    deleted_files: int = 0
-    deleted_bytes: int = 0
-    free_bytes: int = 0
-    """Free space of the fullest file system, bytes."""
-    oldest_hours: float = 0.0
-    """Age of the oldest file, hours."""
-    oldest_pulse: int = 0
-    """Pulse id that the oldest file begins with."""
-    errors: int = 0
-    message: str = ""
-    """What stands in the way of the limits; empty when they are met."""
-    last_action: str = ""
-    """What was deleted last, and when."""
-
-
-def scan(detector: Path, server: str, *, now_ns: int, stopping: Callable[[], bool] = lambda: False) -> list[PulseFiles]:
+def scan(
+    detector: Path,
+    server: str,
+    *,
+    now_ns: int,
+    stopping: Callable[[], bool] = lambda: False,
+    others: Container[tuple[str, str]] = (),
+) -> list[PulseFiles]:
     """Return the files of a detector's registered modules that ``server`` wrote; nothing when there is no ``detector.json``.
 
-    When ``stopping`` cut it short, some are left out. Raises OSError or BufferReadError.
+    ``others`` are modules that are left alone, each as the names of its detector's folder and of its own. When ``stopping`` cut it short, some are left out. Raises OSError or BufferReadError.
     """
     if is_missing(detector / DETECTOR_JSON):
         return []
@@ -70,7 +53,7 @@ def scan(detector: Path, server: str, *, now_ns: int, stopping: Callable[[], boo
     for module in read_detector(detector).modules:
         folder = detector / module
         since_ns = claimed_since_ns(folder, server)
-        if since_ns is None or folder.is_symlink():
+        if since_ns is None or folder.is_symlink() or (detector.name, module) in others:
             continue
         mine: list[PulseFiles] = []
         for first in data_files(folder):
@@ -113,17 +96,27 @@ def delete(files: PulseFiles, stopping: Callable[[], bool]) -> bool:
 class RetentionKeeper:
     """A thread that deletes, every PERIOD_S, what ``server`` wrote to the folders ``detectors`` beyond ``limits``.
 
-    ``server`` is the PV prefix. Nothing outside of ``roots`` is touched, whatever symlinks there are.
+    ``server`` is the PV prefix. Nothing outside of ``roots`` is touched, whatever symlinks there are, and no module of
+    ``others``, as ``scan`` has them: those that another keeper keeps.
     ``start`` it and ``close`` it; ``run_once`` checks now. ``stats``, ``set_limits`` and ``set_detectors`` are for any thread.
     """
 
-    def __init__(self, detectors: Iterable[Path], limits: Limits, *, server: str, roots: Iterable[Path]) -> None:
+    def __init__(
+        self,
+        detectors: Iterable[Path],
+        limits: Limits,
+        *,
+        server: str,
+        roots: Iterable[Path],
+        others: Iterable[tuple[str, str]] = (),
+    ) -> None:
         self.detectors = tuple(detectors)
         """The detector folders that are kept within the limits, together."""
         self.limits = limits
         """The limits in force."""
         self._server = server
         self._roots = tuple(roots)
+        self._others = frozenset(others)
         self.stats = RetentionStats()
         self._wake = threading.Event()
         self._stopping = threading.Event()
@@ -164,7 +157,9 @@ class RetentionKeeper:
         for detector in detectors:
             if not is_missing(detector):
                 confined(detector, self._roots, "retention")
-                files += scan(detector, self._server, now_ns=now_ns, stopping=self._stopping.is_set)
+                files += scan(
+                    detector, self._server, now_ns=now_ns, stopping=self._stopping.is_set, others=self._others
+                )
         if self._stopping.is_set():
             return
         free = {d.stat().st_dev: shutil.disk_usage(d).free for d in detectors if d.exists()}
