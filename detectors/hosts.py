@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 
 from detectors.config import Config, HostSection
 from detectors.errors import ConfigError
-from detectors.worker_names import workers
+from detectors.worker_names import KEEPER, workers
 
 PORTS: Final = 2
 """Control ports of a worker: its snapshots, and its commands."""
@@ -39,7 +39,10 @@ def host_of(config: Config, worker: str) -> HostSection | None:
     source = workers(config)[worker]
     if source is not None:
         return config.host_of(source)
-    return config.host_of(getattr(config, worker.partition(".")[0]))
+    kind, _, name = worker.partition(".")
+    if kind == KEEPER:
+        return next(host for host in config.host if host.name == name)
+    return config.host_of(getattr(config, kind))
 
 
 def endpoint(config: Config, worker: str) -> Endpoint | None:

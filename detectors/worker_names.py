@@ -16,6 +16,9 @@ IMAGES: Final = "images"
 WEB: Final = "web"
 """Name of the worker that serves the page in the browser."""
 
+KEEPER: Final = "keeper"
+"""Name of the workers that keep disks within limits, one for each host whose sources write to disk: ``keeper.daq1``."""
+
 
 def worker_name(source: SourceSection) -> str:
     """Return the name of a source's worker: ``udp.M00``."""
@@ -27,8 +30,14 @@ def image_worker_name(kind: str, detector: str) -> str:
     return f"{kind}.{detector}" if detector else kind
 
 
+def keepers(config: Config) -> dict[str, str]:
+    """Return the keepers of the hosts whose sources write to disk: the name of the host by that of the worker."""
+    hosts = [host.name for host in config.host if config.disk and config.sources_on(host.name)]
+    return {f"{KEEPER}.{host}": host for host in hosts}
+
+
 def workers(config: Config) -> dict[str, SourceSection | None]:
-    """Return every worker of a configuration by name, with its source; workers of images have none."""
+    """Return every worker of a configuration by name, with its source; those of images and of hosts have none."""
     found: dict[str, SourceSection | None] = {worker_name(source): source for source in config.sources}
     if config.stream is not None:
         found[STREAM] = None
@@ -39,4 +48,5 @@ def workers(config: Config) -> dict[str, SourceSection | None]:
                 found[image_worker_name(kind, detector if several else "")] = None
     if config.web is not None:
         found[WEB] = None
+    found |= dict.fromkeys(keepers(config))
     return found

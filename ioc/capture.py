@@ -15,7 +15,7 @@ from detectors.errors import CommandError
 from detectors.workers.file_thread import FileThread
 from ioc.bindings import Handler
 from ioc.file_names import full_file_name
-from ioc.places import allowed_place
+from ioc.places import absolute, allowed_place
 from ioc.roster import Roster
 from ioc.run_control import Ask
 from ioc.templates import Detector
@@ -101,6 +101,7 @@ class CaptureControl:
         # Files of several detectors may lie in one folder.
         self.settings = CaptureSettings(detector.name or "image", compression=labels[section.compression])
         self._roots = section.allowed
+        self._elsewhere = section.host is not None
         self._use(str(section.folder))
         self._attributes: dict[str, str] = {}
         self._attributes_xml: dict[str, str] = {}
@@ -223,10 +224,11 @@ class CaptureControl:
     async def _set_folder(self, value: str) -> None:
         # A client that does not see the refusal must not write to the folder before: it sees that its own does not exist.
         self._refused_path = value
-        folder = await allowed_place(value, self._roots, "FilePath")
+        folder = absolute(value, "FilePath") if self._elsewhere else await allowed_place(value, self._roots, "FilePath")
         if self._responding:
             create = self.settings.create_directory
-            await self._ask(self._worker, "folder", timeout_s=_TIMEOUT_S, folder=folder, create=create)
+            found = await self._ask(self._worker, "folder", timeout_s=_TIMEOUT_S, folder=folder, create=create)
+            folder = found or folder
             self.settings = replace(self.settings, file_path_exists=True)  # the client looks before a snapshot comes
         self._refused_path = ""
         self._use(folder)

@@ -1,7 +1,6 @@
 """Records to workers: every command that a record can give."""
 
-import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from detectors.errors import CommandError, HostError
@@ -10,12 +9,14 @@ from detectors.worker_names import STREAM
 from ioc.ad_names import handlers as fixed_handlers
 from ioc.bindings import ALL, Handler
 from ioc.face import Face
-from ioc.places import allowed_place
+from ioc.places import absolute, allowed_place, below_roots_elsewhere
+from ioc.retention import Retention
 from ioc.roster import Roster
 from ioc.run_control import Ask
 from ioc.runs import Runs
 from ioc.settings import Settings
 from ioc.supervisor import Supervisor
+from ioc.together import each
 
 
 class Commands:
@@ -30,12 +31,14 @@ class Commands:
         ask: Ask,
         *,
         faces: Iterable[Face],
+        retention: Retention | None,
     ) -> None:
         self._roster = roster
         self._settings = settings
         self._runs = runs
         self._supervisor = supervisor
         self._ask = ask
+        self._retention = retention
         self._acquisitions = {face.detector.name: face.acquisition for face in faces}
         self._captures = {face.detector.hdf5: face.capture for face in faces if face.capture}
 
@@ -53,12 +56,16 @@ class Commands:
             found["reduced_rate"] = Handler(self._reduced_rate, lambda: self._settings.reduced_rate_hz)
         if self._settings.folders:
             found["output_folder"] = Handler(self._output_folder, self._output_folder_shown)
+        found |= self._retention.handlers() if self._retention else {}
         return {**found, **fixed_handlers()}
 
     async def settle(self, worker: str) -> None:
         """Bring a worker that has just begun to respond to its settings. Raises CommandError when it refuses."""
         if worker in self._captures:
             await self._captures[worker].settle()
+            return
+        if self._retention and worker in self._retention.keepers:
+            await self._retention.settle(worker)
             return
         status = await self._ask(worker, "status")
         for command, arguments in self._settings.missing(worker, status):
@@ -72,14 +79,14 @@ class Commands:
     async def _acquire(self, on: Any) -> None:
         idle = [detector for detector, acquisition in self._acquisitions.items() if not acquisition.acquiring]
         try:
-            await _each(self._acquisitions, lambda detector: self._acquisitions[detector].acquire(on))
+            await each(self._acquisitions, lambda detector: self._acquisitions[detector].acquire(on))
         except CommandError:
             if on:  # all or none
-                await _each(idle, lambda detector: self._acquisitions[detector].acquire(0))
+                await each(idle, lambda detector: self._acquisitions[detector].acquire(0))
             raise
 
     async def _acquire_end(self, value: Any) -> None:
-        await _each(self._acquisitions, lambda detector: self._acquisitions[detector].acquire_end(value))
+        await each(self._acquisitions, lambda detector: self._acquisitions[detector].acquire_end(value))
 
     def _worker_run_shown(self, worker: str) -> int:
         return int(self._settings.enabled[worker])
@@ -101,7 +108,7 @@ class Commands:
                 except HostError as error:
                     raise CommandError(str(error)) from None
 
-        await _each(self._roster if worker == ALL else [worker], reset)
+        await each(self._roster if worker == ALL else [worker], reset)
 
     def _output_on_shown(self, worker: str, output: str) -> int:
         return int(all(self._settings.outputs[name, output] for name in self._named(worker)))
@@ -111,43 +118,33 @@ class Commands:
             await self._ask_if_there(name, "output", output=output, enabled=bool(value))
             self._settings.outputs[name, output] = bool(value)
 
-        await _each(self._named(worker), switch)
+        await each(self._named(worker), switch)
 
     def _output_folder_shown(self, worker: str) -> str:
-        return self._settings.folders[self._named(worker)[0]]
+        """Return the folder of a source, or of all if it is one; else none."""
+        folder, *others = {self._settings.folders[name] for name in self._named(worker)}
+        return "" if others else folder
 
     async def _output_folder(self, value: str, worker: str) -> None:
-        folder = await allowed_place(value, self._settings.roots, "folder")
+        named, hosts = self._named(worker), self._settings.hosts
+        if worker == ALL:
+            below_roots_elsewhere(value, self._settings.host_roots, "folder")
+        own = "" if all(hosts[name] for name in named) else await allowed_place(value, self._settings.roots, "folder")
 
         async def move(name: str) -> None:
-            await self._ask_if_there(name, "folder", folder=folder)
-            self._settings.folders[name] = folder
+            folder = absolute(value, "folder") if hosts[name] else own
+            # What a worker on another host makes of it, with that host's symlinks.
+            found = await self._ask_if_there(name, "folder", folder=folder)
+            self._settings.folders[name] = found or folder
 
-        await _each(self._named(worker), move)
+        await each(named, move)
 
     async def _reduced_rate(self, value: Any) -> None:
         await self._ask_if_there(STREAM, "reduced_rate", hz=float(value))
         self._settings.reduced_rate_hz = float(value)
 
-    async def _ask_if_there(self, worker: str, command: str, **arguments: Any) -> None:
-        if worker in self._roster.responding:
-            await self._ask(worker, command, **arguments)
+    async def _ask_if_there(self, worker: str, command: str, **arguments: Any) -> Any:
+        return await self._ask(worker, command, **arguments) if worker in self._roster.responding else None
 
     def _named(self, worker: str) -> list[str]:
         return list(self._roster.sources) if worker == ALL else [worker]
-
-
-async def _each(names: Iterable[str], action: Callable[[str], Awaitable[None]]) -> None:
-    """Do ``action`` for all names at once; raise one CommandError that names each that refused."""
-    listed = list(names)
-    answers = await asyncio.gather(*(action(name) for name in listed), return_exceptions=True)
-    for answer in answers:
-        if isinstance(answer, BaseException) and not isinstance(answer, CommandError):
-            raise answer
-    refusals = [
-        f"{name}: {answer}" if name else str(answer)
-        for name, answer in zip(listed, answers, strict=True)
-        if answer is not None
-    ]
-    if refusals:
-        raise CommandError("; ".join(refusals))

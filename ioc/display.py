@@ -123,7 +123,7 @@ class Display:
     def show_ioc(self, now_s: float) -> None:
         """Show the IOC as a whole, its worst alarm, the retention, the autosave, and the value in force of every setpoint."""
         if self._retention:
-            self._records.show(RETENTION, flat(self._retention.status()))
+            self._records.show(RETENTION, flat(self._retention.status(self.known())))
         self._records.show(AUTOSAVE, flat(self._autosave.status))
         fresh, self._published = self._published != self._records.published, self._records.published
         if fresh or self._fresh:  # once more later: EPICS sets a severity in a thread of its own, soon after

@@ -106,11 +106,13 @@ class Server:
         self._supervisor = Supervisor(
             runtime, roster, build, self._start_state, restart=config.run.restart_workers, drain_s=config.run.drain_s
         )
-        self._retention = Retention(config.disk, config.detector.prefix) if config.disk else None
+        self._retention = Retention(config, config.disk, roster, link.ask) if config.disk else None
         self._tables: TableServer | None = None
         self._events, self._last_warning = EventLog(), LastWarning()
         self._autosave = Autosave(autosave_file(config), config.detector.prefix)
-        self._commands = Commands(roster, settings, runs, self._supervisor, link.ask, faces=self._faces)
+        self._commands = Commands(
+            roster, settings, runs, self._supervisor, link.ask, faces=self._faces, retention=self._retention
+        )
         self._follower = Follower(roster, runs, self._commands.settle, timing=config.timing is not None)
 
     def _new_run(self, detector: Detector) -> RunControl:
@@ -177,8 +179,6 @@ class Server:
         from ioc.display import Display
 
         handlers = self._commands.handlers()
-        if self._retention:
-            handlers |= self._retention.handlers()
         for face in self._faces:
             handlers |= face.handlers()
         empty = defaults(self._config)
@@ -242,6 +242,8 @@ class Server:
                 continue
             statuses[worker] = status
             self._settings.adopt(worker, status)
+            if self._retention and worker in self._retention.keepers:
+                self._retention.adopt(status)
         for face in self._faces:
             # The highest of them: a worker that takes data goes on, and the others follow; so does a detector of which none runs.
             own = [found[w] for w in map(worker_name, face.detector.sources) if w in found]

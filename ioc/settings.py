@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from detectors.config import Config
-from detectors.worker_names import STREAM, WEB
+from detectors.worker_names import STREAM, WEB, keepers
 from ioc.roster import Roster
 from ioc.templates import detectors, image_streams
 
@@ -28,21 +28,28 @@ class Settings:
                 self.enabled[detector.images] = config.images.enabled
         if config.web is not None:
             self.enabled[WEB] = config.web.enabled
+        self.enabled |= dict.fromkeys(keepers(config), True)
         outputs = {"zmq": config.zmq.enabled} | ({"disk": config.disk.enabled} if config.disk else {})
         self._configured = {(name, output): on for name in roster.sources for output, on in outputs.items()}
         self._configured |= {(STREAM, output): True for output in image_streams(config)}
         self.outputs = dict(self._configured)
         """Whether an output is on, by worker and name."""
-        self._configured_folder = str(config.disk.folder) if config.disk else None
-        self.folders = dict.fromkeys(roster.sources, self._configured_folder) if self._configured_folder else {}
-        """The root folder of each source."""
+        folders = {name: config.disk_folder(source) for name, source in roster.sources.items()}
+        self._configured_folders = {name: str(folder) for name, folder in folders.items() if folder}
+        self.folders = dict(self._configured_folders)
+        """The root folder of each source, on its host."""
+        self.hosts = {name: source.host for name, source in roster.sources.items()}
+        """The host of each source; None: that of the IOC."""
         self.roots = config.disk.allowed if config.disk else ()
-        """The folders that clients may move the records below."""
+        """The folders that clients may move records of the IOC's host below."""
+        self.host_roots = {source.host: config.disk_roots(source) for source in config.sources if source.host}
+        """Those of other hosts, by their names."""
         self._configured_rate_hz = self.reduced_rate_hz = config.stream.reduced_rate_hz if config.stream else 0.0
 
     def detector_folders(self) -> list[Path]:
-        """Return the folders that the sources write to, one for each detector and root."""
-        return sorted({Path(root) / self._detectors[name] for name, root in self.folders.items()})
+        """Return the folders that the sources of the IOC's host write to, one for each detector and root."""
+        own = [name for name, host in self.hosts.items() if host is None]
+        return sorted({Path(self.folders[name]) / self._detectors[name] for name in own if name in self.folders})
 
     def adopt(self, worker: str, status: Mapping[str, Any]) -> None:
         """Take over the settings of a worker that ran before this IOC: a restart must not change data taking."""
@@ -55,7 +62,7 @@ class Settings:
     def are_configured(self, worker: str) -> bool:
         """Whether a worker that starts by its configuration has these outputs and this folder."""
         outputs = all(self._configured[key] == on for key, on in self.outputs.items() if key[0] == worker)
-        return outputs and self.folders.get(worker, self._configured_folder) == self._configured_folder
+        return outputs and self.folders.get(worker) == self._configured_folders.get(worker)
 
     def missing(self, worker: str, status: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
         """Return the commands, with their arguments, that a worker with this ``status`` needs to get to the settings."""

@@ -8,12 +8,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import Final
 
 from detectors.config import Config, ImagesSection, PvaSection, SourceSection, UdpSection
 from detectors.errors import ConfigError
 from detectors.stats import (
     CaptureStatus,
     ImagesStatus,
+    KeeperStatus,
     MonitorStatus,
     PvStatus,
     ReceiverStatus,
@@ -21,7 +23,17 @@ from detectors.stats import (
     WebStatus,
     WorkerStatus,
 )
-from detectors.worker_names import HDF5, IMAGES, STREAM, WEB, image_worker_name, worker_name, workers
+from detectors.worker_names import (
+    HDF5,
+    IMAGES,
+    KEEPER,
+    STREAM,
+    WEB,
+    image_worker_name,
+    keepers,
+    worker_name,
+    workers,
+)
 from ioc import alarm_limits
 from ioc.ad_names import CAMERA, HDF5_PLUGIN, IMAGE_PLUGIN, NO_ATTRIBUTES, PVA_PLUGIN, FixedName
 
@@ -122,6 +134,16 @@ def image_streams(config: Config) -> list[str]:
     return [] if config.stream is None else [n for n in ("full", "reduced", "pulse") if getattr(config.stream, n)]
 
 
+_WITHOUT_SOURCE: Final[Mapping[str, WorkerStatus]] = {
+    STREAM: StreamStatus(),
+    HDF5: CaptureStatus(),
+    IMAGES: ImagesStatus(),
+    WEB: WebStatus(),
+    KEEPER: KeeperStatus(),
+}
+"""Empty snapshots of the workers that have no source, by the first word of their names."""
+
+
 def defaults(config: Config) -> dict[str, WorkerStatus]:
     """Return the empty snapshot of every worker by name: the fields that its records can show."""
     return {worker: _default(worker, source) for worker, source in workers(config).items()}
@@ -131,8 +153,7 @@ def _default(worker: str, source: SourceSection | None) -> WorkerStatus:
     if isinstance(source, PvaSection):
         return MonitorStatus(pvs={str(number): PvStatus() for number in _numbers(source)})
     if source is None:
-        empty = {STREAM: StreamStatus(), HDF5: CaptureStatus(), IMAGES: ImagesStatus(), WEB: WebStatus()}
-        return empty[worker.partition(".")[0]]
+        return _WITHOUT_SOURCE[worker.partition(".")[0]]
     return ReceiverStatus()
 
 
@@ -152,6 +173,9 @@ def loads(config: Config) -> list[Load]:
     if config.web is not None:
         base = _base(prefix, "Web", WEB)
         found += [Load(f"{name}.template", base) for name in ("pvi", "worker", "web")]
+    for keeper, host in keepers(config).items():
+        base = {**prefix, "R": f"{host}:Retention:", "W": keeper, "S": host[:DESC_NAME_LIMIT]}
+        found += [Load(f"{name}.template", base) for name in ("pvi", "worker", "keeper")]
     _check_names(found)
     return found
 

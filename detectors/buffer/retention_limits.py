@@ -34,7 +34,9 @@ def limits_from(shown: LimitsShown) -> Limits:
         if not math.isfinite(amount * _GIB) or amount < 0:
             raise CommandError(f"found {amount:g}, expected a positive number, or 0 for no limit")
     # A limit is never rounded down to 0, which would be to keep nothing.
-    return Limits(math.ceil(shown.size_gib * _GIB) or None, shown.hours or None, math.ceil(shown.free_gib * _GIB) or None)
+    return Limits(
+        math.ceil(shown.size_gib * _GIB) or None, shown.hours or None, math.ceil(shown.free_gib * _GIB) or None
+    )
 
 
 def beyond(keep_free: int | None, folders: Iterable[Path]) -> str:

@@ -126,6 +126,18 @@ class Config(sections.Section):
         host = self.host_of(source)
         return host.folder if host and host.folder else self.disk.folder
 
+    def disk_roots(self, source: sections.SourceSection) -> tuple[Path, ...]:
+        """Return the folders that clients may move a source below, on its host: the roots of [disk], and its host's own folder."""
+        if self.disk is None:
+            return ()
+        host = self.host_of(source)
+        own = (host.folder,) if host and host.folder else ()
+        return (*own, *self.disk.roots) or (self.disk.folder,)
+
+    def sources_on(self, host: str | None) -> tuple[sections.SourceSection, ...]:
+        """Return the sources of a host; None: of that of the IOC."""
+        return tuple(source for source in self.sources if source.host == host)
+
     def dma_of(self, source: sections.SourceSection) -> sections.DmaSection:
         """Return the DMA ring of a source: its own, or the common one."""
         return source.dma or self.dma

@@ -91,10 +91,10 @@ class Outputs:
         consists of, if there are several. Raises HostError when the folder cannot be written or the address cannot be bound.
         """
         disk_share, zmq_share = shares(slots)
-        writer = None
-        if config.disk:
+        writer, root = None, config.disk_folder(source)
+        if config.disk and root:
             writer = BufferWriter(
-                folder or config.disk.folder / config.detector_of(source),
+                folder or root / config.detector_of(source),
                 DetectorInfo(
                     dtype,
                     frame_shape,
@@ -122,7 +122,7 @@ class Outputs:
             if writer and config.disk
             else None,
             Stage(publisher, enabled=config.zmq.enabled, share=zmq_share, account=accounts.get("zmq")),
-            config.disk.allowed if config.disk else (),
+            config.disk_roots(source),
         )
 
     def offer(self, lease: PebbleLease) -> None:

@@ -40,9 +40,15 @@ class CaptureFolder:
             self._looked = self._files.do(lambda: self._look_at(self._place.folder))
         return self._place
 
-    def move(self, folder: str, create: int = 0) -> "Future[None]":
-        """Make the files to come in another folder; ``create`` and errors as in ``writable_folder``."""
-        return self._files.do(lambda: self._look_at(writable_folder(folder, self._roots, create)))
+    def move(self, folder: str, create: int = 0) -> "Future[str]":
+        """Make the files to come in another folder; ``create``, result and errors as in ``writable_folder``."""
+
+        def move_there() -> str:
+            found = writable_folder(folder, self._roots, create)
+            self._look_at(found)
+            return str(found)
+
+        return self._files.do(move_there)
 
     def do(self, action: Callable[[], T]) -> "Future[T]":
         """Do something that touches the disk, after what is under way."""

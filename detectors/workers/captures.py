@@ -191,8 +191,8 @@ class Captures:
     def _file_layout(self, layout: FrameLayout) -> FileLayout:
         return FileLayout(self._detector, self._modules, layout.shape or (1,), layout.pixel_type)
 
-    def _set_folder(self, folder: str, create: int = 0) -> "Future[None]":
-        """Make the files of captures to come in another folder; ``create`` and errors as in ``writable_folder``."""
+    def _set_folder(self, folder: str, create: int = 0) -> "Future[str]":
+        """Make the files of captures to come in another folder; ``create``, result and errors as in ``writable_folder``."""
         return self.folder.move(folder, create)
 
     def _check_attributes(self, attributes: Sequence[str]) -> None:

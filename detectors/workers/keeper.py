@@ -4,11 +4,12 @@ It deletes what the sources of its host wrote. Where these write it learns from 
 of the configuration until the IOC sets others.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import orjson
 import zmq
@@ -18,23 +19,37 @@ from detectors.buffer.retention_limits import beyond, configured_limits, limits_
 from detectors.buffer.retention_plan import Limits
 from detectors.config import Config
 from detectors.errors import CommandError, ConfigError, HostError
-from detectors.outputs.outputs import worker_name
 from detectors.runtime import Runtime
 from detectors.stats import KeeperStatus, LimitsShown
+from detectors.worker_names import KEEPER, keepers, worker_name
 from detectors.workers.account import Account
 from detectors.workers.commands import MAX_MESSAGE_BYTES
 from detectors.workers.file_thread import FileThread
 from detectors.workers.runtime import IDLE_S, run_worker
 from detectors.workers.wake import Wake
 
-KEEPER: Final = "keeper"
-"""What the names of these workers begin with: ``keeper.daq1``."""
+log = logging.getLogger(__name__)
+
+
+def kept_host(config: Config, host: str | None) -> str:
+    """Return the name of a host that has a keeper; without a name that of the only one.
+
+    Raises ConfigError when there is none of that name, or several and no name.
+    """
+    kept = list(keepers(config).values())
+    if len(kept) == 1 and host is None:
+        return kept[0]
+    if host is None or host not in kept:
+        found = "no name" if host is None else repr(host)
+        known = f"one of {', '.join(kept)}" if kept else "a configuration with a [[host]] whose sources write to disk"
+        raise ConfigError(f"keeper: found {found}, expected {known}")
+    return host
 
 
 def run(config: Config, host: str) -> int:
     """Keep the disks of a host within the limits until it is to stop. Returns the exit code.
 
-    Raises ConfigError for a host without sources that write to disk, HostError for a limit that its disk can never meet.
+    Raises HostError for a limit that its disk can never meet.
     """
     runtime = Runtime(config.detector.prefix)
     return run_worker(KeeperPart(config, runtime, host), runtime, config.run.drain_s)
@@ -47,23 +62,19 @@ class KeeperPart:
     empty = KeeperStatus()
 
     def __init__(self, config: Config, runtime: Runtime, host: str) -> None:
-        kept = kept_hosts(config)
-        if config.disk is None or host not in kept:
-            raise ConfigError(
-                f"keeper: found the host {host!r}, expected one with sources that write to disk: {', '.join(kept) or 'none has'}"
-            )
+        assert config.disk  # or no host is kept
         self.name = f"{KEEPER}.{host}"
         self._runtime = runtime
-        sources = kept[host]
+        sources = config.sources_on(host)
         self._detectors = {worker_name(source): config.detector_of(source) for source in sources}
-        self._folders = {worker_name(source): config.disk_folder(source) for source in sources}
+        self._folders = {worker_name(source): config.disk_folder(source) or config.disk.folder for source in sources}
         """The root folder that each source writes below."""
         self._keeper = RetentionKeeper(
             self._wanted(),
             configured_limits(config.disk),
             server=runtime.prefix,
             roots=config.disk_roots(sources[0]),
-            others=modules_of_others(config, host),
+            others=modules_elsewhere(config, host),
         )
         self.commands = {"limits": self._set_limits, "check_limits": self._check_limits}
 
@@ -104,10 +115,13 @@ class KeeperPart:
         """Leave the rest of a deletion to the next life."""
 
     def _take(self, message: bytes) -> None:
-        snapshot: dict[str, Any] = orjson.loads(message)
-        worker, folder = snapshot["worker"], snapshot["disk"]["folder"]
-        if folder:  # a worker that starts has none yet
-            self._folders[worker] = Path(folder).parent
+        try:
+            snapshot: dict[str, Any] = orjson.loads(message)
+            worker, folder = snapshot["worker"], snapshot["disk"]["folder"]
+            if folder:  # a worker that starts has none yet
+                self._folders[worker] = Path(folder).parent
+        except (ValueError, KeyError, TypeError):
+            log.error("found %r, expected a worker's snapshot", bytes(message[:80]))  # noqa: TRY400
 
     def _wanted(self) -> tuple[Path, ...]:
         """Return the detector folders to keep."""
@@ -134,3 +148,12 @@ class KeeperPart:
         if problem := beyond(limits.keep_free, self._keeper.detectors):
             raise CommandError(problem)
         return limits
+
+
+def modules_elsewhere(config: Config, host: str | None) -> set[tuple[str, str]]:
+    """Return the modules of other hosts, each as the names of its detector's folder and of its own.
+
+    They are kept there, also where hosts share one folder.
+    """
+    elsewhere = [source for source in config.sources if source.host != host]
+    return {(config.detector_of(source), config.module_of(source)) for source in elsewhere}

@@ -86,9 +86,10 @@ def pulse_start(config: Config, module: UdpSection, now_ns: int) -> PulseStart:
 
 
 def _start_from_disk(config: Config, module: UdpSection) -> PulseStart:
-    if config.disk is None:
+    root = config.disk_folder(module)
+    if root is None:
         return UNKNOWN_START
-    folder = config.disk.folder / config.detector_of(module)
+    folder = root / config.detector_of(module)
     highest = {m.name: -1 if (found := highest_pulse(folder / m.name)) is None else found for m in config.udp}
     above = highest[module.name]
     base = above - _frame_index(folder / module.name, above) * config.detector.pulse_id_step if above >= 0 else 0

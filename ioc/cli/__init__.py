@@ -17,6 +17,7 @@ _COMMANDS: Final = {
     "deploy": "Write systemd units, or a container, for a configuration.",
     "images": "Show live images as PVs.",
     "info": "Show what a binary buffer holds.",
+    "keeper": "Delete the oldest data of one host, within its limits.",
     "keys": "Make keys for ZMQ streams over tcp.",
     "monitor": "Receive the images of one camera (PVA or CA).",
     "pvs": "List the records of a configuration.",

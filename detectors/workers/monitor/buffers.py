@@ -98,8 +98,8 @@ class MonitorBuffers:
             folder = None
             self.module_folder: Path | None = None
             """Where records are written at first."""
-            if config.disk:
-                folder = detector_folder(root or config.disk.folder, config.detector_of(source), layout)
+            if root := root or config.disk_folder(source):
+                folder = detector_folder(root, config.detector_of(source), layout)
                 if folder.name != config.detector_of(source):
                     log.warning("%s: the detector's own folder holds other frames, writing here", folder)
                 self.module_folder = folder / config.module_of(source)

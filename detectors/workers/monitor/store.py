@@ -101,7 +101,7 @@ class BufferStore:
         if self._config.disk is None:
             raise CommandError("folder: the configuration has no [disk]")
         if not self.present:
-            self._root = confined(folder, self._config.disk.allowed)
+            self._root = confined(folder, self._config.disk_roots(self._source))
             return None
         moved = self.present.outputs.set_folder(folder, self._go_on_above)
         moved.add_done_callback(self._keep_root)
@@ -172,12 +172,12 @@ class BufferStore:
 
     def _expected(self) -> dict[str, Any]:
         """Return the snapshots while there are no buffers: the outputs as they will be."""
-        disk, enabled = self._config.disk, self._enabled
+        disk, root, enabled = self._config.disk, self._root or self._config.disk_folder(self._source), self._enabled
         outputs = {
             "disk": OutputStats(),
             "zmq": OutputStats("zmq", enabled=enabled.get("zmq", self._config.zmq.enabled)),
         }
-        if disk:
-            folder = (self._root or disk.folder) / self._config.detector_of(self._source)
-            outputs["disk"] = OutputStats("disk", enabled=enabled.get("disk", disk.enabled), folder=str(folder))
+        if disk and root:
+            folder = str(root / self._config.detector_of(self._source))
+            outputs["disk"] = OutputStats("disk", enabled=enabled.get("disk", disk.enabled), folder=folder)
         return {**outputs, "pebble": PoolStats(), "transition": PoolStats()}

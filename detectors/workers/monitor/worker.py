@@ -52,7 +52,7 @@ def run(config: Config, source: PvaSection, state: RunState) -> int:
     Raises ConfigError, SizingError or HostError for whatever can be known to be wrong before the PV is connected.
     """
     use_processors(source.tuning)
-    _check_folder(config)
+    _check_folder(config.disk_folder(source))
 
     def open_pv(spec: PvSpec) -> ImageSource:
         return open_source(
@@ -198,11 +198,10 @@ class MonitorWorker:
         self._notifier.send(pulse_id)
 
 
-def _check_folder(config: Config) -> None:
+def _check_folder(folder: Path | None) -> None:
     """Refuse at once a folder that cannot be written. Raises HostError."""
-    if config.disk is None:
+    if folder is None:
         return
-    folder: Path = config.disk.folder
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
