@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from detectors.config import Config, load_config, parse_config
 from detectors.errors import ConfigError
 from detectors.hosts import endpoint
+from detectors.worker_names import keepers
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.toml"))
 
@@ -411,7 +412,26 @@ def test_a_camera_whose_frames_are_not_known_is_not_read_from_another_host() -> 
     parse_config(text.replace('host = "daq1"\n', 'host = "daq1"\ndtype = "uint16"\nshape = [4, 4]\n', 1))
 
 
+def test_each_host_whose_sources_write_has_a_keeper_behind_the_other_workers() -> None:
+    config = parse_config(HOSTS)
+    assert keepers(config) == {"keeper.daq1": "daq1", "keeper.daq2": "daq2"}
+    found = [endpoint(config, keeper) for keeper in keepers(config)]
+    assert [(one.host.name, one.status_port) for one in found if one] == [("daq1", 52006), ("daq2", 52008)]
+    without_disk = HOSTS.replace('[disk]\nfolder = "/data"\n', "")
+    assert without_disk != HOSTS
+    assert keepers(parse_config(without_disk)) == {}
+
+
+@pytest.mark.parametrize(
+    ("roots", "expected"),
+    [("", ["/data1", "/data"]), ('roots = ["/data", "/mnt"]\n', ["/data1 /data /mnt", "/data /mnt"])],
+)
+def test_clients_may_move_a_source_below_the_folder_of_its_host_and_the_roots(roots: str, expected: list[str]) -> None:
+    config = parse_config(HOSTS.replace('[disk]\nfolder = "/data"\n', f'[disk]\nfolder = "/data"\n{roots}'))
+    assert [" ".join(map(str, config.disk_roots(source))) for source in config.sources] == expected
+
+
 def test_ports_of_control_must_exist() -> None:
-    config = parse_config(HOSTS.replace("52000", "65531"))
-    with pytest.raises(ConfigError, match="found 65531, expected at most 65530: 3 workers have two ports each"):
+    config = parse_config(HOSTS.replace("52000", "65527"))
+    with pytest.raises(ConfigError, match="found 65527, expected at most 65526: 5 workers have two ports each"):
         endpoint(config, "udp.M00")

@@ -53,6 +53,7 @@ def test_every_argument_has_a_name_of_the_list():
         "MODULE",
         "SOURCE",
         "DETECTOR",
+        "HOST",
         "NAME",
         "{bash|zsh|fish}",
         "ADDRESS",

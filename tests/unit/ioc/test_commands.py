@@ -13,6 +13,7 @@ from detectors.stats import OutputStats, ReceiverStatus
 from detectors.worker_names import workers
 from ioc.commands import Commands
 from ioc.face import Face
+from ioc.retention import Retention
 from ioc.roster import Roster
 from ioc.run_control import RunControl
 from ioc.runs import Runs
@@ -66,7 +67,10 @@ class Server:
             folders=list,
         )
         runs = Runs(dict.fromkeys(self.roster.sources, self.run))
-        self.commands = Commands(self.roster, self.settings, runs, supervisor, self.ask, faces=[face])
+        retention = Retention(config, config.disk, self.roster, self.ask) if config.disk else None
+        self.commands = Commands(
+            self.roster, self.settings, runs, supervisor, self.ask, faces=[face], retention=retention
+        )
 
     async def ask(self, worker: str, command: str, timeout_s: float = 1.0, **args: Any) -> Any:
         if command == "status":
@@ -99,7 +103,7 @@ def test_handlers_are_those_that_the_configuration_has_records_for() -> None:
         "fixed_text",
     }
     assert set(Server(TEXT).commands.handlers()) == without
-    assert set(Server().commands.handlers()) == without | {"output_folder"}
+    assert set(Server().commands.handlers()) == without | {"output_folder", "retention_limit"}
 
 
 def test_setpoints_start_as_configured() -> None:

@@ -45,8 +45,8 @@ roster = Roster(workers(config))
 parts = dict(roster=roster, context=zmq.asyncio.Context(), runtime=Runtime(config.detector.prefix), folders=list)
 faces = [Face(config, detector, run, None, **parts) for detector in detectors(config)]
 runs = Runs(dict.fromkeys(roster.sources, run))
-commands = Commands(roster, Settings(config, roster), runs, None, None, faces=faces)
-handlers = commands.handlers() | Retention(config.disk, config.detector.prefix).handlers()
+retention = Retention(config, config.disk, roster, None)
+handlers = Commands(roster, Settings(config, roster), runs, None, None, faces=faces, retention=retention).handlers()
 for face in faces:
     handlers |= face.handlers()
 records, connect = [], database.connect
@@ -204,7 +204,7 @@ def test_precision_is_written_where_it_counts() -> None:
 NOT_SHOWN = re.compile(
     r"kind|pid|time_ns|worker|.*\.name|disk\.subscribers|(zmq|full|reduced|pulse)\.(free_bytes|overwritten)|sync\.skipped_of"
     r"|(zmq|full|reduced|pulse|output)\.(durable|lost_on_disk|unsynced)"
-    r"|output\.(enabled|state|message|overwritten|subscribers)|ca\.clients|capturing"
+    r"|output\.(enabled|state|message|overwritten|subscribers)|ca\.clients|capturing|retention\.(state|message)"
 )
 """Fields that are for the IOC alone (it shows ``capturing`` when it agrees with its orders), or that an output of this kind does not have."""
 

@@ -174,23 +174,30 @@ def test_each_host_gets_what_runs_there(tmp_path: Path) -> None:
     files = hosts(config(tmp_path, HOSTS))
     name = "pebbledaq-T-DET"
     assert {host: list(found) for host, found in files.items()} == {
-        "daq1": [f"90-{name}-daq1.conf", f"{name}-receive@.service", f"{name}-daq1.target"],
+        "daq1": [
+            f"90-{name}-daq1.conf",
+            f"{name}-receive@.service",
+            f"{name}-keeper@.service",
+            f"{name}-daq1.target",
+        ],
         "daq2": [
             f"90-{name}-daq2.conf",
             f"{name}-receive@.service",
             f"{name}-stream.service",
             f"{name}-capture@.service",
+            f"{name}-keeper@.service",
             f"{name}-daq2.target",
         ],
         "ioc": [f"90-{name}.conf", f"{name}.service"],
     }
     wanted = {host: section(files[host][f"{name}-{host}.target"], "Unit")["Wants"].split() for host in ("daq1", "daq2")}
-    assert wanted["daq1"] == [f"{name}-receive@M02.service"]  # M03 is not enabled
+    assert wanted["daq1"] == [f"{name}-receive@M02.service", f"{name}-keeper@daq1.service"]  # M03 is not enabled
     assert wanted["daq2"] == [
         f"{name}-receive@M04.service",
         f"{name}-stream.service",
         f"{name}-capture@DET.service",
         f"{name}-capture@CAM.service",
+        f"{name}-keeper@daq2.service",
     ]
     assert "rmem_max = 52428800\n" in files["daq1"][f"90-{name}-daq1.conf"]
     assert "rmem_max = 104857600\n" in files["ioc"][f"90-{name}.conf"]  # M01, which the IOC starts
