@@ -383,7 +383,7 @@ class DiskSection(RootedSection):
     min_free: Bytes = ByteSize(2 << 30)
     """Free space below which writing pauses with an alarm, bytes."""
     keep_size: Bytes | None = None
-    """Retention: most bytes of data kept; left out: no limit."""
+    """Retention: most bytes of data kept on each host; left out: no limit."""
     keep_hours: Positive | None = None
     """Retention: longest time that data is kept, hours; left out: no limit."""
     keep_free: Bytes | None = None
