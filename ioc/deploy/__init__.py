@@ -1,1 +1,1 @@
-"""What a host needs to run a configuration as a service: systemd units, or a container."""
+"""What a host needs to run a configuration as a service: systemd units, a Slurm job, or a container."""

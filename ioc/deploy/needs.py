@@ -22,6 +22,8 @@ START_S: Final = 180
 """Longest start, s: each worker touches all its memory first, so that no page is missing when data comes."""
 
 _STOP_MARGIN_S: Final = 10
+_PROCESS_BYTES: Final = 4 * PROCESS_BYTES
+"""A worker's process beside its buffers, with room: one that grows above what it asked for is killed."""
 _SMALL_SHM: Final = 64 << 20
 """Shared memory for all but the pebbles, bytes: the newest images for viewers, say."""
 
@@ -52,8 +54,10 @@ class Needs:
     """Folders that data is written to."""
     keys: tuple[Path, ...]
     """Folders of CURVE keys, which workers and the IOC read."""
-    memory_bytes: int
-    """Memory of all workers whose buffers are known, /dev/shm included."""
+    cpus: bool
+    """Whether a worker is kept to processors by their numbers."""
+    memory_bytes: int | None
+    """Memory of all workers, /dev/shm included; None when it is not known of all: of workers of images, of a PV's payload."""
 
     @classmethod
     def of(cls, config: Config, host: str = "") -> Self:
@@ -91,7 +95,10 @@ class Needs:
             stop_s=round(config.run.drain_s) + _STOP_MARGIN_S,
             folders=tuple(dict.fromkeys(folders)),
             keys=tuple(dict.fromkeys(keys)),
-            memory_bytes=sum(plan.resident_bytes for plan in plans.values()) + PROCESS_BYTES * (len(here) - len(plans)),
+            cpus=any(source.tuning.cpus for source in sources),
+            memory_bytes=None
+            if unknown or len(here) > len(sources)
+            else sum(plan.memory_bytes + _PROCESS_BYTES for plan in plans.values()),
         )
 
     @property

@@ -14,7 +14,7 @@ output: Final = arguments.output("Folder to write the files to; left out: they a
 def give(files: Mapping[str, str], folder: Path | None, *, as_json: bool) -> None:
     """Write files to a folder, if one is given, and print their names, or else the files. Raises HostError."""
     if folder:
-        _write(files, folder)
+        write(files, folder)
     if as_json:
         from ioc.reports.output import print_json
 
@@ -24,7 +24,8 @@ def give(files: Mapping[str, str], folder: Path | None, *, as_json: bool) -> Non
         print(folder / name if folder else f"#### {name}\n{text}")
 
 
-def _write(files: Mapping[str, str], folder: Path) -> None:
+def write(files: Mapping[str, str], folder: Path) -> None:
+    """Write files to a folder, by their names in it. Raises HostError."""
     for name, text in files.items():
         try:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
