@@ -29,7 +29,7 @@ _CONFIG_ERROR: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
-class _Component:
+class Component:
     """What runs on one node."""
 
     name: str
@@ -43,31 +43,33 @@ class _Component:
     needs: Needs
 
 
-def script(
-    config: Config, path: Path, command: str, *, partition: str, options: Sequence[str], ioc_node: str | None
-) -> str:
-    """Return the script. ``command`` starts the program; ``options`` are those of sbatch for each component.
+def components(config: Config, path: Path, ioc_node: str | None) -> dict[str, Component]:
+    """Return the components by host, that of the IOC as ``ioc``: first, since the node of the first one runs the script.
 
     ``ioc_node`` is the node of the IOC, which may be that of a host; None: the IOC is not in the job. Raises ConfigError.
     """
-    components = list(_components(config, path, ioc_node))
-    if not components:
+    found = {component.name: component for component in _components(config, path, ioc_node)}
+    if not found:
         raise ConfigError(
             "host: found no worker that belongs to one, and no IOC; give sources a host, or leave out --no-ioc"
         )
-    needs = components[0].needs
-    name = f"pebbledaq-{needs.slug}"
-    common = [*([f"--partition={partition}"] if partition else []), "--time=UNLIMITED", "--no-kill"]
+    return found
+
+
+def script(found: Sequence[Component], path: Path, command: str, *, partition: str, options: Sequence[str]) -> str:
+    """Return the script. ``command`` starts the program; ``options`` are those of sbatch for each component."""
+    needs = found[0].needs
+    name = f"pebbledaq-{needs.slug}{f'-{found[0].name}' if len(found) == 1 else ''}"
+    common = [*([f"--partition={partition}"] if partition else []), "--time=UNLIMITED"]
     common += [f"--signal=TERM@{needs.stop_s}", "--propagate=NONE", *options]
-    parts = "\n#SBATCH hetjob\n".join(_resources(component, common) for component in components)
+    parts = "\n#SBATCH hetjob\n".join(_resources(component, common) for component in found)
     return f"""\
 #!/bin/bash
 # Written by `pebbledaq deploy slurm {path}`: write it again when the configuration has changed.
-# It runs pebbledaq {needs.prefix.rstrip(":")} as one job, which ends with `scancel JOB`: workers then write what they hold, which takes
-# {needs.stop_s} s at most. KillWait of slurm.conf must not be shorter (its default is 30).
-# A node that fails takes its own workers with it, and no others (--no-kill). Limits of a login do not hold for the job
-# (--propagate=NONE), but those of slurmd.
-{"".join(_host_needs(component) for component in components)}\
+# `scancel JOB` ends it: workers write what they hold, which takes {needs.stop_s} s at most. KillWait of slurm.conf must not be shorter
+# (its default is 30); before the end of a time limit they have as long (--signal).
+# The limits of slurmd hold, such as those for memory locked and real-time priority, not those of a login (--propagate).
+{"".join(_host_needs(component) for component in found)}\
 #
 #SBATCH --job-name={name}
 #SBATCH --output={name}-%j.log
@@ -82,12 +84,12 @@ export XDG_RUNTIME_DIR={RUNTIME_FOLDER}
 {_KEEP.replace("PROGRAM", command)}
 task() {{  # task HOST: the task of this number there
   case $1.$SLURM_PROCID in
-{"".join(_cases(components))}\
+{"".join(_cases(found))}\
   esac
 }}
 
 export -f keep task
-{"".join(_step(component, number if len(components) > 1 else None) for number, component in enumerate(components))}\
+{"".join(_step(component, number if len(found) > 1 else None) for number, component in enumerate(found))}\
 trap : TERM  # the script itself waits for the workers
 until wait; do :; done
 """
@@ -114,15 +116,14 @@ keep() {{  # keep NAME ARGUMENTS...: run the program, and again when it fails, u
 """
 
 
-def _components(config: Config, path: Path, ioc_node: str | None) -> Iterator[_Component]:
-    """Yield the IOC's component first, if it has one: the node of the first runs the script, and the job ends with it."""
+def _components(config: Config, path: Path, ioc_node: str | None) -> Iterator[Component]:
     names = [host.name for host in config.host]
     ioc = {} if ioc_node is None else {_IOC: ("run", str(path))}
     if ioc and ioc_node not in names:
         needs, local = Needs.of(config), workers_on(config)
         memory = needs.memory_bytes and needs.memory_bytes + _IOC_BYTES if local else _IOC_BYTES
         cpus = 0 if needs.cpus else _CPUS * (1 + len(local))
-        yield _Component(_IOC, ioc_node or ANYWHERE, ioc, cpus, memory or 0, needs)
+        yield Component(_IOC, ioc_node or ANYWHERE, ioc, cpus, memory or 0, needs)
     build = command_line(path)
     state = RunState.ENABLED if config.run.autostart else RunState.UNCONFIGURED
     for name in names:
@@ -135,10 +136,10 @@ def _components(config: Config, path: Path, ioc_node: str | None) -> Iterator[_C
         if workers or here:
             needs = Needs.of(config, name)
             memory = needs.memory_bytes and needs.memory_bytes + _IOC_BYTES * len(here)
-            yield _Component(name, name, {**workers, **here}, 0 if needs.cpus else _CPUS, memory or 0, needs)
+            yield Component(name, name, {**workers, **here}, 0 if needs.cpus else _CPUS, memory or 0, needs)
 
 
-def _host_needs(component: _Component) -> str:
+def _host_needs(component: Component) -> str:
     """Return a comment: what the script cannot set."""
     needs = component.needs
     found = [f"net.core.rmem_max = {needs.receive_buffer}"] if needs.receive_buffer else []
@@ -146,7 +147,7 @@ def _host_needs(component: _Component) -> str:
     return f"# {component.name} needs {' and '.join(found)}.\n" if found else ""
 
 
-def _resources(component: _Component, common: Sequence[str]) -> str:
+def _resources(component: Component, common: Sequence[str]) -> str:
     where = [f"--nodelist={component.node}"] if component.node else []
     cpus = f"--cpus-per-task={component.cpus}" if component.cpus else "--exclusive"
     memory = f"--mem={-(-component.memory_bytes >> 20)}M" if component.memory_bytes else "--mem=0"
@@ -154,13 +155,13 @@ def _resources(component: _Component, common: Sequence[str]) -> str:
     return f"# {component.name}: {', '.join(component.tasks)}\n#SBATCH {shlex.join(options)}"
 
 
-def _cases(components: Sequence[_Component]) -> Iterator[str]:
+def _cases(components: Sequence[Component]) -> Iterator[str]:
     for component in components:
         for number, (worker, words) in enumerate(component.tasks.items()):
             yield f"    {component.name}.{number}) keep {shlex.join((worker, *words))} ;;\n"
 
 
-def _step(component: _Component, group: int | None) -> str:
+def _step(component: Component, group: int | None) -> str:
     options = [] if group is None else [f"--het-group={group}"]
     options += [f"--ntasks={len(component.tasks)}", *([f"--cpus-per-task={component.cpus}"] if component.cpus else [])]
     options += ["--cpu-bind=none", "--kill-on-bad-exit=0", "--wait=0", "--export=ALL"]

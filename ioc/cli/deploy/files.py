@@ -3,10 +3,12 @@
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
-from detectors.errors import HostError
+from detectors.errors import ConfigError, HostError
 from ioc.cli import arguments
+
+T = TypeVar("T")
 
 output: Final = arguments.output("Folder to write the files to; left out: they are printed.", folder=True)
 
@@ -38,3 +40,12 @@ def program() -> str:
     """Return how this program is started: its command, if it is installed beside the interpreter."""
     script = Path(sys.executable).with_name("pebbledaq")
     return str(script) if script.exists() else f"{sys.executable} -m ioc"
+
+
+def of_host(found: Mapping[str, T], host: str | None) -> Mapping[str, T]:
+    """Return what was found for the host of ``--host``, or all. Raises ConfigError."""
+    if host is None:
+        return found
+    if host not in found:
+        raise ConfigError(f"--host: found {host!r}, expected one of {', '.join(found)}")
+    return {host: found[host]}

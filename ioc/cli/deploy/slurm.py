@@ -18,6 +18,9 @@ from ioc.cli.deploy import files
     help="Node of the IOC, of a [[host]] or another; left out: any of the partition.",
 )
 @click.option(
+    "--host", metavar="NAME", help='A job of this [[host]] alone, or of the IOC with "ioc"; left out: one job of all.'
+)
+@click.option(
     "--no-ioc", is_flag=True, help="Leave the IOC out of the job: one that runs elsewhere adopts the workers."
 )
 @click.option(
@@ -34,6 +37,7 @@ def command(
     *,
     partition: str,
     ioc_host: str,
+    host: str | None,
     no_ioc: bool,
     options: tuple[str, ...],
     output: Path | None,
@@ -50,14 +54,9 @@ def command(
 
     if no_ioc and ioc_host:
         raise ConfigError(f"--ioc-host: found {ioc_host!r} with --no-ioc, expected one of the two")
-    text = slurm.script(
-        load_config(config),
-        config.absolute(),
-        files.program(),
-        partition=partition,
-        options=options,
-        ioc_node=None if no_ioc else ioc_host,
-    )
+    found = slurm.components(load_config(config), config.absolute(), None if no_ioc else ioc_host)
+    chosen = files.of_host(found, host)
+    text = slurm.script(list(chosen.values()), config.absolute(), files.program(), partition=partition, options=options)
     if output:
         files.write({output.name: text}, output.parent)
     if as_json:

@@ -26,18 +26,15 @@ from ioc.cli.deploy import files
 def command(config: Path, *, per_worker: bool, host: str | None, user: str, output: Path | None, as_json: bool) -> None:
     """Write the systemd units of CONFIG, and a sysctl.d file; where CONFIG has hosts, a folder of them for each."""
     from detectors.config import load_config
-    from detectors.errors import ConfigError
     from ioc.deploy import systemd
     from ioc.deploy.unit import Program
 
     loaded = load_config(config)
     program = Program(files.program(), config.absolute(), user)
     hosts = systemd.files_by_host(loaded, program, per_worker=per_worker)
-    if host is not None and host not in hosts:
-        raise ConfigError(f"--host: found {host!r}, expected one of {', '.join(hosts)}")
-    if len(hosts) == 1:
-        host = systemd.IOC
-    chosen = {"": hosts[host]} if host else hosts
+    chosen = files.of_host(hosts, host)
+    if len(chosen) == 1:
+        chosen = {"": next(iter(chosen.values()))}
     files.give(
         {f"{at}/{n}" if at else n: text for at, f in chosen.items() for n, text in f.items()}, output, as_json=as_json
     )

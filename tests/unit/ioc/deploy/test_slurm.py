@@ -59,8 +59,11 @@ def script(
     partition: str = "",
     options: Sequence[str] = (),
     ioc: str | None = "",
+    host: str = "",
 ) -> str:
-    return slurm.script(found or parse_config(TEXT), PATH, command, partition=partition, options=options, ioc_node=ioc)
+    parts = slurm.components(found or parse_config(TEXT), PATH, ioc)
+    chosen = [parts[host]] if host else list(parts.values())
+    return slurm.script(chosen, PATH, command, partition=partition, options=options)
 
 
 def components(text: str) -> list[dict[str, str]]:
@@ -97,7 +100,6 @@ def test_there_is_a_component_for_the_ioc_and_for_each_host_that_has_workers() -
         assert component["--account"] == "me"
         assert component["--time"] == "1:00:00"  # ours comes first, and the last one holds
         assert component["--signal"] == "TERM@30"
-        assert "--no-kill" in component
     assert steps(text) == [("0", "ioc"), ("1", "daq-1"), ("2", "daq2")]
 
 
@@ -134,11 +136,13 @@ def test_the_ioc_is_on_the_node_that_is_asked_for() -> None:
     assert "keep ioc" not in text
 
 
-def test_one_component_alone_is_no_heterogeneous_job() -> None:
-    one = TEXT.replace('host = "daq2"', "").replace("[stream]\n", "[stream]\nenabled = false\n")
-    text = script(parse_config(one), ioc=None)
+def test_a_job_of_one_host_is_no_heterogeneous_job() -> None:
+    text = script(host="daq2")
+    (component,) = components(text)
+    assert (component["--nodelist"], component["--job-name"]) == ("daq2", "pebbledaq-T-DET-daq2")
     assert "hetjob" not in text
-    assert steps(text) == [("", "daq-1")]
+    assert steps(text) == [("", "daq2")]
+    assert "M00" not in text
 
 
 def test_nothing_to_run_is_refused() -> None:
@@ -207,5 +211,11 @@ def test_the_script_is_printed_or_written(tmp_path: Path) -> None:
     done = CliRunner().invoke(command, ["slurm", str(path), "--no-ioc", "--output", str(out)], catch_exceptions=False)
     assert done.output == f"{out}\nTo start it: sbatch {out}\n"
     assert len(components(out.read_text())) == 2
-    failed = CliRunner().invoke(command, ["slurm", str(path), "--no-ioc", "--ioc-host", "x"])
-    assert "found 'x' with --no-ioc" in str(failed.exception)
+    alone = CliRunner().invoke(command, ["slurm", str(path), "--host", "daq2"], catch_exceptions=False)
+    assert [c["--nodelist"] for c in components(alone.output)] == ["daq2"]
+    for words, message in (
+        (["--no-ioc", "--ioc-host", "x"], "--ioc-host: found 'x' with --no-ioc, expected one of the two"),
+        (["--host", "x"], "--host: found 'x', expected one of ioc, daq-1, daq2"),
+    ):
+        failed = CliRunner().invoke(command, ["slurm", str(path), *words])
+        assert str(failed.exception) == message
