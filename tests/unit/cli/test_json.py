@@ -59,7 +59,7 @@ def test_the_commands_that_print_data_have_it():
         "version",
         "write",
     }
-    assert having == data | {"deploy container", "deploy systemd", "sim detector"}
+    assert having == data | {"deploy container", "deploy slurm", "deploy systemd", "sim detector"}
 
 
 def test_info():
