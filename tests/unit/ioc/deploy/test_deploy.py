@@ -136,6 +136,11 @@ def test_two_who_restart_workers_are_refused(tmp_path: Path) -> None:
 
 
 HOSTS = """
+    dtype = "uint16"
+    shape = [64, 64]
+    [zmq]
+    port_base = 52100
+    host = "10.0.1.9"
     [control]
     port_base = 52000
     curve_keys = "/etc/daq keys"

@@ -24,6 +24,8 @@ TEXT = """
     prefix = "T:DET:"
     [run]
     drain_s = 20
+    [zmq]
+    port_base = 52100
     [control]
     port_base = 52000
     curve_keys = "/etc/keys"
