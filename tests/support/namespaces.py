@@ -110,7 +110,7 @@ class Host:
         self.seen_at.symlink_to(self._disk)
         self._init = _Holder(
             OWN,
-            f"hostname {self.name}; mount -t tmpfs -o mode=1777 tmpfs /dev/shm; mount -t tmpfs -o mode=0700 tmpfs {self._run};"
+            f"hostname {self.name}; mount -t sysfs sysfs /sys; mount -t tmpfs -o mode=1777 tmpfs /dev/shm; mount -t tmpfs -o mode=0700 tmpfs {self._run};"
             f"mount --bind {self._disk} {self.data}; ip link set lo up",
         )
         port, far, own = self.name, f"{self.name}-far", self._init.pid
@@ -125,21 +125,20 @@ class Host:
         self._init.run("ip", "address", "add", f"{self.address}/24", "broadcast", "+", "dev", "eth0")
 
     def kill(self) -> None:
-        """End it as a loss of power does: all its processes at once, and its network and its share of the disk are gone."""
+        """End it as a loss of power does: its network and its share of the disk are gone, and no process says farewell."""
         self.end()
 
     def end(self) -> None:
         if self._init is None:
             return
-        self.seen_at.unlink()
-        self._init.end()
-        self._init = None
         if self.link is None:
-            with suppress(subprocess.CalledProcessError):  # its other end went with the host
-                self._switch.run("ip", "link", "delete", self.name)
+            self._switch.run("ip", "link", "delete", self.name)
         else:
             self.link.close()
             self.link = None
+        self.seen_at.unlink()
+        self._init.end()
+        self._init = None
 
     @property
     def environment(self) -> dict[str, str]:
