@@ -179,8 +179,10 @@ class HostProcess(Process):
         return own.pid
 
     def end(self, number: int = signal.SIGTERM) -> int:
+        waiting = psutil.Process(self.process.pid)
+        until(lambda: self.process.poll() is not None or waiting.children())
         if self.process.poll() is None:
-            with suppress(psutil.NoSuchProcess):
+            with suppress(ProcessLookupError):
                 os.kill(self.pid, number)
         return self.wait()
 

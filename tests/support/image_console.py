@@ -1,0 +1,52 @@
+"""A client of an image stream, on a host of its own: ``python -m tests.support.image_console ADDRESS KEYS ROWS``.
+
+``images`` waits until the image of a pulse has come, and tells of all so far: pulse_id, whether it is good, and which modules, of so
+many rows each, have the pixels that the simulated detector has sent.
+"""
+
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from detectors.api import ImageStream
+from detectors.curve import own_keys
+from sim.pattern import frame_pattern
+from tests.support.child import serve
+from tests.support.waiting import until
+
+
+def main() -> None:
+    address, keys, rows = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
+    found: list[tuple[int, bool, list[int]]] = []
+    stop = threading.Event()
+    stream = ImageStream(address, "reduced", keys=own_keys(keys), stop=stop)
+
+    def collect() -> None:
+        for header, pixels in stream:
+            right = [] if pixels is None else _right(header.head.pulse_id, pixels, rows)
+            found.append((header.head.pulse_id, header.head.is_good_frame, right))
+
+    def images(last_pulse: int) -> list[Any]:
+        until(lambda: found[-1:], lambda last: last and last[0][0] >= last_pulse)
+        return found
+
+    thread = threading.Thread(target=collect)
+    thread.start()
+    serve({"images": images})
+    stop.set()
+    thread.join()
+    stream.close()
+
+
+def _right(pulse_id: int, pixels: np.ndarray, rows: int) -> list[int]:
+    modules = enumerate(pixels.reshape(-1, rows, pixels.shape[-1]))
+    return [
+        n for n, module in modules if np.array_equal(module, frame_pattern(pulse_id, n, module.shape, module.dtype))
+    ]
+
+
+if __name__ == "__main__":
+    main()

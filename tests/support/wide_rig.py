@@ -1,0 +1,85 @@
+"""The wide detector at work: its hosts with their workers, started as a service manager would, and clients on a host of their own."""
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Self
+
+from detectors.config import load_config
+from detectors.curve import make_keys
+from tests.support.child import Child
+from tests.support.namespaces import HostProcess, Hosts, Link
+from tests.support.waiting import until
+from tests.support.wide import HOSTS, MODULES, PACKETS, REDUCED_PORT, SHAPE, host_of, modules_of, write_wide
+
+START_S = 100.0
+"""So many workers at once, on a machine that may be busy."""
+CONTROL, FAR = "ctl", "far"
+"""Hosts for the IOC: the second is reached over a link with delay and loss."""
+DETECTOR, DESK = "detector", "desk"
+
+
+class WideRig:
+    """Context manager. ``folder`` gets the configuration and the keys."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._stack = ExitStack()
+        self.sent = 0
+        """Frames that each module has sent: the pulse_id of the last."""
+
+    def __enter__(self) -> Self:
+        with self._stack:
+            self.hosts = self._stack.enter_context(
+                Hosts(*HOSTS, DETECTOR, DESK, CONTROL, FAR, links={FAR: Link(0.05, 0.01)})
+            )
+            make_keys(self._folder / "keys", "server")
+            self.path = write_wide(self.hosts, self._folder)
+            self.prefix = load_config(self.path).detector.prefix
+            self.receivers = {module: self.start(host_of(module), "receive", module) for module in MODULES}
+            for receiver in self.receivers.values():
+                receiver.ready()
+            self.stream = self.start(HOSTS[0], "stream").ready()
+            self._workers = {name: self._child(name, "tests.support.worker_console", self.prefix) for name in HOSTS}
+            self._detector = self._child(DETECTOR, "tests.support.wide_detector", str(self.path))
+            reduced = f"tcp://{self.hosts[HOSTS[0]].address}:{REDUCED_PORT}"
+            keys, rows = str(self._folder / "keys"), str(SHAPE[0])
+            self._images = self._child(DESK, "tests.support.image_console", reduced, keys, rows)
+            self._stack = self._stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def start(self, host: str, command: str, *words: str) -> HostProcess:
+        """Start a command of pebbledaq with the configuration on a host; it ends with the rig."""
+        process = self.hosts[host].start("-m", "ioc", command, str(self.path), *words, timeout_s=START_S)
+        return self._stack.enter_context(process)
+
+    def send(self, frames: int, rate_hz: float = 10.0) -> None:
+        """Begin to send frames of all modules."""
+        self._detector.ask("send", frames=frames, rate_hz=rate_hz, first_pulse=self.sent + 1)
+        self.sent += frames
+
+    def wait_sent(self) -> None:
+        """Wait until all frames are sent, every packet of them."""
+        reports = self._detector.ask("sent")
+        assert {r["packets"] for r in reports.values()} == {r["frames"] * PACKETS for r in reports.values()}
+
+    def status(self, host: str) -> dict[str, Any]:
+        """The snapshots of the receivers of a host, by module."""
+        names = {f"udp.{module}": module for module in modules_of(host)}
+        found = self._workers[host].ask("status", workers=list(names))
+        return {names[worker]: status for worker, status in found.items()}
+
+    def until_written(self, host: str, frames: int) -> dict[str, Any]:
+        """Wait until each module of a host has written so many frames, and return the snapshots."""
+        return until(
+            lambda: self.status(host), lambda found: all(s["disk"]["written"] == frames for s in found.values())
+        )
+
+    def images(self) -> dict[int, tuple[bool, list[int]]]:
+        """Whether each image is good, and its right modules, by pulse_id, when the last has come."""
+        return {pulse: (good, right) for pulse, good, right in self._images.ask("images", last_pulse=self.sent)}
+
+    def _child(self, host: str, module: str, *words: str) -> Child:
+        return self._stack.enter_context(self.hosts[host].child(module, *words))
