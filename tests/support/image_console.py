@@ -29,9 +29,9 @@ def main() -> None:
             right = [] if pixels is None else _right(header.head.pulse_id, pixels, rows)
             found.append((header.head.pulse_id, header.head.is_good_frame, right))
 
-    def images(last_pulse: int) -> list[Any]:
+    def images(last_pulse: int) -> dict[str, Any]:
         until(lambda: found[-1:], lambda last: last and last[0][0] >= last_pulse)
-        return found
+        return {"images": found}
 
     thread = threading.Thread(target=collect)
     thread.start()

@@ -175,16 +175,20 @@ class HostProcess(Process):
     @property
     def pid(self) -> int:
         """The process itself: ``self.process`` only waits for it."""
-        (own,) = until(psutil.Process(self.process.pid).children)
+        (own,) = until(self._children)
         return own.pid
 
     def end(self, number: int = signal.SIGTERM) -> int:
-        waiting = psutil.Process(self.process.pid)
-        until(lambda: self.process.poll() is not None or waiting.children())
-        if self.process.poll() is None:
-            with suppress(ProcessLookupError):
-                os.kill(self.pid, number)
+        for own in until(self._children, lambda found: found or self.process.poll() is not None):
+            with suppress(psutil.NoSuchProcess):
+                own.send_signal(number)
         return self.wait()
+
+    def _children(self) -> list[psutil.Process]:
+        try:
+            return psutil.Process(self.process.pid).children()
+        except psutil.NoSuchProcess:
+            return []
 
 
 class _Holder:

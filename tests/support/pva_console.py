@@ -10,8 +10,8 @@ from tests.support.child import serve
 def main() -> None:
     with Context("pva", nt=False) as pva:
 
-        def get(names: list[str]) -> list[Any]:
-            return [_plain(value) for value in pva.get(names, timeout=20.0)]
+        def get(names: list[str]) -> dict[str, Any]:
+            return {name: _plain(value) for name, value in zip(names, pva.get(names, timeout=20.0), strict=True)}
 
         def put(name: str, value: Any) -> None:
             pva.put(name, value, timeout=20.0)

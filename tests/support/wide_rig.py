@@ -79,7 +79,8 @@ class WideRig:
 
     def images(self) -> dict[int, tuple[bool, list[int]]]:
         """Whether each image is good, and its right modules, by pulse_id, when the last has come."""
-        return {pulse: (good, right) for pulse, good, right in self._images.ask("images", last_pulse=self.sent)}
+        found = self._images.ask("images", last_pulse=self.sent)["images"]
+        return {pulse: (good, right) for pulse, good, right in found}
 
     def _child(self, host: str, module: str, *words: str) -> Child:
         return self._stack.enter_context(self.hosts[host].child(module, *words))
