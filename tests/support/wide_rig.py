@@ -1,5 +1,6 @@
 """The wide detector at work: its hosts with their workers, started as a service manager would, and clients on a host of their own."""
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
@@ -71,11 +72,12 @@ class WideRig:
         found = self._workers[host].ask("status", workers=list(names))
         return {names[worker]: status for worker, status in found.items()}
 
-    def until_written(self, host: str, frames: int) -> dict[str, Any]:
-        """Wait until each module of a host has written so many frames, and return the snapshots."""
-        return until(
-            lambda: self.status(host), lambda found: all(s["disk"]["written"] == frames for s in found.values())
-        )
+    def stream_status(self) -> Any:
+        return self._workers[HOSTS[0]].ask("status", workers=["stream"])["stream"]
+
+    def until_written(self, host: str, good: Callable[[int], bool]) -> dict[str, Any]:
+        """Wait until the number of frames that each module of a host has written is as it should be; return the snapshots."""
+        return until(lambda: self.status(host), lambda found: all(good(s["disk"]["written"]) for s in found.values()))
 
     def images(self) -> dict[int, tuple[bool, list[int]]]:
         """Whether each image is good, and its right modules, by pulse_id, when the last has come."""
