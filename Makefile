@@ -44,7 +44,7 @@ fuzz: $(READY)
 	$(BIN)/python -c "import atheris" 2>/dev/null || $(BIN)/pip install --quiet atheris
 	$(BIN)/python tests/fuzz/fuzz_frames.py -max_total_time=60
 	$(BIN)/python tests/fuzz/fuzz_pva.py -max_total_time=60
-	for target in detector module records sidecar latest hdf5 config; do $(BIN)/python tests/fuzz/fuzz_files.py $$target -max_total_time=60 || exit 1; done
+	for target in detector module records sidecar latest map hdf5 config; do $(BIN)/python tests/fuzz/fuzz_files.py $$target -max_total_time=60 || exit 1; done
 
 release: $(READY)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[release]'

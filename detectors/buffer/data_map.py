@@ -106,7 +106,7 @@ def _module(found: Any, where: str, base: Path) -> MappedModule:
     tree = _table(found, where, {"name", "folder"}, {"host", "place"})
     for key in ("folder", "host"):
         text = tree.get(key, "")
-        if not isinstance(text, str) or "\0" in text or (key == "folder" and not text):
+        if not isinstance(text, str) or not text.isprintable() or (key == "folder" and not text):
             raise BufferReadError(f"{where}.{key}: found {_short(text)}, expected text")
     try:
         place = ModulePlace.from_dict(tree["place"]) if "place" in tree else None

@@ -19,6 +19,7 @@ _COMMANDS: Final = {
     "info": "Show what a binary buffer holds.",
     "keeper": "Delete the oldest data of one host, within its limits.",
     "keys": "Make keys for ZMQ streams over tcp.",
+    "map": "Write where the data lies on the disks of several hosts.",
     "monitor": "Receive the images of one camera (PVA or CA).",
     "pvs": "List the records of a configuration.",
     "read": "Show a pulse of the binary buffer.",

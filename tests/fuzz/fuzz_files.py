@@ -29,7 +29,9 @@ except ImportError:
 
 with atheris.instrument_imports(include=["detectors"]) if atheris else nullcontext():
     from detectors.buffer.checks import check_buffer
+    from detectors.buffer.data_map import MappedDetector, MappedModule, format_map
     from detectors.buffer.reader import BufferReader
+    from detectors.buffer.registration import read_detector
     from detectors.buffer.repair import repair_buffer
     from detectors.config import parse_config
     from detectors.replay.play import replay
@@ -131,6 +133,19 @@ def of_file(name: str) -> Target:
     return target
 
 
+def data_map(folder: Path) -> tuple[Test, list[bytes]]:
+    raw = sound(folder / "sound")
+    path = folder / "map.json"
+    modules = tuple(MappedModule(name, Path("sound", "DET", name), "daq1") for name in raw.modules)
+    whole = format_map([MappedDetector("DET", modules, read_detector(raw.folder))])
+
+    def test(data: bytes) -> None:
+        path.write_bytes(data)
+        use(path, folder / "out.h5")
+
+    return test, [whole]
+
+
 def hdf5(folder: Path) -> tuple[Test, list[bytes]]:
     raw = sound(folder / "sound")
     reader = BufferReader(raw.folder)
@@ -163,6 +178,7 @@ TARGETS: dict[str, Target] = {
     "records": of_file("M00/0/1000.bin"),
     "sidecar": of_file("M00/0/1000.meta"),
     "latest": of_file("M00/LATEST"),
+    "map": data_map,
     "hdf5": hdf5,
     "config": config,
 }

@@ -4,7 +4,16 @@ import pytest
 
 from tests.fuzz.fuzz_files import TARGETS, run
 
-MOST = {"config": 1000, "detector": 100, "hdf5": 5, "latest": 15, "module": 100, "records": 15, "sidecar": 15}
+MOST = {
+    "config": 1000,
+    "detector": 100,
+    "hdf5": 5,
+    "latest": 15,
+    "map": 50,
+    "module": 100,
+    "records": 15,
+    "sidecar": 15,
+}
 """Damaged files of each target: as many as take about half a second."""
 
 

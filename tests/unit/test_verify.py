@@ -14,6 +14,7 @@ from detectors.outputs.hdf5.copy import write_file
 from detectors.outputs.hdf5.selection import PulseRange
 from detectors.verify import CHECKS, verify
 from tests.unit.buffer.make import RawBuffer
+from tests.unit.buffer.spread import Spread
 
 PULSES = (10, 12, 14, 18)
 
@@ -213,3 +214,20 @@ def test_a_file_that_hdf5_never_comes_to_the_end_of_is_refused(raw, tmp_path, mo
     path.write_bytes(lzma.decompress((Path(__file__).parent / "data" / "endless.h5.xz").read_bytes()))
     with pytest.raises(BufferReadError, match="did not open all its objects within 2 s"):
         list(verify(BufferReader(raw.folder), path))
+
+
+def test_a_file_is_compared_with_the_modules_of_the_hosts_that_are_there(tmp_path):
+    spread = Spread(tmp_path, {"daq1": ("M00",), "daq2": ("M01",)}, PULSES)
+    path = tmp_path / "all.h5"
+    write_file(BufferReader(spread.map), PulseRange(10, 18), path)
+    spread.unmount("daq2")
+    assert [f.check for f in verify(BufferReader(spread.map), path)] == ["host"]
+    with h5py.File(path, "r+") as h5:
+        h5["data/JF/data"][1, 3, 4] ^= 1
+        h5["data/JF/data"][2, 11, 4] ^= 1  # of the host that is missing
+    assert [(f.check, f.pulse) for f in verify(BufferReader(spread.map), path)] == [("host", None), ("hdf5_data", 12)]
+    spread.mount("daq2")
+    assert [f.pulse for f in verify(BufferReader(spread.map), path)] == [12, 14]
+    spread.unmount("daq1")
+    spread.unmount("daq2")
+    assert [f.check for f in verify(BufferReader(spread.map), path)] == ["host", "host"]

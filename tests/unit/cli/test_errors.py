@@ -13,9 +13,14 @@ from tests.unit.cli.every import every_command
 COMMANDS = every_command()
 CONFIG = [words for words, command in COMMANDS.items() if any(p.name == "config" for p in command.params)]
 FOLDER = [words for words, command in COMMANDS.items() if any(p.name == "folder" for p in command.params)]
-MORE = {"read": ["10"], "replay": ["--images", "ipc:///nowhere"], "write": ["-o", "out.h5"]}
+MORE = {
+    "map": ["-o", "out.json"],
+    "read": ["10"],
+    "replay": ["--images", "ipc:///nowhere"],
+    "write": ["-o", "out.h5"],
+}
 """What a command needs beside its CONFIG or FOLDER."""
-TO_FILE = [["read", "data/JF", "10"], ["write", "data/JF"]]
+TO_FILE = [["read", "data/JF", "10"], ["write", "data/JF"], ["map", "ok.toml"]]
 TO_FOLDER = [
     ["screens", "ok.toml"],
     ["deploy", "systemd", "ok.toml"],
@@ -27,6 +32,8 @@ TEXT = """
 [detector]
 name = "J"
 prefix = "T:"
+[disk]
+folder = "/data"
 [hdf5]
 folder = "/data"
 [images]
@@ -87,13 +94,13 @@ def one_line(done: Result) -> bool:
     ],
 )
 def test_a_configuration_that_cannot_be_used(words: str, config: str, said: str):
-    fails([*words.split(), config], 2, said)
+    fails([*words.split(), config, *MORE.get(words, [])], 2, said)
 
 
 @pytest.mark.parametrize("words", CONFIG)
 def test_a_configuration_that_may_not_be_read(words: str, here: Path, deny: Callable[[Path], None]):
     deny(here / "ok.toml")
-    fails([*words.split(), "ok.toml"], 2, "ok.toml: cannot be read: Permission denied")
+    fails([*words.split(), "ok.toml", *MORE.get(words, [])], 2, "ok.toml: cannot be read: Permission denied")
 
 
 @pytest.mark.usefixtures("here")
@@ -203,6 +210,6 @@ def test_a_wrong_request(words: str, said: str):
 @pytest.mark.parametrize("words", [words for words in CONFIG if words != "check"])
 def test_every_mistake_in_a_configuration_is_a_line(words: str):
     Path("two.toml").write_text(TEXT.replace("port = 50020", "port = -1\nmatch = 3"))
-    done = CliRunner().invoke(cli, [*words.split(), "two.toml"])
+    done = CliRunner().invoke(cli, [*words.split(), "two.toml", *MORE.get(words, [])])
     assert done.exit_code == 2
     assert [line.split(": ")[2] for line in done.stderr.splitlines()] == ["udp[0].port", "udp[0].match"]

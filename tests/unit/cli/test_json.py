@@ -48,6 +48,7 @@ def test_the_commands_that_print_data_have_it():
         "check",
         "info",
         "keys",
+        "map",
         "pvs",
         "read",
         "repair",

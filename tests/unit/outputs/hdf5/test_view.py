@@ -11,6 +11,7 @@ from detectors.outputs.hdf5.copy import write_file
 from detectors.outputs.hdf5.selection import Missing, PulseRange
 from detectors.outputs.hdf5.view import SEGMENTS, write_view
 from tests.unit.buffer.make import RawBuffer
+from tests.unit.buffer.spread import Spread
 from tests.unit.outputs.hdf5.conftest import START
 
 EQUAL = """
@@ -117,3 +118,22 @@ def test_packed_pixels_cannot_be_viewed(tmp_path):
     with pytest.raises(ConfigError, match="packed pixels, uint12p; write a copy"):
         write_view(BufferReader(raw.folder), PulseRange(0, 2), tmp_path / "p.h5")
     assert not (tmp_path / "p.h5").exists()
+
+
+def test_a_view_over_hosts_equals_the_copy_also_without_one(tmp_path):
+    spread = Spread(tmp_path, {"daq1": ("M00", "M01"), "daq2": ("M02",)}, range(8))
+    for here, gone in ((tmp_path / "all", ()), (tmp_path / "part", ("M02",))):
+        here.mkdir()
+        if gone:
+            spread.unmount("daq2")
+        assert check(BufferReader(spread.map), PulseRange(0, 7), here) == 8
+        with h5py.File(here / "view.h5") as file:
+            data, masks = file["data/JF/data"], file["data/JF/module_mask"]
+            assert isinstance(data, h5py.Dataset)
+            assert isinstance(masks, h5py.Dataset)
+            np.testing.assert_array_equal(data[5], spread.image(5, without=gone))
+            assert masks[5].tolist() == [0b011 if gone else 0b111]
+            frames = file["data/JF/frames/M00/0000"]
+            assert isinstance(frames, h5py.Dataset)
+            assert frames.external
+            assert frames.external[0][0] == str(spread.buffer("M00").path("M00", 0))
