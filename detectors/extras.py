@@ -13,7 +13,7 @@ from detectors.errors import HostError
 
 PACKAGES: Final = {
     "codecs": ("hdf5plugin", "imagecodecs"),
-    "dask": ("distributed",),
+    "dask": ("distributed", "cryptography"),
     "web": ("starlette", "uvicorn", "websockets", "prometheus_client", "imagecodecs"),
 }
 """The packages of each extra, by the names that they are imported by."""

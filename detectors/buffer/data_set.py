@@ -45,13 +45,13 @@ class DataSet:
         mapped = self.modules[module]
         return mapped.place or (None if module in self.unseen else module_info(mapped.folder).place)
 
-    def only(self, module: str) -> Self:
-        """Return the same with a single module."""
+    def only(self, *modules: str) -> Self:
+        """Return the same with these modules."""
         return replace(
             self,
-            info=replace(self.info, modules=(module,)),
-            modules={module: self.modules[module]},
-            unseen={name: why for name, why in self.unseen.items() if name == module},
+            info=replace(self.info, modules=modules),
+            modules={module: self.modules[module] for module in modules},
+            unseen={name: why for name, why in self.unseen.items() if name in modules},
         )
 
     def absolute(self) -> Self:

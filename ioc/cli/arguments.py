@@ -96,6 +96,28 @@ def output(text: str, *, folder: bool = False, required: bool = False, default: 
     )
 
 
+def cluster(default: str) -> Decorator[Any]:
+    """``--scheduler`` and ``--workers``, one of them at most; ``default`` says what is done without both."""
+
+    def decorate(function: Function) -> Function:
+        @functools.wraps(function)
+        def checked(*, scheduler: str | None, workers: int | None, **rest: Any) -> Any:
+            if scheduler is not None and workers is not None:
+                raise ConfigError("--workers: found --scheduler too, whose workers are there already; give one of them")
+            return function(scheduler=scheduler, workers=workers, **rest)
+
+        count = click.option(
+            "--workers",
+            metavar="N",
+            type=click.IntRange(min=1),
+            help=f"Work in N processes of this machine; left out: {default}.",
+        )
+        address = click.option("--scheduler", metavar="ADDRESS", help="Work on the workers of this Dask scheduler.")
+        return address(count(checked))  # type: ignore[return-value]
+
+    return decorate
+
+
 def rate(of: str, default: float = 100.0) -> Decorator[Any]:
     """``--rate``: how many a second."""
     return click.option(

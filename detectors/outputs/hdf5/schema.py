@@ -88,6 +88,12 @@ class FileLayout:
         return self.frame_bytes * len(self.modules)
 
 
+def check_new(path: Path) -> None:
+    """Raise HostError when a file is there already."""
+    if path.exists():
+        raise HostError(f"{path}: is there already; remove it or choose another name")
+
+
 @contextmanager
 def atomic_file(path: Path, **options: Any) -> Generator[tuple[h5py.File, Path]]:
     """Open a new HDF5 file beside ``path``; it appears there, whole, when the block ends without an error.
@@ -95,8 +101,7 @@ def atomic_file(path: Path, **options: Any) -> Generator[tuple[h5py.File, Path]]
     The block may close the file itself and go on with its path, the second value. Raises HostError when the file is
     there already or cannot be written.
     """
-    if path.exists():
-        raise HostError(f"{path}: is there already; remove it or choose another name")
+    check_new(path)
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         file = h5py.File(beside, "w", **options)

@@ -48,6 +48,7 @@ def test_every_argument_has_a_name_of_the_list():
     assert set(names) == {
         "FOLDER",
         "CONFIG",
+        "FUNCTION",
         "PULSE",
         "HDF5",
         "MODULE",
@@ -60,7 +61,7 @@ def test_every_argument_has_a_name_of_the_list():
         "PV",
         "PREFIX",
     }
-    assert set(names["FOLDER"]) == {"info", "read", "verify", "repair", "replay", "write"}
+    assert set(names["FOLDER"]) == {"info", "process", "read", "verify", "repair", "replay", "write"}
 
 
 def test_old_names_are_gone():
@@ -79,7 +80,8 @@ def test_a_range_that_ends_before_it_starts_is_refused(words: str, tmp_path: Pat
 
 
 def _needed(words: str, folder: Path) -> list[str]:
-    return ["-o", str(folder / "a.h5")] if words == "write" else []
+    output = ["-o", str(folder / "a.h5")]
+    return {"write": output, "process": ["detectors.processing.ready:mean", *output]}.get(words, [])
 
 
 def test_the_last_pulse_is_that_of_the_buffer():

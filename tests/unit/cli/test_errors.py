@@ -13,14 +13,16 @@ from tests.unit.cli.every import every_command
 COMMANDS = every_command()
 CONFIG = [words for words, command in COMMANDS.items() if any(p.name == "config" for p in command.params)]
 FOLDER = [words for words, command in COMMANDS.items() if any(p.name == "folder" for p in command.params)]
+MEAN = "detectors.processing.ready:mean"
 MORE = {
     "map": ["-o", "out.json"],
+    "process": [MEAN, "-o", "out.h5"],
     "read": ["10"],
     "replay": ["--images", "ipc:///nowhere"],
     "write": ["-o", "out.h5"],
 }
 """What a command needs beside its CONFIG or FOLDER."""
-TO_FILE = [["read", "data/JF", "10"], ["write", "data/JF"], ["map", "ok.toml"]]
+TO_FILE = [["read", "data/JF", "10"], ["write", "data/JF"], ["map", "ok.toml"], ["process", "data/JF", MEAN]]
 TO_FOLDER = [
     ["screens", "ok.toml"],
     ["deploy", "systemd", "ok.toml"],
@@ -189,6 +191,12 @@ def test_an_output_that_may_not_be_written(words: list[str], here: Path, deny: C
         ("--nonsense", "No such option"),
         ("--log-level loud check ok.toml", "'loud' is not one of 'debug', 'info', 'warning', 'error'"),
         ("read data/JF ten", "found 'ten', expected a pulse_id"),
+        ("process data/JF mean -o a.h5", "mean: found no function, expected module:name or file.py:name"),
+        (
+            f"process data/JF {MEAN} -o a.h5 --workers 2 --scheduler tcp://localhost:1",
+            "--workers: found --scheduler too",
+        ),
+        (f"process ok.toml {MEAN} -o a.h5", "ok.toml: found a configuration, expected the FOLDER of a detector"),
         ("write data/JF", "Missing option '-o' / '--output'"),
         ("write data/JF -o a.h5 --step 0", "0 is not in the range x>=1"),
         ("write data/JF -o a.h5 --view --compression lz4", "--view: copies nothing"),

@@ -49,6 +49,7 @@ def test_the_commands_that_print_data_have_it():
         "info",
         "keys",
         "map",
+        "process",
         "pvs",
         "read",
         "repair",
@@ -113,6 +114,18 @@ def test_write():
     )
     assert (tree["file"], tree["images"], tree["bytes"], tree["view"]) == ("a.h5", 1, 2 * 8 * 16 * 2, False)
     assert document("write JF -o c.h5 --stop 10 --view")["view"] is True
+
+
+def test_process():
+    words = "process JF detectors.processing.ready:mean -o"
+    tree = document(f"{words} a.h5")
+    counts = {"images", "incomplete", "unreadable", "unreadable_files"}
+    assert set(tree) == counts | {"file", "function", "results", "start", "stop", "step", "elapsed_s"}
+    assert (tree["images"], tree["incomplete"], tree["start"], tree["stop"]) == (3, 1, 10, 14)
+    assert tree["results"]["mean"] == {"shape": [16, 16], "dtype": "float64"}
+    shown = run(f"{words} b.h5")
+    assert shown.startswith(f"b.h5: {', '.join(tree['results'])} of {tree['images']} images, ")
+    assert shown.endswith(f" s; {tree['incomplete']} of them lack modules\n")
 
 
 def test_replay(tmp_path: Path):
