@@ -4,7 +4,9 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from detectors.config import Config, HostSection
+from detectors.curve import CurveKeys, own_keys
 from detectors.errors import ConfigError
+from detectors.runtime import Runtime
 from detectors.worker_names import KEEPER, workers
 
 PORTS: Final = 2
@@ -14,24 +16,25 @@ PORTS: Final = 2
 _LAST_PORT: Final = 65_535
 
 
+class Reach(NamedTuple):
+    """How a client reaches a worker."""
+
+    status: str
+    """ZMQ address of its snapshots."""
+    command: str
+    """ZMQ address of its commands."""
+    keys: CurveKeys | None
+    """What both need; None on the worker's own host."""
+
+
 class Endpoint(NamedTuple):
-    """Where a worker on another host is commanded and heard."""
+    """Where a worker that has a host is heard and commanded over the network."""
 
     host: HostSection
     status_port: int
     command_port: int
     keys: Path
     """Folder of the CURVE keys of both sides."""
-
-    @property
-    def status(self) -> str:
-        """ZMQ address of its snapshots."""
-        return f"tcp://{self.host.at}:{self.status_port}"
-
-    @property
-    def command(self) -> str:
-        """ZMQ address of its commands."""
-        return f"tcp://{self.host.at}:{self.command_port}"
 
 
 def host_of(config: Config, worker: str) -> HostSection | None:
@@ -61,3 +64,15 @@ def endpoint(config: Config, worker: str) -> Endpoint | None:
         )
     port = base + PORTS * names.index(worker)
     return Endpoint(host, port, port + 1, config.control.curve_keys)
+
+
+def reach(config: Config, runtime: Runtime, worker: str) -> Reach:
+    """Return how the IOC reaches a worker: over ipc on its own host, over tcp where the worker has a host.
+
+    Raises ConfigError as ``endpoint`` does.
+    """
+    found = endpoint(config, worker)
+    if found is None:
+        return Reach(runtime.status(worker), runtime.command(worker), None)
+    status, command = (f"tcp://{found.host.at}:{port}" for port in (found.status_port, found.command_port))
+    return Reach(status, command, own_keys(found.keys))

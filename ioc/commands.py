@@ -92,11 +92,9 @@ class Commands:
         return int(self._settings.enabled[worker])
 
     async def _worker_run(self, value: Any, worker: str) -> None:
+        switch = self._supervisor.enable if value else self._supervisor.disable
+        await switch(worker)
         self._settings.enabled[worker] = bool(value)
-        if value:
-            await self._supervisor.enable(worker)
-        else:
-            await self._supervisor.disable(worker)
 
     async def _reset_counters(self, worker: str) -> None:
         async def reset(name: str) -> None:

@@ -2,20 +2,24 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
 import zmq
 import zmq.asyncio
 
+from detectors.curve import load_client
 from detectors.errors import CommandError
-from detectors.runtime import Runtime
+from detectors.hosts import Reach
 from detectors.workers.commands import GRACE_S, MAX_MESSAGE_BYTES, decode, encode
 from ioc.roster import Roster
 
 _LOOK_MS: Final = 250
 """While an answer is waited for, the worker is checked this often, ms."""
+
+NETWORK_GRACE_S: Final = 5.0
+"""How much longer than the worker the client waits over a network, s: a lossy one takes seconds for a connection."""
 
 HANGS_S: Final = 10.0
 """A worker at work on a command that sent no snapshot for so long will not answer any more, s."""
@@ -27,23 +31,28 @@ class NoAnswerError(CommandError):
 
 async def ask(
     context: zmq.asyncio.Context,
-    address: str,
+    worker: Reach,
     command: str,
+    *,
     timeout_s: float = 2.0,
     alive: Callable[[], bool] = lambda: True,
     **args: Any,
 ) -> Any:
-    """Send a command to the worker at ``address`` and return its result.
+    """Send a command to a worker and return its result.
 
     Raises CommandError when it refuses, NoAnswerError when it does not answer within ``timeout_s``, or is no longer
     ``alive``.
     """
+    _, address, keys = worker
+    grace_s = NETWORK_GRACE_S if keys else GRACE_S
     with context.socket(zmq.REQ) as socket:
         socket.linger = 0
         socket.maxmsgsize = MAX_MESSAGE_BYTES
+        if keys:
+            socket.curve_publickey, socket.curve_secretkey, socket.curve_serverkey = load_client(keys)
         socket.connect(address)
         try:
-            async with asyncio.timeout(timeout_s + GRACE_S):
+            async with asyncio.timeout(timeout_s + grace_s):
                 await socket.send(encode(command, timeout_s, args))
                 while not await socket.poll(_LOOK_MS):
                     if not alive():
@@ -57,9 +66,9 @@ async def ask(
 class Link:
     """Commands to the workers of one server."""
 
-    def __init__(self, context: zmq.asyncio.Context, runtime: Runtime, roster: Roster) -> None:
+    def __init__(self, context: zmq.asyncio.Context, reaches: Mapping[str, Reach], roster: Roster) -> None:
         self._context = context
-        self._runtime = runtime
+        self._reaches = reaches
         self._roster = roster
 
     async def ask(self, worker: str, command: str, **args: Any) -> Any:
@@ -68,7 +77,7 @@ class Link:
         answered = True
         try:
             alive = partial(self._is_alive, worker, self._roster.processes[worker].pid)
-            return await ask(self._context, self._runtime.command(worker), command, alive=alive, **args)
+            return await ask(self._context, self._reaches[worker], command, alive=alive, **args)
         except NoAnswerError:
             answered = False
             raise

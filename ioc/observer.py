@@ -13,7 +13,8 @@ import orjson
 import zmq
 import zmq.asyncio
 
-from detectors.runtime import Runtime
+from detectors.curve import load_client
+from detectors.hosts import Reach
 from detectors.stats import flat
 from detectors.workers.commands import MAX_MESSAGE_BYTES
 from ioc.bindings import RECENT
@@ -25,6 +26,11 @@ log = logging.getLogger(__name__)
 
 SILENCE_S: Final = 2.0
 """A worker that sent no snapshot for so long does not respond, s; it sends one a second at least."""
+
+_RECONNECT_MS: Final = 100
+_RECONNECT_MAX_MS: Final = 1000
+_HEARTBEAT_MS: Final = 1000
+"""A host that vanished is noticed after three of these, and connected to again."""
 
 START_S: Final = 30.0
 """Time-out for the first snapshot of a new worker, s: it faults in all its memory first."""
@@ -46,16 +52,23 @@ _AT_REST: Final[tuple[tuple[str, Any], ...]] = (
 
 
 class Observer:
-    """Receives the snapshots of all workers into the roster."""
+    """Receives the snapshots of all workers into the roster. Raises ConfigError when keys cannot be read."""
 
-    def __init__(self, context: zmq.asyncio.Context, runtime: Runtime, roster: Roster) -> None:
+    def __init__(self, context: zmq.asyncio.Context, reaches: Iterable[Reach], roster: Roster) -> None:
         self._roster = roster
         self._socket = context.socket(zmq.SUB)
         self._socket.linger = 0
         self._socket.maxmsgsize = MAX_MESSAGE_BYTES
+        self._socket.reconnect_ivl, self._socket.reconnect_ivl_max = _RECONNECT_MS, _RECONNECT_MAX_MS
         self._socket.setsockopt(zmq.SUBSCRIBE, b"")
-        for worker in roster:
-            self._socket.connect(runtime.status(worker))
+        # Options hold for the connections made after them: first those of this host, without keys.
+        for status, _, keys in sorted(reaches, key=lambda reach: reach.keys is not None):
+            if keys:
+                self._socket.curve_publickey, self._socket.curve_secretkey, self._socket.curve_serverkey = load_client(
+                    keys
+                )
+                self._socket.heartbeat_ivl, self._socket.heartbeat_timeout = _HEARTBEAT_MS, 3 * _HEARTBEAT_MS
+            self._socket.connect(status)
 
     async def listen(self, clock: Callable[[], float]) -> None:
         """Take snapshots until cancelled. ``clock()`` gives monotonic seconds."""

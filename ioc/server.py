@@ -12,6 +12,7 @@ import zmq.asyncio
 
 from detectors.config import Config
 from detectors.errors import CommandError
+from detectors.hosts import host_of, reach
 from detectors.run_state import RunState
 from detectors.runtime import Runtime
 from detectors.worker_names import worker_name, workers
@@ -30,6 +31,7 @@ from ioc.observer import Observer
 from ioc.patience import patience_s
 from ioc.plan import Plan
 from ioc.ports import choose_interfaces, client_environment, ports_in_use
+from ioc.remote import RemoteWorker
 from ioc.retention import Retention
 from ioc.roster import Roster
 from ioc.run_control import RunControl, state_by_label
@@ -85,8 +87,9 @@ class Server:
         self._stop = asyncio.Event()
         self._context = zmq.asyncio.Context()
         self._roster = roster = Roster(workers(config))
-        self._link = link = Link(self._context, runtime, roster)
-        self._observer = Observer(self._context, runtime, roster)
+        reaches = {worker: reach(config, runtime, worker) for worker in roster}
+        self._link = link = Link(self._context, reaches, roster)
+        self._observer = Observer(self._context, reaches.values(), roster)
         self._settings = settings = Settings(config, roster)
         faces = [(detector, self._new_run(detector)) for detector in detectors(config)]
         self._runs = runs = Runs({worker_name(source): run for detector, run in faces for source in detector.sources})
@@ -103,8 +106,19 @@ class Server:
             )
             for detector, run in faces
         ]
+        drain_s = config.run.drain_s
+        self._remote = hosts = {worker: host.name for worker in roster if (host := host_of(config, worker))}
         self._supervisor = Supervisor(
-            runtime, roster, build, self._start_state, restart=config.run.restart_workers, drain_s=config.run.drain_s
+            runtime,
+            roster,
+            build,
+            self._start_state,
+            restart=config.run.restart_workers,
+            drain_s=drain_s,
+            remote={
+                w: RemoteWorker(roster, link.ask, w, host, enabled=settings.enabled, drain_s=drain_s)
+                for w, host in hosts.items()
+            },
         )
         self._retention = Retention(config, config.disk, roster, link.ask) if config.disk else None
         self._tables: TableServer | None = None
@@ -191,7 +205,7 @@ class Server:
         await self._restore(adopted)
         for worker, enabled in self._settings.enabled.items():
             if enabled:
-                await self._supervisor.enable(worker)
+                await self._supervisor.begin(worker)
         await asyncio.sleep(0)  # the processes start while EPICS initialises
         epics.set_up()
         display = Display(
@@ -228,16 +242,21 @@ class Server:
             self._retention.start(self._settings.detector_folders())
 
     async def _adopt(self) -> list[str]:
-        """Take over settings and run state from the workers that run already; return which do."""
+        """Take over settings and run state from the workers that run already, here or elsewhere; return which do."""
         state = RunState.ENABLED if self._config.run.autostart else RunState.UNCONFIGURED
         found: dict[str, RunState] = {}
         statuses: dict[str, Any] = {}
-        running = [worker for worker in self._roster if is_running(self._runtime, worker) is not None]
-        for worker in running:
+        running = [w for w in self._roster if w in self._remote or is_running(self._runtime, w) is not None]
+        answers = await asyncio.gather(*(self._link.ask(w, "status") for w in running), return_exceptions=True)
+        for worker, status in zip(running, answers, strict=True):
+            if isinstance(status, CommandError):
+                log.warning("%s does not answer: %s", worker, status)
+                continue
+            if isinstance(status, BaseException):
+                raise status
             try:
-                status = await self._link.ask(worker, "status")
                 found[worker] = state_by_label(status.get("run_state", state.label))
-            except (CommandError, KeyError) as error:
+            except KeyError as error:
                 log.warning("%s runs, but does not answer properly: %s", worker, error)
                 continue
             statuses[worker] = status
@@ -249,10 +268,11 @@ class Server:
             own = [found[w] for w in map(worker_name, face.detector.sources) if w in found]
             face.run.state = max(own or found.values(), default=state)
             face.adopt(statuses)
-        return running
+        return [worker for worker in running if worker in statuses or worker not in self._remote]
 
     def _show(self, display: "Display", count: int) -> None:
         now_s = time.monotonic()
+        self._supervisor.follow(now_s)
         display.show_workers(now_s)
         self._follower.follow(now_s)
         if count % IOC_TICKS == 0:

@@ -66,7 +66,7 @@ class Publisher:
         # Each context has one authenticator, and each authenticator a context.
         self._owns_context = context is None or keys is not None
         self._context = zmq.Context() if context is None or keys else context
-        self._authenticator = _authenticator(self._context, keys) if keys else None
+        self._authenticator = authenticator(self._context, keys) if keys else None
         self.socket = self._context.socket(kind)
         if pair:
             self.socket.curve_publickey, self.socket.curve_secretkey = pair
@@ -164,7 +164,7 @@ class Publisher:
             Path(self.address.removeprefix("ipc://")).unlink(missing_ok=True)
 
 
-def _authenticator(context: zmq.Context[zmq.Socket[bytes]], keys: Path) -> "ThreadAuthenticator":
+def authenticator(context: zmq.Context[zmq.Socket[bytes]], keys: Path) -> "ThreadAuthenticator":
     """Return an authenticator that lets in the clients of a folder of keys."""
     from zmq.auth.thread import ThreadAuthenticator
 

@@ -10,6 +10,7 @@ from detectors.assembly.sync import Matched
 from detectors.config import Config, Hdf5Section, SourceSection, UdpSection
 from detectors.errors import ConfigError
 from detectors.frame import MISSING_MASK_BYTES
+from detectors.hosts import endpoint
 from detectors.image_head import ImageHead
 from detectors.outputs.hdf5.capture import Selector
 from detectors.pools.buffer_pool import BufferPool
@@ -38,7 +39,8 @@ def run(config: Config, detector: str = "") -> int:
     Raises ConfigError without an [hdf5] section, HostError when the memory or the folder is refused.
     """
     runtime = Runtime(config.detector.prefix)
-    return run_worker(CapturePart(config, runtime, detector), runtime, config.run.drain_s)
+    part = CapturePart(config, runtime, detector)
+    return run_worker(part, runtime, config.run.drain_s, endpoint(config, part.name))
 
 
 class CapturePart:

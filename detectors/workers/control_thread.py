@@ -20,9 +20,11 @@ from typing import Any, Final, Self
 import zmq
 
 from detectors.errors import CommandError
+from detectors.hosts import Endpoint
 from detectors.runtime import Runtime
 from detectors.stats import WorkerStatus, to_json
 from detectors.workers.commands import Command, check_address, failure, parse
+from detectors.workers.network_control import NetworkControl
 from detectors.workers.wake import Wake
 
 log = logging.getLogger(__name__)
@@ -47,6 +49,8 @@ class ControlThread:
 
     ``handlers`` are the commands by name; ``submit`` hands one to the data thread, and ``stop`` asks the worker to stop.
     When the process is not gone ``drain_s`` and a margin after a signal or the command ``stop``, it is ended here.
+    With ``network`` the same is to be had over tcp, by those who have the keys. Raises HostError when that cannot be bound,
+    ConfigError without keys.
     """
 
     def __init__(
@@ -58,7 +62,10 @@ class ControlThread:
         submit: Callable[[Command], None],
         stop: Callable[[], None],
         drain_s: float,
+        network: Endpoint | None = None,
     ) -> None:
+        self._endpoint = network
+        self._network: NetworkControl | None = None
         self._addresses = [check_address(f(first.worker)) for f in (runtime.status, runtime.command)]
         self._handlers = handlers
         self._submit, self._stop = submit, stop
@@ -80,7 +87,11 @@ class ControlThread:
         try:
             self._status_socket = self._bind(zmq.PUB, self._addresses[0])
             self._command_socket = self._bind(zmq.ROUTER, self._addresses[1])
+            if self._endpoint:
+                self._network = NetworkControl(self._context, self._endpoint)
+                self._network.bind(self._status_socket, self._command_socket)
         except BaseException:
+            self._leave_network()
             self._context.destroy(linger=0)
             self._wake.close()
             raise
@@ -101,6 +112,7 @@ class ControlThread:
         self._finished = True
         self._wake.ring()
         self._thread.join()
+        self._leave_network()
         self._context.term()
         if self._signals:
             signal.set_wakeup_fd(-1)
@@ -122,6 +134,10 @@ class ControlThread:
         socket.maxmsgsize = _LARGEST_REQUEST
         socket.bind(address)
         return socket
+
+    def _leave_network(self) -> None:
+        if self._network:
+            self._network.close()
 
     def _serve(self) -> None:
         try:

@@ -13,6 +13,7 @@ import numpy as np
 
 from detectors.config import Config, ImagesSection
 from detectors.errors import ConfigError
+from detectors.hosts import endpoint
 from detectors.outputs.publisher import Publisher
 from detectors.outputs.pva_images import PvaImages
 from detectors.runtime import Runtime
@@ -50,7 +51,8 @@ def run(config: Config, detector: str = "") -> int:
     Raises ConfigError without an [images] section, HostError when a port or an address is refused.
     """
     runtime = Runtime(config.detector.prefix)
-    return run_worker(ImagesPart(config, runtime, detector), runtime, config.run.drain_s)
+    part = ImagesPart(config, runtime, detector)
+    return run_worker(part, runtime, config.run.drain_s, endpoint(config, part.name))
 
 
 @dataclass(slots=True)

@@ -12,6 +12,7 @@ from detectors.assembly.frames import ACCOUNT, FrameAssembler
 from detectors.assembly.open_frame import Finished
 from detectors.assembly.rules import AssemblyRules
 from detectors.config import Config, UdpSection
+from detectors.hosts import endpoint
 from detectors.outputs.notifier import Notifier
 from detectors.outputs.outputs import ACCOUNTS, Outputs
 from detectors.outputs.stage import StageAccount
@@ -65,7 +66,8 @@ def run(config: Config, source: UdpSection, state: RunState) -> int:
     """
     use_processors(source.tuning)
     runtime = Runtime(config.detector.prefix)
-    return run_worker(Receiver(config, source, runtime, state), runtime, config.run.drain_s)
+    part = Receiver(config, source, runtime, state)
+    return run_worker(part, runtime, config.run.drain_s, endpoint(config, part.name))
 
 
 class Receiver:

@@ -17,6 +17,7 @@ from types import FrameType
 from typing import Any, Final, Protocol
 
 from detectors.buffer.registration import software_version
+from detectors.hosts import Endpoint
 from detectors.runtime import Runtime
 from detectors.stats import WorkerStatus
 from detectors.workers.account import Account
@@ -86,21 +87,23 @@ class Part(Protocol):
         ...
 
 
-def run_worker(part: Part, runtime: Runtime, drain_s: float) -> int:
+def run_worker(part: Part, runtime: Runtime, drain_s: float, network: Endpoint | None = None) -> int:
     """Run a worker until a signal, or the command ``stop``; return its exit code. For the main thread.
 
-    What is queued then is settled for ``drain_s`` at most. Raises HostError when the worker runs already, and what the part
+    What is queued then is settled for ``drain_s`` at most. With ``network`` it is commanded and heard from other hosts, too. Raises HostError when the worker runs already, and what the part
     raises.
     """
     with hold_lock(runtime, part.name):
-        _Worker(part, runtime, drain_s, Account(runtime.counters(part.name), part.empty, part.blocks)).run()
+        _Worker(part, runtime, drain_s, Account(runtime.counters(part.name), part.empty, part.blocks), network).run()
     return 0
 
 
 class _Worker:
     """The data thread of a worker."""
 
-    def __init__(self, part: Part, runtime: Runtime, drain_s: float, account: Account) -> None:
+    def __init__(
+        self, part: Part, runtime: Runtime, drain_s: float, account: Account, network: Endpoint | None
+    ) -> None:
         self._part = part
         self._account = account
         self._drain_s = drain_s
@@ -112,7 +115,7 @@ class _Worker:
         self._commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
         handlers = {**part.commands, "reset_counters": self._reset_counters, "status": self._status}
         self._control = ControlThread(
-            runtime, self._latest, handlers, submit=self._submit, stop=self._stop, drain_s=drain_s
+            runtime, self._latest, handlers, submit=self._submit, stop=self._stop, drain_s=drain_s, network=network
         )
 
     def run(self) -> None:

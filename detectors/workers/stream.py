@@ -11,6 +11,7 @@ from detectors.assembly.images import ImageAssembler
 from detectors.assembly.sync import Matched
 from detectors.config import Config, StreamSection
 from detectors.errors import CommandError, ConfigError
+from detectors.hosts import endpoint
 from detectors.image_head import ImageHead
 from detectors.outputs.zmq_image import FullStream, ImageOutput, PulseStream, ReducedStream
 from detectors.pools.buffer_pool import BufferPool
@@ -37,7 +38,8 @@ def run(config: Config) -> int:
     Raises ConfigError without a [stream] that fits the sources, HostError when an address or the memory is refused.
     """
     runtime = Runtime(config.detector.prefix)
-    return run_worker(Streamer(config, runtime), runtime, config.run.drain_s)
+    part = Streamer(config, runtime)
+    return run_worker(part, runtime, config.run.drain_s, endpoint(config, part.name))
 
 
 class Streamer:

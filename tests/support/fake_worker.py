@@ -9,7 +9,9 @@ from concurrent.futures import Future
 from contextlib import ExitStack
 from typing import Any
 
+from detectors.config import load_config
 from detectors.errors import CommandError
+from detectors.hosts import endpoint
 from detectors.run_state import RunState, Service, next_state
 from detectors.runtime import Runtime
 from detectors.stats import MonitorStatus, OutputStats, ReceiverStatus
@@ -109,6 +111,7 @@ def main() -> int:
     parser.add_argument("folder")
     parser.add_argument("--state", default="enabled")
     parser.add_argument("--exit-code", type=int)
+    parser.add_argument("--config", help="The configuration, for a worker of another host than the IOC's.")
     parser.add_argument("--deaf", action="store_true", help="Does not end on SIGTERM.")
     options = parser.parse_args()
     if options.exit_code is not None:
@@ -116,7 +119,8 @@ def main() -> int:
         return options.exit_code
     fake = FakeWorker(options.worker, RunState[options.state.upper()], options.folder)
     fake.deaf = options.deaf
-    return run_worker(fake, Runtime(options.prefix), 3600.0 if options.deaf else 1.0)
+    network = endpoint(load_config(options.config), options.worker) if options.config else None
+    return run_worker(fake, Runtime(options.prefix), 3600.0 if options.deaf else 1.0, network)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detectors.config import Config, load_config, parse_config
+from detectors.curve import own_keys
 from detectors.errors import ConfigError
-from detectors.hosts import endpoint
+from detectors.hosts import endpoint, reach
+from detectors.runtime import Runtime
 from detectors.worker_names import keepers
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.toml"))
@@ -373,12 +375,11 @@ def test_each_source_is_on_its_host_and_writes_to_its_folder() -> None:
 def test_workers_with_a_host_have_two_ports_each_in_the_order_of_the_file() -> None:
     config = parse_config(HOSTS.replace('host = "daq1"\n', "", 1))
     assert endpoint(config, "udp.M00") is None
-    module, stream = endpoint(config, "udp.M01"), endpoint(config, "stream")
-    assert module is not None
-    assert stream is not None
-    assert (module.status, module.command) == ("tcp://daq2:52002", "tcp://daq2:52003")
-    assert (stream.status, stream.command) == ("tcp://daq2:52004", "tcp://daq2:52005")
-    assert module.keys == Path("/keys")
+    runtime = Runtime(config.detector.prefix)
+    own, module, stream = (reach(config, runtime, name) for name in ("udp.M00", "udp.M01", "stream"))
+    assert own == (runtime.status("udp.M00"), runtime.command("udp.M00"), None)
+    assert module == ("tcp://daq2:52002", "tcp://daq2:52003", own_keys(Path("/keys")))
+    assert stream[:2] == ("tcp://daq2:52004", "tcp://daq2:52005")
 
 
 @pytest.mark.parametrize(

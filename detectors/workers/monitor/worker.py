@@ -14,6 +14,7 @@ from typing import Any
 from detectors.buffer.fields import field_names
 from detectors.config import Config, PvaSection
 from detectors.errors import HostError
+from detectors.hosts import endpoint
 from detectors.outputs.notifier import Notifier
 from detectors.outputs.outputs import ACCOUNTS
 from detectors.outputs.stage import StageAccount
@@ -60,7 +61,8 @@ def run(config: Config, source: PvaSection, state: RunState) -> int:
         )
 
     runtime = Runtime(config.detector.prefix)
-    return run_worker(MonitorWorker(config, source, open_pv, runtime, aim=state), runtime, config.run.drain_s)
+    part = MonitorWorker(config, source, open_pv, runtime, aim=state)
+    return run_worker(part, runtime, config.run.drain_s, endpoint(config, part.name))
 
 
 class MonitorWorker:

@@ -13,6 +13,7 @@ from typing import Any, Final
 from detectors.config import Config
 from detectors.errors import ConfigError, HostError
 from detectors.extras import extra, image_codecs
+from detectors.hosts import endpoint
 from detectors.runtime import Runtime
 from detectors.stats import BrowserStats, ImageStats, WebStatus
 from detectors.wire.web_image import encode_web, flat_image, scaled
@@ -46,7 +47,8 @@ def run(config: Config) -> int:
     Raises ConfigError without a [web] section, HostError when the address is refused or a package is missing.
     """
     runtime = Runtime(config.detector.prefix)
-    return run_worker(WebPart(config, runtime), runtime, config.run.drain_s)
+    part = WebPart(config, runtime)
+    return run_worker(part, runtime, config.run.drain_s, endpoint(config, part.name))
 
 
 class LiveView:

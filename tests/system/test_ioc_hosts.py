@@ -1,0 +1,163 @@
+"""The IOC and workers of another host, which has a runtime folder of its own: adopted over the network, never started."""
+
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import zmq
+
+from detectors.config import load_config
+from detectors.curve import make_keys
+from detectors.hosts import endpoint
+from detectors.workers.commands import encode
+from tests.support.ioc_process import IocProcess
+from tests.support.ioc_setup import M00, M01, prefix_of, start, write_config
+from tests.support.ports import free_hundred
+from tests.support.process import Process
+
+HOST = '[[host]]\nname = "far"\naddress = "127.0.0.1"\n'
+
+
+@dataclass
+class Far:
+    """A second host: M00 and M01 are there, the camera is on the IOC's."""
+
+    config: Path
+    runtime_dir: Path
+    stack: ExitStack
+
+    def launch(self, worker: str, *words: str) -> Process:
+        """What its service manager does."""
+        command = ("-m", "tests.support.fake_worker", prefix_of(self.config), worker, f"{self.config.parent}/data/DET")
+        environment = os.environ | {"XDG_RUNTIME_DIR": str(self.runtime_dir)}
+        found = Process(*command, "--config", str(self.config), *words, environment=environment)
+        self.stack.enter_context(found)
+        found.wait_for("^READY")
+        return found
+
+
+@pytest.fixture
+def far(tmp_path: Path, runtime_dir: Path) -> Iterator[Far]:
+    make_keys(tmp_path / "keys", "server")
+    control = f'[control]\nport_base = {free_hundred()}\ncurve_keys = "{tmp_path}/keys"\n'
+    config = write_config(tmp_path, HOST + control)
+    config.write_text(
+        config.read_text().replace('address = "127.0.0.1"\n[[', 'address = "127.0.0.1"\nhost = "far"\n[[')
+    )
+    folder = Path(tempfile.mkdtemp(prefix="pd", dir="/tmp"))
+    with ExitStack() as stack:
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        yield Far(config, folder, stack)
+
+
+def adopted(ioc: IocProcess, name: str, worker: Process) -> None:
+    ioc.until(f"{name}:State_RBV", "Receiving")
+    assert ioc.value(f"{name}:Pid_RBV") == worker.pid
+    assert ioc.value(f"{name}:Adopted_RBV") == "Yes"
+
+
+def test_workers_of_another_host_are_adopted_and_commanded(far: Far) -> None:
+    first, second = far.launch(M00), far.launch(M01)
+    with start(far.config) as ioc:
+        adopted(ioc, "M00", first)
+        adopted(ioc, "M01", second)
+        ioc.put("Acquire", 0)
+        for name in ("M00", "M01", "CAM"):
+            ioc.until(f"{name}:RunState_RBV", "Configured")
+        ioc.put("M00:Disk:On", 0)
+        ioc.until("M00:Disk:On_RBV", "Off")
+        assert ioc.value("M01:Disk:On_RBV") == "On"
+
+
+def test_one_that_dies_fails_and_is_adopted_again_with_its_settings(far: Far) -> None:
+    first, second = far.launch(M00), far.launch(M01)
+    with start(far.config) as ioc:
+        adopted(ioc, "M01", second)
+        adopted(ioc, "M00", first)
+        ioc.put("M00:Disk:On", 0)
+        first.end(signal.SIGKILL)
+        ioc.until("M00:State_RBV", "Failed")
+        ioc.until("M00:Message_RBV", lambda text: "no snapshot from far" in text)
+        assert ioc.severity("M00:State_RBV") > 0
+        assert ioc.value("M01:State_RBV") == "Receiving"
+        again = far.launch(M00)
+        adopted(ioc, "M00", again)
+        assert ioc.value("M00:Restarts_RBV") == 1
+        ioc.until("M00:Disk:On_RBV", "Off")
+        ioc.until("M00:RunState_RBV", "Enabled")
+
+
+def test_one_that_was_never_launched_says_where_to_start_it(far: Far) -> None:
+    far.launch(M00)
+    with start(far.config) as ioc:
+        ioc.until("M01:Message_RBV", lambda text: "was not heard of on far" in text)
+        assert ioc.value("M01:State_RBV") == "Failed"
+        launched = far.launch(M01)
+        adopted(ioc, "M01", launched)
+
+
+def test_run_ends_it_and_only_its_host_starts_it(far: Far) -> None:
+    first, _ = far.launch(M00), far.launch(M01)
+    with start(far.config) as ioc:
+        adopted(ioc, "M00", first)
+        ioc.put("M00:Run", 0)
+        ioc.until("M00:State_RBV", "Off")
+        assert first.process.wait(5) == 0
+        assert "only that host can start it" in ioc.refused("M00:Run", 1)
+        assert ioc.value("M00:Run") == "Stop"
+        adopted(ioc, "M00", far.launch(M00))
+        ioc.until("M00:Run", "Run")
+
+
+def test_it_goes_on_without_the_ioc_and_one_on_another_host_adopts_it(
+    far: Far, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    workers = {"M00": far.launch(M00), "M01": far.launch(M01)}
+    with start(far.config) as ioc:
+        for name, worker in workers.items():
+            adopted(ioc, name, worker)
+        ioc.put("Acquire", 0)
+        ioc.put("M01:Disk:On", 0)
+        ioc.until("M01:Disk:On_RBV", "Off")
+        assert ioc.stop() == 0
+    assert [worker.process.poll() for worker in workers.values()] == [None, None]
+    with tempfile.TemporaryDirectory(prefix="pd", dir="/tmp") as another:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", another)
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        with start(far.config) as ioc:
+            for name, worker in workers.items():
+                adopted(ioc, name, worker)
+            assert ioc.value("M01:Disk:On_RBV") == "Off"
+            assert ioc.value("M00:Disk:On_RBV") == "On"
+            for name in workers:
+                assert ioc.value(f"{name}:RunState_RBV") == "Configured"
+
+
+def test_who_has_no_keys_commands_nobody(far: Far) -> None:
+    worker = far.launch(M00)
+    found = endpoint(load_config(far.config), M00)
+    assert found is not None
+    with zmq.Context() as context, context.socket(zmq.REQ) as socket, context.socket(zmq.SUB) as listener:
+        socket.linger = 0
+        listener.subscribe(b"")
+        socket.connect(f"tcp://127.0.0.1:{found.command_port}")
+        listener.connect(f"tcp://127.0.0.1:{found.status_port}")
+        socket.send(encode("stop", 1.0, {}))
+        assert not socket.poll(1500)
+        assert not listener.poll(1500)  # a snapshot comes every second
+    assert worker.process.poll() is None
+
+
+def test_a_port_that_is_taken_is_named_with_the_host(far: Far) -> None:
+    found = endpoint(load_config(far.config), M00)
+    assert found is not None
+    with zmq.Context() as context, context.socket(zmq.REP) as socket:
+        socket.bind(f"tcp://127.0.0.1:{found.command_port}")
+        with pytest.raises(AssertionError, match=r"control: 127.0.0.1:\d+: cannot be bound: .* on the host far"):
+            far.launch(M00)
