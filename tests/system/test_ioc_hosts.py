@@ -21,6 +21,8 @@ from tests.support.ioc_setup import M00, M01, prefix_of, start, write_config
 from tests.support.ports import free_hundred
 from tests.support.process import Process
 
+pytestmark = pytest.mark.long
+
 HOST = '[[host]]\nname = "far"\naddress = "127.0.0.1"\n'
 
 

@@ -54,7 +54,13 @@ class Server:
             RunState.ENABLED, self.ask, lambda: [w for w in self.roster.sources if w in self.roster.responding]
         )
         supervisor = Supervisor(
-            Runtime("D:"), self.roster, lambda _w, _s: [], lambda _w: self.run.state, restart=False, drain_s=1.0
+            Runtime("D:"),
+            self.roster,
+            lambda _w, _s: [],
+            lambda _w: self.run.state,
+            restart=False,
+            drain_s=1.0,
+            remote={},
         )
         face = Face(
             config,
