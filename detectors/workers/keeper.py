@@ -19,6 +19,7 @@ from detectors.buffer.retention_limits import beyond, configured_limits, limits_
 from detectors.buffer.retention_plan import Limits
 from detectors.config import Config
 from detectors.errors import CommandError, ConfigError, HostError
+from detectors.hosts import endpoint
 from detectors.runtime import Runtime
 from detectors.stats import KeeperStatus, LimitsShown
 from detectors.worker_names import KEEPER, keepers, worker_name
@@ -52,7 +53,8 @@ def run(config: Config, host: str) -> int:
     Raises HostError for a limit that its disk can never meet.
     """
     runtime = Runtime(config.detector.prefix)
-    return run_worker(KeeperPart(config, runtime, host), runtime, config.run.drain_s)
+    part = KeeperPart(config, runtime, host)
+    return run_worker(part, runtime, config.run.drain_s, endpoint(config, part.name))
 
 
 class KeeperPart:

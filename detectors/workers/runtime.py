@@ -87,7 +87,7 @@ class Part(Protocol):
         ...
 
 
-def run_worker(part: Part, runtime: Runtime, drain_s: float, network: Endpoint | None = None) -> int:
+def run_worker(part: Part, runtime: Runtime, drain_s: float, network: Endpoint | None) -> int:
     """Run a worker until a signal, or the command ``stop``; return its exit code. For the main thread.
 
     What is queued then is settled for ``drain_s`` at most. With ``network`` it is commanded and heard from other hosts, too. Raises HostError when the worker runs already, and what the part

@@ -48,7 +48,7 @@ class FakePart:
 @contextmanager
 def running(part: FakePart, runtime: Runtime) -> Iterator[str]:
     """Run a worker on a thread, and yield the address of its commands."""
-    thread = threading.Thread(target=run_worker, args=(part, runtime, 5.0), daemon=True)
+    thread = threading.Thread(target=run_worker, args=(part, runtime, 5.0, None), daemon=True)
     thread.start()
     assert part.opened.wait(5)
     until(lambda: request(runtime.command(part.name), "status", 5.0)["state"] != "Starting")

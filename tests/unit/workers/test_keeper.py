@@ -80,7 +80,7 @@ class Keeper:
 @contextmanager
 def keeping(config: Config, runtime: Runtime, host: str) -> Iterator[Keeper]:
     part = KeeperPart(config, runtime, host)
-    thread = threading.Thread(target=run_worker, args=(part, runtime, 5.0), daemon=True)
+    thread = threading.Thread(target=run_worker, args=(part, runtime, 5.0, None), daemon=True)
     thread.start()
     keeper = Keeper(runtime, host)
     until(lambda: keeper.ask("status")["state"], lambda state: state != "Starting")

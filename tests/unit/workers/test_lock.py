@@ -38,7 +38,7 @@ def test_what_a_killed_worker_left_is_removed(runtime: Runtime) -> None:
         part = FakePart()
         opened = part.open
         part.open = lambda *a: runtime.shm(part.name).write_bytes(b"x") and opened(*a)
-        run_worker(part, runtime, 1.0)
+        run_worker(part, runtime, 1.0, None)
         """
     )
     process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)

@@ -116,7 +116,7 @@ def test_an_error_of_the_part_is_the_last_snapshot(runtime: Runtime, client: Any
 
     def run() -> None:
         try:
-            run_worker(part, runtime, 1.0)
+            run_worker(part, runtime, 1.0, None)
         except HostError as error:
             found.append(error)
 
@@ -140,7 +140,7 @@ def test_a_snapshot_that_fails_does_not_end_the_worker(runtime: Runtime, caplog:
             raise ZeroDivisionError
 
     part = Broken(ping=lambda: "pong")
-    thread = threading.Thread(target=run_worker, args=(part, runtime, 1.0))
+    thread = threading.Thread(target=run_worker, args=(part, runtime, 1.0, None))
     thread.start()
     assert part.opened.wait(5)
     until(lambda: "snapshot failed" in caplog.text)
@@ -227,7 +227,7 @@ def test_commands_are_refused_while_the_worker_starts(runtime: Runtime) -> None:
             return ""
 
     part = Slow(ping=lambda: "pong")
-    thread = threading.Thread(target=run_worker, args=(part, runtime, 1.0))
+    thread = threading.Thread(target=run_worker, args=(part, runtime, 1.0, None))
     thread.start()
     assert part.opened.wait(5)
     assert request(runtime.command(WORKER), "status", 5.0)["state"] == "Starting"
@@ -327,7 +327,7 @@ def test_a_socket_path_too_long_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / ("x" * 90)))
     (tmp_path / ("x" * 90)).mkdir()
     with pytest.raises(HostError, match="longer than 107 bytes; set XDG_RUNTIME_DIR"):
-        run_worker(FakePart(), Runtime("T:"), 1.0)
+        run_worker(FakePart(), Runtime("T:"), 1.0, None)
 
 
 PROGRAM = """
@@ -338,7 +338,7 @@ from detectors.workers.runtime import run_worker
 from tests.support.fake_part import FakePart
 part, runtime = FakePart(), Runtime({prefix!r})
 {body}
-sys.exit(run_worker(part, runtime, 0.5))
+sys.exit(run_worker(part, runtime, 0.5, None))
 """
 
 

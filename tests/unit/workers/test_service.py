@@ -99,7 +99,7 @@ def test_a_worker_is_ready_alive_and_stopping(manager: socket.socket) -> None:
         from detectors.workers.runtime import run_worker
         from tests.support.fake_part import FakePart
         part = FakePart(environment=lambda: os.environ.get("NOTIFY_SOCKET", "none"))
-        run_worker(part, Runtime({runtime.prefix!r}), 1.0)
+        run_worker(part, Runtime({runtime.prefix!r}), 1.0, None)
         """
     )
     environment = {**os.environ, "NOTIFY_SOCKET": manager.getsockname(), "WATCHDOG_USEC": "200000"}
