@@ -12,12 +12,14 @@ import pytest
 import zmq
 
 from detectors.config import Config, parse_config
+from detectors.curve import make_keys
 from detectors.errors import CommandError, ConfigError, HostError
 from detectors.runtime import Runtime
 from detectors.stats import LimitsShown, OutputStats, ReceiverStatus, to_json
 from detectors.workers.commands import request
 from detectors.workers.keeper import KeeperPart, kept_host, run
 from detectors.workers.runtime import run_worker
+from tests.support.ports import free_hundred
 from tests.support.waiting import until
 from tests.unit.buffer.make import RawBuffer
 
@@ -32,8 +34,8 @@ def hosts(folder: Path, limits: str = "") -> Config:
         + "".join(
             f'[[udp]]\nname = "M0{n}"\nport = {5000 + n}\nexpect_module_id = {n}\n{host}\n' for n, host in modules
         )
-        + f'[[host]]\nname = "daq1"\nfolder = "{folder}/one"\n[[host]]\nname = "daq2"\n[[host]]\nname = "idle"\n'
-        + f'[control]\nport_base = 52000\ncurve_keys = "/keys"\n[disk]\nfolder = "{folder}/all"\n{limits}\n'
+        + f'[[host]]\nname = "daq1"\naddress = "127.0.0.1"\nfolder = "{folder}/one"\n[[host]]\nname = "daq2"\n[[host]]\nname = "idle"\n'
+        + f'[control]\nport_base = {free_hundred()}\ncurve_keys = "{folder}/keys"\n[disk]\nfolder = "{folder}/all"\n{limits}\n'
     )
 
 
@@ -160,6 +162,7 @@ def test_it_follows_the_folders_that_receivers_say(tmp_path: Path, runtime: Runt
 
 def test_an_impossible_limit_is_refused_at_the_start(tmp_path: Path, runtime: Runtime) -> None:
     config = hosts(tmp_path, f"keep_free = {shutil.disk_usage(tmp_path).total}")
+    make_keys(tmp_path / "keys", "server")
     with pytest.raises(HostError, match=r"^disk.keep_free: found .* GiB to keep free"):
         run(config, "daq1")
 
