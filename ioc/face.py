@@ -1,12 +1,12 @@
 """areaDetector's face of one detector: ``cam1:``, ``HDF1:``, ``Pva1:``, ``image1:``, and the files of what is on disk."""
 
-from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import zmq.asyncio
 
 from detectors.config import Config
+from detectors.outputs.data_sets import mapped_detector
 from detectors.runtime import Runtime
 from detectors.stats import flat
 from ioc.acquisition import AcquisitionControl
@@ -50,9 +50,9 @@ class Face:
         roster: Roster,
         context: zmq.asyncio.Context,
         runtime: Runtime,
-        folders: Callable[[], Iterable[Path]],
+        folders: Mapping[str, str],
     ) -> None:
-        """``folders()`` are those that the detectors of the server write to."""
+        """``folders`` are the root folders that the workers write below, now."""
         self.detector = detector
         self.run = run
         self._camera = Camera(config.hdf5.on_loss if config.hdf5 else "fill")
@@ -61,7 +61,11 @@ class Face:
         if config.hdf5 and detector.hdf5:
             self.capture = CaptureControl(config.hdf5, ask, roster, detector, self._camera.metadata)
             if detector.retro:
-                self.retro = Retro(config.hdf5, folders, config.detector_of(detector.sources[0]))
+                self.retro = Retro(
+                    config.hdf5,
+                    lambda: mapped_detector(config, detector.sources, folders),
+                    runtime.folder / f"{config.detector_of(detector.sources[0])}.map.json",
+                )
         self._shown: dict[tuple[str, str], Any] = {}
         if config.images:
             self._live_image = LiveImage(context, runtime.frames(detector.images), config.images)

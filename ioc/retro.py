@@ -4,12 +4,14 @@ import asyncio
 import json
 import math
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from detectors.buffer.atomic import write_atomically
+from detectors.buffer.data_map import MappedDetector, format_map
 from detectors.config import Hdf5Section
 from detectors.errors import CommandError
 from ioc.bindings import Handler
@@ -41,13 +43,12 @@ class RetroStatus:
 
 
 class Retro:
-    """The handlers of the records. ``folders()`` are those of all detectors whose data is on disk."""
+    """The handlers of the records. ``detector()`` says where its modules lie on disk; their map is written to ``map_file``."""
 
-    def __init__(self, section: Hdf5Section, folders: Callable[[], Iterable[Path]], detector: str) -> None:
-        """``detector`` is the name of the folder whose images are wanted."""
+    def __init__(self, section: Hdf5Section, detector: Callable[[], MappedDetector], map_file: Path) -> None:
         self._roots = section.allowed
-        self._folders = folders
         self._detector = detector
+        self._map_file = map_file
         self._process: asyncio.subprocess.Process | None = None
         self.status = RetroStatus(file_path=f"{section.folder}/")
         self.show: Callable[[], None] = lambda: None
@@ -104,21 +105,18 @@ class Retro:
     async def _make(self) -> tuple[str, dict[str, Any]]:
         """Return the path of the new file and what the process says of it. Raises CommandError with the reason."""
         now = self.status
-        folders = [folder for folder in self._folders() if folder.name == self._detector]
-        if len(folders) != 1:
-            found = ", ".join(map(str, folders)) or "none"
-            raise CommandError(
-                f"found the detector folders {found}, expected one: all modules must write below one root"
-            )
-        folder = folders[0]
         path = full_file_name("%s%s.h5", now.file_path, now.file_name, 0)
         await allowed_place(path, self._roots, "FilePath")
+        # Files of other hosts are looked at in a thread: a network may take its time.
+        folder = await asyncio.to_thread(self._folder)
         arguments = (str(folder), repr(now.start), repr(now.stop), now.mode, path)
         module = "detectors.outputs.hdf5.retro"
         self._process = process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", module, *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
         )
         out, error_text = await process.communicate()
+        if folder == self._map_file:
+            folder.unlink(missing_ok=True)
         try:
             answer: dict[str, Any] = json.loads(out)
         except ValueError:
@@ -129,3 +127,15 @@ class Retro:
         if "error" in answer:
             raise CommandError(answer["error"])
         return path, answer
+
+    def _folder(self) -> Path:
+        """Return the folder that all modules lie in, or else the map that says in which each lies. Raises CommandError."""
+        detector = self._detector()
+        folders = {module.folder.parent for module in detector.modules}
+        if len(folders) == 1 and not any(module.host for module in detector.modules):
+            return folders.pop()
+        try:
+            write_atomically(self._map_file, format_map([detector]))
+        except OSError as error:
+            raise CommandError(f"{self._map_file}: cannot be written: {error.strerror}") from None
+        return self._map_file

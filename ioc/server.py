@@ -102,7 +102,7 @@ class Server:
                 roster=roster,
                 context=self._context,
                 runtime=runtime,
-                folders=settings.detector_folders,
+                folders=settings.folders,
             )
             for detector, run in faces
         ]

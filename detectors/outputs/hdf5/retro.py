@@ -24,7 +24,7 @@ _LATER: Final = 1 << 63
 
 
 def write_retro(folder: Path, start: float, stop: float, path: Path, *, copy: bool = False) -> tuple[int, str]:
-    """Write a range of the buffer to a new file; return how many images it has, and what of the range is not in the buffer.
+    """Write a range of the buffer to a new file; return how many images it has, and what is not in them: pulses, or whole hosts.
 
     A bound above 0 is a pulse_id, else seconds before now: 0 is now. Raises HostError when the file is there already, BufferReadError when
     the buffer has none of the range, and what ``write_file`` raises.
@@ -52,8 +52,9 @@ def write_retro(folder: Path, start: float, stop: float, path: Path, *, copy: bo
             )
         pulses = PulseRange(first, last)
         images = write_file(reader, pulses, path) if copy else write_view(reader, pulses, path)
-    early = f"pulses before {oldest} are not in the buffer: deleted by retention, or never written"
-    return images, early if first < oldest and start > 0 else ""
+        early = f"pulses before {oldest} are not in the buffer: deleted by retention, or never written"
+        notes = [early] if first < oldest and start > 0 else []
+    return images, "; ".join([*notes, *reader.data_set.missing_hosts()])
 
 
 def pulse_after(reader: BufferReader, then_ns: int, nothing: int) -> int:

@@ -70,7 +70,7 @@ class Server:
             roster=self.roster,
             context=cast("Any", None),  # for live images, which this configuration does not have
             runtime=Runtime("D:"),
-            folders=list,
+            folders={},
         )
         runs = Runs(dict.fromkeys(self.roster.sources, self.run))
         retention = Retention(config, config.disk, self.roster, self.ask) if config.disk else None

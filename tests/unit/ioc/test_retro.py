@@ -9,10 +9,12 @@ from typing import Any
 import h5py
 import pytest
 
+from detectors.buffer.data_map import MappedDetector, MappedModule
 from detectors.config import Hdf5Section
 from detectors.errors import CommandError
 from ioc.retro import Retro
 from tests.unit.buffer.make import RawBuffer
+from tests.unit.buffer.spread import Spread
 
 FIRST, LAST = 990, 2200
 GOAL_S = 1.0
@@ -37,11 +39,12 @@ def files(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def retro(raw: RawBuffer, files: Path) -> Retro:
-    return made(files, [raw.folder])
+    return made(files, [MappedModule(name, raw.folder / name) for name in raw.modules])
 
 
-def made(files: Path, folders: Iterable[Path]) -> Retro:
-    return Retro(Hdf5Section(folder=files, roots=(files,)), lambda: folders, "DET")
+def made(files: Path, modules: Iterable[MappedModule]) -> Retro:
+    detector = MappedDetector("DET", tuple(modules))
+    return Retro(Hdf5Section(folder=files, roots=(files,)), lambda: detector, files.parent / "det.map.json")
 
 
 async def put(retro: Retro, **values: Any) -> None:
@@ -154,10 +157,33 @@ def test_a_range_that_is_gone_says_why(retro: Retro, files: Path) -> None:
     assert list(files.iterdir()) == []
 
 
-@pytest.mark.parametrize("count", [0, 2])
-def test_the_modules_must_write_below_one_root(raw: RawBuffer, files: Path, count: int) -> None:
-    retro = made(files, [raw.folder] * count)
-    with pytest.raises(CommandError, match="expected one: all modules must write below one root"):
+@pytest.mark.parametrize("gone", [False, True])
+def test_modules_of_several_hosts_make_one_file(files: Path, tmp_path: Path, gone: bool) -> None:
+    spread = Spread(tmp_path, {"daq1": ("M00",), "daq2": ("M01",)}, range(10, 13))
+    retro = made(files, [MappedModule(name, spread.folder(name), host) for host, (name,) in spread.hosts.items()])
+    if gone:
+        spread.unmount("daq2")
+
+    async def all_at_once() -> None:
+        await put(retro, start=10)
+        await write(retro)
+
+    asyncio.run(all_at_once())
+    assert (retro.status.state, retro.status.images) == ("Idle", 3)
+    missing = f"M01: missing: {spread.folder('M01')} of host daq2 cannot be seen: No such file or directory"
+    assert retro.status.message == (missing if gone else "")
+    with h5py.File(retro.status.file) as file:
+        data = file["data/DET/data"]
+        assert isinstance(data, h5py.Dataset)
+        assert (data[1] == spread.image(11, without=("M01",) if gone else ())).all()
+    assert not (files.parent / "det.map.json").exists()
+
+
+def test_a_map_that_cannot_be_written_is_a_reason(files: Path, raw: RawBuffer) -> None:
+    retro = made(files, [MappedModule(name, raw.folder / name, "daq1") for name in raw.modules])
+    (files.parent / "det.map.json").mkdir()
+    (files.parent / "det.map.json" / "kept").touch()
+    with pytest.raises(CommandError, match=r"det\.map\.json: cannot be written: Is a directory"):
         asyncio.run(write(retro))
     assert retro.status.state == "Failed"
 
