@@ -31,7 +31,7 @@ from ioc.cli import arguments
     show_default=True,
     help="Leave pulses out that no module has, or write zeros.",
 )
-@click.option("--scheduler", metavar="ADDRESS", help="Write on the workers of this Dask scheduler.")
+@arguments.cluster("in this one")
 @arguments.as_json
 def command(
     *,
@@ -45,14 +45,19 @@ def command(
     compression: str,
     missing: Literal["skip", "fill"],
     scheduler: str | None,
+    workers: int | None,
     as_json: bool,
 ) -> None:
     """Write images of the detector in FOLDER to an HDF5 file.
 
     The file appears when it is complete. When the pixels of a record differ from their CRC no file is made: `pebbledaq verify`
     lists such records, `pebbledaq repair` makes holes of them. With --view pixels are not checked. No configuration is needed.
+
+    With --workers or --scheduler the images are in the folder FILE.parts, which FILE joins. When the command is stopped, the same
+    command goes on where it was.
     """
-    from detectors.outputs.hdf5.cluster import write_on_cluster
+    from detectors.cluster import dask_workers
+    from detectors.outputs.hdf5.cluster import write_on_workers
     from detectors.outputs.hdf5.copy import write_file
     from detectors.outputs.hdf5.selection import PulseRange
     from detectors.outputs.hdf5.view import write_view
@@ -61,7 +66,8 @@ def command(
     from ioc.reports.output import print_json
     from ioc.reports.write import Written, text
 
-    if view and (compression != "none" or scheduler):
+    spread = scheduler is not None or workers is not None
+    if view and (compression != "none" or spread):
         raise ConfigError("--view: copies nothing, so there is nothing to compress or to spread; drop the other option")
     reader = open_to_use(folder, module)
     pulses = PulseRange(*recorded_bounds(reader, start, stop), step)
@@ -69,10 +75,10 @@ def command(
     if view:
         with working(f"{output.name}: describing where the pixels lie"):
             count = write_view(reader, pulses, output, missing=missing)
-    elif scheduler:
-        with progress(output.name, "parts") as show:
-            count = write_on_cluster(
-                reader, pulses, output, scheduler, compress=compression, missing=missing, progress=show
+    elif spread:
+        with dask_workers.workers(scheduler, workers) as those, progress(output.name, "parts") as show:
+            count = write_on_workers(
+                reader, pulses, output, those, compress=compression, missing=missing, progress=show
             )
     else:
         with progress(output.name, "images") as show:

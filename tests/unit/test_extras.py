@@ -13,9 +13,9 @@ from click.testing import CliRunner
 
 from detectors import extras
 from detectors.buffer.reader import BufferReader
+from detectors.cluster.dask_workers import workers
 from detectors.config import parse_config
 from detectors.errors import HostError, WireError
-from detectors.outputs.hdf5.cluster import _connect
 from detectors.outputs.hdf5.copy import write_file
 from detectors.outputs.hdf5.filters import compression
 from detectors.outputs.hdf5.selection import PulseRange
@@ -99,8 +99,8 @@ def test_a_compressed_image_is_counted_as_bad_with_the_reason(codec: str) -> Non
 
 @pytest.mark.usefixtures("without_extras")
 def test_a_cluster_needs_dask() -> None:
-    with pytest.raises(HostError, match=r"--scheduler: .*pebbledaq\[dask\]"):
-        _connect("tcp://127.0.0.1:1")
+    with pytest.raises(HostError, match=r"--scheduler: .*pebbledaq\[dask\]"), workers("tcp://127.0.0.1:1", None):
+        pass
 
 
 @pytest.fixture

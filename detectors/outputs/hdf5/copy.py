@@ -3,8 +3,9 @@
 import os
 import shutil
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +23,9 @@ from detectors.outputs.hdf5.selection import Missing, PulseRange, Selection, fra
 _ALIGN: Final = 4096
 _ALIGN_ABOVE: Final = 16 * _ALIGN
 """Chunks start on pages: writing them is a quarter faster than across the edges of pages."""
+
+_AHEAD: Final = 2
+"""Images of each processor that are read while an earlier one is waited for."""
 
 Progress = Callable[[int, int], None]
 """Called with images done and images in all."""
@@ -48,6 +52,20 @@ def write_file(
         _check_space(path, layout, len(pulses), how)
     selection = select(reader, pulses, missing)
     _check_space(path, layout, len(selection), how)
+    write_images(reader, layout, selection, path, how=how, progress=progress)
+    return len(selection)
+
+
+def write_images(
+    reader: BufferReader,
+    layout: FileLayout,
+    selection: Selection,
+    path: Path,
+    *,
+    how: Compression,
+    progress: Progress | None = None,
+) -> None:
+    """Write images of the reader's modules to a new file. Its bytes follow from the arguments. Raises as ``write_file`` does."""
     with atomic_file(path, alignment_threshold=_ALIGN_ABOVE, alignment_interval=_ALIGN) as (file, beside):
         group = write_metadata(file, layout, selection)
         data = _create_images(group, layout, len(selection), how)
@@ -60,7 +78,6 @@ def write_file(
             # Closed first: from here on the file is written at places that HDF5 has set aside, not by HDF5.
             file.close()
             _write_places(beside, addresses, images, progress)
-    return len(selection)
 
 
 def _check_space(path: Path, layout: FileLayout, count: int, how: Compression) -> None:
@@ -179,20 +196,17 @@ def _write_chunks(data: h5py.Dataset, images: _Images, encode: Encode, progress:
 
 
 def _on_all_processors(work: Callable[[int], Any], count: int) -> Iterator[Any]:
-    """Yield ``work(0) ... work(count - 1)``, in the order in which they are done; little runs ahead of the taker."""
+    """Yield ``work(0) ... work(count - 1)``, in this order; little runs ahead of the taker."""
     threads = len(os.sched_getaffinity(0))
     with ThreadPoolExecutor(threads, thread_name_prefix="hdf5") as executor:
-        running: set[Future[Any]] = set()
-        following = iter(range(count))
+        running: deque[Future[Any]] = deque()
         try:
-            for row in following:
-                running.add(executor.submit(work, row))
-                if len(running) >= 2 * threads:
-                    done, running = wait(running, return_when=FIRST_COMPLETED)
-                    yield from (future.result() for future in done)
+            for row in range(count):
+                running.append(executor.submit(work, row))
+                if len(running) >= _AHEAD * threads:
+                    yield running.popleft().result()
             while running:
-                done, running = wait(running, return_when=FIRST_COMPLETED)
-                yield from (future.result() for future in done)
+                yield running.popleft().result()
         finally:
             for future in running:
                 future.cancel()

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from detectors.buffer.reader import BufferReader
-from detectors.cluster.jobs import Job, Progress, ThisProcess
+from detectors.cluster.jobs import ThisProcess
 from detectors.errors import BufferReadError, HostError, ProcessingError
 from detectors.outputs.hdf5.selection import PulseRange
 from detectors.processing.function import load
 from detectors.processing.recorded import process
 from tests.unit.buffer.make import RawBuffer
+from tests.unit.cluster.stopped import StopsAfter
 
 START, STOP = 12_340_000, 12_350_000
 PULSES = range(START + 990, START + 9_010, 100)
@@ -27,19 +28,6 @@ def f(image, head):
         print(head.pulse_id, file=file)
     return {"image": image * 0.1, "modules": head.present.bit_count(), "good": head.is_good_frame}
 """
-
-
-class StopsAfter(ThisProcess):
-    """This process, killed after so many jobs."""
-
-    def __init__(self, jobs: int) -> None:
-        self.jobs = jobs
-
-    def map(self, jobs: list[Job], progress: Progress | None = None):
-        for done, result in enumerate(super().map(jobs, progress)):
-            if done == self.jobs:
-                raise KeyboardInterrupt
-            yield result
 
 
 @pytest.fixture
