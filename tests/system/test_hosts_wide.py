@@ -10,7 +10,7 @@ from tests.support.namespaces import why_no_hosts
 from tests.support.wide import HOSTS, MODULES, host_of
 from tests.support.wide_rig import WideRig
 
-pytestmark = [pytest.mark.long, pytest.mark.skipif(bool(why_no_hosts()), reason=why_no_hosts())]
+pytestmark = [pytest.mark.alone, pytest.mark.long, pytest.mark.skipif(bool(why_no_hosts()), reason=why_no_hosts())]
 
 ALL = list(range(len(MODULES)))
 

@@ -21,6 +21,8 @@ SHAPE = (256, 1024)
 
 Documents = list[tuple[str, dict[str, Any]]]
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture(scope="module")
 def module_bench(tmp_path_factory: pytest.TempPathFactory, runtime_dir: Path) -> Iterator[Bench]:

@@ -17,7 +17,7 @@ from tests.support.process import Process
 END_S = 150
 SMALL = ("--rate", "20", "--shape", "128x256", "--pulses-per-image", "4")
 
-pytestmark = pytest.mark.timeout(END_S + 30)
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(END_S + 30)]
 
 
 class Soak(Process):

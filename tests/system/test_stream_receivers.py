@@ -20,7 +20,7 @@ from tests.support.ports import free_ports
 from tests.support.process import Process
 from tests.support.waiting import until
 
-pytestmark = [pytest.mark.long, pytest.mark.usefixtures("runtime_dir")]
+pytestmark = [pytest.mark.alone, pytest.mark.long, pytest.mark.usefixtures("runtime_dir")]
 
 PULSES = 15
 SHAPE = (512, 1024)
