@@ -8,7 +8,7 @@ from typing import Final, Self
 from detectors.config import Config, SourceSection
 from detectors.hosts import host_of
 from detectors.pools.sizing import PROCESS_BYTES, size_text
-from detectors.worker_names import workers
+from detectors.worker_names import keepers, worker_name, workers
 from detectors.workers.tuning import LOWEST_REALTIME
 from ioc.plan import plan_source_by_source
 
@@ -57,7 +57,7 @@ class Needs:
     cpus: bool
     """Whether a worker is kept to processors by their numbers."""
     memory_bytes: int | None
-    """Memory of all workers, /dev/shm included; None when it is not known of all: of workers of images, of a PV's payload."""
+    """Memory of all workers, /dev/shm included; None when it is not known of all: not of workers of images, nor of an unknown payload."""
 
     @classmethod
     def of(cls, config: Config, host: str = "") -> Self:
@@ -80,6 +80,7 @@ class Needs:
         ]
         folders = (*disks, *(section.folder for section in files), *roots)
         keys = [section.curve_keys for section in (config.control, config.zmq) if section and section.curve_keys]
+        planned = {*map(worker_name, sources), *(here.keys() & keepers(config).keys())}
         unknown = [name for name, nbytes in pebbles.items() if not nbytes]
         why = " + ".join(f"{name} {size_text(nbytes)}" for name, nbytes in pebbles.items() if nbytes)
         return cls(
@@ -97,8 +98,8 @@ class Needs:
             keys=tuple(dict.fromkeys(keys)),
             cpus=any(source.tuning.cpus for source in sources),
             memory_bytes=None
-            if unknown or len(here) > len(sources)
-            else sum(plan.memory_bytes + _PROCESS_BYTES for plan in plans.values()),
+            if unknown or len(here) > len(planned)
+            else sum(plan.memory_bytes for plan in plans.values()) + _PROCESS_BYTES * len(here),
         )
 
     @property

@@ -29,6 +29,8 @@ TEXT = """
     [control]
     port_base = 52000
     curve_keys = "/etc/keys"
+    [disk]
+    folder = "/data"
     [[host]]
     name = "daq-1"
     [[host]]
@@ -93,7 +95,7 @@ def test_there_is_a_component_for_the_ioc_and_for_each_host_that_has_workers() -
     assert (first["--nodelist"], first["--nodes"], first["--ntasks"], first["--cpus-per-task"]) == (
         "daq-1",
         "1",
-        "2",
+        "3",
         "2",
     )
     assert second["--nodelist"] == "daq2"
@@ -130,9 +132,9 @@ def test_the_ioc_is_on_the_node_that_is_asked_for() -> None:
     assert components(script(ioc="gateway"))[0]["--nodelist"] == "gateway"
     text = script(ioc="daq2")
     first, second = components(text)
-    assert (first["--nodelist"], first["--ntasks"]) == ("daq-1", "2")
-    assert (second["--nodelist"], second["--ntasks"]) == ("daq2", "3")
-    assert "daq2.2) keep ioc run " in text
+    assert (first["--nodelist"], first["--ntasks"]) == ("daq-1", "3")
+    assert (second["--nodelist"], second["--ntasks"]) == ("daq2", "4")
+    assert "daq2.3) keep ioc run " in text
     text = script(ioc=None)
     assert len(components(text)) == 2
     assert "keep ioc" not in text
@@ -186,12 +188,13 @@ def test_the_script_runs_each_worker_and_what_fails_again_until_the_job_ends(tmp
     }  # fmt: skip
     started, ended = tmp_path / "started", tmp_path / "ended"
     m00, m02 = (f"receive {PATH} {name} --state enabled" for name in ("M00", "M02"))
-    others = [f"receive {PATH} M01 --state enabled", f"run {PATH}", f"stream {PATH}"]
+    steady = [m02, f"run {PATH}", *(f"keeper {PATH} {host}" for host in ("daq-1", "daq2"))]
+    others = [f"receive {PATH} M01 --state enabled", f"stream {PATH}"]
     with subprocess.Popen(["/bin/bash", str(job)], cwd=tmp_path, env=environment, start_new_session=True) as running:
         try:
             until(
                 lambda: sorted(started.read_text().splitlines()) if started.exists() else [],
-                lambda lines: lines == sorted([m00, m00, m02, *others]),
+                lambda lines: lines == sorted([m00, m00, *steady, *others]),
             )
             log = tmp_path / "pebbledaq-T-DET-7" / "udp.M00.log"
             assert log.read_text() == "udp.M00: ended with exit code 1, starts again in 1 s\n"
@@ -201,7 +204,7 @@ def test_the_script_runs_each_worker_and_what_fails_again_until_the_job_ends(tmp
             if running.poll() is None:
                 os.killpg(running.pid, signal.SIGKILL)
     # One that had the signal may be told again: the script passes it on.
-    assert set(ended.read_text().splitlines()) == {m00, m02, f"run {PATH}"}
+    assert set(ended.read_text().splitlines()) == {m00, *steady}
 
 
 def test_the_script_is_printed_or_written(tmp_path: Path) -> None:
