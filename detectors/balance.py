@@ -74,6 +74,7 @@ LINES: Final[Mapping[str, BalanceLine]] = {
         BalanceLine("l1_accepts", "updates", ("l1_accepts",), _EVENT_FATES, ("l1_pending",)),
         BalanceLine("sync", "sync", ("received",), ("matched", "skipped"), ("queued",)),
         BalanceLine("images", "images", ("matched",), ("assembled", "overwritten")),
+        BalanceLine("processing", "processing", ("offered",), ("processed", "dropped", "failed", "lost"), ("queued",)),
         *(
             BalanceLine(output, output, ("offered",), ("written", "dropped", "disabled"), ("queued",))
             for output in OUTPUTS
@@ -91,6 +92,8 @@ def balance(status: WorkerStatus) -> dict[str, int]:
     for output in OUTPUTS:
         if output in found:
             found[f"{output}.offered"] = offered - values[f"{output}.offered"]
+    if "processing" in found:
+        found["processing.offered"] = offered - values["processing.offered"]
     if "disk" in found:
         durable, lost, unsynced = (values[f"disk.{name}"] for name in ("durable", "lost_on_disk", "unsynced"))
         found["disk.durable"] = values["disk.written"] - durable - lost - unsynced

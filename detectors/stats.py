@@ -515,6 +515,81 @@ class ImagesStatus(WorkerStatus):
 
 
 @dataclass(frozen=True, slots=True)
+class FunctionStats:
+    """Fate of every image for a user's function. ``offered = processed + dropped + failed + lost + queued``."""
+
+    offered: int = 0
+    processed: int = 0
+    """Images whose result is in the total."""
+    dropped: int = 0
+    """Images for which no slot was free: the function is too slow for all of them."""
+    failed: int = 0
+    """Images on which the function, or the adding of its result, failed."""
+    lost: int = 0
+    """Images whose process ended before there was a result."""
+    queued: int = 0
+    """Images that wait, or are at work."""
+    processes: int = 0
+    """Processes that run the function."""
+    restarts: int = 0
+    """Processes that ended by themselves, or were killed, and were started again."""
+    totals_begun: int = 0
+    """Totals that ended with their process, and were begun again."""
+    lag_ms: float = 0.0
+    """Time from the last image's being complete to its result, ms."""
+    age_ms: float = 0.0
+    """Time from that image's time stamp to its result, ms; 0 when the stamp is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResultStats:
+    """The results that are published."""
+
+    published: int = 0
+    """Times that the results were published."""
+    dropped: int = 0
+    """Messages at which a subscriber's queue was found full."""
+    subscribers: int = 0
+    """Subscribers of the stream."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessingStatus(WorkerStatus):
+    """Snapshot of the worker that applies a user's function to live images.
+
+    ``state``: Starting, Idle, Processing, Incomplete (modules are missing), OutOfStep.
+    """
+
+    kind: str = "process"
+    function: str = ""
+    """Which one, as it was given."""
+    error: str = ""
+    """Its first failure since the total was begun."""
+    pulse_id: int = 0
+    """Of the last image, as all that follows."""
+    data_ns: int = 0
+    """POSIX time of that image, ns; 0 when it is not known."""
+    frame_index: int = 0
+    modules: int = 0
+    shape: str = ""
+    dtype: str = ""
+    sync: SyncStats = field(default_factory=SyncStats)
+    images: ImageStats = field(default_factory=ImageStats)
+    processing: FunctionStats = field(default_factory=FunctionStats)
+    total: int = 0
+    """Images in the total."""
+    names: str = ""
+    """Names of the results."""
+    results: ResultStats = field(default_factory=ResultStats)
+    rates: Rates = field(default_factory=Rates)
+    pool: PoolStats = field(default_factory=PoolStats)
+    address: str = ""
+    """Of the stream of results; empty: none."""
+    port: int = 0
+    """TCP port of the PVA server."""
+
+
+@dataclass(frozen=True, slots=True)
 class BrowserStats:
     """The browsers that the page is shown in. Of the images made for them ``sent`` and ``skipped`` count each browser's own."""
 

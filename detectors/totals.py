@@ -13,10 +13,12 @@ from detectors.stats import (
     BrowserStats,
     DmaStats,
     FrameStats,
+    FunctionStats,
     ImageStats,
     OutputStats,
     PacketStats,
     PoolStats,
+    ResultStats,
     RetentionStats,
     ShownStats,
     SyncStats,
@@ -36,6 +38,8 @@ GAUGES: Final[Mapping[type, frozenset[str]]] = {
     ShownStats: frozenset({"clients", "images_hz"}),
     BrowserStats: frozenset({"clients", "images_hz"}),
     RetentionStats: frozenset({"files", "kept_bytes", "free_bytes", "oldest_hours", "oldest_pulse"}),
+    FunctionStats: frozenset({"queued", "processes", "lag_ms", "age_ms"}),
+    ResultStats: frozenset({"subscribers"}),
 }
 """Numbers that are no counters, by the kind of statistics; all others are."""
 
@@ -112,7 +116,8 @@ def settle(life: Mapping[str, float]) -> Totals:
     """Return the counts of a life that was ended, with everything that it left undecided counted as what it is now: lost.
 
     A frame that was open is incomplete and abandoned, its packets stay placed; those held are alien. What was queued in an
-    output is dropped. Updates and events that waited are abandoned; frames that waited for other modules are skipped.
+    output is dropped; images that waited for a function are lost. Updates and events that waited are abandoned; frames that
+    waited for other modules are skipped.
     """
     left = dict(life)
     if "packets.received" in left:
@@ -128,6 +133,9 @@ def settle(life: Mapping[str, float]) -> Totals:
     for output in OUTPUTS:
         if f"{output}.offered" in left:
             _settle_output(left, output, offered)
+    if "processing.offered" in left:
+        left["processing.offered"] = offered
+        left["processing.lost"] += LINES["processing"].unsettled(left)
     for pool in _POOLS:
         if f"{pool}.acquires" in left:
             left[f"{pool}.returns"] = left[f"{pool}.acquires"]
@@ -170,6 +178,9 @@ def _under_way(status: Any) -> Totals:
     kept: Totals = {}
     outputs = {name: one for name in OUTPUTS if (one := getattr(status, name, None)) is not None and one.name}
     queued = max((one.queued for one in outputs.values()), default=0)
+    if processing := getattr(status, "processing", None):
+        queued = processing.queued
+        kept["processing.offered"] = queued
     for name, one in outputs.items():
         kept |= {f"{name}.offered": queued, f"{name}.written": queued - one.queued}
         if name == "disk":

@@ -16,6 +16,9 @@ IMAGES: Final = "images"
 WEB: Final = "web"
 """Name of the worker that serves the page in the browser."""
 
+PROCESS: Final = "process"
+"""Name of the worker that applies a user's function to live images."""
+
 KEEPER: Final = "keeper"
 """Name of the workers that keep disks within limits, one for each host whose sources write to disk: ``keeper.daq1``."""
 
@@ -48,5 +51,7 @@ def workers(config: Config) -> dict[str, SourceSection | None]:
                 found[image_worker_name(kind, detector if several else "")] = None
     if config.web is not None:
         found[WEB] = None
+    if config.process is not None:
+        found[PROCESS] = None
     found |= dict.fromkeys(keepers(config))
     return found

@@ -5,7 +5,7 @@ from typing import Any
 
 from detectors.errors import CommandError, HostError
 from detectors.run_state import service_by_label
-from detectors.worker_names import STREAM
+from detectors.worker_names import PROCESS, STREAM
 from ioc.ad_names import handlers as fixed_handlers
 from ioc.bindings import ALL, Handler
 from ioc.face import Face
@@ -54,6 +54,8 @@ class Commands:
         }
         if (STREAM, "reduced") in self._settings.outputs:
             found["reduced_rate"] = Handler(self._reduced_rate, lambda: self._settings.reduced_rate_hz)
+        if PROCESS in self._roster:
+            found["process_reset"] = Handler(lambda: self._ask(PROCESS, "reset"))
         if self._settings.folders:
             found["output_folder"] = Handler(self._output_folder, self._output_folder_shown)
         found |= self._retention.handlers() if self._retention else {}

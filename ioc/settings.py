@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from detectors.config import Config
-from detectors.worker_names import STREAM, WEB, keepers
+from detectors.worker_names import PROCESS, STREAM, WEB, keepers
 from ioc.roster import Roster
 from ioc.templates import detectors, image_streams
 
@@ -28,6 +28,8 @@ class Settings:
                 self.enabled[detector.images] = config.images.enabled
         if config.web is not None:
             self.enabled[WEB] = config.web.enabled
+        if config.process is not None:
+            self.enabled[PROCESS] = config.process.enabled
         self.enabled |= dict.fromkeys(keepers(config), True)
         outputs = {"zmq": config.zmq.enabled} | ({"disk": config.disk.enabled} if config.disk else {})
         self._configured = {(name, output): on for name in roster.sources for output, on in outputs.items()}

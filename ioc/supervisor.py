@@ -7,12 +7,19 @@ from pathlib import Path
 
 from detectors.run_state import RunState
 from detectors.runtime import Runtime
-from detectors.worker_names import HDF5, IMAGES, KEEPER, STREAM, WEB
+from detectors.worker_names import HDF5, IMAGES, KEEPER, PROCESS, STREAM, WEB
 from ioc.process import WorkerProcess
 from ioc.remote import RemoteWorker
 from ioc.roster import Roster
 
-_WITHOUT_SOURCE = {STREAM: "stream", HDF5: "capture", IMAGES: "images", WEB: "web", KEEPER: "keeper"}
+_WITHOUT_SOURCE = {
+    STREAM: "stream",
+    HDF5: "capture",
+    IMAGES: "images",
+    WEB: "web",
+    PROCESS: "process",
+    KEEPER: "keeper",
+}
 """Subcommands of the workers of images and of hosts, which have no source, by the first word of their names."""
 
 CommandLine = Callable[[str, RunState], Sequence[str]]

@@ -17,6 +17,7 @@ from detectors.stats import (
     ImagesStatus,
     KeeperStatus,
     MonitorStatus,
+    ProcessingStatus,
     PvStatus,
     ReceiverStatus,
     StreamStatus,
@@ -27,6 +28,7 @@ from detectors.worker_names import (
     HDF5,
     IMAGES,
     KEEPER,
+    PROCESS,
     STREAM,
     WEB,
     image_worker_name,
@@ -139,6 +141,7 @@ _WITHOUT_SOURCE: Final[Mapping[str, WorkerStatus]] = {
     HDF5: CaptureStatus(),
     IMAGES: ImagesStatus(),
     WEB: WebStatus(),
+    PROCESS: ProcessingStatus(),
     KEEPER: KeeperStatus(),
 }
 """Empty snapshots of the workers that have no source, by the first word of their names."""
@@ -173,6 +176,10 @@ def loads(config: Config) -> list[Load]:
     if config.web is not None:
         base = _base(prefix, "Web", WEB)
         found += [Load(f"{name}.template", base) for name in ("pvi", "worker", "web")]
+    if config.process is not None:
+        base = _base(prefix, "Process", PROCESS)
+        found += [Load(f"{name}.template", base) for name in ("pvi", "worker", "rates", "process")]
+        found += _images(base, overwritten="MINOR")
     for keeper, host in keepers(config).items():
         base = {**prefix, "R": f"{host}:Retention:", "W": keeper, "S": host[:DESC_NAME_LIMIT]}
         found += [Load(f"{name}.template", base) for name in ("pvi", "worker", "keeper")]

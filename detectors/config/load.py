@@ -34,6 +34,7 @@ class Config(sections.Section):
     hdf5: sections.Hdf5Section | None = None
     images: sections.ImagesSection | None = None
     web: sections.WebSection | None = None
+    process: sections.ProcessSection | None = None
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
@@ -66,6 +67,11 @@ class Config(sections.Section):
             if one.layout != other.layout:
                 yield f"udp[{i}].geometry: differs from udp[0].geometry, but the modules of one detector are alike"
                 return
+        if self.process:
+            try:
+                self.sources_of(self.process.detector)
+            except ConfigError as error:
+                yield f"process.{error}"
         yield from self._misplaced()
         yield from self._misplaced_on_hosts(places)
         if timing is None:
@@ -81,12 +87,20 @@ class Config(sections.Section):
 
     def _misplaced_on_hosts(self, places: Iterable[str]) -> Iterator[str]:
         """Yield what is wrong with the hosts of sources and outputs."""
-        outputs = {"stream": self.stream, "hdf5": self.hdf5, "images": self.images, "web": self.web}
+        outputs = {
+            "stream": self.stream,
+            "hdf5": self.hdf5,
+            "images": self.images,
+            "web": self.web,
+            "process": self.process,
+        }
         consumers = [(name, found) for name, found in outputs.items() if found]
         placed = [*zip(places, self.sources, strict=True), *consumers]
         yield from hosts.disagreements(self.host, self.control, placed, [source.name for source in self.sources])
         for name, consumer in consumers:
             sources = (self.udp or self.pva) if consumer is self.stream else self.sources
+            if isinstance(consumer, sections.ProcessSection):
+                sources = self.detectors.get(consumer.detector, sources)
             yield from hosts.unreachable(name, consumer.host, sources, self.zmq)
 
     def _misplaced(self) -> Iterator[str]:

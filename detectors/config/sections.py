@@ -479,6 +479,30 @@ class ImagesSection(PlacedSection):
     is served on the next port, and so on."""
 
 
+class ProcessSection(PlacedSection):
+    """A user's function on live images (``pebbledaq process``): results as PVs over PVA, and as a ZMQ stream.
+
+    How modules are put together to images is said in [stream].
+    """
+
+    enabled: bool = True
+    """Whether ``run`` starts the worker."""
+    function: Annotated[str, Field(pattern=r"^.+:[^:]+$")]
+    """``module:name``, or ``/path/file.py:name``: called with an image and its head, it returns a number, an array, or a dict of them."""
+    detector: str = ""
+    """The detector that the images are of: a PVA source, or the detector of the modules; needed where there are several."""
+    workers: Annotated[int, Field(ge=1, le=256)] = 1
+    """Processes that run the function. One more adds up the results."""
+    queue: Annotated[int, Field(ge=1, le=10_000)] = 4
+    """Images that may wait for a process; further ones are dropped and counted."""
+    publish_hz: Annotated[float, Field(gt=0, le=100)] = 2.0
+    """Times a second that results are published, at most."""
+    results: str = ""
+    """Address of the PUB stream of results; empty: none."""
+    port: Port | None = None
+    """TCP port that results are served on over PVA; left out: any free one, which clients find by searching."""
+
+
 class WebSection(PlacedSection):
     """The page in the browser (``pebbledaq web``), which only shows. It needs the packages of the extra ``web``."""
 

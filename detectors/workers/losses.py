@@ -39,6 +39,11 @@ LIVE_LOSSES: Final[Mapping[str, str]] = {
     "zmq.dropped": "frames dropped for a slow subscriber",
     "reduced.dropped": "images dropped for a slow subscriber",
     "pulse.dropped": "pulse ids dropped for a slow subscriber",
+    "processing.dropped": "images not processed, all processes were busy",
+    "processing.failed": "images on which the function failed",
+    "processing.lost": "images lost with the process of the function",
+    "processing.totals_begun": "totals lost with their process",
+    "results.dropped": "results dropped for a slow subscriber",
 }
 """Counters of what live streams may drop."""
 

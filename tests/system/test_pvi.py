@@ -14,9 +14,15 @@ from tests.support.ioc_process import IocProcess
 
 PARTS = ("cam1", "HDF1", "Pva1", "image1")
 
-DEVICES = {"m00": "M00:", "m01": "M01:", "cam": "CAM:", "both": "BOTH:", "stream": "Stream:", "web": "Web:"} | {
-    f"{detector.lower()}.{part.lower()}": f"{detector}:{part}:" for detector in ("CAM", "BOTH") for part in PARTS
-}
+DEVICES = {
+    "m00": "M00:",
+    "m01": "M01:",
+    "cam": "CAM:",
+    "both": "BOTH:",
+    "stream": "Stream:",
+    "web": "Web:",
+    "process": "Process:",
+} | {f"{detector.lower()}.{part.lower()}": f"{detector}:{part}:" for detector in ("CAM", "BOTH") for part in PARTS}
 
 FILL = """
 import asyncio, json

@@ -14,12 +14,15 @@ from detectors.stats import (
     CaptureStatus,
     DmaStats,
     FrameStats,
+    FunctionStats,
     ImageStats,
     MonitorStatus,
     OutputStats,
     PacketStats,
     PoolStats,
+    ProcessingStatus,
     ReceiverStatus,
+    ResultStats,
     StreamStatus,
     SyncStats,
     UpdateStats,
@@ -36,6 +39,8 @@ ZMQ = OutputStats("zmq", enabled=True, offered=9, written=0, disabled=9)
 POOL = PoolStats(count=8, acquires=20, returns=17, in_use=3, misses=1, wait_s=0.5)
 SYNC = SyncStats(received=30, matched=20, skipped=6, queued=4)
 IMAGES = ImageStats(matched=10, assembled=9, overwritten=1, good=8)
+
+PROCESSING = FunctionStats(offered=9, processed=3, dropped=1, failed=1, lost=1, queued=3, restarts=1, lag_ms=2.5)
 
 STATUSES: list[WorkerStatus] = [
     ReceiverStatus(
@@ -60,6 +65,7 @@ STATUSES: list[WorkerStatus] = [
         browsers=BrowserStats(clients=2, images=9, images_hz=9.5, sent=16, skipped=2, requests=3),
         port=8080,
     ),
+    ProcessingStatus(sync=SYNC, images=IMAGES, processing=PROCESSING, results=ResultStats(4, 1, 2), pool=POOL),
 ]
 
 

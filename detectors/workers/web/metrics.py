@@ -45,6 +45,7 @@ _KINDS: Final = {
     "hdf5": stats.CaptureStatus,
     "images": stats.ImagesStatus,
     "web": stats.WebStatus,
+    "process": stats.ProcessingStatus,
 }
 _HEAD: Final = frozenset(field.name for field in dataclasses.fields(stats.WorkerStatus)) - {"totals_lost"}
 

@@ -8,6 +8,7 @@ from detectors.stats import (
     ImagesStatus,
     MonitorStatus,
     OutputStats,
+    ProcessingStatus,
     ReceiverStatus,
     StreamStatus,
     SyncStats,
@@ -113,5 +114,9 @@ def test_workers_that_show_the_newest_image_lose_none():
 
 
 def test_every_counter_that_is_looked_at_exists():
-    fields = {name for status in (ReceiverStatus(), MonitorStatus(), StreamStatus()) for name in flat(status)}
+    fields = {
+        name
+        for status in (ReceiverStatus(), MonitorStatus(), StreamStatus(), ProcessingStatus())
+        for name in flat(status)
+    }
     assert {*LOSSES, *CAUSES, *LIVE_LOSSES} - fields <= {"output.dropped"}

@@ -1,0 +1,1 @@
+"""The worker that applies a user's function to live images, in processes of its own."""
