@@ -569,8 +569,6 @@ class ProcessingStatus(WorkerStatus):
     """Of the last image, as all that follows."""
     data_ns: int = 0
     """POSIX time of that image, ns; 0 when it is not known."""
-    frame_index: int = 0
-    modules: int = 0
     shape: str = ""
     dtype: str = ""
     sync: SyncStats = field(default_factory=SyncStats)

@@ -131,8 +131,6 @@ class ProcessPart:
             error=self._fates.error,
             pulse_id=self._latest.pulse_id,
             data_ns=self._latest.timestamp_ns,
-            frame_index=self._latest.frame_index,
-            modules=len(gatherer.sources),
             shape=" x ".join(map(str, shape)),
             dtype=gatherer.assembler.pixel_type.name if gatherer.assembler else "",
             sync=gatherer.sync_stats(),
