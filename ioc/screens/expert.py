@@ -81,6 +81,8 @@ def _workers(parts: Parts) -> Iterator[tuple[str, str]]:
         yield f"$(P){detector.part}Pva1:", "pva1.template"
     if parts.has_web:
         yield "$(P)Web:", "web.template"
+    if parts.has_process:
+        yield "$(P)Process:", "process.template"
 
 
 def _table(box: Box, workers: list[tuple[str, str]]) -> Iterator[Widget]:

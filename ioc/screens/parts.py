@@ -47,6 +47,7 @@ class Parts:
     has_stream: bool
     has_disk: bool
     has_web: bool
+    has_process: bool
 
     @classmethod
     def of(cls, config: Config) -> Self:
@@ -63,6 +64,7 @@ class Parts:
             has_stream=config.stream is not None,
             has_disk=config.disk is not None,
             has_web=config.web is not None,
+            has_process=config.process is not None,
         )
 
     @property
