@@ -13,6 +13,7 @@ from detectors.assembly.images import ImageAssembler
 from detectors.assembly.sync import Matched
 from detectors.config import Config, ProcessSection
 from detectors.errors import ConfigError
+from detectors.hosts import endpoint
 from detectors.image_head import ImageHead
 from detectors.outputs.results import ResultOutput
 from detectors.pools.shared_slots import SharedSlots
@@ -42,7 +43,8 @@ def run(config: Config, spec: str | None = None, *, workers: int | None = None, 
     """
     config = with_function(config, spec, workers=workers, detector=detector)
     runtime = Runtime(config.detector.prefix)
-    return run_worker(ProcessPart(config, runtime), runtime, config.run.drain_s)
+    part = ProcessPart(config, runtime)
+    return run_worker(part, runtime, config.run.drain_s, endpoint(config, part.name))
 
 
 def with_function(config: Config, spec: str | None, *, workers: int | None, detector: str | None) -> Config:
