@@ -13,7 +13,7 @@ from detectors.workers.process.function_process import StoredImage
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class ImageJob:
     """An image that was taken for the function."""
 
     image: StoredImage
@@ -40,10 +40,10 @@ class FunctionPool:
     ``done(job, result)`` is called on the threads of the processes, with the pickled result.
     """
 
-    def __init__(self, spec: str, workers: int, loading: Loading, done: Callable[[Job, bytes], None]) -> None:
+    def __init__(self, spec: str, workers: int, loading: Loading, done: Callable[[ImageJob, bytes], None]) -> None:
         self._loading = loading
         self._done = done
-        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
+        self._jobs: SimpleQueue[ImageJob | None] = SimpleQueue()
         self._callers = [Caller(spec, f"function-{number}") for number in range(workers)]
         self._threads = [threading.Thread(target=self._run, args=(c,), name=c.name) for c in self._callers]
         for thread in self._threads:
@@ -54,7 +54,7 @@ class FunctionPool:
         """Processes that run."""
         return sum(caller.running for caller in self._callers)
 
-    def submit(self, job: Job) -> None:
+    def submit(self, job: ImageJob) -> None:
         """Let the next free process have an image; it is settled by ``done``, unless it fails or is lost."""
         self._jobs.put(job)
 

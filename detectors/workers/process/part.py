@@ -24,9 +24,9 @@ from detectors.workers.account import Account
 from detectors.workers.gather import Gatherer
 from detectors.workers.process.caller import Loading
 from detectors.workers.process.fates import ImageFates
-from detectors.workers.process.function_pool import FunctionPool, Job
+from detectors.workers.process.function_pool import FunctionPool, ImageJob
 from detectors.workers.process.function_process import Results, StoredImage
-from detectors.workers.process.total import Total
+from detectors.workers.process.total import LiveTotal
 from detectors.workers.rates import RateMeter
 from detectors.workers.runtime import IDLE_S, run_worker
 from detectors.workers.wake import Wake
@@ -101,7 +101,7 @@ class ProcessPart:
         stack.callback(self._gatherer.close)
         stack.callback(self._close_slots)
         self._loading = Loading(section.function, section.workers + 1, wake.ring)
-        self._adder = Total(section.function, section.publish_hz, self._loading, self._fates, self._show)
+        self._adder = LiveTotal(section.function, section.publish_hz, self._loading, self._fates, self._show)
         stack.callback(self._adder.close)
         self._functions = FunctionPool(section.function, section.workers, self._loading, self._adder.add)
         stack.callback(self._functions.close)
@@ -174,7 +174,7 @@ class ProcessPart:
         )
         self._gathered += 1
         self._fates.take()
-        self._functions.submit(Job(image, slot, time.monotonic(), self._fates))
+        self._functions.submit(ImageJob(image, slot, time.monotonic(), self._fates))
 
     def _follow_size(self) -> SharedSlots | None:
         """Return memory for images of the present size; None while images of another size are at work in it."""

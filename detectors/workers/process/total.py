@@ -10,7 +10,7 @@ from typing import Any, Final
 from detectors.errors import ConfigError, ProcessingError
 from detectors.workers.process.caller import Caller, Loading, ProcessGoneError
 from detectors.workers.process.fates import ImageFates
-from detectors.workers.process.function_pool import Job
+from detectors.workers.process.function_pool import ImageJob
 from detectors.workers.process.function_process import Results
 
 _LAST_S: Final = 1.0
@@ -24,11 +24,11 @@ _RESET: Final = object()
 class _Done:
     """The result of an image, pickled."""
 
-    job: Job
+    job: ImageJob
     result: bytes
 
 
-class Total:
+class LiveTotal:
     """The total of all results since the start, or the last ``reset``. Its methods may be called from any thread.
 
     ``show(results, fresh)`` is called on its own thread, ``publish_hz`` times a second; ``results`` is None when there are none, ``fresh``
@@ -52,7 +52,7 @@ class Total:
         self._thread = threading.Thread(target=self._run, name="total")
         self._thread.start()
 
-    def add(self, job: Job, result: bytes) -> None:
+    def add(self, job: ImageJob, result: bytes) -> None:
         """Add the pickled result of an image, and settle it."""
         self._queue.put(_Done(job, result))
 
@@ -89,7 +89,7 @@ class Total:
                 self._show(self._ask("results") if fresh else None, fresh)
                 fresh = False
 
-    def _add(self, job: Job, result: bytes) -> None:
+    def _add(self, job: ImageJob, result: bytes) -> None:
         head = job.image.head
         try:
             self._caller.ask("add", result, head)
