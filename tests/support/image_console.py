@@ -26,7 +26,7 @@ def main() -> None:
 
     def collect() -> None:
         for header, pixels in stream:
-            right = [] if pixels is None else _right(header.head.pulse_id, pixels, rows)
+            right = [] if pixels is None else right_modules(header.head.pulse_id, pixels, rows)
             found.append((header.head.pulse_id, header.head.is_good_frame, right))
 
     def images(last_pulse: int) -> dict[str, Any]:
@@ -41,7 +41,8 @@ def main() -> None:
     stream.close()
 
 
-def _right(pulse_id: int, pixels: np.ndarray, rows: int) -> list[int]:
+def right_modules(pulse_id: int, pixels: np.ndarray, rows: int) -> list[int]:
+    """Return which modules of an image, of so many rows each, have the pixels that were sent."""
     modules = enumerate(pixels.reshape(-1, rows, pixels.shape[-1]))
     return [
         n for n, module in modules if np.array_equal(module, frame_pattern(pulse_id, n, module.shape, module.dtype))

@@ -38,7 +38,7 @@ def write_wide(hosts: Hosts, folder: Path) -> Path:
         f'[zmq]\nport_base = 53000\ncurve_keys = "{folder}/keys"\n',
         '[dma]\ncfgRxCount = 40\ncfgSize = "64 KiB"\n',
         f'[disk]\nfolder = "{first.data}"\nmin_free = "64 MiB"\n',
-        f'[stream]\nhost = "{HOSTS[0]}"\nreduced = "tcp://{first.address}:{REDUCED_PORT}"\nreduced_rate_hz = 1000\n',
+        f'[stream]\nhost = "{HOSTS[0]}"\nreduced = "tcp://{first.address}:{REDUCED_PORT}"\nreduced_rate_hz = 1e6\n',
         *(
             f'[[host]]\nname = "{name}"\naddress = "{hosts[name].address}"\nseen_at = "{hosts[name].seen_at}"\n'
             for name in HOSTS

@@ -1,6 +1,6 @@
 """The wide detector at work: its hosts with their workers, started as a service manager would, and clients on a host of their own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
@@ -25,8 +25,9 @@ class WideRig:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._stack = ExitStack()
-        self.sent = 0
-        """Frames that each module has sent: the pulse_id of the last."""
+        self.pulses: list[int] = []
+        """Pulses that were sent to be taken."""
+        self._sent = 0
 
     def __enter__(self) -> Self:
         with self._stack:
@@ -37,9 +38,10 @@ class WideRig:
             self.path = write_wide(self.hosts, self._folder)
             self.prefix = load_config(self.path).detector.prefix
             self.receivers = {module: self.start(host_of(module), "receive", module) for module in MODULES}
-            for receiver in self.receivers.values():
-                receiver.ready()
-            self.stream = self.start(HOSTS[0], "stream").ready()
+            others = [self.start(name, "keeper", name) for name in HOSTS]
+            others.append(self.start(HOSTS[0], "stream"))
+            for worker in (*self.receivers.values(), *others):
+                worker.ready()
             self._workers = {name: self._child(name, "tests.support.worker_console", self.prefix) for name in HOSTS}
             self._detector = self._child(DETECTOR, "tests.support.wide_detector", str(self.path))
             reduced = f"tcp://{self.hosts[HOSTS[0]].address}:{REDUCED_PORT}"
@@ -56,10 +58,31 @@ class WideRig:
         process = self.hosts[host].start("-m", "ioc", command, str(self.path), *words, timeout_s=START_S)
         return self._stack.enter_context(process)
 
-    def send(self, frames: int, rate_hz: float = 10.0) -> None:
-        """Begin to send frames of all modules."""
-        self._detector.ask("send", frames=frames, rate_hz=rate_hz, first_pulse=self.sent + 1)
-        self.sent += frames
+    def start_ioc(self, host: str) -> HostProcess:
+        """Start the IOC on a host, and a client of it on another."""
+        ioc = self.start(host, "run").ready()
+        self._records = self._child(DESK, "tests.support.pva_console")
+        return ioc
+
+    def values(self, *records: str) -> dict[str, Any]:
+        """The values of records, by name without the prefix; an enum as its text."""
+        found = self._records.ask("get", names=[self.prefix + name for name in records])
+        return {name.removeprefix(self.prefix): value for name, value in found.items()}
+
+    def put(self, record: str, value: Any) -> None:
+        self._records.ask("put", name=self.prefix + record, value=value)
+
+    def until_all(self, record: str, good: Callable[[Any], bool], modules: Sequence[str] = MODULES) -> None:
+        """Wait until this record of each module has a good value."""
+        names = [f"{module}:{record}" for module in modules]
+        until(lambda: self.values(*names), lambda found: all(map(good, found.values())), START_S)
+
+    def send(self, frames: int, *, refused: bool = False, rate_hz: float = 10.0) -> None:
+        """Begin to send frames of all modules; ``refused``: while data taking is stopped."""
+        self._detector.ask("send", frames=frames, rate_hz=rate_hz, first_pulse=self._sent + 1)
+        if not refused:
+            self.pulses += range(self._sent + 1, self._sent + frames + 1)
+        self._sent += frames
 
     def wait_sent(self) -> None:
         """Wait until all frames are sent, every packet of them."""
@@ -72,16 +95,13 @@ class WideRig:
         found = self._workers[host].ask("status", workers=list(names))
         return {names[worker]: status for worker, status in found.items()}
 
-    def stream_status(self) -> Any:
-        return self._workers[HOSTS[0]].ask("status", workers=["stream"])["stream"]
-
     def until_written(self, host: str, good: Callable[[int], bool]) -> dict[str, Any]:
         """Wait until the number of frames that each module of a host has written is as it should be; return the snapshots."""
         return until(lambda: self.status(host), lambda found: all(good(s["disk"]["written"]) for s in found.values()))
 
     def images(self) -> dict[int, tuple[bool, list[int]]]:
         """Whether each image is good, and its right modules, by pulse_id, when the last has come."""
-        found = self._images.ask("images", last_pulse=self.sent)["images"]
+        found = self._images.ask("images", last_pulse=self.pulses[-1])["images"]
         return {pulse: (good, right) for pulse, good, right in found}
 
     def _child(self, host: str, module: str, *words: str) -> Child:
