@@ -1,11 +1,14 @@
 """32 modules on four hosts, each a set of namespaces: one image stream, one IOC wherever it runs, one data set, and hosts that die."""
 
+import os
 import re
+import time
 from collections.abc import Iterator
 
 import h5py
 import pytest
 
+from detectors.buffer.folder_lease import LEASE, STALE_S
 from detectors.stats import ReceiverStatus
 from tests.support.balance import imbalance
 from tests.support.image_console import right_modules
@@ -117,8 +120,9 @@ def test_the_data_set_opens_without_the_killed_host_and_names_its_modules(rig: W
         assert not file["data/WIDE/is_good_frame"][:].any()
 
 
-def test_a_host_that_is_back_brings_its_share_of_the_data_set_and_its_modules(rig: WideRig) -> None:
-    rig.hosts[DEAD].boot()
+def test_a_host_that_is_back_brings_its_share_of_the_data_set_and_its_workers(rig: WideRig) -> None:
+    back = rig.hosts[DEAD]
+    back.boot()
     data_map, view = str(rig.path.with_suffix(".json")), rig.path.with_suffix(".back.h5")
     assert run("write", data_map, "--view", "--output", str(view)).returncode == 0
     with h5py.File(view) as file:
@@ -126,6 +130,10 @@ def test_a_host_that_is_back_brings_its_share_of_the_data_set_and_its_modules(ri
         assert good[0]
         assert right_modules(rig.pulses[0], file["entry/data/data"][0], SHAPE[0]) == ALL
         assert not good[-1]
-    for module in modules_of(DEAD):
-        rig.start(DEAD, "receive", module)
-    rig.until_all("Adopted_RBV", lambda adopted: adopted == "Yes")
+    module = modules_of(DEAD)[0]
+    (lease,) = back.seen_at.glob(f"WIDE/{module}/{LEASE}")
+    long_ago = time.time() - 2 * STALE_S  # it was away for longer than a lease holds
+    os.utime(lease, (long_ago, long_ago))
+    rig.start(DEAD, "receive", module).ready()
+    rig.until_all("Adopted_RBV", lambda adopted: adopted == "Yes", [module])
+    rig.until_all("RunState_RBV", lambda state: state == "Enabled", [module])
