@@ -191,6 +191,10 @@ class Server:
         choose_interfaces(self._config.ioc.interfaces)
         from ioc import epics  # loads EPICS
         from ioc.display import Display
+        from ioc.duplicate import refuse_duplicate
+
+        if self._config.host:
+            await asyncio.to_thread(refuse_duplicate, self._config.detector.prefix)
 
         handlers = self._commands.handlers()
         for face in self._faces:

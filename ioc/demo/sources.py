@@ -76,7 +76,7 @@ def simulators(
     found: list[Simulator] = []
     for source in chosen:
         if isinstance(source, UdpSection):
-            found.append(_module(config.udp.index(source), source, clock, receive_buffer, faults))
+            found.append(_module(config, source, clock, receive_buffer, faults))
         else:
             found += _camera(source, clock)
     if config.timing and any(isinstance(source, PvaSection) for source in chosen):
@@ -85,8 +85,9 @@ def simulators(
     return found
 
 
-def _module(number: int, source: UdpSection, clock: Clock, receive_buffer: int, faults: list[str]) -> Simulator:
-    host = _reachable(source.address)
+def _module(config: Config, source: UdpSection, clock: Clock, receive_buffer: int, faults: list[str]) -> Simulator:
+    number, at = config.index_of(source), config.host_of(source)
+    host = _reachable(source.address, at.at if at else "127.0.0.1")
     if source.source.partition(":")[0] not in ("", host):
         raise ConfigError(
             f"{source.name}: takes packets from {source.source} alone, and simulated ones come from this host; leave "
@@ -128,9 +129,9 @@ def _pv(name: str, spec: PvSpec, source: PvaSection, clock: Clock, number: int) 
     return Simulator(name, spec.pv, ["ca", prefix, "--array", array, *options])
 
 
-def _reachable(address: str) -> str:
-    """Return where to send what is received on ``address``."""
-    return "127.0.0.1" if address in ("", "0.0.0.0") else address  # noqa: S104
+def _reachable(address: str, host: str = "127.0.0.1") -> str:
+    """Return where to send what is received on ``address`` of a host."""
+    return host if address in ("", "0.0.0.0") else address  # noqa: S104
 
 
 def geometry_text(geometry: ModuleGeometry) -> str:

@@ -16,6 +16,7 @@ from detectors.config import load_config
 from detectors.curve import make_keys
 from detectors.hosts import endpoint
 from detectors.workers.commands import encode
+from tests.support.epics_env import epics_variables
 from tests.support.ioc_process import IocProcess
 from tests.support.ioc_setup import M00, M01, prefix_of, start, write_config
 from tests.support.ports import free_hundred
@@ -139,6 +140,21 @@ def test_it_goes_on_without_the_ioc_and_one_on_another_host_adopts_it(
             assert ioc.value("M00:Disk:On_RBV") == "On"
             for name in workers:
                 assert ioc.value(f"{name}:RunState_RBV") == "Configured"
+
+
+def test_a_second_ioc_is_refused_while_the_first_one_answers(far: Far, monkeypatch: pytest.MonkeyPatch) -> None:
+    far.launch(M00)
+    with start(far.config) as ioc, tempfile.TemporaryDirectory(prefix="pd", dir="/tmp") as another:
+        search = f"127.0.0.1:{ioc.variables['EPICS_PVA_BROADCAST_PORT']}"
+        monkeypatch.setenv("XDG_RUNTIME_DIR", another)
+        second = Process(
+            *("-m", "tests.support.fake_ioc", str(far.config)),
+            environment=os.environ | epics_variables() | {"EPICS_PVA_ADDR_LIST": search},
+        )
+        with second:
+            second.wait_for(f"an IOC of the prefix {ioc.prefix} runs since .* on another host")
+            assert second.process.wait(10) == 1
+        assert ioc.value("M00:State_RBV") == "Receiving"
 
 
 def test_who_has_no_keys_commands_nobody(far: Far) -> None:

@@ -123,3 +123,11 @@ def test_a_text_and_a_scalar_are_no_arrays() -> None:
     for spec in ("S:text(string)", "S:number[1](float64)", "S:table.column"):
         with pytest.raises(ConfigError, match="no array that a simulator could send"):
             made(f'[[pva]]\nname = "C"\npv = "{spec}"\n')
+
+
+def test_packets_go_to_the_host_of_their_module() -> None:
+    text = (
+        '[[udp]]\nname = "M00"\nport = 5000\nhost = "daq1"\n[[udp]]\nname = "M01"\nport = 5001\n'
+        '[[host]]\nname = "daq1"\naddress = "10.0.0.1"\n[control]\nport_base = 52000\ncurve_keys = "/keys"\n'
+    )
+    assert [one.what for one in made(text)] == ["10.0.0.1:5000", "127.0.0.1:5001"]
