@@ -39,11 +39,15 @@ class _Config(click.Path):
 
 
 class _Folder(click.Path):
-    """The folder of a detector."""
+    """The folder of a detector, or the map of a data set."""
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002
-        """Return folders of detectors, and folders that may hold some."""
-        return complete.paths(incomplete, lambda path: (path / "detector.json").exists())
+        """Return folders of detectors, maps, and folders that may hold some."""
+        return complete.paths(incomplete, _is_data_set)
+
+
+def _is_data_set(path: Path) -> bool:
+    return (path / "detector.json").exists() or (path.suffix == ".json" and path.stem not in {"detector", "module"})
 
 
 _PULSE: Final = _Pulse()
@@ -53,7 +57,7 @@ config: Final = click.argument("config", type=CONFIG)
 """CONFIG, a TOML file."""
 
 folder: Final = click.argument("folder", type=_Folder(path_type=Path))
-"""FOLDER, that of a detector in the binary buffer."""
+"""FOLDER, that of a detector in the binary buffer, or the map of a data set."""
 
 pulse: Final = click.argument("pulse", type=_PULSE)
 """PULSE, a pulse_id."""

@@ -1,5 +1,6 @@
 """What the shell is offered, asked as the shell asks it."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,14 @@ def test_a_folder_is_that_of_a_detector():
     assert offered("read data/") == ["data/JF", "data/other/"]
     assert offered("info data/J") == ["data/JF"]
     assert offered("write ") == ["dir"]
+
+
+def test_a_map_stands_for_a_folder():
+    modules = [{"name": name, "folder": f"data/JF/{name}"} for name in ("M01", "M00")]
+    Path("jf.json").write_text(json.dumps({"format": 1, "detectors": [{"name": "JF", "modules": modules}]}))
+    assert offered("verify ") == ["jf.json", "data/"]
+    assert offered("write data/JF/") == ["dir"]
+    assert offered("verify jf.json --module ") == ["M01", "M00"]
 
 
 def test_modules_of_the_folder():
