@@ -10,6 +10,7 @@ import numpy as np
 
 from detectors.buffer.layout import LAST_PULSE
 from detectors.buffer.reader import BufferReader
+from detectors.buffer.registration import DetectorInfo
 from detectors.buffer.sidecar import frame_heads
 from detectors.errors import BufferReadError, ConfigError
 from detectors.frame import FILE_MOD, FORMAT_MARKER, FRAME_HEAD
@@ -120,6 +121,9 @@ def _frames(reader: BufferReader, pulses: np.ndarray, module: str) -> tuple[np.n
 
 def frame_file(reader: BufferReader, pulse_id: int, module: str) -> tuple[Path, int]:
     """Return the file, absolute, and the offset of a frame's pixels."""
-    return reader.path(pulse_id, module).absolute(), reader.info.record.file_offset(
-        pulse_id
-    ) + reader.info.record.record_bytes - reader.info.data_bytes
+    return reader.path(pulse_id, module).absolute(), pixel_offset(reader.info, pulse_id)
+
+
+def pixel_offset(info: DetectorInfo, pulse_id: int) -> int:
+    """Return where the pixels of a frame begin in its file."""
+    return info.record.file_offset(pulse_id) + info.record.record_bytes - info.data_bytes

@@ -13,10 +13,11 @@ from typing import Final
 import h5py
 import numpy as np
 
+from detectors.buffer.layout import data_file
 from detectors.buffer.reader import BufferReader
 from detectors.errors import ConfigError
 from detectors.outputs.hdf5.schema import DATA, FileLayout, atomic_file, link_images, write_metadata
-from detectors.outputs.hdf5.selection import Missing, PulseRange, Selection, frame_file, select
+from detectors.outputs.hdf5.selection import Missing, PulseRange, Selection, pixel_offset, select
 
 SEGMENTS: Final = 2700
 """Frames in one dataset: 24 bytes each in a message of at most 65,535."""
@@ -64,8 +65,13 @@ class _Frames:
     def external(self, group: h5py.Group, name: str, m: int, rows: np.ndarray) -> h5py.Dataset:
         """Return a dataset of module ``m``'s frames in ``rows``, which stay where the buffer has them."""
         layout, module = self.layout, self.layout.modules[m]
-        places = (frame_file(self.reader, int(pulse_id), module) for pulse_id in self.selection.pulses[rows])
-        segments = [(str(file), offset, layout.frame_bytes) for file, offset in places]
+        size, files = layout.frame_bytes, dict[int, str]()
+        segments: list[tuple[str, int, int]] = []
+        for pulse_id in self.selection.pulses[rows].tolist():
+            number = data_file(pulse_id)
+            if number not in files:
+                files[number] = str(self.reader.path(pulse_id, module).absolute())
+            segments.append((files[number], pixel_offset(self.reader.info, pulse_id), size))
         return group.create_dataset(name, (len(rows), *layout.module_shape), layout.dtype, external=segments)
 
     def virtual(self, group: h5py.Group) -> h5py.Dataset:

@@ -120,6 +120,18 @@ def test_packed_pixels_cannot_be_viewed(tmp_path):
     assert not (tmp_path / "p.h5").exists()
 
 
+def test_a_host_that_goes_takes_its_own_rows_of_a_view_only(tmp_path):
+    spread = Spread(tmp_path, {"daq1": ("M00",), "daq2": ("M01",)}, range(8))
+    write_view(BufferReader(spread.map), PulseRange(0, 7), tmp_path / "view.h5")
+    spread.unmount("daq2")
+    with h5py.File(tmp_path / "view.h5") as file:
+        data = file["data/JF/data"]
+        assert isinstance(data, h5py.Dataset)
+        np.testing.assert_array_equal(data[5, :8], spread.frame("M00", 5))
+        with pytest.raises(OSError, match="unable to open external raw data file"):
+            data[5]
+
+
 def test_a_view_over_hosts_equals_the_copy_also_without_one(tmp_path):
     spread = Spread(tmp_path, {"daq1": ("M00", "M01"), "daq2": ("M02",)}, range(8))
     for here, gone in ((tmp_path / "all", ()), (tmp_path / "part", ("M02",))):
