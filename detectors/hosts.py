@@ -7,7 +7,7 @@ from detectors.config import Config, HostSection
 from detectors.curve import CurveKeys, own_keys
 from detectors.errors import ConfigError
 from detectors.runtime import Runtime
-from detectors.worker_names import KEEPER, workers
+from detectors.worker_names import KEEPER, PARTS, workers
 
 PORTS: Final = 2
 """Control ports of a worker: its snapshots, and its commands."""
@@ -43,7 +43,7 @@ def host_of(config: Config, worker: str) -> HostSection | None:
     if source is not None:
         return config.host_of(source)
     kind, _, name = worker.partition(".")
-    if kind == KEEPER:
+    if kind in (KEEPER, PARTS):
         return next(host for host in config.host if host.name == name)
     return config.host_of(getattr(config, kind))
 

@@ -87,6 +87,36 @@ def image_head(pulse_id: int, frames: Sequence[FrameHead | None]) -> ImageHead:
     )
 
 
+def joined_head(pulse_id: int, parts: Sequence[ImageHead | None], missing_packets: Sequence[int]) -> ImageHead:
+    """Return the head of an image from those of its parts, None for one that is missing.
+
+    ``present`` of each part is a mask of the modules of the whole image. ``missing_packets`` are what each part lacks when it
+    is missing. The masks of single packets are not kept.
+    """
+    there = [part for part in parts if part and part.present]
+    if not there:
+        return ImageHead(pulse_id, packets_missing=sum(missing_packets))
+    first = min(there, key=lambda part: part.present & -part.present)
+    damage = present = 0
+    for part in there:
+        damage |= part.damage
+        present |= part.present
+    trigger = first.frame_index, first.daq_rec
+    return ImageHead(
+        pulse_id,
+        *trigger,
+        is_good_frame=all(
+            part and part.is_good_frame and (part.frame_index, part.daq_rec) == trigger for part in parts
+        ),
+        present=present,
+        timestamp_ns=first.timestamp_ns,
+        packets_missing=sum(
+            part.packets_missing if part else lacks for part, lacks in zip(parts, missing_packets, strict=True)
+        ),
+        damage=damage,
+    )
+
+
 def _all_damage(frames: Sequence[FrameHead | None]) -> int:
     damage = 0
     for frame in frames:

@@ -23,6 +23,7 @@ from detectors.sources.module_stream import LocalModule, Modules, Sender, Subscr
 from detectors.wire.array10 import ImageHeader, decode_image
 from detectors.wire.module_message import parse_module_message
 from detectors.worker_names import worker_name
+from detectors.workers.detector_modules import DetectorModules
 from detectors.workers.gather import Gatherer
 
 T = TypeVar("T")
@@ -154,7 +155,8 @@ class LiveImages(Live[tuple[ImageHead, np.ndarray]]):
         config = _loaded(config)
         sources = config.sources_of(detector)
         rules = config.image_rules(sources)
-        self._gatherer = Gatherer(config, Runtime(config.detector.prefix), sources, rules, host)
+        runtime, mosaic = Runtime(config.detector.prefix), config.mosaic_of(sources)
+        self._gatherer = Gatherer(DetectorModules(config, runtime, sources, rules, host, mosaic=mosaic))
         self._gatherer.open()
         self._out = out
         self._matched: Iterator[Matched] = iter(())

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any, Final, Self, TypeAlias
 
@@ -130,6 +130,7 @@ class Mosaic:
         if len(frame.shape) != 2:
             raise ConfigError(f"layout: found frames of {list(frame.shape)}, expected rows and columns")
         self.pixel_type = frame.pixel_type
+        self._frame, self._gap_value = frame, gap_value
         self.places = tuple(places)
         try:
             self.gap_value = self.pixel_type.type(gap_value)
@@ -140,12 +141,24 @@ class Mosaic:
         for place in places:
             place.chips.check(frame.shape)
         self._parts = [tuple(place.chips.parts(frame.shape)) for place in places]
-        self._boxes = [place.box(frame.shape) for place in places]
-        for (m, one), (n, other) in combinations(enumerate(self._boxes), 2):
+        self.boxes = [place.box(frame.shape) for place in places]
+        """The rows and the columns that each module takes."""
+        for (m, one), (n, other) in combinations(enumerate(self.boxes), 2):
             if all(a.start < b.stop and b.start < a.stop for a, b in zip(one, other, strict=True)):
                 raise ConfigError(f"place: modules {m} and {n} overlap: {_text(one)} and {_text(other)}")
-        self.shape = (max(rows.stop for rows, _ in self._boxes), max(cols.stop for _, cols in self._boxes))
+        self.shape = (max(rows.stop for rows, _ in self.boxes), max(cols.stop for _, cols in self.boxes))
         self._has_gaps = len(self.places) * math.prod(frame.shape) < math.prod(self.shape)
+
+    def corner(self, modules: Sequence[int]) -> tuple[int, int]:
+        """Return the first row and the first column that some of the modules take."""
+        return min(self.boxes[m][0].start for m in modules), min(self.boxes[m][1].start for m in modules)
+
+    def part(self, modules: Sequence[int]) -> "Mosaic":
+        """Return the smallest image of some of the modules, in which they lie as in the whole."""
+        row, column = self.corner(modules)
+        places = [self.places[m] for m in modules]
+        moved = [replace(place, row=place.row - row, column=place.column - column) for place in places]
+        return Mosaic(self._frame, moved, self._gap_value)
 
     def fill_gaps(self, image: np.ndarray) -> None:
         """Begin an image: set what no chip covers, and leave the rest undefined."""
@@ -155,7 +168,7 @@ class Mosaic:
     def put(self, image: np.ndarray, module: int, pixels: np.ndarray | None) -> None:
         """Put a module's frame in its place; None: zeros."""
         place = self.places[module]
-        target = np.rot90(image[self._boxes[module]], place.rotate // 90)
+        target = np.rot90(image[self.boxes[module]], place.rotate // 90)
         target = target[_FLIP[place.flip]]
         for part, spread in self._parts[module]:
             target[spread] = 0 if pixels is None else pixels[part]

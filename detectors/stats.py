@@ -342,6 +342,8 @@ class SyncStats:
     """Messages that were no notification or no frame; not part of ``received``."""
     exhausted: int = 0
     """Frames of remote modules that found no slot; not part of ``received``."""
+    lost: int = 0
+    """Images of parts that were lost between hosts, by their numbers; not part of ``received``."""
     missing_mask: int = 0
     """Modules that count as dead: bit m for the m-th module."""
     missing: int = 0

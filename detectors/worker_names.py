@@ -3,6 +3,10 @@
 from typing import Final
 
 from detectors.config import Config, SourceSection, UdpSection
+from detectors.parts import part_names
+
+PARTS: Final = "parts"
+"""Name of the workers that stream the parts of images, one for each host that has modules."""
 
 STREAM: Final = "stream"
 """Name of the worker that assembles live images."""
@@ -39,9 +43,15 @@ def keepers(config: Config) -> dict[str, str]:
     return {f"{KEEPER}.{host}": host for host in hosts}
 
 
+def part_workers(config: Config) -> dict[str, str]:
+    """Return the workers that stream parts: the name of the host by that of the worker."""
+    return {f"{PARTS}.{host}": host for host in part_names(config)}
+
+
 def workers(config: Config) -> dict[str, SourceSection | None]:
     """Return every worker of a configuration by name, with its source; those of images and of hosts have none."""
     found: dict[str, SourceSection | None] = {worker_name(source): source for source in config.sources}
+    found |= dict.fromkeys(part_workers(config))
     if config.stream is not None:
         found[STREAM] = None
     several = len(config.detectors) > 1

@@ -182,6 +182,10 @@ class Synchroniser:
         """Skip everything that waits, but for the pulses from ``keep`` on."""
         self.losses += 1
         self.reason = reason
+        self.forget(keep)
+
+    def forget(self, keep: int | None = None) -> None:
+        """Skip what waits, but for the pulses from ``keep`` on: what comes next need not follow it."""
         for m, waiting in enumerate(self._waiting):
             while waiting and (keep is None or waiting[0] < keep):
                 self._skip(m)

@@ -14,6 +14,8 @@ from detectors.config.sections import (
     PvaSection,
     Section,
     SourceSection,
+    StreamSection,
+    UdpSection,
     ZmqSection,
 )
 
@@ -95,3 +97,17 @@ def unreachable(consumer: str, host: str | None, sources: Iterable[SourceSection
     for source in elsewhere:
         if isinstance(source, PvaSection) and not (source.dtype and source.shape):
             yield f"pva.dtype, pva.shape: missing; {reason}: give those of {source.name}"
+
+
+def unfit_for_parts(
+    hosts: Sequence[HostSection], modules: Sequence[UdpSection], stream: StreamSection
+) -> Iterator[str]:
+    """Yield why modules cannot be streamed in parts, one line each."""
+    if not modules:
+        yield "stream.parts: found no [[udp]] module, expected some: each host streams the part that its modules make up"
+    if lacking := [module.name for module in modules if module.host is None]:
+        yield f"stream.parts: {', '.join(lacking)} have no host; give each module one"
+    if stream.part_port_base is None:
+        yield "stream.part_port_base: missing; give the first of the tcp ports of the parts, two for each host"
+    elif stream.part_port_base > (most := 65_536 - 2 * len(hosts)):
+        yield f"stream.part_port_base: found {stream.part_port_base}, expected at most {most}: two ports for each host"

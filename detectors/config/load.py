@@ -97,6 +97,8 @@ class Config(sections.Section):
         consumers = [(name, found) for name, found in outputs.items() if found]
         placed = [*zip(places, self.sources, strict=True), *consumers]
         yield from hosts.disagreements(self.host, self.control, placed, [source.name for source in self.sources])
+        if self.stream and self.stream.parts:
+            yield from hosts.unfit_for_parts(self.host, self.udp, self.stream)
         for name, consumer in consumers:
             sources = (self.udp or self.pva) if consumer is self.stream else self.sources
             if isinstance(consumer, sections.ProcessSection):
@@ -152,6 +154,10 @@ class Config(sections.Section):
         """Return the sources of a host; None: of that of the IOC."""
         return tuple(source for source in self.sources if source.host == host)
 
+    def mosaic_of(self, sources: tuple[sections.SourceSection, ...]) -> Mosaic | None:
+        """Return where the modules lie in images of these sources; None when these have no gaps."""
+        return self.mosaic() if self.image_rules(sources).layout == "geometry" else None
+
     def dma_of(self, source: sections.SourceSection) -> sections.DmaSection:
         """Return the DMA ring of a source: its own, or the common one."""
         return source.dma or self.dma
@@ -187,7 +193,7 @@ class Config(sections.Section):
         """Return how images are put together of these sources; what [stream] says of modules is not for a camera beside them."""
         rules = self.stream or sections.StreamSection()
         if self.udp and sources is not self.udp:
-            return rules.model_copy(update={"layout": "stack"})
+            return rules.model_copy(update={"layout": "stack", "parts": False})
         return rules
 
     def module_of(self, source: sections.SourceSection) -> str:

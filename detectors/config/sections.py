@@ -429,6 +429,13 @@ class StreamSection(PlacedSection):
     """Silence after which a module counts as dead, s."""
     high_water_mark: Annotated[int, Field(ge=1)] = 20
     """Images queued for one consumer."""
+    parts: bool = False
+    """Whether each host that has modules streams its part of the images (``pebbledaq stream CONFIG HOST``): every one to consumers on
+    that host, and one of ``join_every`` to this stream, which joins them to whole images."""
+    part_port_base: Port | None = None
+    """First of the tcp ports of the parts, two for each [[host]] in the order of the file: full and reduced. Needed with parts."""
+    join_every: Annotated[int, Field(ge=1)] = 100
+    """With parts: one image of so many has pixels in the streams of whole images, counted in steps of the pulse id."""
     layout: Literal["stack", "geometry"] = "stack"
     """Images are the modules one below the other, or with every module at its place, with the gaps between and in them."""
     gap_value: float = 0

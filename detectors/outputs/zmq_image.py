@@ -14,6 +14,7 @@ from typing import ClassVar, Final
 import zmq
 
 from detectors.outputs.publisher import Publisher
+from detectors.parts import is_joined
 from detectors.pools.buffer_pool import Lease
 from detectors.stats import OutputStats
 from detectors.wire.array10 import NO_DATA, ImageHeader, encode_header
@@ -32,6 +33,8 @@ class ImageOutput(ABC):
 
     name: ClassVar[str]
     kind: ClassVar[int] = zmq.XPUB
+    needs_pixels: ClassVar[bool] = False
+    """Whether an image without pixels is nothing to it."""
 
     def __init__(
         self,
@@ -52,13 +55,13 @@ class ImageOutput(ABC):
         self._last_sent = float("-inf")
 
     @abstractmethod
-    def wants_pixels(self, now: float) -> bool:
-        """Return whether the pixels of the next image would be sent: there is a consumer with room, and they are due."""
+    def wants_pixels(self, pulse_id: int, now: float) -> bool:
+        """Return whether the pixels of an image would be sent: there is a consumer with room, and they are due."""
 
     def send(self, header: ImageHeader, lease: Lease | None, now: float) -> None:
         """Send one image; ``lease`` is taken over. Without one there are no pixels to send, whatever the reason."""
-        if not self._has_consumers:
-            self._disabled += 1
+        if not self.has_consumers:
+            self.leave_out()
             if lease is not None:
                 lease.close()
             return
@@ -69,6 +72,10 @@ class ImageOutput(ABC):
             self._last_sent = now
         else:
             self._dropped += 1
+
+    def leave_out(self) -> None:
+        """Count an image that is not requested."""
+        self._disabled += 1
 
     @abstractmethod
     def _send(self, header: ImageHeader, lease: Lease | None, now: float) -> int:
@@ -109,7 +116,8 @@ class ImageOutput(ABC):
             self._in_flight.popleft()[1].close()
 
     @property
-    def _has_consumers(self) -> bool:
+    def has_consumers(self) -> bool:
+        """Whether somebody is sent the images."""
         return self.enabled and self._publisher.consumers > 0
 
     def _send_pixels(self, lease: Lease) -> int:
@@ -125,11 +133,12 @@ class FullStream(ImageOutput):
 
     name = "full"
     kind = zmq.PUSH
+    needs_pixels = True
 
-    def wants_pixels(self, now: float) -> bool:  # noqa: ARG002
+    def wants_pixels(self, pulse_id: int, now: float) -> bool:  # noqa: ARG002
         """Return whether a worker has room."""
         room = len(self._in_flight) < self._limit
-        return self._has_consumers and room and bool(self._publisher.socket.poll(0, zmq.POLLOUT))
+        return self.has_consumers and room and bool(self._publisher.socket.poll(0, zmq.POLLOUT))
 
     def _send(self, header: ImageHeader, lease: Lease | None, now: float) -> int:  # noqa: ARG002
         if lease is None:
@@ -164,9 +173,9 @@ class ReducedStream(ImageOutput):
         """Messages that carried pixels."""
         self._due = float("-inf")
 
-    def wants_pixels(self, now: float) -> bool:
+    def wants_pixels(self, pulse_id: int, now: float) -> bool:  # noqa: ARG002
         """Return whether the next pixels are due, and there is a subscriber."""
-        return self._has_consumers and now >= self._due and len(self._in_flight) < self._limit
+        return self.has_consumers and now >= self._due and len(self._in_flight) < self._limit
 
     def _send(self, header: ImageHeader, lease: Lease | None, now: float) -> int:
         complete = self._publisher.begin(encode_header(header, with_data=lease is not None))
@@ -181,12 +190,51 @@ class ReducedStream(ImageOutput):
         return nbytes if complete else 0
 
 
+class PartStream(ImageOutput):
+    """Every header of a part, and the pixels of those that are joined, PUB.
+
+    An image that is joined and has no pixels, because a consumer is too slow, is dropped: its header goes out alone.
+    """
+
+    name = "reduced"
+
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        address: str,
+        high_water_mark: int,
+        *,
+        pulse_id_step: int,
+        every: int,
+        curve_keys: Path | None = None,
+    ) -> None:
+        """``high_water_mark`` images with pixels may wait for a consumer, and the headers between them."""
+        super().__init__(context, address, high_water_mark * every, curve_keys=curve_keys)
+        self._limit = high_water_mark
+        self._pulse_id_step, self._every = pulse_id_step, every
+
+    def wants_pixels(self, pulse_id: int, now: float) -> bool:  # noqa: ARG002
+        """Return whether the image is joined, and there is a subscriber."""
+        return self.has_consumers and self._is_joined(pulse_id) and len(self._in_flight) < self._limit
+
+    def _is_joined(self, pulse_id: int) -> bool:
+        return is_joined(pulse_id, self._pulse_id_step, self._every)
+
+    def _send(self, header: ImageHeader, lease: Lease | None, now: float) -> int:  # noqa: ARG002
+        complete = self._publisher.begin(encode_header(header, with_data=lease is not None))
+        if lease is not None:
+            nbytes = self._send_pixels(lease)
+            return nbytes if complete else 0
+        self._publisher.socket.send(NO_DATA)
+        return len(NO_DATA) if complete and not self._is_joined(header.head.pulse_id) else 0
+
+
 class PulseStream(ImageOutput):
     """The bare pulse_id of every image, u64, PUB."""
 
     name = "pulse"
 
-    def wants_pixels(self, now: float) -> bool:  # noqa: ARG002
+    def wants_pixels(self, pulse_id: int, now: float) -> bool:  # noqa: ARG002
         """Return False: the format has no pixels."""
         return False
 

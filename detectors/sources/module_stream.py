@@ -9,7 +9,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 import zmq
@@ -232,6 +232,25 @@ class RemoteModule:
         self._pebble.close()
 
 
+class Reader(Protocol):
+    """Takes in the messages of one module, or of one part."""
+
+    queue: int
+    """Messages that may wait for it."""
+    pixels_bytes: int
+    """Bytes of pixels in a message."""
+    problem: str
+    """Why nothing comes; empty when it is not known."""
+
+    def put(self, parts: Sequence[memoryview]) -> int:
+        """Take in a message, and return its pulse_id. Raises WireError, PoolExhaustedError."""
+        ...
+
+    def close(self) -> None:
+        """Free the memory. Idempotent."""
+        ...
+
+
 class Modules(Subscriptions):
     """All modules of a detector, on this host and others: the messages of each address go to the reader of the same index.
 
@@ -243,7 +262,7 @@ class Modules(Subscriptions):
     def __init__(
         self,
         addresses: Sequence[str],
-        readers: Sequence[LocalModule | RemoteModule],
+        readers: Sequence[Reader],
         keys: CurveKeys | None = None,
     ) -> None:
         self.readers = readers

@@ -13,6 +13,7 @@ import numpy as np
 
 from detectors.errors import WireError
 from detectors.image_head import ImageHead
+from detectors.parts import PartPlace
 from detectors.pixels import PIXEL_TYPES
 
 HTYPE: Final = "array-1.0"
@@ -38,6 +39,11 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str)
 
 
+def _are_modules(value: Any) -> bool:
+    numbers = cast("list[Any]", value)
+    return type(value) is list and value != [] and all(map(_is_whole, numbers)) and sorted(set(numbers)) == numbers
+
+
 def _is_shape(value: Any) -> bool:
     return type(value) is list and value != [] and all(type(n) is int and n > 0 for n in cast("list[Any]", value))
 
@@ -56,13 +62,34 @@ _KEYS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
 }
 """Keys of a header, with what their values must be."""
 
+_OWN_KEYS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
+    "present": (_is_whole, "a whole number of at least 0"),
+    "timestamp_ns": (_is_whole, "a whole number of at least 0"),
+    "packets_missing": (_is_whole, "a whole number of at least 0"),
+    "damage": (_is_whole, "a whole number of at least 0"),
+}
+"""Keys that our headers have besides; other senders need not have them."""
+
+_PART_KEYS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
+    "modules": (_are_modules, "module numbers, counting up"),
+    "of_modules": (_is_whole, "a whole number of at least 0"),
+    "row": (_is_whole, "a whole number of at least 0"),
+    "column": (_is_whole, "a whole number of at least 0"),
+    "number": (_is_whole, "a whole number of at least 0"),
+}
+"""Keys that the header of a part of an image has besides those."""
+
+
+_IMAGE_KEYS: Final = _KEYS | _OWN_KEYS
+_ALL_KEYS: Final = _IMAGE_KEYS | _PART_KEYS
+
 
 @dataclass(frozen=True, slots=True)
 class ImageHeader:
     """The header of an image."""
 
     head: ImageHead
-    """All but ``present``, which the message does not have; the key ``frame`` is its frame_index."""
+    """All but ``missing``, which the message does not have; the key ``frame`` is its frame_index."""
     detector_name: str
     dtype: str
     """numpy name of the pixel type, little-endian: the key ``type`` of the message."""
@@ -70,6 +97,10 @@ class ImageHeader:
     """Slowest dimension first."""
     pedestal_file: str = ""
     gain_file: str = ""
+    part: PartPlace | None = None
+    """Where it lies in the whole image; None of a whole one. ``present`` of its head counts the modules of the whole."""
+    number: int = 0
+    """Of a part: how many its host has made, this one included."""
 
     @property
     def data_bytes(self) -> int:
@@ -79,6 +110,11 @@ class ImageHeader:
 
 def encode_header(header: ImageHeader, *, with_data: bool = True) -> bytes:
     """Return the first part; without data it announces the 8 zero bytes of ``NO_DATA``."""
+    part = header.part
+    place: dict[str, Any] = {}
+    if part:
+        place = {"modules": part.modules, "of_modules": part.of_modules, "row": part.row, "column": part.column}
+        place["number"] = header.number
     return _ENCODER.encode(
         {
             "pulse_id": header.head.pulse_id,
@@ -91,6 +127,11 @@ def encode_header(header: ImageHeader, *, with_data: bool = True) -> bytes:
             "htype": HTYPE,
             "type": header.dtype if with_data else NO_DATA_TYPE,
             "shape": header.shape if with_data else NO_DATA_SHAPE,
+            "present": header.head.present,
+            "timestamp_ns": header.head.timestamp_ns,
+            "packets_missing": header.head.packets_missing,
+            "damage": header.head.damage,
+            **place,
         }
     ).encode()
 
@@ -107,16 +148,27 @@ def decode_header(text: bytes | memoryview) -> ImageHeader:
     missing = [key for key in _KEYS if key not in tree]
     if missing:
         raise WireError(f"array-1.0: found no {', '.join(missing)} in the header, expected {', '.join(_KEYS)}")
-    for key, (is_right, expected) in _KEYS.items():
-        if not is_right(tree[key]):
+    is_part = all(key in tree for key in _PART_KEYS)
+    for key, (is_right, expected) in (_ALL_KEYS if is_part else _IMAGE_KEYS).items():
+        if key in tree and not is_right(tree[key]):
             raise WireError(f"array-1.0: found {key} {tree[key]!r}, expected {expected}")
     return ImageHeader(
-        ImageHead(tree["pulse_id"], tree["frame"], tree["daq_rec"], bool(tree["is_good_frame"])),
+        ImageHead(
+            tree["pulse_id"],
+            tree["frame"],
+            tree["daq_rec"],
+            bool(tree["is_good_frame"]),
+            **{key: tree[key] for key in _OWN_KEYS if key in tree},
+        ),
         detector_name=tree["detector_name"],
         dtype=tree["type"],
         shape=tuple(tree["shape"]),
         pedestal_file=tree["pedestal_file"],
         gain_file=tree["gain_file"],
+        part=PartPlace(tuple(tree["modules"]), *(tree[key] for key in ("of_modules", "row", "column")))
+        if is_part
+        else None,
+        number=tree["number"] if is_part else 0,
     )
 
 

@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, Final
 
-from detectors.assembly.images import ImageAssembler
 from detectors.assembly.sync import Matched
 from detectors.config import Config, Hdf5Section, SourceSection, UdpSection
 from detectors.errors import ConfigError
@@ -19,8 +18,9 @@ from detectors.stats import CaptureStatus, PoolStats
 from detectors.worker_names import image_worker_name
 from detectors.workers.account import Account
 from detectors.workers.captures import Captures
+from detectors.workers.detector_modules import DetectorModules
 from detectors.workers.gate import AcquisitionGate
-from detectors.workers.gather import Gatherer
+from detectors.workers.gather import Assembler, Gatherer
 from detectors.workers.runtime import run_worker
 from detectors.workers.wake import Wake
 
@@ -59,21 +59,19 @@ class CapturePart:
             raise ConfigError("hdf5: missing; give an [hdf5] section with a folder")
         self._section: Hdf5Section = config.hdf5
         self._pulse_id_step = config.detector.pulse_id_step
-        # The documented files hold the modules one below the other.
-        rules = config.image_rules(sources).model_copy(update={"layout": "stack"})
-        self._gatherer = Gatherer(config, runtime, sources, rules, config.hdf5.host)
+        # Without a mosaic: the documented files hold the modules one below the other.
+        modules = DetectorModules(config, runtime, sources, config.image_rules(sources), config.hdf5.host)
+        self._modules, self._gatherer = modules, Gatherer(modules)
         self._pool: BufferPool | None = None
-        self._pool_of: ImageAssembler | None = None
+        self._pool_of: Assembler | None = None
         self._gate = AcquisitionGate(
             config.hdf5.on_loss,
             self._pulse_id_step,
             self._gatherer.expect_all,
-            clocked=isinstance(sources[0], UdpSection) and self._gatherer.all_local,
+            clocked=isinstance(sources[0], UdpSection) and modules.all_local,
         )
         self._nothing = _nothing(sources)
-        self._captures = Captures(
-            config.hdf5, self._gatherer.detector, self._gatherer.modules, self._pulse_id_step, self._expect
-        )
+        self._captures = Captures(config.hdf5, modules.detector, modules.names, self._pulse_id_step, self._expect)
         self._gathered = 0
         self._latest = ImageHead(0)
 
@@ -98,7 +96,7 @@ class CapturePart:
         self._captures.poll()
         for matched in self._gatherer.step():
             self._image(matched)
-        self._captures.follow(self._gatherer.layout)
+        self._captures.follow(self._modules.layout)
         for pulse_id in self._gate.acquisition.expire(time.monotonic()):
             self._fill(pulse_id)
         return self._gatherer.wait_s
@@ -156,7 +154,7 @@ class CapturePart:
         if captures.selector and self._pool_of is not self._gatherer.assembler and self._pool_of is not None:
             captures.end("the camera came back with another shape or type; the file was closed")
         self._follow_size()
-        captures.follow(self._gatherer.layout)
+        captures.follow(self._modules.layout)
         lost = acquisition.lost
         for missing in acquisition.missing(pulse_id):
             self._fill(missing)

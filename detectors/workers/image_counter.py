@@ -7,6 +7,7 @@ from typing import Any, Final
 from detectors.config import Config, SourceSection, UdpSection
 from detectors.runtime import Runtime
 from detectors.stats import AcquisitionStats
+from detectors.workers.detector_modules import DetectorModules
 from detectors.workers.gate import AcquisitionGate
 from detectors.workers.gather import Gatherer
 
@@ -18,8 +19,9 @@ class ImageCounter:
     """The acquisitions of a worker that shows images. It looks into the modules' memory on its own account."""
 
     def __init__(self, config: Config, runtime: Runtime, sources: tuple[SourceSection, ...], host: str | None) -> None:
-        self._gatherer = Gatherer(config, runtime, sources, config.image_rules(sources), host, look=True)
-        clocked = isinstance(sources[0], UdpSection) and self._gatherer.all_local
+        modules = DetectorModules(config, runtime, sources, config.image_rules(sources), host, look=True)
+        self._gatherer = Gatherer(modules)
+        clocked = isinstance(sources[0], UdpSection) and modules.all_local
         self._gate = AcquisitionGate("fill", config.detector.pulse_id_step, self._gatherer.expect_all, clocked=clocked)
         self._counting = False
 

@@ -5,6 +5,7 @@ import numpy as np
 from detectors.config import Config, SourceSection
 from detectors.image_head import ImageHead
 from detectors.runtime import Runtime
+from detectors.workers.detector_modules import DetectorModules
 from detectors.workers.gather import Gatherer
 
 
@@ -12,7 +13,10 @@ class NewestImage:
     """Looks into the memory of the modules of ``sources``, which costs them nothing. For one thread."""
 
     def __init__(self, config: Config, runtime: Runtime, sources: tuple[SourceSection, ...], host: str | None) -> None:
-        self.gatherer = Gatherer(config, runtime, sources, config.image_rules(sources), host, look=True)
+        rules = config.image_rules(sources)
+        self.gatherer = Gatherer(
+            DetectorModules(config, runtime, sources, rules, host, mosaic=config.mosaic_of(sources), look=True)
+        )
         self.gathering = False
         self.pixels = np.empty(0, np.uint8)
         self.number = 0
@@ -25,7 +29,7 @@ class NewestImage:
     @property
     def modules_missing(self) -> int:
         """How many modules are missing in the image."""
-        return len(self.gatherer.sources) - self.head.present.bit_count()
+        return len(self.gatherer.modules) - self.head.present.bit_count()
 
     def gather(self, now: float, *, on: bool) -> None:
         """Attach to the modules' memory, or detach. Idempotent."""

@@ -1,13 +1,14 @@
-"""The assembler of live images: modules in, three image streams out. One thread, no call of which waits for a consumer."""
+"""The assembler of live images: modules or parts in, three image streams out. One thread, no call of which waits for a consumer."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from typing import Any, Final
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, TypeAlias
 
 import zmq
 
-from detectors.assembly.images import ImageAssembler
 from detectors.assembly.sync import Matched
 from detectors.config import Config, StreamSection
 from detectors.errors import CommandError, ConfigError
@@ -17,16 +18,27 @@ from detectors.outputs.zmq_image import FullStream, ImageOutput, PulseStream, Re
 from detectors.pools.buffer_pool import BufferPool
 from detectors.runtime import Runtime
 from detectors.stats import OutputStats, PoolStats, StreamStatus
+from detectors.wire.array10 import ImageHeader
 from detectors.workers.account import Account
-from detectors.workers.gather import Gatherer
+from detectors.workers.detector_modules import DetectorModules
+from detectors.workers.gather import Assembler, Gatherer
+from detectors.workers.part_streams import PartStreams
 from detectors.workers.rates import RateMeter
-from detectors.workers.runtime import run_worker
+from detectors.workers.runtime import IDLE_S, run_worker
 from detectors.workers.wake import Wake
+
+_Context: TypeAlias = zmq.Context[zmq.Socket[bytes]]
 
 WORKER: Final = "stream"
 
 _PULSE_HWM: Final = 1000
 """Pulse ids queued for one subscriber: 8 bytes each."""
+
+_LOOK_S: Final = 0.005
+"""Time between two looks for messages of parts, s."""
+
+_REST_S: Final = 2.0
+"""After the last consumer has gone the parts are subscribed to for so long, s: one that connects again wants them at once."""
 
 _GATHERING: Final = 1
 """Image buffers beyond those that the streams may hold: the one that is being filled."""
@@ -37,24 +49,43 @@ def run(config: Config) -> int:
 
     Raises ConfigError without a [stream] that fits the sources, HostError when an address or the memory is refused.
     """
-    runtime = Runtime(config.detector.prefix)
-    part = Streamer(config, runtime)
+    runtime, section = Runtime(config.detector.prefix), _section(config)
+    joined = PartStreams(config, section) if section.parts else None
+    sources = config.udp or config.sources_of("")
+    members = joined or DetectorModules(
+        config, runtime, sources, section, section.host, mosaic=config.mosaic_of(sources)
+    )
+    streams = partial(_streams, section, config.zmq.curve_keys)
+    part = Streamer(WORKER, Gatherer(members), streams, section.high_water_mark, joined=joined)
     return run_worker(part, runtime, config.run.drain_s, endpoint(config, part.name))
 
 
 class Streamer:
-    """The part of a worker that streams live images."""
+    """The part of a worker that streams live images.
 
-    name = WORKER
+    ``streams`` makes its outputs, of which each may hold ``queue`` images. ``label`` completes a header. With ``joined``, what is
+    gathered: it is subscribed to while there is a consumer, and only some of its images have pixels.
+    """
+
     blocks: Mapping[str, Sequence[str]] = {}
     empty = StreamStatus()
 
-    def __init__(self, config: Config, runtime: Runtime) -> None:
-        self._stream = _section(config)
-        self._keys = config.zmq.curve_keys
-        self._gatherer = Gatherer(config, runtime, config.udp or config.sources_of(""), self._stream, self._stream.host)
+    def __init__(
+        self,
+        name: str,
+        gatherer: Gatherer,
+        streams: Callable[[_Context], Iterator[ImageOutput]],
+        queue: int,
+        *,
+        label: Callable[[ImageHeader], ImageHeader] = lambda header: header,
+        joined: PartStreams | None = None,
+    ) -> None:
+        self.name = name
+        self._gatherer, self._streams, self._queue = gatherer, streams, queue
+        self._label, self._joined = label, joined
+        self._wanted_s = float("-inf")
         self._pool: BufferPool | None = None
-        self._pool_of: ImageAssembler | None = None
+        self._pool_of: Assembler | None = None
         self._outputs: dict[str, ImageOutput] = {}
         self._gathered = 0
         self._latest = ImageHead(0)
@@ -67,23 +98,14 @@ class Streamer:
 
     def open(self, stack: ExitStack, wake: Wake, account: Account) -> str:  # noqa: ARG002
         """Bind the streams, find the modules and take the memory for images. Raises HostError."""
-        stream = self._stream
         stack.callback(self._gatherer.close)
-        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        context: _Context = zmq.Context()
         stack.callback(context.term)
-        keys = self._keys
-        if stream.full:
-            self._add(stack, "full", FullStream(context, stream.full, stream.high_water_mark, curve_keys=keys))
-        if stream.reduced:
-            rate_hz = stream.reduced_rate_hz
-            self._add(
-                stack,
-                "reduced",
-                ReducedStream(context, stream.reduced, stream.high_water_mark, rate_hz, curve_keys=keys),
-            )
-        if stream.pulse:
-            self._add(stack, "pulse", PulseStream(context, stream.pulse, _PULSE_HWM, curve_keys=keys))
-        self._gatherer.open(wake)
+        for output in self._streams(context):
+            self._outputs[output.name] = output
+            stack.callback(output.close)
+        if self._joined is None:
+            self._gatherer.open(wake)
         self._follow_size()
         return " ".join(f"{name}={output.stats(0).folder}" for name, output in self._outputs.items())
 
@@ -91,9 +113,23 @@ class Streamer:
         """Take in what the modules have sent, and send what is in step."""
         for output in self._outputs.values():
             output.poll()
+        if self._joined and not self._follow_demand(time.monotonic()):
+            return IDLE_S
         for matched in self._gatherer.step():
             self._image(matched)
-        return self._gatherer.wait_s
+        # The descriptors of parts are not watched: their messages are taken several at a time.
+        return min(self._gatherer.wait_s, _LOOK_S) if self._joined else self._gatherer.wait_s
+
+    def _follow_demand(self, now: float) -> bool:
+        """Subscribe to the parts, or leave them; return whether they are wanted. Raises HostError."""
+        if any(output.has_consumers for output in self._outputs.values()):
+            self._wanted_s = now
+        wanted = now - self._wanted_s < _REST_S
+        if wanted and not self._gatherer.is_open:
+            self._gatherer.open()
+        elif not wanted:
+            self._gatherer.close()
+        return wanted
 
     def _set_enabled(self, output: str, enabled: bool) -> None:  # noqa: FBT001
         """Switch one stream. Raises CommandError for one that the configuration does not have."""
@@ -123,7 +159,7 @@ class Streamer:
             pulse_id=self._latest.pulse_id,
             data_ns=self._latest.timestamp_ns,
             frame_index=self._latest.frame_index,
-            modules=len(gatherer.sources),
+            modules=len(gatherer.modules),
             shape=" x ".join(map(str, shape)),
             dtype=gatherer.assembler.pixel_type.name if gatherer.assembler else "",
             sync=gatherer.sync_stats(),
@@ -141,40 +177,51 @@ class Streamer:
     def finish(self, deadline_s: float) -> None:
         """Do nothing: what is queued is sent, or given up, when the streams are closed."""
 
-    def _add(self, stack: ExitStack, name: str, output: ImageOutput) -> None:
-        self._outputs[name] = output
-        stack.callback(output.close)
-
     def _follow_size(self) -> None:
         """Take memory for images of the present size; those still waiting to be sent keep theirs."""
         assembler = self._gatherer.assembler
         if assembler is self._pool_of or assembler is None:
             return
         streams = sum(name in self._outputs for name in ("full", "reduced"))
-        count = streams * self._stream.high_water_mark + _GATHERING
+        count = streams * self._queue + _GATHERING
         self._pool = BufferPool(count, assembler.image_bytes, name="images") if streams else None
         self._pool_of = assembler
 
     def _image(self, matched: Matched) -> None:
         self._follow_size()
-        now = time.monotonic()
-        wanting = {name for name, output in self._outputs.items() if output.wants_pixels(now)}
+        now, pulse_id = time.monotonic(), matched.pulse_id
+        has_pixels = self._joined is None or self._joined.has_pixels(pulse_id)
+        wanting = {name for name, output in self._outputs.items() if has_pixels and output.wants_pixels(pulse_id, now)}
         buffer = self._pool.try_acquire() if wanting and self._pool else None
         header = self._gatherer.assemble(matched, None if buffer is None else buffer.array)
         if header is None:
             if buffer is not None:
                 buffer.release()
             return
-        lease = None
+        header, lease = self._label(header), None
         if buffer is not None:
             buffer.set_len(header.data_bytes)
             lease = buffer.freeze()
             self._gathered += 1
         for name, output in self._outputs.items():
-            output.send(header, lease.clone() if lease is not None and name in wanting else None, now)
+            if output.needs_pixels and not has_pixels:
+                output.leave_out()
+            else:
+                output.send(header, lease.clone() if lease is not None and name in wanting else None, now)
         if lease is not None:
             lease.close()
         self._latest = header.head
+
+
+def _streams(stream: StreamSection, keys: Path | None, context: _Context) -> Iterator[ImageOutput]:
+    """Yield the streams of whole images that the configuration names. Raises HostError."""
+    queue = stream.high_water_mark
+    if stream.full:
+        yield FullStream(context, stream.full, queue, curve_keys=keys)
+    if stream.reduced:
+        yield ReducedStream(context, stream.reduced, queue, stream.reduced_rate_hz, curve_keys=keys)
+    if stream.pulse:
+        yield PulseStream(context, stream.pulse, _PULSE_HWM, curve_keys=keys)
 
 
 def _section(config: Config) -> StreamSection:

@@ -1,0 +1,74 @@
+"""The newest images of one part, from its reduced stream: heads of all, pixels of those that are joined."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import numpy as np
+
+from detectors.errors import WireError
+from detectors.image_head import ImageHead
+from detectors.parts import PartPlace
+from detectors.pixels import FrameLayout
+from detectors.wire.array10 import decode_image
+
+
+class PartImages:
+    """Keeps the heads of ``heads`` images, and the pixels of ``queue`` of them, until they are taken.
+
+    Every image lies at ``place`` and has ``layout``; at most ``messages`` wait to be taken in.
+    """
+
+    problem = ""
+
+    def __init__(self, place: PartPlace, layout: FrameLayout, *, heads: int, queue: int, messages: int) -> None:
+        self.place = place
+        self.pixels_bytes, self.queue = layout.data_bytes, messages
+        self.newest = ImageHead(0)
+        """Of the image that came last."""
+        self.lost = 0
+        """Images that its host has made and that did not come."""
+        self._layout = layout
+        self._most_heads, self._most_pixels = heads, queue
+        self._heads: OrderedDict[int, ImageHead] = OrderedDict()
+        self._pixels: OrderedDict[int, np.ndarray] = OrderedDict()
+        self._number: int | None = None
+
+    def put(self, parts: Sequence[memoryview]) -> int:
+        """Take in a message, and return its pulse_id. Raises WireError for one that is not of this part."""
+        header, pixels = decode_image(parts)
+        if header.part != self.place:
+            raise WireError(f"part: found {header.part}, expected {self.place}; give all hosts the same configuration")
+        if pixels is not None and (header.shape, header.dtype) != (self._layout.shape, self._layout.dtype):
+            raise WireError(
+                f"part: found {list(header.shape)} {header.dtype}, expected {list(self._layout.shape)} {self._layout.dtype}"
+            )
+        pulse_id = header.head.pulse_id
+        self._count(header.number)
+        self._heads[pulse_id] = self.newest = header.head
+        if len(self._heads) > self._most_heads:
+            self._heads.popitem(last=False)
+        if pixels is not None:
+            self._pixels[pulse_id] = pixels
+            if len(self._pixels) > self._most_pixels:
+                self._pixels.popitem(last=False)
+        return pulse_id
+
+    def take(self, pulse_id: int) -> tuple[ImageHead | None, np.ndarray | None]:
+        """Return head and pixels of a pulse, each None when it is not there; they are not kept, nor are older ones."""
+        found = self._heads.get(pulse_id), self._pixels.get(pulse_id)
+        for kept in (self._heads, self._pixels):
+            while kept and next(iter(kept)) <= pulse_id:
+                kept.popitem(last=False)
+        return found
+
+    def close(self) -> None:
+        """Forget the images, and where their numbers were. Idempotent."""
+        self._heads.clear()
+        self._pixels.clear()
+        self._number = None
+
+    def _count(self, number: int) -> None:
+        # A part that starts anew counts from 1: what it had not sent before is not known.
+        if self._number is not None and number > self._number:
+            self.lost += number - self._number - 1
+        self._number = number
