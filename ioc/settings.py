@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from detectors.config import Config
-from detectors.worker_names import PROCESS, STREAM, WEB, keepers
+from detectors.worker_names import PROCESS, STREAM, WEB, keepers, part_workers
 from ioc.roster import Roster
-from ioc.templates import detectors, image_streams
+from ioc.templates import PART_STREAMS, detectors, image_streams
 
 
 class Settings:
@@ -20,7 +20,7 @@ class Settings:
         self._detectors = {name: config.detector_of(source) for name, source in roster.sources.items()}
         self.enabled = {name: source.enabled for name, source in roster.sources.items()}
         if config.stream is not None:
-            self.enabled[STREAM] = config.stream.enabled
+            self.enabled |= dict.fromkeys([STREAM, *part_workers(config)], config.stream.enabled)
         for detector in detectors(config):
             if detector.hdf5:
                 self.enabled[detector.hdf5] = True
@@ -34,6 +34,7 @@ class Settings:
         outputs = {"zmq": config.zmq.enabled} | ({"disk": config.disk.enabled} if config.disk else {})
         self._configured = {(name, output): on for name in roster.sources for output, on in outputs.items()}
         self._configured |= {(STREAM, output): True for output in image_streams(config)}
+        self._configured |= {(worker, output): True for worker in part_workers(config) for output in PART_STREAMS}
         self.outputs = dict(self._configured)
         """Whether an output is on, by worker and name."""
         folders = {name: config.disk_folder(source) for name, source in roster.sources.items()}

@@ -7,12 +7,13 @@ from pathlib import Path
 
 from detectors.run_state import RunState
 from detectors.runtime import Runtime
-from detectors.worker_names import HDF5, IMAGES, KEEPER, PROCESS, STREAM, WEB
+from detectors.worker_names import HDF5, IMAGES, KEEPER, PARTS, PROCESS, STREAM, WEB
 from ioc.process import WorkerProcess
 from ioc.remote import RemoteWorker
 from ioc.roster import Roster
 
 _WITHOUT_SOURCE = {
+    PARTS: "stream",
     STREAM: "stream",
     HDF5: "capture",
     IMAGES: "images",

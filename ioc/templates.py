@@ -28,11 +28,13 @@ from detectors.worker_names import (
     HDF5,
     IMAGES,
     KEEPER,
+    PARTS,
     PROCESS,
     STREAM,
     WEB,
     image_worker_name,
     keepers,
+    part_workers,
     worker_name,
     workers,
 )
@@ -136,7 +138,11 @@ def image_streams(config: Config) -> list[str]:
     return [] if config.stream is None else [n for n in ("full", "reduced", "pulse") if getattr(config.stream, n)]
 
 
+PART_STREAMS: Final = ("full", "reduced")
+"""The streams of a part."""
+
 _WITHOUT_SOURCE: Final[Mapping[str, WorkerStatus]] = {
+    PARTS: StreamStatus(),
     STREAM: StreamStatus(),
     HDF5: CaptureStatus(),
     IMAGES: ImagesStatus(),
@@ -169,6 +175,9 @@ def loads(config: Config) -> list[Load]:
     found = [Load("detector.template", prefix), Load("autosave.template", prefix), *_all_sources(config, prefix)]
     for source in (*config.udp, *config.pva):
         found += _source(config, source, prefix)
+    for worker, host in part_workers(config).items():
+        base = {**prefix, "R": f"{host}:Part:", "W": worker, "S": host[:DESC_NAME_LIMIT]}
+        found += _image_streams(base, PART_STREAMS)
     if config.stream is not None:
         found += _stream(config, prefix)
     for detector in detectors(config):
@@ -222,15 +231,23 @@ def _numbers(source: PvaSection) -> range:
 
 def _stream(config: Config, prefix: Mapping[str, str]) -> list[Load]:
     base = _base(prefix, "Stream", STREAM)
+    found = _image_streams(base, image_streams(config))
+    if "reduced" in image_streams(config):
+        found.append(Load("reduced.template", base))
+    if part_workers(config):
+        found.append(Load("joined.template", base))
+    return found
+
+
+def _image_streams(base: Mapping[str, str], outputs: Iterable[str]) -> list[Load]:
+    """Return what every worker has that streams images, whole ones or parts."""
     found = [Load(f"{name}.template", base) for name in ("pvi", "worker", "rates", "stream")]
     found += _images(base, overwritten="MINOR")
-    for output in image_streams(config):
+    for output in outputs:
         macros = {**base, "O": f"{output.title()}:", "F": output}
         # The full stream is for a consumer that takes every image; the others may drop.
         found.append(Load("output.template", {**macros, "DROP_SEVERITY": "MAJOR" if output == "full" else "MINOR"}))
         found.append(Load("zmq.template", macros))
-    if "reduced" in image_streams(config):
-        found.append(Load("reduced.template", base))
     return found
 
 
