@@ -72,17 +72,17 @@ def image_head(pulse_id: int, frames: Sequence[FrameHead | None]) -> ImageHead:
     first = next(filter(None, frames), None)
     if first is None:
         return ImageHead(pulse_id)
-    head = ImageHead(pulse_id, first.frame_index, first.daq_rec, is_good(frames), present, first.timestamp_ns)
+    trigger, damage = (first.frame_index, first.daq_rec), _all_damage(frames)
+    head = ImageHead(pulse_id, *trigger, is_good(frames), present, first.timestamp_ns, damage=damage)
     if head.is_good_frame:
-        return head if not first.damage else head._replace(damage=_all_damage(frames))
+        return head
     expected = first.expected_packets
     packets_missing = sum(max(0, f.expected_packets - f.n_recv_packets) if f else expected for f in frames)
     if not packets_missing:
-        return head._replace(damage=_all_damage(frames))
+        return head
     whole, none = bytes(MISSING_MASK_BYTES), ((1 << expected) - 1).to_bytes(MISSING_MASK_BYTES, "little")
     return head._replace(
         packets_missing=packets_missing,
-        damage=_all_damage(frames),
         missing=tuple((frame.missing or whole) if frame else none for frame in frames),
     )
 
@@ -120,8 +120,9 @@ def joined_head(pulse_id: int, parts: Sequence[ImageHead | None], missing_packet
 def _all_damage(frames: Sequence[FrameHead | None]) -> int:
     damage = 0
     for frame in frames:
-        damage |= frame.damage if frame else 0
-    return int(damage)
+        if frame and frame.damage:
+            damage |= int(frame.damage)
+    return damage
 
 
 def image_heads(pulses: np.ndarray, frames: np.ndarray, held: np.ndarray) -> np.ndarray:

@@ -24,7 +24,7 @@ class PartPlace:
     column: int = 0
 
 
-class Part(NamedTuple):
+class ImagePart(NamedTuple):
     """What one host has of every image."""
 
     host: HostSection
@@ -52,13 +52,13 @@ def part_names(config: Config) -> list[str]:
     return [host.name for host in config.host if any(module.host == host.name for module in config.udp)]
 
 
-def parts(config: Config) -> list[Part]:
+def parts(config: Config) -> list[ImagePart]:
     """Return the parts that images are joined of, in the order of the hosts; none without ``stream.parts``."""
     names = part_names(config)
     if not names or config.stream is None or config.stream.part_port_base is None:
         return []
     mosaic, frame = config.mosaic_of(config.udp), config.udp[0].geometry.layout
-    found: list[Part] = []
+    found: list[ImagePart] = []
     for index, host in enumerate(config.host):
         if host.name not in names:
             continue
@@ -67,11 +67,11 @@ def parts(config: Config) -> list[Part]:
         place = PartPlace(modules, len(config.udp), row, column)
         shape = mosaic.part(modules).shape if mosaic else frame.image_shape(len(modules))
         layout = FrameLayout(shape, frame.pixel_type.name)
-        found.append(Part(host, place, layout, config.stream.part_port_base + PORTS * index))
+        found.append(ImagePart(host, place, layout, config.stream.part_port_base + PORTS * index))
     return found
 
 
-def part_of(config: Config, host: str) -> Part:
+def part_of(config: Config, host: str) -> ImagePart:
     """Return the part of a host. Raises ConfigError when there is none of that name."""
     known = parts(config)
     for part in known:

@@ -99,6 +99,15 @@ def unreachable(consumer: str, host: str | None, sources: Iterable[SourceSection
             yield f"pva.dtype, pva.shape: missing; {reason}: give those of {source.name}"
 
 
+def without_images(consumer: str, host: str | None, stream: StreamSection | None) -> Iterator[str]:
+    """Yield why a consumer on a host cannot have the images of [stream], which it shows when not all modules are on its host."""
+    reason = f"{consumer} shows modules of other hosts by this stream"
+    if stream is None or not stream.reduced:
+        yield f"stream.reduced: missing; {reason}: give it an address"
+    elif stream.host != host and not stream.reduced.startswith("tcp://"):
+        yield f"stream.reduced: found {stream.reduced!r}, expected a tcp address; {reason}, and is on another host"
+
+
 def unfit_for_parts(
     hosts: Sequence[HostSection], modules: Sequence[UdpSection], stream: StreamSection
 ) -> Iterator[str]:

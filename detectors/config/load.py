@@ -100,10 +100,17 @@ class Config(sections.Section):
         if self.stream and self.stream.parts:
             yield from hosts.unfit_for_parts(self.host, self.udp, self.stream)
         for name, consumer in consumers:
-            sources = (self.udp or self.pva) if consumer is self.stream else self.sources
-            if isinstance(consumer, sections.ProcessSection):
-                sources = self.detectors.get(consumer.detector, sources)
-            yield from hosts.unreachable(name, consumer.host, sources, self.zmq)
+            read = self.sources
+            if self.stream and consumer is self.stream:
+                read = () if self.stream.parts else self.udp or self.pva
+            elif isinstance(consumer, sections.ProcessSection):
+                read = self.detectors.get(consumer.detector, read)
+            elif consumer in (self.images, self.web):
+                streamed = [sources for sources in self.detectors.values() if self.is_streamed(sources, consumer.host)]
+                read = tuple(source for source in self.sources if not any(source in found for found in streamed))
+                if streamed:
+                    yield from hosts.without_images(name, consumer.host, self.stream)
+            yield from hosts.unreachable(name, consumer.host, read, self.zmq)
 
     def _misplaced(self) -> Iterator[str]:
         """Yield what is wrong with the places of the modules."""
@@ -157,6 +164,10 @@ class Config(sections.Section):
     def mosaic_of(self, sources: tuple[sections.SourceSection, ...]) -> Mosaic | None:
         """Return where the modules lie in images of these sources; None when these have no gaps."""
         return self.mosaic() if self.image_rules(sources).layout == "geometry" else None
+
+    def is_streamed(self, sources: tuple[sections.SourceSection, ...], host: str | None) -> bool:
+        """Return whether a worker on a host takes images of these sources from [stream]: of several modules, some elsewhere."""
+        return len(sources) > 1 and any(source.host != host for source in sources)
 
     def dma_of(self, source: sections.SourceSection) -> sections.DmaSection:
         """Return the DMA ring of a source: its own, or the common one."""

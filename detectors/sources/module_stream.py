@@ -232,7 +232,7 @@ class RemoteModule:
         self._pebble.close()
 
 
-class Reader(Protocol):
+class MessageReader(Protocol):
     """Takes in the messages of one module, or of one part."""
 
     queue: int
@@ -262,7 +262,7 @@ class Modules(Subscriptions):
     def __init__(
         self,
         addresses: Sequence[str],
-        readers: Sequence[Reader],
+        readers: Sequence[MessageReader],
         keys: CurveKeys | None = None,
     ) -> None:
         self.readers = readers

@@ -8,7 +8,7 @@ import zmq
 
 from detectors.config import Config
 from detectors.outputs.zmq_image import FullStream, ImageOutput, PartStream
-from detectors.parts import Part, part_of
+from detectors.parts import ImagePart, part_of
 from detectors.runtime import Runtime
 from detectors.wire.array10 import ImageHeader
 from detectors.worker_names import PARTS
@@ -36,7 +36,7 @@ def run(config: Config, host: str) -> int:
     return run_worker(worker, runtime, config.run.drain_s)
 
 
-def _streams(config: Config, part: Part, context: zmq.Context[zmq.Socket[bytes]]) -> Iterator[ImageOutput]:
+def _streams(config: Config, part: ImagePart, context: zmq.Context[zmq.Socket[bytes]]) -> Iterator[ImageOutput]:
     """Yield the streams of a part: every image, and what the stream of whole images needs. Raises HostError."""
     rules, keys, bound = config.image_rules(config.udp), config.zmq.curve_keys, part.bound
     yield FullStream(context, bound["full"], rules.high_water_mark, curve_keys=keys)
@@ -50,7 +50,7 @@ def _streams(config: Config, part: Part, context: zmq.Context[zmq.Socket[bytes]]
     )
 
 
-def _labelled(part: Part, gatherer: Gatherer, header: ImageHeader) -> ImageHeader:
+def _labelled(part: ImagePart, gatherer: Gatherer, header: ImageHeader) -> ImageHeader:
     """Return a header of a part with its place in the whole, and its number."""
     present = sum(1 << m for i, m in enumerate(part.place.modules) if header.head.present >> i & 1)
     head = header.head._replace(present=present)

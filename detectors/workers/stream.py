@@ -149,7 +149,7 @@ class Streamer:
     def snapshot(self) -> StreamStatus:
         """Return what there is to know, for screens and tests."""
         now, gatherer = time.monotonic(), self._gatherer
-        state, message = gatherer.state()
+        state, message = gatherer.state() if gatherer.is_open else ("Idle", "")
         outputs = {name: output.stats(now) for name, output in self._outputs.items()}
         reduced = self._outputs.get("reduced")
         shape = gatherer.assembler.shape if gatherer.assembler else ()

@@ -1,7 +1,10 @@
 """Hosts for tests on one machine: each has an address of the loopback, and those of workers a runtime folder of their own."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import patch
 
 from detectors.curve import make_keys
 from tests.support.ports import free_hundred
@@ -24,3 +27,11 @@ def on_hosts(text: str, folder: Path, placed: Mapping[str, str], *, zmq: str = "
     )
     control = f'[control]\nport_base = {port}\ncurve_keys = "{keys}"\n'
     return f"{text}\n{hosts}{control}[zmq]\nport_base = {port + 50}\n{zmq}\n", port + 50
+
+
+@contextmanager
+def on_host(folder: Path) -> Iterator[None]:
+    """Make and find workers of a host, whose runtime folder is below this one."""
+    folder.mkdir(exist_ok=True)
+    with patch.dict(os.environ, {"XDG_RUNTIME_DIR": str(folder)}):
+        yield

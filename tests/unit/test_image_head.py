@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detectors.frame import FRAME_HEAD, MISSING_MASK_BYTES, Damage, FrameHead
-from detectors.image_head import IMAGE_HEAD, ImageHead, image_head, image_heads, is_good
+from detectors.image_head import IMAGE_HEAD, ImageHead, image_head, image_heads, is_good, joined_head
 
 WHOLE = FrameHead(7, 70, 3, 128, 0, expected_packets=128)
 
@@ -73,3 +73,21 @@ def test_many_images_at_once_follow_the_same_rules(images):
 def test_the_unique_id_is_the_frame_number_in_31_bits():
     assert ImageHead(pulse_id=9, frame_index=5).unique_id == 5
     assert ImageHead(pulse_id=9, frame_index=(1 << 40) + (1 << 31) + 3).unique_id == 3
+
+
+@given(
+    st.lists(st.just(WHOLE) | heads | st.none(), min_size=4, max_size=4), st.permutations(range(4)), st.integers(1, 3)
+)
+def test_the_head_of_joined_parts_is_that_of_all_their_modules(frames, modules, cut):
+    parts = [sorted(modules[:cut]), sorted(modules[cut:])]
+    found: list[ImageHead | None] = []
+    for own in parts:
+        head = image_head(7, [frames[m] for m in own])
+        present = sum(1 << m for i, m in enumerate(own) if head.present >> i & 1)
+        found.append(head._replace(present=present) if head.present else None)
+    whole = image_head(7, frames)
+    joined = joined_head(7, found, [128 * len(own) for own in parts])
+    if whole.present:
+        assert joined == whole._replace(missing=())
+    else:
+        assert joined == ImageHead(7, packets_missing=512)

@@ -43,6 +43,16 @@ def test_a_frame_lost_by_one_module_costs_one_image():
     assert sync.skipped == [1, 0]
 
 
+def test_what_is_forgotten_is_skipped_and_no_loss_of_step():
+    sync = Synchroniser(Rules(modules=2, depth=8))
+    feed(sync, (0, 1), (1, 1), (0, 2), (0, 3))
+    sync.forget()
+    assert (sync.skipped, sync.queued, sync.losses) == ([2, 0], 0, 0)
+    assert feed(sync, (0, 9_000), (1, 9_000)) == [Matched(9_000, 0b11)]
+    assert sync.losses == 0
+    check_balance(sync)
+
+
 def test_first_images_are_complete_as_soon_as_the_modules_are():
     sync = Synchroniser(Rules(modules=2, depth=64))
     ahead = [(0, p) for p in range(1, 6)]

@@ -6,7 +6,7 @@ import zmq
 
 from detectors.errors import HostError
 from detectors.image_head import ImageHead
-from detectors.outputs.zmq_image import FullStream, PulseStream, ReducedStream
+from detectors.outputs.zmq_image import FullStream, PartStream, PulseStream, ReducedStream
 from detectors.pools.buffer_pool import BufferPool
 from detectors.wire.array10 import ImageHeader, decode_image
 
@@ -70,7 +70,7 @@ def check_balance(output):
 def test_full_without_a_consumer_wants_nothing(context):
     full = FullStream(context, "tcp://127.0.0.1:*", 4)
     full.poll()
-    assert not full.wants_pixels(0)
+    assert not full.wants_pixels(1, 0)
     full.send(header(1), None, 0)
     stats = check_balance(full)
     assert (stats.offered, stats.disabled, stats.subscribers) == (1, 1, 0)
@@ -83,7 +83,7 @@ def test_full_shares_all_images_among_the_workers(context, pool):
     until(lambda: full.stats(0).subscribers == 2, full)
     received = []
     for pulse_id in range(1, 21):
-        until(lambda: full.wants_pixels(0), full)
+        until(lambda: full.wants_pixels(1, 0), full)
         full.send(header(pulse_id), image(pool, pulse_id), 0)
         for worker in workers:
             while worker.poll(0):
@@ -106,7 +106,7 @@ def test_full_drops_and_counts_when_its_worker_is_slow(context, pool):
     sent = []
     for pulse_id in range(1, 400):
         full.poll()
-        wanted = full.wants_pixels(0)
+        wanted = full.wants_pixels(1, 0)
         full.send(header(pulse_id), image(pool, pulse_id) if wanted else None, 0)
         if wanted:
             sent.append(pulse_id)
@@ -126,7 +126,7 @@ def test_full_notices_that_its_consumer_left(context):
     until(lambda: full.stats(0).subscribers == 1, full)
     worker.close()
     until(lambda: full.stats(0).subscribers == 0, full)
-    assert not full.wants_pixels(0)
+    assert not full.wants_pixels(1, 0)
     full.close()
 
 
@@ -136,7 +136,7 @@ def test_reduced_sends_every_header_and_some_images(context, pool):
     until(lambda: reduced.stats(0).subscribers == 2, reduced)
     for n in range(100):  # at 64 Hz
         now = 1024 + n / 64
-        lease = image(pool, n) if reduced.wants_pixels(now) else None
+        lease = image(pool, n) if reduced.wants_pixels(1, now) else None
         reduced.send(header(n), lease, now)
         until(lambda: pool.available > 0, reduced)
     for subscriber in subscribers:
@@ -157,9 +157,9 @@ def test_a_pause_is_not_made_up_for(context, pool):
     subscriber = consumer(context, zmq.SUB, reduced.address)
     until(lambda: reduced.stats(0).subscribers == 1, reduced)
     reduced.send(header(0), image(pool, 0), 1000.0)
-    assert reduced.wants_pixels(1060.0)
+    assert reduced.wants_pixels(1, 1060.0)
     reduced.send(header(1), image(pool, 1), 1060.0)
-    assert not reduced.wants_pixels(1060.09)
+    assert not reduced.wants_pixels(1, 1060.09)
     for socket in (reduced, subscriber):
         socket.close()
 
@@ -187,7 +187,7 @@ def test_a_stream_that_is_switched_off_sends_nothing(context, pool):
     subscriber = consumer(context, zmq.SUB, reduced.address)
     until(lambda: reduced.stats(0).subscribers == 1, reduced)
     reduced.enabled = False
-    assert not reduced.wants_pixels(1000.0)
+    assert not reduced.wants_pixels(1, 1000.0)
     reduced.send(header(1), None, 1000.0)
     stats = check_balance(reduced)
     assert (stats.disabled, stats.state, stats.enabled) == (1, "Off", False)
@@ -219,4 +219,20 @@ def test_pixels_are_not_copied(context, pool):
     assert np.frombuffer(frame.buffer, np.uint8).ctypes.data == address
     del frame
     for socket in (full, worker):
+        socket.close()
+
+
+def test_a_part_has_pixels_of_the_pulses_that_all_hosts_choose(context, pool):
+    part = PartStream(context, "tcp://127.0.0.1:*", 4, pulse_id_step=2, every=5)
+    subscriber = consumer(context, zmq.SUB, part.address)
+    until(lambda: part.stats(0).subscribers == 1, part)
+    chosen = [pulse_id for pulse_id in range(1, 61, 2) if part.wants_pixels(pulse_id, 0)]
+    assert chosen == [1, 11, 21, 31, 41, 51]  # 1 // 2 = 0, 11 // 2 = 5, ...
+    for pulse_id in (1, 3, 11):
+        part.send(header(pulse_id), image(pool, pulse_id) if pulse_id == 1 else None, 0)
+    got = [decode_image(receive(subscriber)) for _ in range(3)]
+    assert [(h.head.pulse_id, pixels is not None) for h, pixels in got] == [(1, True), (3, False), (11, False)]
+    stats = check_balance(part)
+    assert (stats.written, stats.dropped) == (2, 1)  # the pixels of 11 were wanted
+    for socket in (part, subscriber):
         socket.close()

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,11 +8,12 @@ from hypothesis import strategies as st
 
 from detectors.errors import WireError
 from detectors.image_head import ImageHead
+from detectors.parts import PartPlace
 from detectors.pixels import PIXEL_TYPES
 from detectors.wire.array10 import NO_DATA, ImageHeader, decode_header, decode_image, encode_header
 
 HEADER = ImageHeader(
-    ImageHead(12_345_999, frame_index=7, daq_rec=3, is_good_frame=True),
+    ImageHead(12_345_999, 7, daq_rec=3, is_good_frame=True, present=3, timestamp_ns=12, damage=2),
     detector_name="JF01",
     dtype="uint16",
     shape=(4, 3),
@@ -21,13 +23,18 @@ HEADER = ImageHeader(
 
 headers = st.builds(
     ImageHeader,
-    head=st.builds(ImageHead, *[st.integers(0, 2**64 - 1)] * 3, st.booleans(), *[st.just(0)] * 4, st.just(())),
+    head=st.builds(
+        ImageHead, *[st.integers(0, 2**64 - 1)] * 3, st.booleans(), *[st.integers(0, 2**63)] * 4, st.just(())
+    ),
     detector_name=st.text(max_size=20),
     dtype=st.sampled_from(PIXEL_TYPES),
     shape=st.lists(st.integers(1, 5), min_size=1, max_size=3).map(tuple),
     pedestal_file=st.text(max_size=20),
     gain_file=st.text(max_size=20),
 )
+
+PLACE = PartPlace((1, 3), 4, 514, 0)
+"""Of the part in the second half of an image."""
 
 
 def test_the_header_has_exactly_the_documented_keys():
@@ -42,7 +49,29 @@ def test_the_header_has_exactly_the_documented_keys():
         "htype": "array-1.0",
         "type": "uint16",
         "shape": [4, 3],
+        "present": 3,
+        "timestamp_ns": 12,
+        "packets_missing": 0,
+        "damage": 2,
     }
+
+
+def test_the_header_of_a_part_has_its_place_and_its_number_besides():
+    header = replace(HEADER, part=PLACE, number=9)
+    tree = json.loads(encode_header(header))
+    more = {"modules": [1, 3], "of_modules": 4, "row": 514, "column": 0, "number": 9}
+    assert tree == json.loads(encode_header(HEADER)) | more
+    assert decode_header(encode_header(header)) == header
+    assert decode_header(json.dumps(tree | {"number": 10}).encode()).number == 10
+    del tree["row"]  # it is no part then, whatever else another sender means by these keys
+    assert decode_header(json.dumps(tree | {"modules": "all"}).encode()) == HEADER
+
+
+def test_our_own_keys_may_be_left_out():
+    tree = json.loads(encode_header(HEADER))
+    for key in ("present", "timestamp_ns", "packets_missing", "damage"):
+        del tree[key]
+    assert decode_header(json.dumps(tree).encode()).head == ImageHead(*HEADER.head[:4])
 
 
 @pytest.mark.parametrize("dtype", ["uint16", "float64"])
@@ -88,6 +117,16 @@ def test_any_bytes_give_a_header_or_a_wire_error(text):
 )
 def test_a_wrong_value_is_a_wire_error_that_names_its_key(key, value):
     tree = json.loads(encode_header(HEADER)) | {key: value}
+    with pytest.raises(WireError, match=f"{key}.*expected"):
+        decode_header(json.dumps(tree).encode())
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("present", -1), ("damage", "2"), ("modules", [3, 1]), ("modules", []), ("row", -1), ("number", None)],
+)
+def test_a_wrong_value_of_our_own_is_named_too(key, value):
+    tree = json.loads(encode_header(replace(HEADER, part=PLACE, number=9))) | {key: value}
     with pytest.raises(WireError, match=f"{key}.*expected"):
         decode_header(json.dumps(tree).encode())
 
