@@ -4,7 +4,7 @@ Pure: the same configuration always gives the same records. The templates hold t
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -233,13 +233,13 @@ def _stream(config: Config, prefix: Mapping[str, str]) -> list[Load]:
     base = _base(prefix, "Stream", STREAM)
     found = _image_streams(base, image_streams(config))
     if "reduced" in image_streams(config):
-        found.append(Load("reduced.template", base))
+        found.append(Load("reduced_rate.template", base))
     if part_workers(config):
         found.append(Load("joined.template", base))
     return found
 
 
-def _image_streams(base: Mapping[str, str], outputs: Iterable[str]) -> list[Load]:
+def _image_streams(base: Mapping[str, str], outputs: Sequence[str]) -> list[Load]:
     """Return what every worker has that streams images, whole ones or parts."""
     found = [Load(f"{name}.template", base) for name in ("pvi", "worker", "rates", "stream")]
     found += _images(base, overwritten="MINOR")
@@ -248,6 +248,8 @@ def _image_streams(base: Mapping[str, str], outputs: Iterable[str]) -> list[Load
         # The full stream is for a consumer that takes every image; the others may drop.
         found.append(Load("output.template", {**macros, "DROP_SEVERITY": "MAJOR" if output == "full" else "MINOR"}))
         found.append(Load("zmq.template", macros))
+    if "reduced" in outputs:
+        found.append(Load("reduced.template", base))
     return found
 
 

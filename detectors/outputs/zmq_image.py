@@ -212,6 +212,8 @@ class PartStream(ImageOutput):
         super().__init__(context, address, high_water_mark * every, curve_keys=curve_keys)
         self._limit = high_water_mark
         self._pulse_id_step, self._every = pulse_id_step, every
+        self.with_pixels = 0
+        """Messages that carried pixels."""
 
     def wants_pixels(self, pulse_id: int, now: float) -> bool:  # noqa: ARG002
         """Return whether the image is joined, and there is a subscriber."""
@@ -224,6 +226,7 @@ class PartStream(ImageOutput):
         complete = self._publisher.begin(encode_header(header, with_data=lease is not None))
         if lease is not None:
             nbytes = self._send_pixels(lease)
+            self.with_pixels += complete
             return nbytes if complete else 0
         self._publisher.socket.send(NO_DATA)
         return len(NO_DATA) if complete and not self._is_joined(header.head.pulse_id) else 0

@@ -7,6 +7,7 @@ from functools import partial
 import zmq
 
 from detectors.config import Config
+from detectors.hosts import endpoint
 from detectors.outputs.zmq_image import FullStream, ImageOutput, PartStream
 from detectors.parts import ImagePart, part_of
 from detectors.runtime import Runtime
@@ -33,7 +34,7 @@ def run(config: Config, host: str) -> int:
     streams = partial(_streams, config, part)
     label = partial(_labelled, part, gatherer)
     worker = Streamer(f"{PARTS}.{host}", gatherer, streams, rules.high_water_mark, label=label)
-    return run_worker(worker, runtime, config.run.drain_s)
+    return run_worker(worker, runtime, config.run.drain_s, endpoint(config, worker.name))
 
 
 def _streams(config: Config, part: ImagePart, context: zmq.Context[zmq.Socket[bytes]]) -> Iterator[ImageOutput]:

@@ -14,7 +14,7 @@ from detectors.config import Config, StreamSection
 from detectors.errors import CommandError, ConfigError
 from detectors.hosts import endpoint
 from detectors.image_head import ImageHead
-from detectors.outputs.zmq_image import FullStream, ImageOutput, PulseStream, ReducedStream
+from detectors.outputs.zmq_image import FullStream, ImageOutput, PartStream, PulseStream, ReducedStream
 from detectors.pools.buffer_pool import BufferPool
 from detectors.runtime import Runtime
 from detectors.stats import OutputStats, PoolStats, StreamStatus
@@ -169,7 +169,7 @@ class Streamer:
             ),
             full=outputs.get("full", OutputStats()),
             reduced=outputs.get("reduced", OutputStats()),
-            reduced_pixels=reduced.with_pixels if isinstance(reduced, ReducedStream) else 0,
+            reduced_pixels=reduced.with_pixels if isinstance(reduced, ReducedStream | PartStream) else 0,
             pulse=outputs.get("pulse", OutputStats()),
             pool=self._pool.stats() if self._pool else PoolStats(),
         )

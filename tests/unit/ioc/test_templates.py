@@ -12,10 +12,12 @@ import pytest
 
 from detectors.config import Config, load_config, parse_config
 from detectors.errors import ConfigError
-from detectors.worker_names import STREAM, workers
+from detectors.parts import parts
+from detectors.stats import StreamStatus
+from detectors.worker_names import PARTS, STREAM, workers
 from ioc.access import ACCESS_FILE, EXPERT, LIMITED, OPERATOR, READING, substitutions
 from ioc.bindings import RECENT, field_types
-from ioc.templates import DESC_NAME_LIMIT, TEMPLATES, defaults, detectors, image_streams, loads
+from ioc.templates import DESC_NAME_LIMIT, PART_STREAMS, TEMPLATES, defaults, detectors, image_streams, loads
 
 ROOT = Path(__file__).parents[3]
 CHOICE = re.compile("[ZO]NAM|(?:ZR|ON|TW|TH|FR|FV|SX|SV|EI|NI|TE|EL|TV|TT|FT|FF)ST")
@@ -216,11 +218,15 @@ def test_every_field_of_a_snapshot_is_shown(records: list[dict[str, Any]], examp
         f"{tag['pebbledaq:time']} {tag['pebbledaq:status'].split()[1]}" for tag in tags if "pebbledaq:time" in tag
     }
     found = load_config(example)
-    streams = set(image_streams(found))
     for worker, snapshot in defaults(found).items():
+        streams = set(PART_STREAMS if worker.startswith(f"{PARTS}.") else image_streams(found))
+        joins = worker == STREAM and bool(parts(found))
         for field in field_types(snapshot):
-            absent_stream = worker == STREAM and field.partition(".")[0] in {"full", "reduced", "pulse"} - streams
-            if not (field.startswith(RECENT) or NOT_SHOWN.fullmatch(field) or absent_stream):
+            absent = (
+                isinstance(snapshot, StreamStatus) and field.partition(".")[0] in {"full", "reduced", "pulse"} - streams
+            )
+            absent |= field == "sync.lost" and not joins
+            if not (field.startswith(RECENT) or NOT_SHOWN.fullmatch(field) or absent):
                 assert f"{field} {worker}" in shown
 
 
