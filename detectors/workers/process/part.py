@@ -9,7 +9,6 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, Final
 
-from detectors.assembly.images import ImageAssembler
 from detectors.assembly.sync import Matched
 from detectors.config import Config, ProcessSection
 from detectors.errors import ConfigError
@@ -21,7 +20,8 @@ from detectors.runtime import Runtime
 from detectors.stats import PoolStats, ProcessingStatus
 from detectors.worker_names import PROCESS
 from detectors.workers.account import Account
-from detectors.workers.gather import Gatherer
+from detectors.workers.detector_modules import DetectorModules
+from detectors.workers.gather import Assembler, Gatherer
 from detectors.workers.process.caller import Loading
 from detectors.workers.process.fates import ImageFates
 from detectors.workers.process.function_pool import FunctionPool, ImageJob
@@ -70,11 +70,13 @@ class ProcessPart:
         self._config = config
         self._memory = runtime.shm(PROCESS)
         sources = config.sources_of(section.detector)
-        self._gatherer = Gatherer(config, runtime, sources, config.image_rules(sources), section.host)
+        rules, mosaic = config.image_rules(sources), config.mosaic_of(sources)
+        self._gatherer = Gatherer(DetectorModules(config, runtime, sources, rules, section.host, mosaic=mosaic))
+        self._detector = config.detector_of(sources[0])
         self._fates = ImageFates()
         self._gathering = False
         self._slots: SharedSlots | None = None
-        self._slots_of: ImageAssembler | None = None
+        self._slots_of: Assembler | None = None
         self._generation = self._gathered = 0
         self._latest = ImageHead(0)
         self._rates = RateMeter()
@@ -91,7 +93,7 @@ class ProcessPart:
         self._wake = wake
         self._output = ResultOutput(
             config.detector.prefix + PART,
-            self._gatherer.detector,
+            self._detector,
             interfaces=[str(address) for address in config.ioc.interfaces],
             port=section.port,
             address=section.results,
