@@ -1,29 +1,22 @@
 """Is what lies on disk consistent: the buffer with itself, and an HDF5 file with the buffer.
 
-Checks yield findings. The buffer's own are in ``detectors.buffer.checks``; here are those of an HDF5 file in the layout
-``/data/<detector>/{data,pulse_id,frame_index,daq_rec,is_good_frame}``, metadata shaped [n, 1].
+The checks are in ``detectors.buffer.checks`` and ``detectors.outputs.hdf5.checks``; here they are given to workers, those of a file to one
+of the host that has it.
 """
 
-import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import nullcontext, suppress
-from dataclasses import dataclass
-from functools import reduce
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import h5py
-import numpy as np
-
-from detectors.buffer.checks import FILE_CHECKS, MODULES_CHECKS, Checked, Inconsistency, Progress, check_buffer
+from detectors.buffer.checks import MODULES_CHECKS, Checked, CheckedFile, Holders, Progress, check_buffer, check_files
+from detectors.buffer.file_checks import FILE_CHECKS, Inconsistency
 from detectors.buffer.layout import LAST_PULSE
 from detectors.buffer.reader import BufferReader
-from detectors.errors import BufferReadError, HostError
-from detectors.extras import hdf5_filters
-from detectors.image_head import IMAGE_HEAD
-
-METADATA: Final = IMAGE_HEAD.names or ()
+from detectors.cluster.jobs import Job, ThisProcess, Workers
+from detectors.cluster.shared_data import SharedData
+from detectors.outputs.hdf5.checks import HDF5_CHECKS, check_hdf5, open_hdf5
 
 CHECKS: Final = (
     "host",
@@ -33,30 +26,9 @@ CHECKS: Final = (
     "latest",
     *FILE_CHECKS,
     *MODULES_CHECKS,
-    "hdf5_layout",
-    "hdf5_order",
-    "hdf5_pulse",
-    "hdf5_metadata",
-    "hdf5_data",
-    "hdf5_missing",
+    *HDF5_CHECKS,
 )
 """Every check by the name that its findings carry."""
-
-_DAMAGED: Final = (OSError, RuntimeError, LookupError, ValueError, TypeError, OverflowError, MemoryError)
-"""What h5py raises for a file that is damaged."""
-_MOST_IMAGES: Final = 1 << 32
-"""Images that a file may claim to have; beyond, its metadata is not read."""
-
-_PROBE: Final = """
-import h5py, sys
-with h5py.File(sys.argv[1], "r") as file:
-    file.visititems(lambda name, found: None)
-"""
-_LAST_OWN_FILTER: Final = 255
-"""Largest number of a filter that HDF5 itself has, H5Z_FILTER_RESERVED - 1; those above are plugins."""
-
-PROBE_S: Final = 30.0
-"""Longest time for HDF5 to open all objects of a file, s."""
 
 
 def verify(
@@ -67,165 +39,45 @@ def verify(
     stop: int = LAST_PULSE,
     checked: Checked | None = None,
     progress: Progress | None = None,
+    workers: Workers | None = None,
 ) -> Iterator[Inconsistency]:
     """Yield what is inconsistent between ``start`` and ``stop``, in the buffer and then in ``hdf5``; count into ``checked``.
 
-    Raises BufferReadError when the HDF5 file cannot be opened: then nothing can be said of it; HostError when it is compressed and
-    the library for that is not installed.
+    ``workers`` do the work; left out: this process. Raises BufferReadError when the HDF5 file cannot be opened: then nothing can be said of it;
+    HostError when it is compressed and the library for that is not installed, or when a cluster fails.
     """
     checked = checked if checked is not None else Checked()
+    those = workers or ThisProcess()
     # Opened first: a wrong path should not show after an hour of reading the buffer.
-    with _open(hdf5) if hdf5 else nullcontext() as file:
-        yield from check_buffer(reader, start, stop, checked, progress)
-        for finding in _hdf5(reader, file, range(start, stop + 1), checked, progress) if file else ():
-            checked.findings += 1
-            yield finding
+    with open_hdf5(hdf5) if hdf5 else nullcontext() as file:
+        limits = range(start, stop + 1)
+        check_all = partial(_checked_files, reader, limits, those, progress)
+        yield from check_buffer(reader, start, stop, checked, check_all=check_all)
+        if file:
+            for finding in check_hdf5(reader, file, limits, checked=checked, progress=progress, workers=those):
+                checked.findings += 1
+                yield finding
 
 
-@dataclass(frozen=True, slots=True)
-class _Rows:
-    """The datasets of a file, checked to fit each other."""
-
-    file: str
-    data: h5py.Dataset
-    metadata: dict[str, np.ndarray]
-
-    def finding(self, check: str, pulse: int | None, message: str) -> Inconsistency:
-        return Inconsistency(check, "", pulse, f"{self.file}: {message}")
-
-
-def _open(path: Path) -> h5py.File:
-    # On some damaged files HDF5 loops without an end, which nothing in this process could stop.
-    try:
-        subprocess.run([sys.executable, "-c", _PROBE, str(path)], capture_output=True, timeout=PROBE_S, check=False)
-    except subprocess.TimeoutExpired:
-        raise BufferReadError(f"{path}: is damaged: HDF5 did not open all its objects within {PROBE_S:g} s") from None
-    with suppress(HostError):  # a file that is not compressed needs none
-        hdf5_filters()
-    try:
-        return h5py.File(path, "r")
-    except _DAMAGED as error:
-        raise BufferReadError(f"{path}: cannot be opened as HDF5: {_reason(error)}") from None
+def _checked_files(
+    reader: BufferReader, limits: range, workers: Workers, progress: Progress | None, holders: Holders
+) -> Iterator[list[CheckedFile]]:
+    """Yield what comes out for the files of each first pulse; each host reads its own."""
+    data = SharedData.of(reader)
+    hosts = {module: data.host(module) for module in reader.modules}
+    jobs: list[Job] = []
+    for first, modules in holders.items():
+        for host in dict.fromkeys(hosts[module] for module in modules):
+            there = [module for module in modules if hosts[module] == host]
+            jobs.append(Job(check_on_worker, (data, first, there, limits), host))
+    results = workers.map(jobs, progress)
+    for modules in holders.values():
+        files: list[CheckedFile] = []
+        for _ in {hosts[module] for module in modules}:
+            files += next(results)
+        yield sorted(files, key=lambda file: modules.index(file.module))
 
 
-def _reason(error: Exception) -> str:
-    """Return what h5py says, on one line."""
-    return " ".join(str(getattr(error, "strerror", None) or error or type(error).__name__).split())
-
-
-def _hdf5(
-    reader: BufferReader, file: h5py.File, limits: range, checked: Checked, progress: Progress | None
-) -> Iterator[Inconsistency]:
-    try:
-        rows = _layout(reader, file)
-    except _DAMAGED as error:
-        name = Path(file.filename).name
-        rows = Inconsistency("hdf5_layout", "", None, f"{name}: is damaged: {_reason(error)}")
-    if isinstance(rows, Inconsistency):
-        yield rows
-        return
-    pulses = rows.metadata["pulse_id"]
-    for i in np.flatnonzero(pulses[1:] <= pulses[:-1]):
-        yield rows.finding(
-            "hdf5_order", int(pulses[i + 1]), f"row {i + 1} follows pulse {pulses[i]}, expected a later one"
-        )
-    wanted = np.flatnonzero((pulses >= limits.start) & (pulses < limits.stop))
-    for done, row in enumerate(wanted):
-        if progress:
-            progress(done, len(wanted))
-        checked.images += 1
-        yield from _row(reader, rows, int(row))
-    yield from _missing(reader, rows, limits)
-
-
-def _layout(reader: BufferReader, file: h5py.File) -> _Rows | Inconsistency:
-    """Return the datasets, or the finding that they are not of the documented layout."""
-    name = Path(file.filename).name
-
-    def wrong(message: str) -> Inconsistency:
-        return Inconsistency("hdf5_layout", "", None, f"{name}: {message}")
-
-    found: Any = file.get("data")
-    groups = list(found) if isinstance(found, h5py.Group) else []
-    wanted = reader.data_set.name
-    detector = wanted if wanted in groups else groups[0] if len(groups) == 1 else None
-    if detector is None:
-        return wrong(f"found {', '.join(groups) or 'nothing'} in /data, expected {wanted}")
-    group: Any = file[f"data/{detector}"]
-    absent = [key for key in ("data", *METADATA) if not isinstance(group.get(key), h5py.Dataset)]
-    if absent:
-        return wrong(f"found no dataset {', '.join(absent)} in /data/{detector}")
-    data = group["data"]
-    count = data.shape[0] if data.shape else 0
-    if count > _MOST_IMAGES:
-        return wrong(f"found {count} images, expected at most {_MOST_IMAGES}")
-    shapes = {key: group[key].shape for key in METADATA if group[key].shape != (count, 1)}
-    if shapes:
-        return wrong(f"found shapes {shapes}, expected {(count, 1)} as data has {count} images")
-    types = {key: str(group[key].dtype) for key in METADATA if group[key].dtype.kind not in "biu"}
-    if types:
-        return wrong(f"found types {types}, expected integers")
-    rows, *rest = reader.info.shape or (1,)
-    expected = (len(reader.modules) * rows, *rest)
-    if data.shape[1:] != expected or data.dtype != reader.info.layout.pixel_type:
-        return wrong(
-            f"found images of {list(data.shape[1:])} {data.dtype}, expected {list(expected)} {reader.info.dtype} "
-            f"({len(reader.modules)} modules)"
-        )
-    if _has_plugin_filter(data):
-        hdf5_filters()
-    return _Rows(name, data, {key: group[key][:, 0] for key in METADATA})
-
-
-def _has_plugin_filter(data: h5py.Dataset) -> bool:
-    made: Any = data.id.get_create_plist()
-    return any(made.get_filter(i)[0] > _LAST_OWN_FILTER for i in range(made.get_nfilters()))
-
-
-def _row(reader: BufferReader, rows: _Rows, row: int) -> Iterator[Inconsistency]:
-    """Check one image against the buffer."""
-    pulse_id = int(rows.metadata["pulse_id"][row])
-    try:
-        there = rows.data[row]
-    except _DAMAGED as error:
-        yield rows.finding("hdf5_data", pulse_id, f"row {row}: cannot be read: {_reason(error)}")
-        return
-    try:
-        image = reader.read_image(pulse_id, allow_missing=True)
-    except BufferReadError as error:
-        if not reader.missing and (rows.metadata["is_good_frame"][row] or there.any()):
-            yield rows.finding("hdf5_pulse", pulse_id, f"row {row} has an image that the buffer does not have: {error}")
-        return  # a pulse that was filled in: zeros, and marked bad
-    head = reader.image_head(image)
-    # A live capture knows of damage that a buffer without sidecars does not.
-    damage_known = all(frame.head.expected_packets for frame in image.frames if frame)
-    for name in METADATA:
-        if reader.missing and name == "is_good_frame":
-            continue  # only all modules together say that
-        found, expected = int(rows.metadata[name][row]), int(getattr(head, name))
-        if found != expected and (damage_known or found or name != "is_good_frame"):
-            yield rows.finding("hdf5_metadata", pulse_id, f"row {row}: found {name} {found}, the buffer has {expected}")
-    for module, part in zip(reader.modules, np.split(there, len(reader.modules)), strict=True):
-        if module in reader.missing:
-            part[...] = 0  # nothing to compare it with
-    # Compared as bytes: a NaN equals itself.
-    ours, theirs = (np.ascontiguousarray(a).view(np.uint8).reshape(-1) for a in (image.data, there))
-    if not np.array_equal(ours, theirs):
-        first = int(np.flatnonzero(ours != theirs)[0]) // image.data.itemsize
-        place = ", ".join(str(int(n)) for n in np.unravel_index(first, image.data.shape))
-        count = int((ours != theirs).reshape(-1, image.data.itemsize).any(axis=1).sum())
-        yield rows.finding("hdf5_data", pulse_id, f"row {row}: {count} pixels differ from the buffer, first [{place}]")
-
-
-def _missing(reader: BufferReader, rows: _Rows, limits: range) -> Iterator[Inconsistency]:
-    """Check that no image of the file's own range is left out."""
-    pulses = np.unique(rows.metadata["pulse_id"])
-    seen = [module for module in reader.modules if module not in reader.missing]
-    if len(pulses) < 2 or not seen:
-        return
-    # The file does not say its step: it is what its closest pulses are apart.
-    first, last, step = int(pulses[0]), int(pulses[-1]), int(np.diff(pulses).min())
-    held = reduce(np.intersect1d, (reader.pulses(first, last, step, module) for module in seen))
-    for pulse_id in np.setdiff1d(held, pulses):
-        if pulse_id in limits:
-            yield rows.finding("hdf5_missing", int(pulse_id), "the buffer holds this image, the file does not")
+def check_on_worker(data: SharedData, first: int, modules: list[str], limits: range) -> list[CheckedFile]:
+    """Return what comes out for the files of these modules that begin with pulse ``first``; runs on a worker."""
+    return check_files(data.open(*modules), first, modules, limits.start, limits.stop - 1)

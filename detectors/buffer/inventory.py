@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from detectors.buffer.checks import Inconsistency, ModuleFile, Progress, open_files
+from detectors.buffer.checks import Progress, open_files
+from detectors.buffer.file_checks import Inconsistency, ModuleFile
 from detectors.buffer.layout import LAST_PULSE, sidecar_path
 from detectors.buffer.reader import BufferReader
 

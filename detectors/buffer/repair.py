@@ -6,7 +6,8 @@ import os
 from collections.abc import Iterator
 
 from detectors.buffer.atomic import write_atomically
-from detectors.buffer.checks import TORN_CHECKS, Inconsistency, ModuleFile, Progress, check_file, open_files
+from detectors.buffer.checks import Progress, open_files
+from detectors.buffer.file_checks import TORN_CHECKS, Inconsistency, ModuleFile, check_file
 from detectors.buffer.layout import LAST_PULSE, LATEST, sidecar_path
 from detectors.buffer.listing import data_files
 from detectors.buffer.reader import BufferReader

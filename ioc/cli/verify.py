@@ -14,9 +14,18 @@ from ioc.cli import arguments
 @click.argument("hdf5", type=click.Path(path_type=Path), required=False)
 @arguments.pulse_range
 @arguments.module
+@arguments.cluster("in this one")
 @arguments.as_json
 def command(
-    *, folder: Path, hdf5: Path | None, start: int | None, stop: int | None, module: str | None, as_json: bool
+    *,
+    folder: Path,
+    hdf5: Path | None,
+    start: int | None,
+    stop: int | None,
+    module: str | None,
+    scheduler: str | None,
+    workers: int | None,
+    as_json: bool,
 ) -> None:
     """Check the binary buffer in a detector's FOLDER, and an HDF5 file against it.
 
@@ -25,6 +34,7 @@ def command(
     from dataclasses import asdict
 
     from detectors.buffer.checks import Checked
+    from detectors.cluster import dask_workers
     from detectors.verify import verify
     from ioc.cli.buffers import bounds, open_buffer
     from ioc.progress import progress
@@ -35,9 +45,9 @@ def command(
     first, last = bounds(start, stop)
     found: list[findings.Inconsistency] = []
     try:
-        with progress("verify", "files") as show:
-            reader = open_buffer(folder, module)
-            for finding in verify(reader, hdf5, start=first, stop=last, checked=checked, progress=show):
+        reader = open_buffer(folder, module)
+        with dask_workers.workers(scheduler, workers) as those, progress("verify", "files") as show:
+            for finding in verify(reader, hdf5, start=first, stop=last, checked=checked, progress=show, workers=those):
                 found.append(finding)
                 if not as_json:
                     print(findings.line(finding))

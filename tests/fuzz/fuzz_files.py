@@ -158,7 +158,7 @@ def hdf5(folder: Path) -> tuple[Test, list[bytes]]:
 
     def test(data: bytes) -> None:
         path.write_bytes(data)
-        with refusals(), patch("detectors.verify.PROBE_S", 3.0):
+        with refusals(), patch("detectors.outputs.hdf5.checks.PROBE_S", 3.0):
             assert all(f.message.encode(errors="backslashreplace") for f in verify(BufferReader(raw.folder), path))
 
     return test, files

@@ -209,7 +209,7 @@ def test_an_image_that_cannot_be_decoded_is_a_finding(raw, file):
 
 
 def test_a_file_that_hdf5_never_comes_to_the_end_of_is_refused(raw, tmp_path, monkeypatch):
-    monkeypatch.setattr("detectors.verify.PROBE_S", 2.0)
+    monkeypatch.setattr("detectors.outputs.hdf5.checks.PROBE_S", 2.0)
     path = tmp_path / "endless.h5"
     path.write_bytes(lzma.decompress((Path(__file__).parent / "data" / "endless.h5.xz").read_bytes()))
     with pytest.raises(BufferReadError, match="did not open all its objects within 2 s"):
