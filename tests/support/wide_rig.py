@@ -38,9 +38,9 @@ class WideRig:
             self.path = write_wide(self.hosts, self._folder)
             self.prefix = load_config(self.path).detector.prefix
             self.receivers = {module: self.start(host_of(module), "receive", module) for module in MODULES}
-            others = [self.start(name, "keeper", name) for name in HOSTS]
-            others.append(self.start(HOSTS[0], "stream"))
-            for worker in (*self.receivers.values(), *others):
+            keepers = [self.start(name, "keeper", name) for name in HOSTS]
+            self.stream = self.start(HOSTS[0], "stream")
+            for worker in (*self.receivers.values(), *keepers, self.stream):
                 worker.ready()
             self._workers = {name: self._child(name, "tests.support.worker_console", self.prefix) for name in HOSTS}
             self._detector = self._child(DETECTOR, "tests.support.wide_detector", str(self.path))
