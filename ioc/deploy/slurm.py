@@ -100,7 +100,7 @@ keep() {{  # keep NAME ARGUMENTS...: run the program, and again when it fails, u
   local name=$1 delay=1 ended code began
   shift
   mkdir -p "$LOGS" && exec >>"$LOGS/$name.log" 2>&1
-  trap 'ended=yes; kill -TERM $! 2>/dev/null' TERM
+  trap ended=yes TERM  # the program has the signal as well: Slurm sends it to all processes
   until [[ $ended ]]; do
     began=$SECONDS
     PROGRAM "$@" &
