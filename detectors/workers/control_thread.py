@@ -24,6 +24,7 @@ from detectors.hosts import Endpoint
 from detectors.runtime import Runtime
 from detectors.stats import WorkerStatus, to_json
 from detectors.workers.commands import Command, check_address, failure, parse
+from detectors.workers.host_clock import read_clock
 from detectors.workers.network_control import NetworkControl
 from detectors.workers.wake import Wake
 
@@ -173,7 +174,7 @@ class ControlThread:
 
     def _accept(self, name: str, arguments: dict[str, Any], timeout_s: float) -> Command:
         """Return a command that has been handed on. Raises CommandError when it is refused."""
-        own: dict[str, Callable[[], Any]] = {"stop": self._begin_stop}
+        own: dict[str, Callable[[], Any]] = {"clock": read_clock, "stop": self._begin_stop}
         if self.refusal:
             own["status"] = lambda: self._latest
         if name in own:
@@ -181,7 +182,7 @@ class ControlThread:
             command.run()
             return command
         if name not in self._handlers:
-            known = ", ".join(sorted({*self._handlers, "stop"}))
+            known = ", ".join(sorted({*self._handlers, *own}))
             raise CommandError(f"found the command {name!r}, expected one of: {known}")
         if self.refusal:
             raise CommandError(f"{name}: the worker is {self.refusal}")

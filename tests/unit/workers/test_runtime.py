@@ -71,7 +71,8 @@ def test_commands_go_in_and_replies_come_out(runtime: Runtime) -> None:
         with pytest.raises(CommandError, match="output: found 'tape'"):
             request(command, "output", output="tape", enabled=True)
         with pytest.raises(
-            CommandError, match="found the command 'explode', expected one of: output, reset_counters, status, stop"
+            CommandError,
+            match="found the command 'explode', expected one of: clock, output, reset_counters, status, stop",
         ):
             request(command, "explode")
         with pytest.raises(CommandError, match="unexpected keyword"):
@@ -231,6 +232,7 @@ def test_commands_are_refused_while_the_worker_starts(runtime: Runtime) -> None:
     thread.start()
     assert part.opened.wait(5)
     assert request(runtime.command(WORKER), "status", 5.0)["state"] == "Starting"
+    assert request(runtime.command(WORKER), "clock", 5.0)["time_ns"] > 0
     with pytest.raises(CommandError, match="ping: the worker is still starting; try again"):
         request(runtime.command(WORKER), "ping", 5.0)
     request(runtime.command(WORKER), "stop", 5.0)
