@@ -16,7 +16,7 @@ _FATAL: Final = ("memory", "shared memory", "ports")
 
 
 def check_host(config: Config, *, adopted: bool) -> list[str]:
-    """Check the host; log and return the warnings, a line each.
+    """Check the IOC's own host for what runs on it; log and return the warnings, a line each.
 
     With workers ``adopted`` the ports and the memory are in use by them and not checked. Raises HostError, one line per
     finding, when there is too little memory, a port is taken or the folder cannot be written.
@@ -43,7 +43,7 @@ def _line(finding: Finding) -> str:
 
 def _folder(config: Config) -> list[str]:
     """Make the folder and a file in it: permissions do not show a read-only mount, or that we are root."""
-    if config.disk is None or not config.disk.enabled:
+    if config.disk is None or not config.disk.enabled or all(source.host for source in config.sources):
         return []
     folder = config.disk.folder
     if config.disk.roots:  # given by name, they are there, or their disk is not mounted

@@ -12,9 +12,12 @@ from ioc.cli import arguments
 @click.command("check")
 @arguments.config
 @arguments.rate("Frames a second of each source, for the disk.")
+@click.option("--host", metavar="NAME", help="This machine is the [[host]] NAME; without it, that of the IOC.")
 @arguments.as_json
-def command(config: Path, rate_hz: float, as_json: bool) -> None:
-    """Check CONFIG, its buffers and records, and the host for what commonly goes wrong, and print remedies.
+def command(config: Path, rate_hz: float, host: str | None, as_json: bool) -> None:
+    """Check CONFIG, its buffers and records, and this host for what commonly goes wrong, and print remedies.
+
+    With several hosts run it on each: it looks at what runs there.
 
     Each line is ok, warning or error. Exit code 1 when one is an error, 2 when the configuration itself is wrong.
     """
@@ -26,14 +29,14 @@ def command(config: Path, rate_hz: float, as_json: bool) -> None:
 
     try:
         loaded = load_config(config)
-        findings = list(check.configuration(loaded))
+        findings = list(check.configuration(loaded, host))
     except ConfigError as error:
         if not as_json:
             raise
         print_json(check.as_list([Finding("configuration", Level.ERROR, problem) for problem in error.problems]))
         sys.exit(error.exit_code)
     with working("check: writing 256 MiB to measure the disk"):
-        findings += run_checks(loaded, rate_hz=rate_hz)
+        findings += run_checks(loaded, rate_hz=rate_hz, host=host)
     if as_json:
         print_json(check.as_list(findings))
     else:

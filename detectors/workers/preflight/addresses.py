@@ -6,9 +6,11 @@ from ipaddress import AddressValueError, IPv4Address
 from typing import Final, NamedTuple
 
 from detectors.config import Config
+from detectors.hosts import endpoint
 from detectors.interfaces import interfaces
 from detectors.outputs.outputs import stream_address
 from detectors.runtime import Runtime
+from detectors.worker_names import workers
 from detectors.workers.preflight.checks import Finding, Level, Request, check
 
 _EVERYWHERE: Final = ("", "*", "0.0.0.0")  # noqa: S104
@@ -36,35 +38,48 @@ EPICS_SERVERS: Final = (
 
 @check("addresses", cheap=False)
 def _addresses(request: Request) -> Iterator[Finding]:
-    for name, address, port in listening(request.config, os.environ):
+    for name, address, port in listening(request.config, os.environ, request.host):
         yield Finding("addresses", Level.OK, f"{name}: {address or '*'}:{port or 'any free port'}: {reach(address)}")
     folder = Runtime(request.config.detector.prefix).folder
     yield Finding("addresses", Level.OK, f"commands, snapshots: {folder}: this account only")
 
 
-def listening(config: Config, environment: Mapping[str, str]) -> Iterator[tuple[str, str, int]]:
-    """Yield (name, address, port) of each address on a network; an empty address is all of them."""
+def listening(
+    config: Config, environment: Mapping[str, str], host: str | None = None
+) -> Iterator[tuple[str, str, int]]:
+    """Yield (name, address, port) of each address on a network that what runs on ``host`` listens on; an empty one is all of them.
+
+    Without ``host`` it is the IOC's.
+    """
+    shows_images = config.images is not None and config.images.host == host
     for server in EPICS_SERVERS:
         chosen = [*map(str, config.ioc.interfaces)] or environment.get(server.interfaces_variable, "").split() or [""]
         for entry in chosen:
             address, _, port = entry.partition(":")
-            yield f"{server.protocol} records", address, int(port or server.port(environment))
-            if server.protocol == "PVA" and config.images:
+            if host is None:
+                yield f"{server.protocol} records", address, int(port or server.port(environment))
+            if server.protocol == "PVA" and config.images and shows_images:
                 yield "PVA images", address, config.images.port or 0
-    if config.web:
+    if config.web and config.web.host == host:
         yield "web page", str(config.web.address), config.web.port
-    for module in config.udp:
+    modules = [module for module in config.udp if module.host == host]
+    cameras = [camera for camera in config.pva if camera.host == host]
+    for module in modules:
         yield f"{module.name} packets", module.address, module.port
-    if config.timing:
+    if config.timing and (cameras or host is None):
         yield "timing", config.timing.address, config.timing.port
     runtime = Runtime(config.detector.prefix)
-    streams = [(s.name, stream_address(config, s, runtime)) for s in (*config.udp, *config.pva)]
-    if config.stream:
+    streams = [(s.name, stream_address(config, s, runtime)) for s in (*modules, *cameras)]
+    if config.stream and config.stream.host == host:
         streams += [(name, getattr(config.stream, name)) for name in ("full", "reduced", "pulse")]
     for name, where in streams:
         if where.startswith("tcp://"):
             address, _, port = where.removeprefix("tcp://").rpartition(":")
             yield f"{name} stream", address, int(port) if port.isdigit() else 0
+    for worker in workers(config) if host else ():
+        if (found := endpoint(config, worker)) and found.host.name == host:
+            yield f"{worker} snapshots", found.host.bind, found.status_port
+            yield f"{worker} commands", found.host.bind, found.command_port
 
 
 def reach(address: str) -> str:

@@ -3,9 +3,10 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from typing import Final
 
-from detectors.config import Config, SourceSection, UdpSection
+from detectors.config import Config, PlacedSection, SourceSection, UdpSection
 from detectors.errors import PebbleDaqError
 from detectors.pools.sizing import BufferPlan, plan_buffers
 
@@ -30,16 +31,28 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is asked of the host: a configuration and the frame rate it is meant for."""
+    """What is asked of this host: a configuration and the frame rate it is meant for."""
 
     config: Config
     rate_hz: float
     only: SourceSection | None = None
+    host: str | None = None
+    """Which [[host]] this one is; None: that of the IOC."""
+
+    def runs(self, section: PlacedSection | None) -> bool:
+        """Return whether a source or an output runs here."""
+        return section is not None and section.host == self.host
 
     @property
     def sources(self) -> list[SourceSection]:
         """The sources looked at."""
-        return [self.only] if self.only else [s for s in (*self.config.udp, *self.config.pva) if s.enabled]
+        return [self.only] if self.only else [s for s in self.config.sources if s.enabled and self.runs(s)]
+
+    @property
+    def disk_folder(self) -> Path | None:
+        """The root folder that its sources write to; None when they write none."""
+        disk, sources = self.config.disk, self.sources
+        return self.config.disk_folder(sources[0]) if disk and disk.enabled and sources else None
 
     @property
     def modules(self) -> list[UdpSection]:
@@ -66,10 +79,15 @@ def check(name: str, *, cheap: bool) -> Callable[[Check], Check]:
 
 
 def run_checks(
-    config: Config, *, rate_hz: float = 100.0, cheap: bool = False, only: SourceSection | None = None
+    config: Config,
+    *,
+    rate_hz: float = 100.0,
+    cheap: bool = False,
+    only: SourceSection | None = None,
+    host: str | None = None,
 ) -> list[Finding]:
-    """Return the findings of all checks, or of the cheap ones."""
-    request = Request(config, rate_hz, only)
+    """Return the findings of all checks, or of the cheap ones: of what runs on ``host``, or of one source ``only``."""
+    request = Request(config, rate_hz, only, only.host if only else host)
     findings: list[Finding] = []
     for name, (function, is_cheap) in _CHECKS.items():
         if cheap and not is_cheap:

@@ -1,6 +1,5 @@
 """Checks of the host itself: open files, processors, priorities, the clock."""
 
-import ctypes
 import os
 import resource
 from collections.abc import Iterator
@@ -8,14 +7,11 @@ from pathlib import Path
 from typing import Final
 
 from detectors.config import SourceSection
+from detectors.workers.host_clock import ClockState, read_clock
 from detectors.workers.preflight.checks import Finding, Level, Request, check
 from detectors.workers.tuning import LOWEST_REALTIME
 
 OPEN_FILES_WANTED: Final = 1024
-
-_STA_UNSYNC: Final = 0x40
-_TIMEX_BYTES: Final = 208
-_TIMEX_STATUS_OFFSET: Final = 40
 
 
 @check("open files", cheap=True)
@@ -71,10 +67,7 @@ def _realtime(source: SourceSection) -> Finding:
 
 @check("clock", cheap=True)
 def _clock(request: Request) -> Iterator[Finding]:  # noqa: ARG001
-    timex = (ctypes.c_char * _TIMEX_BYTES)()
-    ctypes.CDLL(None).adjtimex(ctypes.byref(timex))
-    status = int.from_bytes(timex.raw[_TIMEX_STATUS_OFFSET : _TIMEX_STATUS_OFFSET + 4], "little")
-    synced = not status & _STA_UNSYNC
+    synced = read_clock().state is ClockState.SYNCHRONISED
     yield Finding(
         "clock",
         Level.OK if synced else Level.WARNING,

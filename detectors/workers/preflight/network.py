@@ -6,7 +6,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from detectors.config import UdpSection
 from detectors.pools.socket_ring import SocketRing
 from detectors.wire.headers import HEADERS
 from detectors.workers.preflight.checks import Finding, Level, Request, check
@@ -75,7 +74,7 @@ def _mtu(request: Request) -> Iterator[Finding]:
 def _ports(request: Request) -> Iterator[Finding]:
     config = request.config
     wanted = [(m.name, m.address, m.port) for m in request.modules]
-    if config.timing and not isinstance(request.only, UdpSection):
+    if config.timing and len(request.modules) < len(request.sources):
         wanted.append(("timing", config.timing.address, config.timing.port))
     for name, address, port in wanted:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:

@@ -1,32 +1,32 @@
 """Check of the installation: whether it has the extras that a configuration needs."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from detectors import extras
-from detectors.config import Config
+from detectors.config import Config, PlacedSection
 from detectors.workers.preflight.checks import Finding, Level, Request, check
 
 _LIBRARY_FREE = "none", "zlib"
 """Compressions of files that Python has itself."""
 
 
-def needed_extras(config: Config) -> dict[str, str]:
-    """Return the extras that a configuration needs, each with the key that needs it."""
+def needed_extras(config: Config, runs: Callable[[PlacedSection], bool] = lambda _: True) -> dict[str, str]:
+    """Return the extras that the parts of a configuration need that ``runs`` here, each with the key that needs it."""
     found: dict[str, str] = {}
-    if config.hdf5 and config.hdf5.compression not in _LIBRARY_FREE:
+    if config.hdf5 and runs(config.hdf5) and config.hdf5.compression not in _LIBRARY_FREE:
         found["codecs"] = f'[hdf5] compression = "{config.hdf5.compression}"'
-    if config.images and config.images.enabled:
+    if config.images and runs(config.images) and config.images.enabled:
         for key in ("codec", "preview_codec"):
             if (codec := getattr(config.images, key)) != "none":
                 found["codecs"] = f'[images] {key} = "{codec}"'
-    if config.web and config.web.enabled:
+    if config.web and runs(config.web) and config.web.enabled:
         found["web"] = "[web]"
     return found
 
 
 @check("packages", cheap=True)
 def _packages(request: Request) -> Iterator[Finding]:
-    needed = needed_extras(request.config)
+    needed = needed_extras(request.config, request.runs)
     for extra, why in needed.items():
         if absent := extras.missing(extra):
             remedy = f"pip install 'pebbledaq[{extra}]'"

@@ -60,10 +60,10 @@ def _existing(folder: Path) -> Path:
 
 @check("disk", cheap=True)
 def _disk(request: Request) -> Iterator[Finding]:
-    disk = request.config.disk
-    if disk is None or not disk.enabled:
+    disk, folder = request.config.disk, request.disk_folder
+    if disk is None or folder is None:
         return
-    folder = _existing(disk.folder)
+    folder = _existing(folder)
     if not os.access(folder, os.W_OK | os.X_OK):
         yield Finding("disk", Level.ERROR, f"{folder}: not writable", f"chown {os.getuid()} {folder}  (as root)")
         return
@@ -81,9 +81,10 @@ def _disk(request: Request) -> Iterator[Finding]:
 
 @check("files", cheap=False)
 def _files(request: Request) -> Iterator[Finding]:
-    if request.config.hdf5 is None:
+    section = request.config.hdf5
+    if section is None or not request.runs(section):
         return
-    folder = _existing(request.config.hdf5.folder)
+    folder = _existing(section.folder)
     ok = os.access(folder, os.W_OK | os.X_OK)
     yield Finding(
         "files",
@@ -140,10 +141,9 @@ def write_rate(folder: Path, nbytes: int = WRITE_PROBE_BYTES) -> float:
 
 @check("write rate", cheap=False)
 def _write_rate(request: Request) -> Iterator[Finding]:
-    disk = request.config.disk
-    if disk is None or not disk.enabled:
+    if request.disk_folder is None:
         return
-    folder = _existing(disk.folder)
+    folder = _existing(request.disk_folder)
     if not os.access(folder, os.W_OK | os.X_OK) or shutil.disk_usage(folder).free < 2 * WRITE_PROBE_BYTES:
         return
     rate, needed = write_rate(folder), _byte_rate(request)
