@@ -10,6 +10,8 @@ def macros(alarms: AlarmsSection) -> dict[str, str]:
         "FREE_MAJOR": f"{alarms.disk_free_major or 0:d}",
         "RECENT": f"{alarms.window_s:d}",
         "LOST_MINOR": f"{alarms.packets_lost_minor:d}",
+        "OFFSET_MINOR": f"{alarms.clock_offset_minor * 1000:g}",
+        "OFFSET_MAJOR": f"{alarms.clock_offset_major * 1000:g}",
     }
     for severity, limit in (("MINOR", alarms.pool_fill_minor), ("MAJOR", alarms.pool_fill_major)):
         found[f"FILL_{severity}"] = f"{limit or 0:g}"

@@ -21,6 +21,7 @@ from ioc.events import SEVERITIES, EventLog, LastWarning
 from ioc.face import Face
 from ioc.following import Follower
 from ioc.health import HealthWatch
+from ioc.hosts import Hosts
 from ioc.observer import View
 from ioc.plan import Plan
 from ioc.records import Records
@@ -48,6 +49,7 @@ class Display:
         faces: Sequence[Face],
         follower: Follower,
         plan: Plan,
+        hosts: Hosts,
         retention: Retention | None,
         autosave: Autosave,
         warnings: list[str],
@@ -61,6 +63,7 @@ class Display:
         self._faces = faces
         self._follower = follower
         self._plan = plan
+        self._hosts = hosts
         self._retention = retention
         self._autosave = autosave
         self._events = events
@@ -121,10 +124,12 @@ class Display:
             self._records.refresh()
 
     def show_ioc(self, now_s: float) -> None:
-        """Show the IOC as a whole, its worst alarm, the retention, the autosave, and the value in force of every setpoint."""
+        """Show the IOC as a whole, the hosts, its worst alarm, the retention, the autosave, and the value in force of every setpoint."""
         if self._retention:
             self._records.show(RETENTION, flat(self._retention.status(self.known())))
         self._records.show(AUTOSAVE, flat(self._autosave.status))
+        for owner, values, valid in self._hosts.look(now_s):
+            self._records.show(owner, values, valid=valid)
         fresh, self._published = self._published != self._records.published, self._records.published
         if fresh or self._fresh:  # once more later: EPICS sets a severity in a thread of its own, soon after
             alarm, health = self._health.look(self._records.readings)

@@ -5,6 +5,7 @@ from typing import Final
 
 from ioc.bindings import RECENT
 from ioc.events import SEVERITIES, EventLog
+from ioc.hosts import HOST
 from ioc.records import Reading
 from ioc.status import OWNER as IOC
 
@@ -34,12 +35,12 @@ class HealthWatch:
     def look(self, readings: Iterable[Reading]) -> tuple[str, str]:
         """Return the worst severity of all readings, and the record that has it, with its value and the reason.
 
-        Of equal ones a state comes first: it explains the others. The text stays, and with it the value that it began with, while the
+        Of equal ones a state comes first, and that of a host before those of its workers: it explains the others. The text stays, and with it the value that it began with, while the
         record is in that alarm and none is worse.
         """
         listed = [reading for reading in readings if reading.binding.owner != IOC]
         found: Reading | None = None
-        worst = (0, False)
+        worst = (0, 0)
         for reading in listed:
             severity = reading.severity
             # INVALID: only the last known value, which says nothing new.
@@ -49,7 +50,7 @@ class HealthWatch:
                 and self._events.has_changed(self._short(reading), severity)
             ):
                 self._events.alarm(self._short(reading), severity, self._loss(reading))
-            rank = (severity, reading.binding.field.rpartition(".")[2] == "state")
+            rank = (severity, _explains(reading))
             if rank[0] and (rank > worst or (rank == worst and self._named and reading is self._named[0])):
                 found, worst = reading, rank
         if found is None:
@@ -70,6 +71,13 @@ class HealthWatch:
         """Return what an alarm says: of a loss that goes on, how much it began with."""
         description = reading.binding.record.fields.get("DESC", "")
         return f"{reading.text} ({description})" if reading.binding.field.startswith(RECENT) else reading.text
+
+
+def _explains(reading: Reading) -> int:
+    """Return how much a reading explains of others: 0 not being a state, 1 a state, 2 that of a whole host."""
+    if reading.binding.field == "state" and reading.binding.owner.startswith(HOST):
+        return 2
+    return int(reading.binding.field.rpartition(".")[2] == "state")
 
 
 def _message(state: Reading, readings: Iterable[Reading]) -> str:

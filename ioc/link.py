@@ -43,14 +43,8 @@ async def ask(
     Raises CommandError when it refuses, NoAnswerError when it does not answer within ``timeout_s``, or is no longer
     ``alive``.
     """
-    _, address, keys = worker
-    grace_s = NETWORK_GRACE_S if keys else GRACE_S
-    with context.socket(zmq.REQ) as socket:
-        socket.linger = 0
-        socket.maxmsgsize = MAX_MESSAGE_BYTES
-        if keys:
-            socket.curve_publickey, socket.curve_secretkey, socket.curve_serverkey = load_client(keys)
-        socket.connect(address)
+    grace_s = NETWORK_GRACE_S if worker.keys else GRACE_S
+    with connect(context, worker) as socket:
         try:
             async with asyncio.timeout(timeout_s + grace_s):
                 await socket.send(encode(command, timeout_s, args))
@@ -63,6 +57,17 @@ async def ask(
     return decode(reply)
 
 
+def connect(context: zmq.asyncio.Context, worker: Reach) -> zmq.asyncio.Socket:
+    """Return a socket for commands to a worker. Raises ConfigError when its keys cannot be read."""
+    socket = context.socket(zmq.REQ)
+    socket.linger = 0
+    socket.maxmsgsize = MAX_MESSAGE_BYTES
+    if worker.keys:
+        socket.curve_publickey, socket.curve_secretkey, socket.curve_serverkey = load_client(worker.keys)
+    socket.connect(worker.command)
+    return socket
+
+
 class Link:
     """Commands to the workers of one server."""
 
@@ -70,6 +75,10 @@ class Link:
         self._context = context
         self._reaches = reaches
         self._roster = roster
+
+    def connect(self, worker: str) -> zmq.asyncio.Socket:
+        """Return a socket for commands to a worker."""
+        return connect(self._context, self._reaches[worker])
 
     async def ask(self, worker: str, command: str, **args: Any) -> Any:
         """Command a worker; see ``ask``. The wait ends when its process does, or sends no snapshots any more."""

@@ -20,7 +20,7 @@ class Heard:
     """When a snapshot, or an answer, last came, on the monotonic clock."""
     snapshot: Mapping[str, Any]
     made_ns: int = 0
-    """When the worker made it, by the wall clock."""
+    """When the worker made it at the earliest, by our wall clock."""
 
 
 class Roster:
@@ -33,6 +33,8 @@ class Roster:
         self.responding: frozenset[str] = frozenset()
         self.commands: Counter[str] = Counter()
         """Commands in progress; a worker that is at work on one may send no snapshots."""
+        self.clock_ahead_ns: dict[str, int] = {}
+        """How far the clock of a worker's host may be ahead of ours; not in it while that is not known, or on our own host."""
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.processes)
@@ -44,6 +46,7 @@ class Roster:
             raise KeyError(worker)
         last = self.heard.get(worker)
         unchanged = last is not None and last.snapshot == snapshot
+        made_ns -= self.clock_ahead_ns.get(worker, 0)
         self.heard[worker] = Heard(now_s, last.snapshot if last and unchanged else snapshot, made_ns)
 
     def answered(self, worker: str, now_s: float) -> None:

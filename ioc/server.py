@@ -21,10 +21,12 @@ from detectors.workers.lock import hold_lock, is_running
 from detectors.workers.service import ServiceNotifier
 from ioc.access import ACCESS_FILE, substitutions
 from ioc.autosave import Autosave, autosave_file
+from ioc.clocks import Clocks
 from ioc.commands import Commands
 from ioc.events import EventLog, LastWarning
 from ioc.face import Face
 from ioc.following import Follower
+from ioc.hosts import Hosts
 from ioc.link import Link
 from ioc.loading import load_records
 from ioc.observer import Observer
@@ -90,6 +92,8 @@ class Server:
         reaches = {worker: reach(config, runtime, worker) for worker in roster}
         self._link = link = Link(self._context, reaches, roster)
         self._observer = Observer(self._context, reaches.values(), roster)
+        self._hosts = Hosts(config, roster, time.monotonic())
+        self._clocks = Clocks(self._hosts, roster, link.connect)
         self._settings = settings = Settings(config, roster)
         faces = [(detector, self._new_run(detector)) for detector in detectors(config)]
         self._runs = runs = Runs({worker_name(source): run for detector, run in faces for source in detector.sources})
@@ -157,6 +161,7 @@ class Server:
             tasks = [
                 asyncio.create_task(self._observer.listen(time.monotonic), name="observer"),
                 asyncio.create_task(self._tick(display), name="tick"),
+                *([asyncio.create_task(self._clocks.follow(), name="clocks")] if self._config.host else []),
             ]
             self._print_ready(len(display))
             self._service.ready()
@@ -200,7 +205,7 @@ class Server:
         for face in self._faces:
             handlers |= face.handlers()
         empty = defaults(self._config)
-        bindings = load_records(self._config.detector.prefix, templates, detectors(self._config), empty, handlers)
+        bindings = load_records(self._config, templates, empty, handlers)
         self._autosave.bind(bindings, handlers)
         adopted = await self._adopt()
         warnings = check_host(self._config, adopted=bool(adopted))
@@ -222,6 +227,7 @@ class Server:
             faces=self._faces,
             follower=self._follower,
             plan=self._plan,
+            hosts=self._hosts,
             retention=self._retention,
             autosave=self._autosave,
             warnings=warnings,

@@ -40,6 +40,7 @@ from detectors.worker_names import (
 )
 from ioc import alarm_limits
 from ioc.ad_names import CAMERA, HDF5_PLUGIN, IMAGE_PLUGIN, NO_ATTRIBUTES, PVA_PLUGIN, FixedName
+from ioc.hosts import owner_of
 
 TEMPLATES = Path(str(files("db")))
 NAME_LIMIT = 60
@@ -189,6 +190,9 @@ def loads(config: Config) -> list[Load]:
         base = _base(prefix, "Process", PROCESS)
         found += [Load(f"{name}.template", base) for name in ("pvi", "worker", "rates", "process")]
         found += _images(base, overwritten="MINOR")
+    for host in config.host:
+        base = _base(prefix, host.name, owner_of(host))
+        found += [Load("pvi.template", base), Load("host.template", base)]
     for keeper, host in keepers(config).items():
         base = {**prefix, "R": f"{host}:Retention:", "W": keeper, "S": host[:DESC_NAME_LIMIT]}
         found += [Load(f"{name}.template", base) for name in ("pvi", "worker", "keeper")]

@@ -181,6 +181,10 @@ class AlarmsSection(Section):
     """Packets of a module lost in the window from which on there is a MINOR alarm."""
     packets_lost_major: Annotated[int, Field(ge=1, lt=1 << 31)] | None = None
     """Packets of a module lost in the window from which on there is a MAJOR alarm; left out: those of a frame."""
+    clock_offset_minor: Positive = 0.005
+    """Offset of the clock of a host from that of the IOC's from which on there is a MINOR alarm, s: half a pulse at 100 Hz."""
+    clock_offset_major: Positive = 0.01
+    """Offset of a clock from which on there is a MAJOR alarm, s: a pulse at 100 Hz, and as far as `match = "fuzzy"` reaches."""
 
     @model_validator(mode="after")
     def _minor_comes_first(self) -> Self:
@@ -189,7 +193,7 @@ class AlarmsSection(Section):
             raise ValueError(
                 f"found disk_free_minor {free:d} and disk_free_major {least:d}, expected more space for minor"
             )
-        for name in ("pool_fill", "packets_lost"):
+        for name in ("pool_fill", "packets_lost", "clock_offset"):
             minor, major = getattr(self, f"{name}_minor"), getattr(self, f"{name}_major")
             if minor is not None and major is not None and minor >= major:
                 raise ValueError(f"found {name}_minor {minor:g} and {name}_major {major:g}, expected less for minor")

@@ -1,15 +1,17 @@
-"""The page of PVs: every record of ``examples/both.toml``, read from the templates."""
+"""The page of PVs: every record of ``examples/both.toml`` and of the hosts of another example, read from the templates."""
 
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
 from detectors.config import load_config
+from detectors.worker_names import KEEPER
 from ioc.record_text import RecordText, records
 from ioc.templates import Load, loads
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 EXAMPLE: Final = ROOT / "examples" / "both.toml"
+WITH_HOSTS: Final = ROOT / "examples" / "hosts.toml"
 
 _TITLES: Final = {
     "": "The server",
@@ -22,13 +24,16 @@ _TITLES: Final = {
     "Pva1": "Images over PV Access",
     "image1": "An image over Channel Access",
     "Web": "The page in the browser",
+    "host": "Hosts",
+    KEEPER: "Retention on a host",
 }
 """Headings by the kind of source, or by the record part, that a record belongs to."""
 
 _HEAD: Final = """\
 # The PVs
 
-Written by `python docs/tools/make_reference.py` from `db/*.template`, for `examples/both.toml`: change those, not this page.
+Written by `python docs/tools/make_reference.py` from `db/*.template`, for `examples/both.toml` and the hosts of
+`examples/hosts.toml`: change those, not this page.
 
 Every record is served over Channel Access and PV Access. A server with a single detector has its records `cam1:`, `HDF1:`, `Pva1:`,
 `image1:` and `Retro:` right behind the prefix (`DAQ:BOTH:cam1:Acquire`); this one has two, each with records of its own. A name with braces stands for one PV of each source in them. `_RBV` is
@@ -41,7 +46,18 @@ stamp of the data, all others that of the change. `PulseIdText_RBV` has all digi
 
 def page() -> str:
     """Return the page."""
-    return _page(loads(load_config(EXAMPLE)))
+    return _page(shown())
+
+
+def shown() -> list[Load]:
+    """Return the templates whose records are on the page."""
+    of_hosts = [load for load in loads(load_config(WITH_HOSTS)) if _kind(load) in ("host", KEEPER)]
+    return [*loads(load_config(EXAMPLE)), *of_hosts]
+
+
+def _kind(load: Load) -> str:
+    """Return the first word of the worker whose records a template has, or of what stands for it."""
+    return load.macros.get("W", "").partition(".")[0]
 
 
 def _page(templates: Iterable[Load]) -> str:
@@ -49,8 +65,8 @@ def _page(templates: Iterable[Load]) -> str:
     rows: dict[str, dict[str, RecordText]] = {}
     for load in templates:
         name = load.macros.get("R", ":")[:-1]
-        kind = load.macros.get("W", "").partition(".")[0]
-        kind = kind if kind in ("udp", "pva") else name.rpartition(":")[2]
+        kind = _kind(load)
+        kind = kind if kind in ("udp", "pva", "host", KEEPER) else name.rpartition(":")[2]
         if name not in sources.setdefault(kind, []):
             sources[kind].append(name)
         # Sources of one kind have the same records but for their name.

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
+from ioc.screens import hosts
 from ioc.screens.layout import HEADING_HEIGHT, HEALTH_HEIGHT, PITCH, Form, health, panel, state
 from ioc.screens.look import BUTTON_HEIGHT, GRID, MUTED, ROW, WHITE, Size
 from ioc.screens.parts import Parts, Source
@@ -46,6 +47,8 @@ def overview(parts: Parts) -> ScreenPlan:
     body = _TOP + _CONTROL_HEIGHT + GRID
     table = body + _BODY_HEIGHT + GRID
     table_height = HEADING_HEIGHT + PITCH * (len(parts.sources) + 1) + GRID
+    end = table + table_height + GRID
+    hosts_height = hosts.table_height(parts)
     right = Box(_LEFT + 2 * GRID, body, _WIDTH - _LEFT - 3 * GRID, _TILES_HEIGHT)
     below = right._replace(y=right.y + _TILES_HEIGHT + GRID, height=_BODY_HEIGHT - _TILES_HEIGHT - GRID)
     half = (right.width - GRID) // 2
@@ -58,8 +61,10 @@ def overview(parts: Parts) -> ScreenPlan:
         *_files(below._replace(x=below.x + half + GRID, width=below.width - half - GRID), parts),
         *_table(Box(GRID, table, _WIDTH - 2 * GRID, table_height), parts),
     ]
-    height = table + table_height + GRID
-    return ScreenPlan("overview", f"{parts.name}: overview", _WIDTH, height, {"P": parts.prefix}, tuple(widgets))
+    if parts.hosts:
+        widgets += hosts.table(Box(GRID, end, _WIDTH - 2 * GRID, hosts_height), parts)
+        end += hosts_height + GRID
+    return ScreenPlan("overview", f"{parts.name}: overview", _WIDTH, end, {"P": parts.prefix}, tuple(widgets))
 
 
 def _control(box: Box, parts: Parts) -> Iterator[Widget]:

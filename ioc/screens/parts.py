@@ -44,6 +44,8 @@ class Parts:
     """Their PVs begin with ``$(P)`` and the detector's part."""
     outputs: tuple[str, ...]
     """Image streams: ``Full``, ``Reduced``, ``Pulse``."""
+    hosts: tuple[str, ...]
+    """Names of the hosts; none when all is on one."""
     has_stream: bool
     has_disk: bool
     has_web: bool
@@ -61,6 +63,7 @@ class Parts:
             ),
             detectors=tuple(detectors(config)),
             outputs=tuple(name.title() for name in image_streams(config)),
+            hosts=tuple(host.name for host in config.host),
             has_stream=config.stream is not None,
             has_disk=config.disk is not None,
             has_web=config.web is not None,

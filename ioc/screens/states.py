@@ -21,6 +21,7 @@ _WORDS: Final = {
     "Capturing": GOOD,
     "Acquire": GOOD,
     "Enabled": GOOD,
+    "Responding": GOOD,
     "Starting": CHANGING,
     "Connecting": CHANGING,
     "Configuring": CHANGING,

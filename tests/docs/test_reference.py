@@ -4,13 +4,14 @@ import importlib
 import itertools
 import re
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from detectors import api
-from detectors.config import Config, load_config
+from detectors.config import Config
 from ioc.cli import _COMMANDS
-from ioc.templates import loads
 from tests.docs.blocks import ROOT
 
 REFERENCE = ROOT / "docs" / "reference"
@@ -33,10 +34,16 @@ def row(name: str) -> list[str]:
     return found[1:]
 
 
-@pytest.mark.parametrize("name", ["api.md", "cli.md", "configuration.md", "pvs.md"])
-def test_a_page_is_up_to_date(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def tool(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
+    """A module of docs/tools by its name."""
     monkeypatch.setattr(sys, "path", [str(ROOT / "docs" / "tools"), *sys.path])
-    pages = importlib.import_module("make_reference").PAGES
+    return importlib.import_module
+
+
+@pytest.mark.parametrize("name", ["api.md", "cli.md", "configuration.md", "pvs.md"])
+def test_a_page_is_up_to_date(name: str, tool: Callable[[str], Any]) -> None:
+    pages = tool("make_reference").PAGES
     stale = f"{name} is not what the code gives; run: python docs/tools/make_reference.py"
     assert (REFERENCE / name).read_text() == pages[name](), stale
 
@@ -56,9 +63,9 @@ def test_what_scripts_may_import_is_there() -> None:
     assert (ROOT / "detectors" / "py.typed").exists()
 
 
-def test_every_record_is_on_it_once() -> None:
+def test_every_record_is_on_it_once(tool: Callable[[str], Any]) -> None:
     on_page = [name for cells in rows() for name in expanded(cells[0])]
-    loaded = [name for load in loads(load_config(ROOT / "examples" / "both.toml")) for name in load.names()]
+    loaded = [name for load in tool("reference_pvs").shown() for name in load.names()]
     assert sorted(on_page) == sorted(loaded)
 
 

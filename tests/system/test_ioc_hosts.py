@@ -16,6 +16,7 @@ from detectors.config import load_config
 from detectors.curve import make_keys
 from detectors.hosts import endpoint
 from detectors.workers.commands import encode
+from detectors.workers.host_clock import read_clock
 from tests.support.epics_env import epics_variables
 from tests.support.ioc_process import IocProcess
 from tests.support.ioc_setup import M00, M01, prefix_of, start, write_config
@@ -23,6 +24,8 @@ from tests.support.ports import free_hundred
 from tests.support.process import Process
 
 pytestmark = pytest.mark.long
+
+INVALID = 3
 
 HOST = '[[host]]\nname = "far"\naddress = "127.0.0.1"\n'
 
@@ -38,8 +41,15 @@ class Far:
     def launch(self, worker: str, *words: str) -> Process:
         """What its service manager does."""
         command = ("-m", "tests.support.fake_worker", prefix_of(self.config), worker, f"{self.config.parent}/data/DET")
+        return self._launch(*command, "--config", str(self.config), *words)
+
+    def launch_keeper(self) -> Process:
+        """The worker that keeps its disks."""
+        return self._launch("-m", "ioc", "keeper", str(self.config), "far")
+
+    def _launch(self, *command: str) -> Process:
         environment = os.environ | {"XDG_RUNTIME_DIR": str(self.runtime_dir)}
-        found = Process(*command, "--config", str(self.config), *words, environment=environment)
+        found = Process(*command, environment=environment)
         self.stack.enter_context(found)
         found.wait_for("^READY")
         return found
@@ -179,3 +189,26 @@ def test_a_port_that_is_taken_is_named_with_the_host(far: Far) -> None:
         socket.bind(f"tcp://127.0.0.1:{found.command_port}")
         with pytest.raises(AssertionError, match=r"control: 127.0.0.1:\d+: cannot be bound: .* on the host far"):
             far.launch(M00)
+
+
+def test_a_host_shows_who_responds_there_and_its_clock(far: Far) -> None:
+    first, others = far.launch(M00), [far.launch(M01), far.launch_keeper()]
+    with start(far.config) as ioc:
+        ioc.until("far:State_RBV", "Responding")
+        assert ioc.value("far:Address_RBV") == "127.0.0.1"
+        assert ioc.value("far:Workers_RBV") == ioc.value("far:WorkersResponding_RBV") == 3
+        # Both clocks are that of this machine.
+        ioc.until("far:Clock:RoundTrip_RBV", lambda ms: ms > 0 and abs(ioc.value("far:Clock:Offset_RBV")) <= ms / 2)
+        assert ioc.value("far:Clock:State_RBV") == read_clock().state
+        first.end(signal.SIGKILL)
+        ioc.until("far:State_RBV", "Partly")
+        assert "udp.M00" in ioc.value("far:Message_RBV")
+        assert ioc.severity("far:Clock:Offset_RBV") == 0  # the others tell it
+        for other in others:
+            other.end(signal.SIGKILL)
+        ioc.until("far:State_RBV", "Silent")
+        assert ioc.severity("far:Clock:Offset_RBV") == INVALID
+        ioc.until("Health_RBV", lambda text: text.startswith("far:State_RBV: Silent (no answer from 127.0.0.1"))
+        far.launch(M00)
+        ioc.until("far:State_RBV", "Partly")
+        ioc.until("far:Clock:Offset_RBV", lambda _: ioc.severity("far:Clock:Offset_RBV") == 0)

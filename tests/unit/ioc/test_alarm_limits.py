@@ -37,6 +37,23 @@ def test_limits_reach_the_records() -> None:
     assert found["T:M00:PacketsLostRecently_RBV"].alarm == "MINOR from 5; MAJOR from 50"
 
 
+HOST = '[control]\nport_base = 52000\ncurve_keys = "/keys"\n[[host]]\nname = "daq1"\n'
+
+
+@pytest.mark.parametrize(
+    ("alarms", "expected"),
+    [
+        ("", "MAJOR to -10; MINOR to -5; MINOR from 5; MAJOR from 10"),
+        (
+            "clock_offset_minor = 0.0005\nclock_offset_major = 0.001\n",
+            "MAJOR to -1; MINOR to -0.5; MINOR from 0.5; MAJOR from 1",
+        ),
+    ],
+)
+def test_the_offset_of_a_clock_alarms_either_way(alarms: str, expected: str) -> None:
+    assert served(alarms + HOST)["T:daq1:Clock:Offset_RBV"].alarm == expected
+
+
 @pytest.mark.parametrize(
     ("record", "values", "expected"),
     [
@@ -77,6 +94,7 @@ def test_a_minor_limit_above_a_frame_is_not_major_before_it() -> None:
             "alarms: found packets_lost_minor 9 and packets_lost_major 3",
         ),
         ("disk_free_minor = 1\ndisk_free_major = 2", "alarms: found disk_free_minor 1 and disk_free_major 2"),
+        ("clock_offset_minor = 0.02", "alarms: found clock_offset_minor 0.02 and clock_offset_major 0.01"),
         ("pool_fill_minor = 101", "alarms.pool_fill_minor: found 101"),
         ("packets_lost_minor = 0", "alarms.packets_lost_minor: found 0"),
     ],

@@ -60,6 +60,16 @@ def test_a_state_comes_first_and_its_message_is_followed() -> None:
     assert watch.look([lost, state, message]) == ("Major", "state: Failed (other)")
 
 
+def test_the_state_of_a_silent_host_comes_before_those_of_its_workers() -> None:
+    watch, _ = health()
+    worker, host = (
+        Shown("state", text, 3, "mbbi", owner) for text, owner in (("Failed", "udp.M00"), ("Silent", "host.daq1"))
+    )
+    clock = Shown("clock.state", "Unknown", 3, "mbbi", "host.daq1")
+    message = Shown("message", "no answer", owner="host.daq1")
+    assert watch.look([worker, clock, host, message]) == ("Invalid", "state: Silent (no answer)")
+
+
 def test_losses_are_events_when_they_begin_and_end() -> None:
     watch, events = health()
     lost = Shown("recent.lost", "3 packets", 1)

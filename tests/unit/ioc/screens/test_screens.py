@@ -76,6 +76,14 @@ def test_every_source_is_on_the_overview_in_the_colour_of_its_state(config: Conf
     assert "$(P)Health_RBV" in set(overview.pvs())
 
 
+def test_every_host_is_on_the_overview_with_its_clock() -> None:
+    overview = screens(load_config(ROOT / "examples" / "hosts.toml"))[0]
+    for host in ("daq1", "daq2"):
+        assert {f"$(P){host}:{name}_RBV" for name in ("State", "WorkersResponding", "Clock:Offset", "Message")} <= set(
+            overview.pvs()
+        )
+
+
 def test_phoebus_knows_every_widget_and_property(config: Config) -> None:
     for screen in screens(config):
         for widget in parsed(bob(screen)).iter("widget"):
