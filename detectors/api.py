@@ -10,13 +10,14 @@ from detectors.curve import CurveKeys
 from detectors.errors import PebbleDaqError
 from detectors.frame import Damage, FrameHead
 from detectors.image_head import ImageHead
-from detectors.live import ImageStream, LiveFrames, LiveImages, ModuleStream
+from detectors.live import ImageStream, LiveFrames, LiveImages, ModuleStream, ResultStream
 from detectors.mosaic import Chips, ModulePlace, Mosaic
 from detectors.pools.buffer_pool import BufferPool, PooledBuffer
 from detectors.pools.buffer_pool import Lease as BufferLease
 from detectors.pools.pool import Loaned, Pool
 from detectors.verify import verify
 from detectors.wire.array10 import ImageHeader
+from detectors.wire.result_message import ResultHead
 
 __all__ = [
     "BufferLease",
@@ -41,6 +42,8 @@ __all__ = [
     "PebbleDaqError",
     "Pool",
     "PooledBuffer",
+    "ResultHead",
+    "ResultStream",
     "load_config",
     "verify",
 ]

@@ -22,6 +22,7 @@ from detectors.runtime import Runtime
 from detectors.sources.module_stream import LocalModule, Modules, Sender, Subscriptions
 from detectors.wire.array10 import ImageHeader, decode_image
 from detectors.wire.module_message import parse_module_message
+from detectors.wire.result_message import ResultHead, decode_result
 from detectors.worker_names import worker_name
 from detectors.workers.detector_modules import DetectorModules
 from detectors.workers.gather import Gatherer
@@ -253,6 +254,40 @@ class ImageStream(Live[tuple[ImageHeader, np.ndarray | None]]):
             return None
         try:
             return decode_image(parts)
+        except WireError:
+            self.missed += 1
+            return None
+
+    def close(self) -> None:
+        """Close the socket. Idempotent."""
+        self._sockets.close()
+
+
+class ResultStream(Live[tuple[ResultHead, np.ndarray]]):
+    """Results of a user's function on live images, from the stream of ``pebbledaq process``, on any host.
+
+    Each is one array, with its name and what it was made of. The arrays are read-only. A result above ``max_bytes`` is missed. ``keys``
+    are for a server that has some. Raises HostError for an address that cannot be used, ConfigError for keys that cannot be read.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        keys: CurveKeys | None = None,
+        max_bytes: int = 1 << 30,
+        timeout_s: float | None = None,
+        stop: threading.Event | None = None,
+    ) -> None:
+        super().__init__(timeout_s, stop)
+        self._sockets = Subscriptions([Sender(address, _QUEUE, max_bytes)], zmq.SUB, keys)
+
+    def _take(self, timeout_s: float) -> tuple[ResultHead, np.ndarray] | None:
+        parts = self._sockets.receive_one(timeout_s)
+        if parts is None:
+            return None
+        try:
+            return decode_result(parts)
         except WireError:
             self.missed += 1
             return None

@@ -21,7 +21,7 @@ _COMMANDS: Final = {
     "keys": "Make keys for ZMQ streams over tcp.",
     "map": "Write where the data lies on the disks of several hosts.",
     "monitor": "Receive the images of one camera (PVA or CA).",
-    "process": "Apply a function of yours to recorded images.",
+    "process": "Apply a function of yours to recorded or live images.",
     "pvs": "List the records of a configuration.",
     "read": "Show a pulse of the binary buffer.",
     "receive": "Receive the frames of one UDP module.",

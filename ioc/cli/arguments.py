@@ -50,6 +50,14 @@ def _is_data_set(path: Path) -> bool:
     return (path / "detector.json").exists() or (path.suffix == ".json" and path.stem not in {"detector", "module"})
 
 
+class _FolderOrConfig(click.Path):
+    """The folder of a detector, or a TOML file."""
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002
+        """Return TOML files, folders of detectors, and folders that may hold some."""
+        return complete.paths(incomplete, lambda path: path.suffix == ".toml" or (path / "detector.json").exists())
+
+
 _PULSE: Final = _Pulse()
 CONFIG: Final = _Config(path_type=Path)
 
@@ -58,6 +66,9 @@ config: Final = click.argument("config", type=CONFIG)
 
 folder: Final = click.argument("folder", type=_Folder(path_type=Path))
 """FOLDER, that of a detector in the binary buffer, or the map of a data set."""
+
+folder_or_config: Final = click.argument("folder", metavar="FOLDER|CONFIG", type=_FolderOrConfig(path_type=Path))
+"""FOLDER as above, or CONFIG."""
 
 pulse: Final = click.argument("pulse", type=_PULSE)
 """PULSE, a pulse_id."""

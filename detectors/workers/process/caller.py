@@ -122,8 +122,8 @@ class Loading:
     """
 
     def __init__(self, spec: str, processes: int, ring: Callable[[], None]) -> None:
-        self.problem: ConfigError | None = None
-        """Why a process cannot load the function."""
+        self.problem: Exception | None = None
+        """Why a process cannot load the function, or what else ended a thread."""
         self._spec = spec
         self._missing = processes
         self._ring = ring
@@ -133,6 +133,15 @@ class Loading:
     def done(self) -> bool:
         """Whether all have loaded it."""
         return not self._missing
+
+    def run(self, work: Callable[[], None]) -> None:
+        """Do the work of a thread; an error of ours ends the worker, not the thread alone."""
+        try:
+            work()
+        except Exception as error:
+            log.exception("a thread ended")
+            self.problem = error
+            self._ring()
 
     def load(self, caller: Caller) -> None:
         """Start a process for the first time."""

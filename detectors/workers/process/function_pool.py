@@ -3,13 +3,14 @@
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from queue import Empty, SimpleQueue
 
 from detectors.errors import ConfigError, ProcessingError
 from detectors.pools.buffer_pool import PooledBuffer
 from detectors.workers.process.caller import Caller, Loading, ProcessGoneError
 from detectors.workers.process.fates import Fate, ImageFates
-from detectors.workers.process.function_process import StoredImage
+from detectors.workers.process.messages import StoredImage
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,9 @@ class FunctionPool:
         self._done = done
         self._jobs: SimpleQueue[ImageJob | None] = SimpleQueue()
         self._callers = [Caller(spec, f"function-{number}") for number in range(workers)]
-        self._threads = [threading.Thread(target=self._run, args=(c,), name=c.name) for c in self._callers]
+        self._threads = [
+            threading.Thread(target=loading.run, args=(partial(self._run, c),), name=c.name) for c in self._callers
+        ]
         for thread in self._threads:
             thread.start()
 

@@ -12,8 +12,7 @@ import signal
 import sys
 from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
-from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 
@@ -21,34 +20,10 @@ from detectors.errors import PebbleDaqError
 from detectors.image_head import ImageHead
 from detectors.pools.region import Region
 from detectors.processing.function import Processing, Result, load
+from detectors.workers.process.messages import Results, StoredImage
 
 _PR_SET_PDEATHSIG: Final = 1
 """Linux: end with the thread that started this process. Source: prctl(2)."""
-
-
-class StoredImage(NamedTuple):
-    """Where an image lies in shared memory, and what it is."""
-
-    path: Path
-    generation: int
-    """Another one whenever the memory behind ``path`` is another."""
-    offset: int
-    shape: tuple[int, ...]
-    dtype: str
-    head: ImageHead
-
-
-class Results(NamedTuple):
-    """What the images made so far."""
-
-    total: Result
-    """Of all images since the start, or the last reset; finished, where the function says how."""
-    last: Result
-    """Of the last image alone."""
-    images: int
-    """How many images are in the total."""
-    head: ImageHead
-    """Of the last image."""
 
 
 class FunctionProcess:

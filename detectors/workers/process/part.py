@@ -25,7 +25,7 @@ from detectors.workers.gather import Assembler, Gatherer
 from detectors.workers.process.caller import Loading
 from detectors.workers.process.fates import ImageFates
 from detectors.workers.process.function_pool import FunctionPool, ImageJob
-from detectors.workers.process.function_process import Results, StoredImage
+from detectors.workers.process.messages import Results, StoredImage
 from detectors.workers.process.total import LiveTotal
 from detectors.workers.rates import RateMeter
 from detectors.workers.runtime import IDLE_S, run_worker
@@ -51,7 +51,9 @@ def with_function(config: Config, spec: str | None, *, workers: int | None, dete
     """Return the configuration with what a command line says of its [process] section. Raises ConfigError without a function."""
     if config.process is None and spec is None:
         raise ConfigError("process: missing; give a function, module:name or file.py:name, or a [process] section")
-    section = config.process or ProcessSection(function=spec or "")
+    section = config.process or ProcessSection.model_construct(function=spec or "")
+    if not all((spec or section.function).rpartition(":")):
+        raise ConfigError(f"process.function: found {spec or section.function!r}, expected module:name or file.py:name")
     given = {"function": spec, "workers": workers, "detector": detector}
     changes = {name: value for name, value in given.items() if value is not None}
     return config.model_copy(update={"process": section.model_copy(update=changes)})
@@ -158,7 +160,7 @@ class ProcessPart:
 
     def _image(self, matched: Matched) -> None:
         slots = self._follow_size()
-        slot = slots.try_acquire() if slots else None
+        slot = slots.try_acquire() if slots and slots.available else None
         header = self._gatherer.assemble(matched, None if slot is None else slot.array)
         if header is None:
             if slot is not None:

@@ -11,7 +11,7 @@ from detectors.errors import ConfigError, ProcessingError
 from detectors.workers.process.caller import Caller, Loading, ProcessGoneError
 from detectors.workers.process.fates import ImageFates
 from detectors.workers.process.function_pool import ImageJob
-from detectors.workers.process.function_process import Results
+from detectors.workers.process.messages import Results
 
 _LAST_S: Final = 1.0
 """How long the last results may take at the end, s."""
@@ -49,7 +49,7 @@ class LiveTotal:
         self._period_s = 1 / publish_hz
         self._queue: SimpleQueue[_Done | object | None] = SimpleQueue()
         self._caller = Caller(spec, "total")
-        self._thread = threading.Thread(target=self._run, name="total")
+        self._thread = threading.Thread(target=loading.run, args=(self._run,), name="total")
         self._thread.start()
 
     def add(self, job: ImageJob, result: bytes) -> None:

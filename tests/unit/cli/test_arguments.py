@@ -48,6 +48,7 @@ def test_every_argument_has_a_name_of_the_list():
     assert set(names) == {
         "FOLDER",
         "CONFIG",
+        "FOLDER|CONFIG",
         "FUNCTION",
         "PULSE",
         "HDF5",
@@ -61,7 +62,7 @@ def test_every_argument_has_a_name_of_the_list():
         "PV",
         "PREFIX",
     }
-    assert set(names["FOLDER"]) == {"info", "process", "read", "verify", "repair", "replay", "write"}
+    assert set(names["FOLDER"]) == {"info", "read", "verify", "repair", "replay", "write"}
 
 
 def test_old_names_are_gone():

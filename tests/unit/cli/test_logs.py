@@ -21,6 +21,9 @@ folder = "/data"
 [images]
 [stream]
 [web]
+[process]
+function = "own:function"
+detector = "J"
 [[udp]]
 name = "M00"
 port = 50020
@@ -37,6 +40,7 @@ RUNS = {
     "images": "detectors.workers.images.run",
     "stream": "detectors.workers.stream.run",
     "web": "detectors.workers.web.part.run",
+    "process": "detectors.workers.process.part.run",
     "run": "ioc.server.serve",
 }
 """What each command hands over to when it has begun to log."""
@@ -77,7 +81,7 @@ def test_workers_that_run_starts_log_at_the_same_level(
 ):
     option = ["--log-level", chosen] if chosen else []
     _, (_, _, build) = level([*option, "run", config], monkeypatch)
-    for worker in ("udp.M00", "pva.CAM", "stream", "web", "hdf5.J", "images.CAM"):
+    for worker in ("udp.M00", "pva.CAM", "stream", "web", "process", "hdf5.J", "images.CAM"):
         python, dash_m, ioc, *words = build(worker, RunState.ENABLED)
         assert (dash_m, ioc) == ("-m", "ioc"), python
         assert words[: len(option)] == option

@@ -8,7 +8,7 @@ from detectors.errors import ConfigError, ProcessingError
 from detectors.image_head import ImageHead
 from detectors.pools.shared_slots import SharedSlots
 from detectors.workers.process.caller import Caller, ProcessGoneError
-from detectors.workers.process.function_process import StoredImage
+from detectors.workers.process.messages import StoredImage
 
 OWN = """
 import os, signal

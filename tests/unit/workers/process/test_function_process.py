@@ -9,7 +9,8 @@ from detectors.errors import ProcessingError
 from detectors.image_head import ImageHead
 from detectors.pools.shared_slots import SharedSlots
 from detectors.processing.function import Processing
-from detectors.workers.process.function_process import FunctionProcess, StoredImage, serve
+from detectors.workers.process.function_process import FunctionProcess, serve
+from detectors.workers.process.messages import StoredImage
 
 SHAPE = (4, 6)
 
