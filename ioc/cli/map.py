@@ -19,7 +19,7 @@ def command(config: Path, output: Path, as_json: bool) -> None:
     """
     from detectors.buffer.atomic import write_atomically
     from detectors.buffer.data_map import format_map
-    from detectors.buffer.data_set import cannot_see
+    from detectors.buffer.data_set import look_at
     from detectors.config import load_config
     from detectors.errors import HostError
     from detectors.outputs.data_sets import map_of
@@ -31,9 +31,9 @@ def command(config: Path, output: Path, as_json: bool) -> None:
         write_atomically(output, format_map(detectors))
     except OSError as error:
         raise HostError(f"{output}: cannot be written: {error.strerror}; choose another file") from None
-    written = data_map.WrittenMap(
-        str(output), detectors, {m.folder: cannot_see(m) for d in detectors for m in d.modules}
-    )
+    modules = [module for detector in detectors for module in detector.modules]
+    unseen = dict(zip((module.folder for module in modules), look_at(modules), strict=True))
+    written = data_map.WrittenMap(str(output), detectors, unseen)
     if as_json:
         print_json(data_map.as_dict(written))
     else:

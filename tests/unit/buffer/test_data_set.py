@@ -1,7 +1,10 @@
 """A data set that a map spreads over folders, which stand for the disks of hosts."""
 
+import errno
 import json
+import os
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -94,6 +97,19 @@ def test_a_host_that_comes_back_is_there_at_the_next_opening(spread: Spread):
     assert BufferReader(spread.map).missing
     spread.mount("daq2")
     assert BufferReader(spread.map).read_image(10).is_complete
+
+
+def test_all_folders_are_looked_at_at_once(spread: Spread, monkeypatch: pytest.MonkeyPatch):
+    """A server that is gone makes each look at it take minutes."""
+    together = threading.Barrier(4)
+
+    def gone(folder: Path) -> None:
+        together.wait(timeout=10)
+        raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT), str(folder))
+
+    monkeypatch.setattr("detectors.buffer.data_set.os.listdir", gone)
+    missing = BufferReader(spread.map).missing
+    assert [why.rpartition(": ")[2] for why in missing.values()] == ["Connection timed out"] * 4
 
 
 def test_without_any_host_the_map_alone_says_what_is_missing(spread: Spread):
