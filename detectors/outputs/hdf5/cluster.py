@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import h5py
 
@@ -117,7 +117,8 @@ def _request(reader: BufferReader, selection: Selection, parts: list[_Part], com
 
 def _join(path: Path, folder: Path, layout: FileLayout, selection: Selection, parts: list[_Part]) -> None:
     """Write the file that joins the parts."""
-    images = h5py.VirtualLayout((len(selection), *layout.image_shape), layout.dtype)
+    images: Any = h5py.VirtualLayout((len(selection), *layout.image_shape), layout.dtype)
+    images.dcpl.set_obj_track_times(False)  # as of all other datasets: the same request gives the same bytes
     height, *rest = layout.module_shape
     for part in parts:
         count, rows = part.last - part.first, len(part.modules) * height

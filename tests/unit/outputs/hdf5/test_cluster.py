@@ -111,6 +111,19 @@ def test_what_was_stopped_goes_on_and_ends_the_same(reader, tmp_path, jobs):
     assert {part: part.stat().st_mtime_ns for part in parts} == parts
 
 
+def test_no_time_of_writing_is_in_the_files(reader, tmp_path):
+    path = tmp_path / "a.h5"
+    write_on_workers(reader, RANGE, path, ThisProcess(), compress="bslz4")
+    times: dict[str, int] = {}
+    for each in (path, *path.with_name("a.h5.parts").iterdir()):
+        with h5py.File(each) as file:
+            names: list[str] = []
+            file.visit(names.append)
+            times |= {f"{each.name}/{name}": h5py.h5g.get_objinfo(file[name].id).mtime for name in names}
+    assert len(times) > 20
+    assert set(times.values()) == {0}
+
+
 def test_parts_of_another_request_are_not_taken(reader, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         write_on_workers(reader, RANGE, tmp_path / "a.h5", StopsAfter(1))
