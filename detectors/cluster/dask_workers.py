@@ -89,6 +89,8 @@ def _combined(combine: Combine, *nodes: Any) -> Any:
 
 
 def _result(future: Any) -> Any:
+    if future.cancelled():
+        raise HostError("the Dask scheduler is gone, or took the work back; parts of an output that are done stay")
     try:
         return future.result()
     except PebbleDaqError:
@@ -96,6 +98,20 @@ def _result(future: Any) -> Any:
     except Exception as error:
         text = " ".join(f"{type(error).__name__}: {error}".split())
         raise HostError(f"the Dask cluster failed: {text}") from error
+
+
+@contextmanager
+def _quiet() -> Generator[None]:
+    """Let Dask log nothing: what fails is an error of one line."""
+    loggers = [logging.getLogger(name) for name in ("distributed", "distributed.client")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
 
 
 @contextmanager
@@ -107,7 +123,7 @@ def on_scheduler(address: str) -> Generator[DaskWorkers]:
         client = Client(address, timeout=CONNECT_TIMEOUT_S, set_as_default=False)
     except (OSError, ValueError) as error:
         raise HostError(f"{address}: no Dask scheduler answers there: {error}; give tcp://host:port") from None
-    with closing(client):
+    with _quiet(), closing(client):
         workers = DaskWorkers(client)
         if not len(workers):
             raise HostError(

@@ -16,6 +16,7 @@ from detectors.buffer.reader import BufferReader
 from detectors.cluster.jobs import Job, Progress, Workers
 from detectors.cluster.parts import PartsFolder
 from detectors.cluster.shared_data import SharedData
+from detectors.errors import HostError
 from detectors.outputs.hdf5.copy import write_images
 from detectors.outputs.hdf5.filters import compression
 from detectors.outputs.hdf5.schema import DATA, FileLayout, atomic_file, check_new, link_images, write_metadata
@@ -76,9 +77,13 @@ def write_on_workers(
 
 def write_part(data: SharedData, layout: FileLayout, selection: Selection, path: Path, compress: str) -> None:
     """Write one part, unless it is there already; runs on a worker."""
-    if not path.exists():
-        reader = data.open(*layout.modules)
-        write_images(reader, layout, selection, path, how=compression(compress, layout.image_bytes))
+    if path.exists():
+        return
+    try:
+        write_images(data.open(*layout.modules), layout, selection, path, how=compression(compress, layout.image_bytes))
+    except HostError:
+        if not path.exists():  # else a worker of a command that was stopped has written the same meanwhile
+            raise
 
 
 def _parts(data: SharedData, modules: tuple[str, ...], selection: Selection) -> Iterator[_Part]:
