@@ -16,7 +16,7 @@ from detectors.wire.array10 import ImageHeader
 
 
 class PartReader(Protocol):
-    """Where one part's newest images are; a ``PartImages`` is one."""
+    """Where one part's newest images are; a ``ReducedImages`` is one."""
 
     place: PartPlace
 

@@ -242,8 +242,8 @@ class MessageReader(Protocol):
     problem: str
     """Why nothing comes; empty when it is not known."""
 
-    def put(self, parts: Sequence[memoryview]) -> int:
-        """Take in a message, and return its pulse_id. Raises WireError, PoolExhaustedError."""
+    def put(self, parts: Sequence[memoryview]) -> int | None:
+        """Take in a message, and return its pulse_id; None when it is left out. Raises WireError, PoolExhaustedError."""
         ...
 
     def close(self) -> None:
@@ -282,7 +282,9 @@ class Modules(Subscriptions):
         found: list[tuple[int, int]] = []
         for module, parts in self.receive(timeout_s):
             try:
-                found.append((module, self.readers[module].put(parts)))
+                pulse_id = self.readers[module].put(parts)
+                if pulse_id is not None:
+                    found.append((module, pulse_id))
             except WireError:
                 self.malformed += 1
             except PoolExhaustedError:

@@ -91,6 +91,8 @@ class Gatherer:
         self._open: Modules | SeenModules | None = None
         self._matched = self._assembled = self._overwritten = self._good = self._filled = 0
         self._malformed = self._exhausted = 0
+        self._latest: Matched | None = None
+        """The newest pulse of those that were looked at."""
         self._last_image = self._last_frame = float("-inf")
         self.wait_s = 0.0
         """How long to wait for more after a step, s: see ``Part.step``."""
@@ -147,23 +149,31 @@ class Gatherer:
         self.wait_s = 0.0 if arrived else _TIMEOUTS_S if self._sync.queued else IDLE_S
         self._tell_losses(now)
 
+    def look(self) -> bool:
+        """Take in what has come, for those who need the newest pulse only; return whether they must look often."""
+        if isinstance(self._open, SeenModules):
+            return False
+        before = self._matched
+        for _ in range(_MOST_ROUNDS):
+            for matched in self.step():
+                self._latest = matched
+            if self.wait_s:
+                break
+        self._matched = before
+        return True
+
     def newest(self) -> Matched | None:
         """Return the newest pulse, for those who need no other; None when nothing is new.
 
         The pulses before it are not counted as matched.
         """
-        assert self._open
-        before, found = self._matched, None
         if isinstance(self._open, SeenModules):
             self._members.follow()
             found = self._newest.take(self._open.finished(), time.monotonic())
         else:
-            for _ in range(_MOST_ROUNDS):
-                for found in self.step():  # noqa: B007  the last one counts
-                    pass
-                if self.wait_s:
-                    break
-        self._matched = before + (found is not None)
+            self.look()
+            found, self._latest = self._latest, None
+        self._matched += found is not None
         return found
 
     def expect_all(self) -> None:
@@ -232,7 +242,7 @@ class Gatherer:
         self._open.close()
         self._malformed += self._open.malformed
         self._exhausted += self._open.exhausted
-        self._open = None
+        self._open = self._latest = None
         self._sync.forget()
 
     def _in_step(self, now: float) -> Iterator[Matched]:

@@ -7,21 +7,20 @@ from typing import Any, Final
 from detectors.config import Config, SourceSection, UdpSection
 from detectors.runtime import Runtime
 from detectors.stats import AcquisitionStats
-from detectors.workers.detector_modules import DetectorModules
 from detectors.workers.gate import AcquisitionGate
 from detectors.workers.gather import Gatherer
+from detectors.workers.streamed_images import members_to_show
 
 _LOOK_S: Final = 0.01
 """Time between two looks while an acquisition is open, s: a pebble holds more frames than come meanwhile."""
 
 
 class ImageCounter:
-    """The acquisitions of a worker that shows images. It looks into the modules' memory on its own account."""
+    """The acquisitions of a worker that shows images. It reads the modules, or the stream of images, on its own account."""
 
     def __init__(self, config: Config, runtime: Runtime, sources: tuple[SourceSection, ...], host: str | None) -> None:
-        modules = DetectorModules(config, runtime, sources, config.image_rules(sources), host, look=True)
-        self._gatherer = Gatherer(modules)
-        clocked = isinstance(sources[0], UdpSection) and modules.all_local
+        self._gatherer = Gatherer(members_to_show(config, runtime, sources, host))
+        clocked = isinstance(sources[0], UdpSection) and all(source.host == host for source in sources)
         self._gate = AcquisitionGate("fill", config.detector.pulse_id_step, self._gatherer.expect_all, clocked=clocked)
         self._counting = False
 
@@ -51,7 +50,7 @@ class ImageCounter:
         return self._gate.stats()
 
     def close(self) -> None:
-        """Detach from the modules' memory. Idempotent."""
+        """Detach from the modules. Idempotent."""
         self._counting = False
         self._gatherer.close()
 

@@ -1,6 +1,7 @@
-"""The worker that shows live images as PVs: gathered from shared memory, only while a client is connected.
+"""The worker that shows live images as PVs: gathered only while a client is connected.
 
-It looks at the modules' memory when an image is due and takes the newest: no receiver sends it anything, or waits for it.
+It looks at the modules' memory when an image is due and takes the newest: no receiver sends it anything, or waits for it. Where
+not all modules are on its host, it takes the images from the stream of whole ones.
 """
 
 import time
@@ -123,7 +124,7 @@ class ImagesPart:
 
     def step(self) -> float:
         """Count and show images. Return how long to wait for the next."""
-        return min(self._counter.step(), self._show())
+        return min(self._counter.step(), self._show(), self._newest.look())
 
     def _show(self) -> float:
         """Show the newest image where one is due."""

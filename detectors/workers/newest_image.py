@@ -1,22 +1,28 @@
 """The newest image of a detector in memory of its own, for workers that show it: gathered only while it is wanted."""
 
+from typing import Final
+
 import numpy as np
 
 from detectors.config import Config, SourceSection
 from detectors.image_head import ImageHead
 from detectors.runtime import Runtime
-from detectors.workers.detector_modules import DetectorModules
 from detectors.workers.gather import Gatherer
+from detectors.workers.runtime import IDLE_S
+from detectors.workers.streamed_images import members_to_show
+
+_LOOK_S: Final = 0.02
+"""Time between two looks for messages from other hosts, s."""
 
 
 class NewestImage:
-    """Looks into the memory of the modules of ``sources``, which costs them nothing. For one thread."""
+    """Looks into the memory of the modules of ``sources``, which costs them nothing; where some are on other hosts, it subscribes.
+
+    For one thread.
+    """
 
     def __init__(self, config: Config, runtime: Runtime, sources: tuple[SourceSection, ...], host: str | None) -> None:
-        rules = config.image_rules(sources)
-        self.gatherer = Gatherer(
-            DetectorModules(config, runtime, sources, rules, host, mosaic=config.mosaic_of(sources), look=True)
-        )
+        self.gatherer = Gatherer(members_to_show(config, runtime, sources, host, pixels_only=True))
         self.gathering = False
         self.pixels = np.empty(0, np.uint8)
         self.number = 0
@@ -32,7 +38,7 @@ class NewestImage:
         return len(self.gatherer.modules) - self.head.present.bit_count()
 
     def gather(self, now: float, *, on: bool) -> None:
-        """Attach to the modules' memory, or detach. Idempotent."""
+        """Attach to the modules, or detach. Idempotent."""
         if on == self.gathering:
             return
         self.gathering, self.number = on, 0
@@ -42,6 +48,10 @@ class NewestImage:
         else:
             self.gatherer.close()
             self.pixels = np.empty(0, np.uint8)
+
+    def look(self) -> float:
+        """Take in what has come; return how soon to look again, s."""
+        return _LOOK_S if self.gathering and self.gatherer.look() else IDLE_S
 
     def take(self, now: float) -> bool:
         """Gather the newest image, and return whether there is one that was not gathered before."""
@@ -59,7 +69,7 @@ class NewestImage:
         return True
 
     def close(self) -> None:
-        """Detach from the modules' memory. Idempotent."""
+        """Detach from the modules. Idempotent."""
         self.gatherer.close()
 
 

@@ -8,7 +8,7 @@ from detectors.curve import own_keys
 from detectors.parts import is_joined, parts
 from detectors.pools.sizing import plan_buffers
 from detectors.sources.module_stream import Modules
-from detectors.sources.part_images import PartImages
+from detectors.sources.reduced_images import ReducedImages
 
 
 class PartStreams:
@@ -22,7 +22,7 @@ class PartStreams:
         geometry = config.udp[0].geometry
         depth = plan_buffers(config, config.udp[0]).pebble.count
         self._images = [
-            PartImages(
+            ReducedImages(
                 part.place,
                 part.layout,
                 heads=depth,

@@ -6,7 +6,7 @@ import signal
 import socket
 import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,11 @@ import zmq
 from p4p.client.thread import Context
 
 from detectors.config import parse_config
+from detectors.image_head import ImageHead
 from detectors.sources.codecs import decode
 from detectors.stats import ImagesStatus
 from detectors.thinning import eight_bits, thinned
+from detectors.wire.array10 import NO_DATA, ImageHeader, encode_header
 from detectors.wire.ntndarray import array_head
 from sim.pattern import frame_pattern
 from tests.support.balance import imbalance
@@ -27,6 +29,7 @@ from tests.support.epics_env import isolate
 from tests.support.fake_module import FakeModule
 from tests.support.hosts import on_hosts
 from tests.support.installed import needs
+from tests.support.ports import free_ports
 from tests.support.process import Process, WorkerProcess
 from tests.support.waiting import until
 
@@ -79,7 +82,6 @@ class Bench(WorkerProcess):
         more: str = "",
         *,
         text: str = CONFIG,
-        addresses: Sequence[str] = ("", ""),
     ) -> None:
         prefix = f"T{os.getpid()}:"
         text = text.format(prefix=prefix, folder=folder, more=more)
@@ -91,9 +93,7 @@ class Bench(WorkerProcess):
         stack.enter_context(self.ready())
         self.context = zmq.Context()
         stack.callback(self.context.destroy, linger=0)
-        self.modules = [
-            FakeModule(self.runtime, number, self.context, address=address) for number, address in enumerate(addresses)
-        ]
+        self.modules = [FakeModule(self.runtime, number, self.context) for number in range(2)]
         for module in self.modules:
             stack.callback(module.close)
 
@@ -331,20 +331,44 @@ def test_a_cameras_image_has_its_shape_and_colours_also_after_it_changed(  # noq
         subscription.close()
 
 
-def test_images_of_remote_modules(tmp_path, variables):
+def test_images_of_modules_elsewhere_come_from_the_stream(tmp_path, variables):
     with ExitStack() as stack:
-        text, port = on_hosts(CONFIG, tmp_path, {"M00": "h2", "M01": "h2"})
-        bench = Bench(tmp_path, stack, variables, text=text, addresses=[f"tcp://127.0.0.2:{port + m}" for m in (0, 1)])
+        (there,) = free_ports(1)
+        text, _ = on_hosts(CONFIG, tmp_path, {"M00": "h2", "M01": "h3", "stream": "h2"})
+        text = text.replace("[stream]\n", f'[stream]\nreduced = "tcp://127.0.0.2:{there}"\n')
+        bench = Bench(tmp_path, stack, variables, text=text)
+        stream = stack.enter_context(bench.context.socket(zmq.XPUB))
+        stream.bind(f"tcp://127.0.0.2:{there}")
+
+        def send(pulse: int, *, with_data: bool, present: int = 0b11) -> None:
+            head = ImageHead(pulse, pulse + 5, 1, present == 0b11, present)
+            header = ImageHeader(head, "JF", "uint16", (2 * ROWS, COLS))
+            data = bench.image(pulse).tobytes() if with_data else NO_DATA
+            stream.send_multipart([encode_header(header, with_data=with_data), data])
+
+        def came() -> bytes:
+            assert stream.poll(5000)
+            return stream.recv()
+
         got: list[Any] = []
-        subscription = bench.client().monitor(f"{bench.prefix}Pva1:Image", got.append)
-        for module in bench.modules:
-            module.wait_for_subscriber(module.frames)
+        client = bench.client()
+        subscription = client.monitor(f"{bench.prefix}Pva1:Image", got.append)
+        assert came() == b"\1"
         for pulse in range(10, 13):
-            for module in bench.modules:
-                module.publish(pulse)
-        until(lambda: got and attributes(got[-1]).get("PulseId") == 12)
-        assert (pixels(got[-1]) == bench.image(12)).all()
+            send(pulse, with_data=pulse == 11, present=0b01)
+        until(lambda: got and attributes(got[-1]).get("PulseId") == 11)
+        assert (pixels(got[-1]) == bench.image(11)).all()
+        assert (attributes(got[-1])["ModulesMissing"], attributes(got[-1])["IsGood"]) == (1, 0)
+        assert not imbalance(ImagesStatus, bench.status())
         subscription.close()
+        client.close()
+        assert came() == b"\0"  # nobody looks any more
+        assert bench.ask("acquire", images=3, on_loss="fill") == 1
+        assert came() == b"\1"
+        for pulse in range(100, 104):  # only their heads are counted
+            send(pulse, with_data=False)
+        found = until(lambda: acquisition(bench), lambda a: not a["open"])
+        assert (found["taken"], found["good"]) == (3, 3)
 
 
 def acquisition(bench: Bench) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import pytest
 from sim.pattern import frame_pattern
 from tests.support.epics_env import isolate
 from tests.support.hosts import on_hosts
-from tests.support.process import Process
+from tests.support.process import Process, WorkerProcess
 from tests.support.waiting import until
 from tests.system.test_images import COLS, CONFIG, ROWS, Bench, attributes, pixels
 from tests.unit.buffer.make import RawBuffer
@@ -76,8 +76,10 @@ def test_replayed_frames_are_shown(
     for pulse_id in range(first, last + 1):
         for m, module in enumerate(raw.modules):
             raw.put(module, pulse_id, data=frame_pattern(pulse_id, m, (ROWS, COLS), "uint16").tobytes())
-    text, port = on_hosts(CONFIG, tmp_path, {"M00": "h2", "M01": "h2"})
+    text, port = on_hosts(CONFIG, tmp_path, {"M00": "h2", "M01": "h2", "stream": "h3"})
+    text = text.replace("[stream]\n", f'[stream]\nreduced = "tcp://127.0.0.3:{port + 20}"\n')
     bench = Bench(tmp_path, stack, variables, text=text)
+    stack.enter_context(WorkerProcess(bench.prefix, "stream", "stream", str(tmp_path / "config.toml"))).ready()
     got: list[Any] = []
     subscription = bench.client().monitor(f"{bench.prefix}Pva1:Image", got.append)
     stack.callback(subscription.close)

@@ -1,6 +1,7 @@
-"""The worker that shows the detector in browsers: images from shared memory while one watches, and how all workers are.
+"""The worker that shows the detector in browsers: images while one watches, and how all workers are.
 
-It looks at the modules' memory when an image is due and takes the newest: no receiver sends it anything, or waits for it.
+It looks at the modules' memory when an image is due and takes the newest: no receiver sends it anything, or waits for it. Where
+not all modules are on its host, it takes the images from the stream of whole ones.
 """
 
 import os
@@ -75,12 +76,13 @@ class LiveView:
             self._wanted_s = now
         newest = self.newest
         newest.gather(now, on=now - self._wanted_s < _REST_S)
+        look_s = newest.look()
         if not forms:
             self.message = ""
-            return IDLE_S, {}
+            return look_s, {}
         left_s = self._due_s - now
         if left_s > 0:
-            return left_s, {}
+            return min(look_s, left_s), {}
         period_s = 1 / self._section.image_hz
         if not newest.take(now):
             if now - max(newest.taken_s, newest.begun_s) > max(_ACTIVE_S, 2 * period_s):
@@ -88,7 +90,7 @@ class LiveView:
             return min(max(period_s / 8, _LOOK_S[0]), _LOOK_S[1]), {}
         self.message = ""
         self._due_s = next_due(self._due_s, now, period_s)
-        return max(_LOOK_S[0], self._due_s - time.monotonic()), self._messages(forms)
+        return min(look_s, max(_LOOK_S[0], self._due_s - time.monotonic())), self._messages(forms)
 
     def close(self) -> None:
         """Detach from the modules' memory."""

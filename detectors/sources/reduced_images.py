@@ -1,4 +1,4 @@
-"""The newest images of one part, from its reduced stream: heads of all, pixels of those that are joined."""
+"""The newest images of a reduced stream, of a part or whole ones: heads of all, pixels of some."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -12,16 +12,29 @@ from detectors.pixels import FrameLayout
 from detectors.wire.array10 import decode_image
 
 
-class PartImages:
+class ReducedImages:
     """Keeps the heads of ``heads`` images, and the pixels of ``queue`` of them, until they are taken.
 
-    Every image lies at ``place`` and has ``layout``; at most ``messages`` wait to be taken in.
+    Every image lies at ``place``, or is ``whole``, and has ``layout``; at most ``messages`` wait to be taken in. With
+    ``pixels_only`` images without pixels are left out.
     """
 
-    problem = ""
-
-    def __init__(self, place: PartPlace, layout: FrameLayout, *, heads: int, queue: int, messages: int) -> None:
+    def __init__(
+        self,
+        place: PartPlace,
+        layout: FrameLayout,
+        *,
+        heads: int,
+        queue: int,
+        messages: int,
+        whole: bool = False,
+        pixels_only: bool = False,
+    ) -> None:
         self.place = place
+        self.problem = ""
+        """Why nothing comes, until something has; for its owner to set."""
+        self._expected = None if whole else place
+        self._pixels_only = pixels_only
         self.pixels_bytes, self.queue = layout.data_bytes, messages
         self.newest = ImageHead(0)
         """Of the image that came last."""
@@ -33,15 +46,20 @@ class PartImages:
         self._pixels: OrderedDict[int, np.ndarray] = OrderedDict()
         self._number: int | None = None
 
-    def put(self, parts: Sequence[memoryview]) -> int:
-        """Take in a message, and return its pulse_id. Raises WireError for one that is not of this part."""
+    def put(self, parts: Sequence[memoryview]) -> int | None:
+        """Take in a message, and return its pulse_id; None when it is left out. Raises WireError for one of another place."""
         header, pixels = decode_image(parts)
-        if header.part != self.place:
-            raise WireError(f"part: found {header.part}, expected {self.place}; give all hosts the same configuration")
+        self.problem = ""
+        if header.part != self._expected:
+            raise WireError(
+                f"part: found {header.part}, expected {self._expected}; give all hosts the same configuration"
+            )
         if pixels is not None and (header.shape, header.dtype) != (self._layout.shape, self._layout.dtype):
             raise WireError(
                 f"part: found {list(header.shape)} {header.dtype}, expected {list(self._layout.shape)} {self._layout.dtype}"
             )
+        if pixels is None and self._pixels_only:
+            return None
         pulse_id = header.head.pulse_id
         self._count(header.number)
         self._heads[pulse_id] = self.newest = header.head

@@ -5,15 +5,15 @@ from detectors.errors import WireError
 from detectors.image_head import ImageHead
 from detectors.parts import PartPlace
 from detectors.pixels import FrameLayout
-from detectors.sources.part_images import PartImages
+from detectors.sources.reduced_images import ReducedImages
 from detectors.wire.array10 import NO_DATA, ImageHeader, encode_header
 
 PLACE = PartPlace((1, 3), 4)
 LAYOUT = FrameLayout((4, 3), "uint16")
 
 
-def part(heads: int = 8, queue: int = 2) -> PartImages:
-    return PartImages(PLACE, LAYOUT, heads=heads, queue=queue, messages=100)
+def part(heads: int = 8, queue: int = 2) -> ReducedImages:
+    return ReducedImages(PLACE, LAYOUT, heads=heads, queue=queue, messages=100)
 
 
 def message(pulse_id: int, number: int, *, place: PartPlace | None = PLACE, pixels: bool = True) -> list[memoryview]:
@@ -63,6 +63,6 @@ def test_an_image_of_another_place_is_refused(place):
 
 
 def test_an_image_of_another_shape_is_refused():
-    other = PartImages(PLACE, FrameLayout((3, 3), "uint16"), heads=8, queue=2, messages=9)
+    other = ReducedImages(PLACE, FrameLayout((3, 3), "uint16"), heads=8, queue=2, messages=9)
     with pytest.raises(WireError, match=r"found \[4, 3\] uint16, expected \[3, 3\] uint16"):
         other.put(message(7, 1))
