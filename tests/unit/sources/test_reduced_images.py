@@ -66,3 +66,14 @@ def test_an_image_of_another_shape_is_refused():
     other = ReducedImages(PLACE, FrameLayout((3, 3), "uint16"), heads=8, queue=2, messages=9)
     with pytest.raises(WireError, match=r"found \[4, 3\] uint16, expected \[3, 3\] uint16"):
         other.put(message(7, 1))
+
+
+def test_of_whole_images_those_without_pixels_can_be_left_out():
+    images = ReducedImages(PLACE, LAYOUT, heads=8, queue=1, messages=9, whole=True, pixels_only=True)
+    images.problem = "nothing yet"
+    found = [images.put(message(n, 0, place=None, pixels=n % 2 == 0)) for n in range(1, 5)]
+    assert (found, images.problem, images.lost) == ([None, 2, None, 4], "", 0)
+    with pytest.raises(WireError, match="give all hosts the same configuration"):
+        images.put(message(7, 1))
+    assert images.take(2)[1] is None  # only the newest pixels are kept
+    assert images.take(4)[1] is not None
