@@ -11,7 +11,7 @@ _BLOCK = 100
 """Ports are replaced by the hundred, since some follow from others: ``port_base``, ``replay --udp``."""
 
 _PORT = re.compile(
-    r"(?<![\w.])(?P<before>(?:[\d.]+|localhost|\*):|port = |port_base = |port=|--port |sim udp )(?P<port>\d{4,5})\b"
+    r"(?<![\w.])(?P<before>(?:[\d.]+|localhost|\*):|port = |(?:part_)?port_base = |port=|--port |sim udp )(?P<port>\d{4,5})\b"
 )
 _PREFIX = re.compile(r'^prefix = "([A-Z0-9]+)', re.MULTILINE)
 
