@@ -16,7 +16,7 @@ from ioc.cli import arguments
 def command(config: Path | None, watch: bool, as_json: bool) -> None:
     """Show how the system of CONFIG is; without CONFIG all systems of this account that run on this host.
 
-    It asks the workers, not the IOC, and shows the last counts of those that do not run. Exit code 0 if all is good, else 1.
+    With CONFIG, workers on its hosts are heard over the network. It asks the workers, not the IOC, and shows the last counts of those that do not run. Exit code 0 if all is good, else 1.
     """
     from ioc.glance.verdict import Word
     from ioc.progress import working

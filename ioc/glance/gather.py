@@ -9,6 +9,8 @@ import orjson
 import zmq
 
 from detectors.config import AlarmsSection, Config
+from detectors.curve import load_client
+from detectors.hosts import Reach, host_of, reach
 from detectors.runtime import Runtime
 from detectors.stats import flat
 from detectors.worker_names import workers
@@ -22,9 +24,16 @@ from ioc.status import OWNER
 SILENCE_S: Final = 2.5
 """A worker that sent no snapshot for so long does not respond, s; it sends one a second at least."""
 
+_ENDED: Final = ("Stopped", "Failed")
+"""States of the last snapshot of a worker."""
+
 
 class System:
-    """One system, as seen from outside; context manager. With ``config`` it is known which workers are to run."""
+    """One system, as seen from outside; context manager.
+
+    With ``config`` it is known which workers are to run, and those of its hosts are heard over the network. Raises ConfigError
+    when their keys cannot be read.
+    """
 
     def __init__(self, runtime: Runtime, config: Config | None = None) -> None:
         self.prefix = runtime.prefix
@@ -36,24 +45,45 @@ class System:
         self._wanted = (
             {name: source is None or source.enabled for name, source in workers(config).items()} if config else {}
         )
+        hosts = {name: host_of(config, name) for name in self._wanted} if config else {}
+        self._hosts = {name: host.name for name, host in hosts.items() if host}
+        """The host of each worker that has one: whether it runs is not to be seen by its lock."""
+        self._reaches = {name: reach(config, runtime, name) for name in self._hosts} if config else {}
         self._losses = RecentLosses((config.alarms if config else AlarmsSection()).window_s)
         self._heard: dict[str, tuple[float, Mapping[str, Any]]] = {}
         self._connected: set[str] = set()
 
     def __enter__(self) -> Self:
         self._context = zmq.Context()
-        self._socket = self._context.socket(zmq.SUB)
-        self._socket.linger = 0
-        self._socket.maxmsgsize = MAX_MESSAGE_BYTES
-        self._socket.setsockopt(zmq.SUBSCRIBE, b"")
+        self._poller = zmq.Poller()
+        self._socket = self._subscriber()
         self._began_s = time.monotonic()
+        try:
+            self._connect_hosts(list(self._reaches.values()))
+        except BaseException:
+            self._context.destroy(linger=0)
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._socket.close()
-        self._context.term()
+        self._context.destroy(linger=0)
+
+    def _subscriber(self) -> zmq.Socket[bytes]:
+        socket = self._context.socket(zmq.SUB)
+        socket.maxmsgsize = MAX_MESSAGE_BYTES
+        socket.setsockopt(zmq.SUBSCRIBE, b"")
+        self._poller.register(socket, zmq.POLLIN)
+        return socket
+
+    def _connect_hosts(self, reaches: list[Reach]) -> None:
+        if not reaches or not (keys := reaches[0].keys):
+            return
+        socket = self._subscriber()
+        socket.curve_publickey, socket.curve_secretkey, socket.curve_serverkey = load_client(keys)
+        for found in reaches:
+            socket.connect(found.status)
 
     @property
     def span_s(self) -> float:
@@ -68,12 +98,13 @@ class System:
     def look(self, wait_s: float) -> None:
         """Take what comes for so long, and see who runs."""
         names = self._names()
-        for name in sorted(set(names) - self._connected):
+        for name in sorted(set(names) - self._connected - set(self._hosts)):
             self._socket.connect(self._runtime.status(name))
             self._connected.add(name)
         end_s = time.monotonic() + wait_s
-        while self._socket.poll(max(0, round((end_s - time.monotonic()) * 1000))):
-            self._take(self._socket.recv())
+        while readable := self._poller.poll(max(0, round((end_s - time.monotonic()) * 1000))):
+            for socket, _ in readable:
+                self._take(socket.recv())
         now_s = time.monotonic()
         self.ioc_running = is_running(self._runtime, OWNER) is not None
         self.workers = [self._view(name, now_s) for name in names]
@@ -88,6 +119,8 @@ class System:
         self._heard[snapshot["worker"]] = time.monotonic(), flat(snapshot)
 
     def _view(self, name: str, now_s: float) -> WorkerView:
+        if name in self._hosts:
+            return self._view_of_host(name, now_s)
         pid = is_running(self._runtime, name)
         if pid is None:
             values: Mapping[str, Any] = read_totals(self._runtime, name)
@@ -98,3 +131,16 @@ class System:
             return WorkerView(name, {}, responding=False)
         gains = self._losses.look(name, values, now_s)
         return WorkerView(name, values, responding=now_s - heard_s <= SILENCE_S, gains=gains)
+
+    def _view_of_host(self, name: str, now_s: float) -> WorkerView:
+        """Return a worker as its snapshots show it; one that may still be heard of runs and does not respond."""
+        host, wanted = self._hosts[name], self._wanted[name]
+        if name not in self._heard:
+            return WorkerView(
+                name, {}, running=now_s - self._began_s <= SILENCE_S, responding=False, wanted=wanted, host=host
+            )
+        heard_s, values = self._heard[name]
+        gains = self._losses.look(name, values, now_s)
+        is_heard = now_s - heard_s <= SILENCE_S
+        running = is_heard and values.get("state") not in _ENDED
+        return WorkerView(name, values, running=running, responding=is_heard, wanted=wanted, gains=gains, host=host)

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from detectors.balance import OUTPUTS
-from ioc.glance.verdict import Verdict, Word, WorkerView
+from ioc.glance.verdict import Verdict, Word, WorkerView, hosts_of
 
 WIDTH: Final = 80
 
@@ -33,7 +33,8 @@ def render(title: str, workers: Sequence[WorkerView], verdict: Verdict, span_s: 
     if more := len(verdict.reasons) - len(reasons):
         reasons.append(f"and {more} more")
     why = [Padding(reason, (0, 0, 0, 2)) for reason in map(Text, reasons)]
-    return Group(head, *why, _table(workers, span_s))
+    hosts = [f"{host.name}: {host.responding} of {host.workers} workers respond" for host in hosts_of(workers)]
+    return Group(head, *why, *(Text(line, style="dim") for line in hosts), _table(workers, span_s))
 
 
 def _table(workers: Sequence[WorkerView], span_s: float) -> Table:

@@ -39,6 +39,8 @@ class WorkerView:
     """It is to run."""
     gains: Mapping[str, int] = field(default_factory=dict[str, int])
     """How much its counters of losses grew recently."""
+    host: str = ""
+    """The [[host]] that it is on; empty: that of the IOC."""
 
     @property
     def state(self) -> str:
@@ -59,6 +61,33 @@ class WorkerView:
 
 
 @dataclass(frozen=True, slots=True)
+class HostView:
+    """What is known of one host."""
+
+    name: str
+    workers: int
+    """Workers that are to run there."""
+    responding: int
+    silent: bool
+    """Whether none of them runs, as far as is known."""
+
+
+def hosts_of(workers: Iterable[WorkerView]) -> list[HostView]:
+    """Return the hosts that workers are on, in their order."""
+    wanted = [view for view in workers if view.host and view.wanted]
+    there = {host: [view for view in wanted if view.host == host] for host in dict.fromkeys(v.host for v in wanted)}
+    return [
+        HostView(
+            host,
+            len(views),
+            sum(view.running and view.responding for view in views),
+            silent=not any(view.running for view in views),
+        )
+        for host, views in there.items()
+    ]
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """The word for a whole system, and why."""
 
@@ -71,7 +100,9 @@ def judge(workers: Iterable[WorkerView], *, ioc_running: bool | None = None) -> 
     views = list(workers)
     if not any(view.running for view in views):
         return Verdict(Word.OFF, ("no worker runs",))
-    found = [finding for view in views for finding in _findings(view)]
+    silent = {host.name: host for host in hosts_of(views) if host.silent}
+    found = [(Word.BROKEN, f"no answer from the host {host.name} ({host.workers} workers)") for host in silent.values()]
+    found += [finding for view in views if view.host not in silent for finding in _findings(view)]
     if ioc_running is False:
         found.append((Word.GOOD, "the IOC does not run: no PVs, and a worker that ends is not started again"))
     found.sort(key=lambda finding: -finding[0])  # the worst first, else in the order of the workers
@@ -81,7 +112,7 @@ def judge(workers: Iterable[WorkerView], *, ioc_running: bool | None = None) -> 
 def _findings(view: WorkerView) -> Iterator[tuple[Word, str]]:
     if not view.running:
         if view.wanted:
-            yield Word.BROKEN, f"{view.name} does not run"
+            yield Word.BROKEN, f"{view.name} does not run" + (f" on {view.host}" if view.host else "")
         return
     if not view.responding:
         yield Word.BROKEN, f"{view.name} runs and sends no snapshots"

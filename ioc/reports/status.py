@@ -15,6 +15,7 @@ from detectors.runtime import Runtime
 from detectors.workers.lock import running_systems
 from ioc.glance.gather import SILENCE_S, System
 from ioc.glance.table import WIDTH, render
+from ioc.glance.verdict import hosts_of
 from ioc.reports.output import console, print_json
 
 _LOOK_S: Final = 0.5
@@ -90,8 +91,12 @@ def _tree(system: System) -> dict[str, Any]:
         "reasons": system.verdict.reasons,
         "ioc_running": system.ioc_running,
         "recent_s": round(system.span_s, 1),
+        "hosts": {
+            host.name: {"workers": host.workers, "responding": host.responding} for host in hosts_of(system.workers)
+        },
         "workers": {
             view.name: {
+                "host": view.host,
                 "state": view.state,
                 "running": view.running,
                 "responding": view.responding,

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+from detectors.hosts import Endpoint
 from detectors.runtime import Runtime
 from detectors.stats import ReceiverStatus
 from detectors.workers.account import Account
@@ -46,9 +47,9 @@ class FakePart:
 
 
 @contextmanager
-def running(part: FakePart, runtime: Runtime) -> Iterator[str]:
-    """Run a worker on a thread, and yield the address of its commands."""
-    thread = threading.Thread(target=run_worker, args=(part, runtime, 5.0, None), daemon=True)
+def running(part: FakePart, runtime: Runtime, network: Endpoint | None = None) -> Iterator[str]:
+    """Run a worker on a thread, of a host at ``network`` if any, and yield the address of its commands."""
+    thread = threading.Thread(target=run_worker, args=(part, runtime, 5.0, network), daemon=True)
     thread.start()
     assert part.opened.wait(5)
     until(lambda: request(runtime.command(part.name), "status", 5.0)["state"] != "Starting")

@@ -168,7 +168,7 @@ def test_pvs():
 
 def test_status():
     (tree,) = document("status c.toml")
-    assert set(tree) == {"prefix", "word", "reasons", "ioc_running", "recent_s", "workers"}
+    assert set(tree) == {"prefix", "word", "reasons", "ioc_running", "recent_s", "hosts", "workers"}
     shown = run("status c.toml")
     assert tree["prefix"] in shown
     assert all(worker.partition(".")[2] in shown for worker in tree["workers"])

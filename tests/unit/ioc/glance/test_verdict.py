@@ -16,7 +16,7 @@ from detectors.stats import (
 )
 from detectors.workers.losses import CAUSES, LIVE_LOSSES, LOSSES, losses_of
 from ioc.glance.recent_losses import RecentLosses
-from ioc.glance.verdict import Word, WorkerView, judge
+from ioc.glance.verdict import HostView, Word, WorkerView, hosts_of, judge
 
 TEMPLATES = Path(__file__).parents[4] / "db"
 GOOD = WorkerView("udp.M00", flat(ReceiverStatus(state="Receiving")))
@@ -35,6 +35,23 @@ def test_a_system_that_receives_is_good():
 def test_without_any_worker_it_is_off():
     assert judge([]).word is Word.OFF
     assert judge([WorkerView("udp.M00", {}, running=False)]).word is Word.OFF
+
+
+def far(name: str, *, running: bool = True, responding: bool = True, wanted: bool = True) -> WorkerView:
+    """A worker on the host daq1."""
+    return WorkerView(name, GOOD.values, running=running, responding=responding, wanted=wanted, host="daq1")
+
+
+def test_a_host_of_which_nothing_is_heard_is_named_once():
+    gone = [far(name, running=False) for name in ("udp.M01", "udp.M02")]
+    verdict = judge([GOOD, *gone, far("stream", running=False, wanted=False)])
+    assert (verdict.word, verdict.reasons) == (Word.BROKEN, ("no answer from the host daq1 (2 workers)",))
+
+
+def test_a_worker_that_is_gone_from_a_host_is_named_with_it():
+    views = [GOOD, far("udp.M01"), far("udp.M02", running=False)]
+    assert judge(views).reasons == ("udp.M02 does not run on daq1",)
+    assert hosts_of(views) == [HostView("daq1", workers=2, responding=1, silent=False)]
 
 
 def test_without_its_ioc_the_data_is_good_and_that_is_said():
