@@ -130,8 +130,9 @@ def load(spec: str) -> Processing:
     function = getattr(module, name, None)
     if function is None:
         raise ConfigError(f"{spec}: found no {name} in {where}")
-    source = getattr(module, "__file__", None)
-    return Processing(function, spec, Path(source) if source else None)
+    found = module.__spec__
+    source = Path(found.origin) if found and found.has_location and found.origin else None
+    return Processing(function, spec, source)
 
 
 def _run_file(path: Path) -> ModuleType:
