@@ -47,6 +47,7 @@ class SlurmCluster:
             until(
                 lambda: self.tell("sinfo", "-h", "-N", "-o", "%T", check=False).split(),
                 lambda s: s == ["idle"] * len(nodes),
+                timeout_s=60.0,
             )
             self._stack.callback(self._cancel_all)
             self._stack = self._stack.pop_all()

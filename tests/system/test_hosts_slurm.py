@@ -21,6 +21,8 @@ from tests.support.waiting import until
 pytestmark = [pytest.mark.long, pytest.mark.skipif(bool(why_no_slurm()), reason=why_no_slurm())]
 
 FRAMES = 40
+PATIENCE_S = 60.0
+"""Slurm starts jobs in rounds, and ten programs start here at once."""
 
 
 @pytest.fixture
@@ -56,13 +58,13 @@ def test_a_job_receives_on_two_nodes_starts_again_what_was_killed_and_ends_with_
     written = run("deploy", "slurm", str(config), "--ioc-host", "head", "--output", str(script))
     assert written.returncode == 0, written.stderr
     job = cluster.submit(script)
-    until(cluster.jobs, lambda jobs: jobs == ["daq1 RUNNING", "daq2 RUNNING", "head RUNNING"], timeout_s=60.0)
+    until(cluster.jobs, lambda jobs: jobs == ["daq1 RUNNING", "daq2 RUNNING", "head RUNNING"], timeout_s=PATIENCE_S)
     logs = folder / f"pebbledaq-{prefix[:-1]}-{job}"
     names = {"ioc", "udp.M01", "udp.M02", "keeper.daq1", "keeper.daq2"}
     until(
         lambda: {log.stem for log in logs.glob("*.log") if "\nREADY" in f"\n{log.read_text()}"},
         lambda found: found == names,
-        60.0,
+        PATIENCE_S,
     )
 
     with closing(Context("pva", conf=variables, useenv=False, nt=False)) as pva:
@@ -73,17 +75,17 @@ def test_a_job_receives_on_two_nodes_starts_again_what_was_killed_and_ends_with_
         def send(first: int) -> None:
             """Send frames, and wait until they are on disk."""
             words = ("--rate", "100", "--frames", str(FRAMES), "--start", str(first))
-            with Process("-m", "ioc", "sim", "detector", str(config), *words) as sender:
+            with Process("-m", "ioc", "sim", "detector", str(config), *words, timeout_s=PATIENCE_S) as sender:
                 assert sender.wait() == 0, sender.text
             written = first + FRAMES - 1
-            until(lambda: values("Disk:Written_RBV"), lambda found: found == [written, written])
+            until(lambda: values("Disk:Written_RBV"), lambda found: found == [written, written], PATIENCE_S)
 
-        until(lambda: values("Pid_RBV"), lambda pids: 0 not in pids)
+        until(lambda: values("Pid_RBV"), lambda pids: 0 not in pids, PATIENCE_S)
         assert values("Disk:Written_RBV") == [0, 0]
         send(1)
         killed, other = values("Pid_RBV")
         os.kill(killed, signal.SIGKILL)
-        until(lambda: values("Restarts_RBV"), lambda restarts: restarts == [1, 0])
+        until(lambda: values("Restarts_RBV"), lambda restarts: restarts == [1, 0], PATIENCE_S)
         assert values("Pid_RBV")[1] == other
         send(1 + FRAMES)
     cluster.cancel(job)
