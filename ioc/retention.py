@@ -94,8 +94,14 @@ class Retention:
     def status(self, workers: Mapping[str, Mapping[str, Any]]) -> RetentionStatus:
         """Return the limits and statistics for the records, from what those of ``workers`` show."""
         parts = {"": self._keeper.stats} if self._keeps_own else {}
-        parts |= {host: _of_host(workers[keeper]) for keeper, host in self.keepers.items() if workers[keeper]["pid"]}
-        return RetentionStatus(shown_limits(self._keeper.limits), combined(parts))
+        unheard: dict[str, str] = {}
+        for keeper, host in self.keepers.items():
+            values = workers[keeper]
+            if values["pid"]:
+                parts[host] = _of_host(values)
+            elif values["state"] == "Failed":
+                unheard[host] = values["message"]
+        return RetentionStatus(shown_limits(self._keeper.limits), combined(parts, unheard))
 
     def _limit(self, name: str) -> float:
         return getattr(shown_limits(self._keeper.limits), name)
@@ -113,29 +119,27 @@ class Retention:
             self._keeper.set_limits(limits)
 
 
-def combined(parts: Mapping[str, RetentionStats]) -> RetentionStats:
-    """Return the statistics of all hosts together, by their names; that of the IOC has none. Pure."""
+def combined(parts: Mapping[str, RetentionStats], unheard: Mapping[str, str]) -> RetentionStats:
+    """Return the statistics of all hosts together, by their names; that of the IOC has none. Pure.
+
+    ``unheard`` are hosts of which nothing is known, each with the reason.
+    """
     stats = list(parts.values())
-    if not stats:
-        return RetentionStats()
-    oldest = max((one for one in stats if one.files), key=lambda one: one.oldest_hours, default=stats[0])
+    oldest = max((one for one in stats if one.files), key=lambda one: one.oldest_hours, default=RetentionStats())
+    messages = {host: one.message for host, one in parts.items() if one.message} | dict(unheard)
     return RetentionStats(
-        state=max((one.state for one in stats), key=_STATES.index),
+        state="Failing" if unheard else max((one.state for one in stats), key=_STATES.index, default="Off"),
         files=sum(one.files for one in stats),
         kept_bytes=sum(one.kept_bytes for one in stats),
         deleted_files=sum(one.deleted_files for one in stats),
         deleted_bytes=sum(one.deleted_bytes for one in stats),
-        free_bytes=min(one.free_bytes for one in stats),
+        free_bytes=min((one.free_bytes for one in stats), default=0),
         oldest_hours=oldest.oldest_hours,
         oldest_pulse=oldest.oldest_pulse,
         errors=sum(one.errors for one in stats),
-        message="; ".join(_named(host, one.message) for host, one in parts.items() if one.message),
-        last_action=max(one.last_action for one in stats),  # each begins with its time
+        message="; ".join(f"{host}: {text}" if host else text for host, text in messages.items()),
+        last_action=max((one.last_action for one in stats), default=""),  # each begins with its time
     )
-
-
-def _named(host: str, text: str) -> str:
-    return f"{host}: {text}" if host else text
 
 
 def _of_host(values: Mapping[str, Any]) -> RetentionStats:

@@ -47,6 +47,7 @@ class Retro:
 
     def __init__(self, section: Hdf5Section, detector: Callable[[], MappedDetector], map_file: Path) -> None:
         self._roots = section.allowed
+        self._host = section.host
         self._detector = detector
         self._map_file = map_file
         self._process: asyncio.subprocess.Process | None = None
@@ -105,6 +106,10 @@ class Retro:
     async def _make(self) -> tuple[str, dict[str, Any]]:
         """Return the path of the new file and what the process says of it. Raises CommandError with the reason."""
         now = self.status
+        if self._host:
+            raise CommandError(
+                f"HDF5 files are made on {self._host}, and this one would be made on the IOC's host; use pebbledaq write on {self._host}"
+            )
         path = full_file_name("%s%s.h5", now.file_path, now.file_name, 0)
         await allowed_place(path, self._roots, "FilePath")
         # Files of other hosts are looked at in a thread: a network may take its time.

@@ -45,6 +45,8 @@ def _folder(config: Config) -> list[str]:
     """Make the folder and a file in it: permissions do not show a read-only mount, or that we are root."""
     if config.disk is None or not config.disk.enabled or all(source.host for source in config.sources):
         return []
+    if not config.sources_on(None):  # each host looks at its own
+        return []
     folder = config.disk.folder
     if config.disk.roots:  # given by name, they are there, or their disk is not mounted
         try:

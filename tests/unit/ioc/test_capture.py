@@ -19,7 +19,7 @@ XML = '<Attributes><Attribute name="a" type="CONST" source="x"/></Attributes>'
 class Writer:
     """What the worker was asked, and what it answers."""
 
-    def __init__(self, folder: Path = Path("/data")) -> None:
+    def __init__(self, folder: Path = Path("/data"), host: str | None = None) -> None:
         self.sent: list[tuple[str, dict[str, Any]]] = []
         self.refuses = False
         self.captures = 0
@@ -27,7 +27,7 @@ class Writer:
         self.roster = Roster({HDF5: None})
         self.roster.responding = frozenset({HDF5})
         self.control = CaptureControl(
-            Hdf5Section.model_validate({"folder": folder, "compression": "bslz4"}),
+            Hdf5Section.model_validate({"folder": folder, "compression": "bslz4", "host": host}),
             self.ask,
             self.roster,
             Detector((), hdf5=HDF5),
@@ -41,6 +41,8 @@ class Writer:
         if self.refuses:
             raise CommandError("no")
         self.sent.append((command, args))
+        if command == "folder":
+            return args["folder"].replace("/link", "/real")
         self.captures += command == "capture"
         self.capturing = command == "capture"
         return None
@@ -250,6 +252,22 @@ def test_single_images_are_not_written() -> None:
     assert writer.shown("capture_setting", "write_mode") == 1
     with pytest.raises(CommandError, match="expected Capture or Stream"):
         asyncio.run(writer.give("capture_setting", 0, "write_mode"))
+
+
+def test_a_folder_on_another_host_is_checked_there() -> None:
+    writer = Writer(host="daq3")
+    asyncio.run(writer.give("capture_folder", "/not/here/link/"))
+    assert writer.sent == [("folder", {"folder": "/not/here/link", "create": 0})]
+    assert writer.shown("capture_folder") == "/not/here/real/"
+    writer.refuses = True
+    with pytest.raises(CommandError, match="no"):
+        asyncio.run(writer.give("capture_folder", "/elsewhere"))
+    assert writer.shown("capture_folder") == "/not/here/real/"
+    with pytest.raises(CommandError, match=r"^FilePath: found 'x', expected an absolute path"):
+        asyncio.run(writer.give("capture_folder", "x"))
+    writer.roster.responding = frozenset()
+    asyncio.run(writer.give("capture_folder", "/later"))  # it is checked when the worker comes
+    assert writer.shown("capture_folder") == "/later/"
 
 
 def test_after_a_refused_folder_nothing_is_written_to_the_one_before(tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ class Server:
         config = parse_config(text)
         self.sent: list[tuple[Any, ...]] = []
         self.refuse: set[str] = set()
+        self.answer: Any = None
         self.status = asdict(
             ReceiverStatus(
                 run_state="Enabled",
@@ -84,7 +85,7 @@ class Server:
         if worker in self.refuse:
             raise CommandError("no")
         self.sent.append((worker, command, *args.values()))
-        return None
+        return self.answer
 
     def give(self, handler: str, *words: Any) -> None:
         apply = self.commands.handlers()[handler].apply
@@ -189,3 +190,65 @@ def test_a_root_that_is_not_mounted_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CommandError, match=r"the root .*/disk does not exist; mount its disk"):
         server.give("output_folder", f"{tmp_path}/disk/a", "udp.M00")
     assert not (tmp_path / "disk").exists()
+
+
+ELSEWHERE = (
+    '[[host]]\nname = "a"\nfolder = "/a"\n[[host]]\nname = "b"\n[control]\nport_base = 52000\ncurve_keys = "/keys"\n'
+    '[zmq]\nport_base = 9100\nhost = "10.0.0.1"\n'
+)
+
+
+def hosts(root: Path) -> Server:
+    """M00 is on host a, M01 on b."""
+    text = TEXT
+    for module, host in (("M00", "a"), ("M01", "b")):
+        text = text.replace(f'name = "{module}"\n', f'name = "{module}"\nhost = "{host}"\n')
+    return Server(text + disk(root) + ELSEWHERE)
+
+
+def test_folders_begin_as_each_host_has_them(tmp_path: Path) -> None:
+    server = hosts(tmp_path)
+    assert [server.shown("output_folder", w) for w in ("udp.M00", "udp.M01", "all")] == ["/a", "/data", ""]
+
+
+def test_a_folder_on_another_host_is_checked_there(tmp_path: Path) -> None:
+    server = hosts(tmp_path)
+    server.give("output_folder", "/not/here//x/", "udp.M00")
+    assert server.sent == [("udp.M00", "folder", "/not/here/x")]
+    server.answer = "/mnt/x"  # with that host's symlinks
+    server.give("output_folder", "/not/here/x", "udp.M00")
+    assert server.shown("output_folder", "udp.M00") == "/mnt/x"
+    server.refuse.add("udp.M00")
+    with pytest.raises(CommandError, match=r"^udp.M00: no$"):
+        server.give("output_folder", "/not/here", "udp.M00")
+    assert server.shown("output_folder", "udp.M00") == "/mnt/x"
+    with pytest.raises(CommandError, match=r"folder: found 'x', expected an absolute path"):
+        server.give("output_folder", "x", "udp.M00")
+
+
+def test_a_worker_of_another_host_that_does_not_respond_gets_its_folder_when_it_does(tmp_path: Path) -> None:
+    server = hosts(tmp_path)
+    server.roster.responding = frozenset()
+    server.give("output_folder", "/a/x", "udp.M00")
+    assert server.sent == []
+    server.status["disk"]["folder"] = "/a/D"
+    asyncio.run(server.commands.settle("udp.M00"))
+    assert ("udp.M00", "folder", "/a/x") in server.sent
+
+
+def test_all_are_moved_where_the_roots_of_every_host_allow_it_or_none(tmp_path: Path) -> None:
+    server = hosts(tmp_path)
+    expected = (
+        rf"folder: found '/a/x', expected a place below the roots of every host \(a: /a, /data, {tmp_path}; b: /data, "
+    )
+    with pytest.raises(CommandError, match=expected):
+        server.give("output_folder", "/a/x", "all")
+    assert server.sent == []
+    server.give("output_folder", f"{tmp_path}/x", "all")
+    assert sorted(server.sent) == [(w, "folder", f"{tmp_path}/x") for w in ("udp.M00", "udp.M01")]
+    assert server.shown("output_folder", "all") == f"{tmp_path}/x"
+
+
+def test_the_iocs_own_retention_keeps_its_own_sources_only(tmp_path: Path) -> None:
+    assert hosts(tmp_path).settings.detector_folders() == []
+    assert Server().settings.detector_folders() == [Path("/data/D")]

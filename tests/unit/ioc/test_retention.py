@@ -189,9 +189,11 @@ def test_the_records_show_what_all_hosts_have(tmp_path: Path) -> None:
     )
 
 
-def test_a_keeper_that_is_gone_is_a_failure_and_one_that_was_never_heard_is_not_counted(tmp_path: Path) -> None:
+def test_a_keeper_that_is_gone_or_does_not_come_is_a_failure(tmp_path: Path) -> None:
     retention = made(tmp_path, Hosts())
     retention._keeper.stats = RetentionStats(state="Idle", free_bytes=900)
-    values = keeper("a", state="Failed", message="sent no snapshot") | keeper("b", pid=0)
-    stats = retention.status(values | keeper("a", **{**values["keeper.a"], "retention.free_bytes": 300})).stats
+    gone = {"state": "Failed", "message": "sent no snapshot", "retention.free_bytes": 300}
+    stats = retention.status(keeper("a", **gone) | keeper("b", pid=0)).stats
     assert (stats.state, stats.message, stats.free_bytes) == ("Failing", "a: sent no snapshot", 300)
+    stats = retention.status(keeper("a", pid=0) | keeper("b", pid=0, state="Failed", message="start it there")).stats
+    assert (stats.state, stats.message, stats.free_bytes) == ("Failing", "b: start it there", 900)

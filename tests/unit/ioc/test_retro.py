@@ -42,9 +42,9 @@ def retro(raw: RawBuffer, files: Path) -> Retro:
     return made(files, [MappedModule(name, raw.folder / name) for name in raw.modules])
 
 
-def made(files: Path, modules: Iterable[MappedModule]) -> Retro:
+def made(files: Path, modules: Iterable[MappedModule], host: str | None = None) -> Retro:
     detector = MappedDetector("DET", tuple(modules))
-    return Retro(Hdf5Section(folder=files, roots=(files,)), lambda: detector, files.parent / "det.map.json")
+    return Retro(Hdf5Section(folder=files, roots=(files,), host=host), lambda: detector, files.parent / "det.map.json")
 
 
 async def put(retro: Retro, **values: Any) -> None:
@@ -184,6 +184,13 @@ def test_a_map_that_cannot_be_written_is_a_reason(files: Path, raw: RawBuffer) -
     (files.parent / "det.map.json").mkdir()
     (files.parent / "det.map.json" / "kept").touch()
     with pytest.raises(CommandError, match=r"det\.map\.json: cannot be written: Is a directory"):
+        asyncio.run(write(retro))
+    assert retro.status.state == "Failed"
+
+
+def test_files_of_another_host_are_not_made_here(raw: RawBuffer, files: Path) -> None:
+    retro = made(files, [MappedModule("M00", raw.folder / "M00")], host="daq3")
+    with pytest.raises(CommandError, match=r"HDF5 files are made on daq3, .*; use pebbledaq write on daq3"):
         asyncio.run(write(retro))
     assert retro.status.state == "Failed"
 
