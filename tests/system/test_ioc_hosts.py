@@ -1,72 +1,32 @@
 """The IOC and workers of another host, which has a runtime folder of its own: adopted over the network, never started."""
 
-import os
-import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import zmq
 
 from detectors.config import load_config
-from detectors.curve import make_keys
 from detectors.hosts import endpoint
 from detectors.workers.commands import encode
 from detectors.workers.host_clock import read_clock
 from tests.support.epics_env import epics_variables
+from tests.support.far_host import Far, far_host
 from tests.support.ioc_process import IocProcess
-from tests.support.ioc_setup import M00, M01, prefix_of, start, write_config
-from tests.support.ports import free_hundred
+from tests.support.ioc_setup import M00, M01, start
 from tests.support.process import Process
 
 pytestmark = pytest.mark.long
 
 INVALID = 3
 
-HOST = '[[host]]\nname = "far"\naddress = "127.0.0.1"\n'
-
-
-@dataclass
-class Far:
-    """A second host: M00 and M01 are there, the camera is on the IOC's."""
-
-    config: Path
-    runtime_dir: Path
-    stack: ExitStack
-
-    def launch(self, worker: str, *words: str) -> Process:
-        """What its service manager does."""
-        command = ("-m", "tests.support.fake_worker", prefix_of(self.config), worker, f"{self.config.parent}/data/DET")
-        return self._launch(*command, "--config", str(self.config), *words)
-
-    def launch_keeper(self) -> Process:
-        """The worker that keeps its disks."""
-        return self._launch("-m", "ioc", "keeper", str(self.config), "far")
-
-    def _launch(self, *command: str) -> Process:
-        environment = os.environ | {"XDG_RUNTIME_DIR": str(self.runtime_dir)}
-        found = Process(*command, environment=environment)
-        self.stack.enter_context(found)
-        found.wait_for("^READY")
-        return found
-
 
 @pytest.fixture
 def far(tmp_path: Path, runtime_dir: Path) -> Iterator[Far]:
-    make_keys(tmp_path / "keys", "server")
-    control = f'[control]\nport_base = {free_hundred()}\ncurve_keys = "{tmp_path}/keys"\n'
-    config = write_config(tmp_path, HOST + control)
-    config.write_text(
-        config.read_text().replace('address = "127.0.0.1"\n[[', 'address = "127.0.0.1"\nhost = "far"\n[[')
-    )
-    folder = Path(tempfile.mkdtemp(prefix="pd", dir="/tmp"))
-    with ExitStack() as stack:
-        stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        yield Far(config, folder, stack)
+    with far_host(tmp_path) as found:
+        yield found
 
 
 def adopted(ioc: IocProcess, name: str, worker: Process) -> None:
