@@ -1,15 +1,16 @@
 """The worker that keeps the disks of one host within the limits of the retention, with an IOC and without.
 
-It deletes what the sources of its host wrote. Where these write it learns from their snapshots, and the limits are those
-of the configuration until the IOC sets others.
+It deletes what the sources of its host wrote. Where these write it learns from their snapshots. The limits are those of the
+configuration until the IOC sets others, which are kept in the counters page: a keeper that is started again has them, too.
 """
 
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import orjson
 import zmq
@@ -30,6 +31,9 @@ from detectors.workers.runtime import IDLE_S, run_worker
 from detectors.workers.wake import Wake
 
 log = logging.getLogger(__name__)
+
+SETTLE_S: Final = 5.0
+"""Configured limits hold so long after the start, s: an IOC that has others, or none, sets them before anything is deleted."""
 
 
 def kept_host(config: Config, host: str | None) -> str:
@@ -60,7 +64,7 @@ def run(config: Config, host: str) -> int:
 class KeeperPart:
     """The part of a worker that keeps a host's disks within the limits."""
 
-    blocks: Mapping[str, Sequence[str]] = {}
+    blocks: Mapping[str, Sequence[str]] = {"limits": ("last.set", "last.keep_bytes", "last.keep_s", "last.free_bytes")}
     empty = KeeperStatus()
 
     def __init__(self, config: Config, runtime: Runtime, host: str) -> None:
@@ -71,9 +75,10 @@ class KeeperPart:
         self._detectors = {worker_name(source): config.detector_of(source) for source in sources}
         self._folders = {worker_name(source): config.disk_folder(source) or config.disk.folder for source in sources}
         """The root folder that each source writes below."""
+        self._configured = configured_limits(config.disk)
         self._keeper = RetentionKeeper(
             self._wanted(),
-            configured_limits(config.disk),
+            self._configured,
             server=runtime.prefix,
             roots=config.disk_roots(sources[0]),
             others=modules_elsewhere(config, host),
@@ -81,7 +86,11 @@ class KeeperPart:
         self.commands = {"limits": self._set_limits, "check_limits": self._check_limits}
 
     def open(self, stack: ExitStack, wake: Wake, account: Account) -> str:  # noqa: ARG002
-        """Begin to keep the limits. Raises HostError for one that a disk can never meet."""
+        """Take the limits of the life before, if they were set. Raises HostError for one that a disk can never meet."""
+        self._page = account["limits"]
+        set_before = _limits_before(account.last)
+        if set_before and not beyond(set_before.keep_free, self._keeper.detectors):
+            self._keeper.set_limits(set_before)
         if problem := beyond(self._keeper.limits.keep_free, self._keeper.detectors):
             raise HostError(f"disk.keep_free: {problem}")
         self._files = FileThread()
@@ -93,8 +102,9 @@ class KeeperPart:
         self._snapshots.subscribe(b"")
         for worker in self._folders:
             self._snapshots.connect(self._runtime.status(worker))
-        self._keeper.start()
         stack.callback(self._keeper.close)
+        self._began_s, self._keeps = time.monotonic(), False
+        self._noted: Limits | None = None
         return " ".join(map(str, self._keeper.detectors))
 
     def step(self) -> float:
@@ -104,17 +114,38 @@ class KeeperPart:
         wanted = self._wanted()
         if wanted != self._keeper.detectors:
             self._keeper.set_detectors(wanted)
+        limits = self._keeper.limits
+        if limits is not self._noted:
+            self._note(limits)
+        if not self._keeps and (limits != self._configured or not limits.active or self._settled):
+            self._keeper.start()
+            self._keeps = True
         return IDLE_S
 
     def snapshot(self) -> KeeperStatus:
         """Return what there is to know."""
         stats = self._keeper.stats
         return KeeperStatus(
-            state=stats.state, message=stats.message, keep=shown_limits(self._keeper.limits), retention=stats
+            state=stats.state if self._keeps else "Starting",
+            message=stats.message,
+            keep=shown_limits(self._keeper.limits),
+            retention=stats,
         )
 
-    def finish(self, deadline_s: float) -> None:
-        """Leave the rest of a deletion to the next life."""
+    def finish(self, deadline_s: float) -> None:  # noqa: ARG002
+        """Leave the rest of a deletion to the next life, and the limits that it is to have."""
+        self._note(self._keeper.limits)
+
+    @property
+    def _settled(self) -> bool:
+        return time.monotonic() - self._began_s > SETTLE_S
+
+    def _note(self, limits: Limits) -> None:
+        """Keep limits for the next life; those of the configuration are left to it."""
+        self._noted = limits
+        is_set = limits != self._configured
+        hours = limits.keep_hours or 0
+        self._page.put(is_set, limits.keep_bytes or 0, hours * 3600, limits.keep_free or 0)
 
     def _take(self, message: bytes) -> None:
         try:
@@ -150,6 +181,14 @@ class KeeperPart:
         if problem := beyond(limits.keep_free, self._keeper.detectors):
             raise CommandError(problem)
         return limits
+
+
+def _limits_before(last: Mapping[str, float]) -> Limits | None:
+    """Return the limits that were set in the life before; None when they were those of the configuration."""
+    if not last.get("last.set"):
+        return None
+    nbytes, free = int(last["last.keep_bytes"]), int(last["last.free_bytes"])
+    return Limits(nbytes or None, last["last.keep_s"] / 3600 or None, free or None)
 
 
 def modules_elsewhere(config: Config, host: str | None) -> set[tuple[str, str]]:

@@ -1,5 +1,6 @@
 """The IOC and workers of another host, which has a runtime folder of its own: adopted over the network, never started."""
 
+import os
 import signal
 import tempfile
 from collections.abc import Iterator

@@ -2,7 +2,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -57,7 +57,8 @@ def left(raw: RawBuffer, module: str) -> list[str]:
 
 
 @pytest.fixture
-def runtime(short_runtime_dir: Path) -> Runtime:
+def runtime(short_runtime_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Runtime:
+    monkeypatch.setattr("detectors.workers.keeper.SETTLE_S", 0.0)
     runtime = Runtime(PREFIX)
     runtime.make_folder()
     return runtime
@@ -80,12 +81,18 @@ class Keeper:
 
 
 @contextmanager
-def keeping(config: Config, runtime: Runtime, host: str) -> Iterator[Keeper]:
+def keeping(
+    config: Config,
+    runtime: Runtime,
+    host: str,
+    begun: Callable[[dict[str, Any]], bool] = lambda status: status["state"] != "Starting",
+) -> Iterator[Keeper]:
+    """Run a keeper; ``begun`` says by its status whether it has begun."""
     part = KeeperPart(config, runtime, host)
     thread = threading.Thread(target=run_worker, args=(part, runtime, 5.0, None), daemon=True)
     thread.start()
     keeper = Keeper(runtime, host)
-    until(lambda: keeper.ask("status")["state"], lambda state: state != "Starting")
+    until(lambda: keeper.ask("status"), begun)
     try:
         yield keeper
     finally:
@@ -136,6 +143,35 @@ def test_limits_are_set_by_command_and_looked_at_before(tmp_path: Path, runtime:
         keeper.limit(hours=15)
         assert keeper.until("deleted_files", 4)["keep"] == asdict(LimitsShown(hours=15))
     assert left(raw, "M00") == left(raw, "M01") == ["300000"]
+
+
+def test_an_ioc_sets_its_limits_before_those_of_the_configuration_delete_anything(
+    tmp_path: Path, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("detectors.workers.keeper.SETTLE_S", 1e6)
+    raw = buffer(tmp_path / "one", "M00", "M01")
+    with keeping(
+        hosts(tmp_path, "keep_hours = 5"), runtime, "daq1", lambda status: status["keep"]["hours"] == 5
+    ) as keeper:
+        assert keeper.ask("status")["state"] == "Starting"
+        keeper.limit(hours=25)
+        keeper.until("deleted_files", 2)
+    assert left(raw, "M00") == left(raw, "M01") == ["101000", "300000"]
+
+
+@pytest.mark.parametrize("limits", [{}, {"hours": 25.0}, {"hours": 0.7, "size_gib": 0.1, "free_gib": 0.3}])
+def test_limits_that_were_set_are_kept_by_one_that_is_started_again(
+    tmp_path: Path, runtime: Runtime, limits: dict[str, float]
+) -> None:
+    config = hosts(tmp_path, "keep_hours = 100")
+    expected = {"hours": 100.0}
+    for keep in (limits, limits, expected):
+        with keeping(config, runtime, "daq1") as keeper:
+            assert keeper.ask("status")["keep"] == pytest.approx(asdict(LimitsShown(**expected)))
+            keeper.limit(**keep)
+        expected = keep
+    with keeping(hosts(tmp_path, "keep_hours = 50"), runtime, "daq1") as keeper:  # as configured once more
+        assert keeper.ask("status")["keep"]["hours"] == 50
 
 
 def test_it_follows_the_folders_that_receivers_say(tmp_path: Path, runtime: Runtime) -> None:
