@@ -29,7 +29,7 @@ class PartsFolder:
         note = self.folder / _REQUEST
         try:
             self.folder.mkdir(exist_ok=True)
-            if any(self.folder.iterdir()):
+            if any(path != note for path in self.folder.iterdir()):
                 self._check(note, text)
             else:
                 write_atomically(note, text)

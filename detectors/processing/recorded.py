@@ -58,6 +58,8 @@ def process(
     numbers = reader.file_numbers(pulses.start, pulses.stop)
     if not numbers:
         raise _nothing(reader, pulses)
+    if gaps:
+        reader.mosaic()  # raises when it is not known where the modules lie
     request = {
         "function": processing.spec,
         "source": processing.digest,

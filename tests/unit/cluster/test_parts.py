@@ -15,7 +15,7 @@ def test_the_same_request_goes_on(tmp_path: Path) -> None:
 
 
 def test_parts_of_another_request_are_not_touched(tmp_path: Path) -> None:
-    PartsFolder(tmp_path / "a.h5", {"start": 1})
+    (PartsFolder(tmp_path / "a.h5", {"start": 1}).folder / "1.npz").touch()
     with pytest.raises(HostError, match=r"a\.h5\.parts: has parts of another command"):
         PartsFolder(tmp_path / "a.h5", {"start": 2})
     other = tmp_path / "b.h5.parts"
@@ -23,6 +23,13 @@ def test_parts_of_another_request_are_not_touched(tmp_path: Path) -> None:
     (other / "mine").touch()
     with pytest.raises(HostError, match="remove it, or choose another output"):
         PartsFolder(tmp_path / "b.h5", {"start": 2})
+
+
+def test_a_folder_without_parts_is_taken_by_any_request(tmp_path: Path) -> None:
+    PartsFolder(tmp_path / "a.h5", {"start": 1})
+    parts = PartsFolder(tmp_path / "a.h5", {"start": 2})
+    (parts.folder / "1.npz").touch()
+    assert PartsFolder(tmp_path / "a.h5", {"start": 2}).folder == parts.folder
 
 
 def test_what_killed_workers_left_is_removed(tmp_path: Path) -> None:

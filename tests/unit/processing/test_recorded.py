@@ -164,3 +164,9 @@ def test_a_file_that_is_there_is_not_replaced(run, tmp_path: Path) -> None:
     with pytest.raises(HostError, match="is there already"):
         run(tmp_path / "a.h5")
     assert not (tmp_path / "calls").exists()
+
+
+def test_without_places_there_are_no_images_with_gaps(raw: RawBuffer, spec: str, tmp_path: Path) -> None:
+    with pytest.raises(BufferReadError, match="found no places of the modules"):
+        process(BufferReader(raw.folder), load(spec), RANGE, tmp_path / "a.h5", ThisProcess(), gaps=True)
+    assert sorted(path.name for path in tmp_path.glob("a.h5*")) == []
