@@ -43,7 +43,7 @@ def _line(finding: Finding) -> str:
 
 def _folder(config: Config) -> list[str]:
     """Make the folder and a file in it: permissions do not show a read-only mount, or that we are root."""
-    if config.disk is None or not config.disk.enabled or all(source.host for source in config.sources):
+    if config.disk is None or not config.disk.enabled:
         return []
     if not config.sources_on(None):  # each host looks at its own
         return []

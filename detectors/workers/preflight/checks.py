@@ -46,7 +46,7 @@ class Request:
     @property
     def sources(self) -> list[SourceSection]:
         """The sources looked at."""
-        return [self.only] if self.only else [s for s in self.config.sources if s.enabled and self.runs(s)]
+        return [self.only] if self.only else [s for s in self.config.sources_on(self.host) if s.enabled]
 
     @property
     def disk_folder(self) -> Path | None:

@@ -1,3 +1,4 @@
+import socket
 from pathlib import Path
 
 import pytest
@@ -20,3 +21,18 @@ def test_the_folder_of_the_iocs_own_sources_must_be_writable_and_others_are_look
     with pytest.raises(HostError, match=r"disk.folder: .*/file cannot be written"):
         check_host(parse_config(own), adopted=False)
     check_host(parse_config(f'{own}host = "daq1"\n{HOST}'), adopted=False)
+
+
+def test_the_ports_are_those_of_its_own_sources_and_keys_are_needed_here_too(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        own = (
+            '[detector]\nname = "D"\nprefix = "T:"\n[dma]\ncfgRxCount = 4\n'
+            f'[[udp]]\nname = "M00"\naddress = "127.0.0.1"\nport = {port}\n'
+        )
+        with pytest.raises(HostError, match=f"M00: UDP 127.0.0.1:{port}"):
+            check_host(parse_config(own), adopted=False)
+        warnings = check_host(parse_config(f'{own}host = "daq1"\n{HOST}'), adopted=False)
+    assert any(line.startswith("keys: /keys/") for line in warnings)
+    assert not any(line.startswith(("ports", "receive buffer")) for line in warnings)
