@@ -84,7 +84,7 @@ def _state(wanted: list[str], absent: list[str], host: HostSection, *, starting:
     names = ", ".join(absent)
     if len(absent) < len(wanted):
         return "Partly", f"no answer from {names}"
-    return "Silent", f"no answer from {host.at}: the host, its network or its services are down ({names})"
+    return "Silent", f"no answer from {host.at} ({names}): is the host up?"
 
 
 class Hosts:

@@ -40,8 +40,7 @@ def table(box: Box, parts: Parts) -> Iterator[Widget]:
             elif name == "State":
                 yield from state(place, pv, "host.template")
             else:
-                align = Align.LEFT if is_text else Align.RIGHT if ":" in record else Align.CENTRE
-                yield PvText(
-                    place, pv, align=align, units=record.endswith(("Offset_RBV", "RoundTrip_RBV")), long=is_text
-                )
+                measured = record.endswith(("Offset_RBV", "RoundTrip_RBV"))
+                align = Align.LEFT if is_text else Align.RIGHT if measured else Align.CENTRE
+                yield PvText(place, pv, align=align, units=measured, long=is_text)
         x += width + 4

@@ -82,7 +82,7 @@ def test_hosts_respond_partly_or_are_silent() -> None:
     silent = shown(hosts(["udp.M03"]))["daq1"]
     assert silent == (
         "Silent",
-        "no answer from 10.0.1.1: the host, its network or its services are down (udp.M00, udp.M01)",
+        "no answer from 10.0.1.1 (udp.M00, udp.M01): is the host up?",
         2,
         0,
     )
