@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -38,15 +39,17 @@ class WideRig:
             self.path = write_wide(self.hosts, self._folder)
             self.prefix = load_config(self.path).detector.prefix
             self.receivers = {module: self.start(host_of(module), "receive", module) for module in MODULES}
-            keepers = [self.start(name, "keeper", name) for name in HOSTS]
+            others = [self.start(name, command, name) for name in HOSTS for command in ("keeper", "stream")]
             self.stream = self.start(HOSTS[0], "stream")
-            for worker in (*self.receivers.values(), *keepers, self.stream):
+            for worker in (*self.receivers.values(), *others, self.stream):
                 worker.ready()
             self._workers = {name: self._child(name, "tests.support.worker_console", self.prefix) for name in HOSTS}
             self._detector = self._child(DETECTOR, "tests.support.wide_detector", str(self.path))
             reduced = f"tcp://{self.hosts[HOSTS[0]].address}:{REDUCED_PORT}"
             keys, rows = str(self._folder / "keys"), str(SHAPE[0])
             self._images = self._child(DESK, "tests.support.image_console", reduced, keys, rows)
+            for name in HOSTS:
+                until(partial(self._part, name), lambda part: part["reduced"]["subscribers"])
             self._stack = self._stack.pop_all()
         return self
 
@@ -103,6 +106,11 @@ class WideRig:
         """Whether each image is good, and its right modules, by pulse_id, when the last has come."""
         found = self._images.ask("images", last_pulse=self.pulses[-1])["images"]
         return {pulse: (good, right) for pulse, good, right in found}
+
+    def _part(self, host: str) -> Any:
+        """The snapshot of the part of the images that is made on a host."""
+        worker = f"parts.{host}"
+        return self._workers[host].ask("status", workers=[worker])[worker]
 
     def _child(self, host: str, module: str, *words: str) -> Child:
         return self._stack.enter_context(self.hosts[host].child(module, *words))
