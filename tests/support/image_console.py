@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from detectors.api import ImageStream
+from detectors.api import ImageHead, ImageStream
 from detectors.curve import own_keys
 from sim.pattern import frame_pattern
 from tests.support.child import serve
@@ -20,17 +20,20 @@ from tests.support.waiting import until
 
 def main() -> None:
     address, keys, rows = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
+    taken: list[tuple[ImageHead, np.ndarray | None]] = []
     found: list[tuple[int, bool, list[int]]] = []
     stop = threading.Event()
     stream = ImageStream(address, "reduced", keys=own_keys(keys), stop=stop)
 
     def collect() -> None:
         for header, pixels in stream:
-            right = [] if pixels is None else right_modules(header.head.pulse_id, pixels, rows)
-            found.append((header.head.pulse_id, header.head.is_good_frame, right))
+            taken.append((header.head, pixels))  # to be looked at later: a slow consumer would get fewer pixels
 
     def images(last_pulse: int) -> dict[str, Any]:
-        until(lambda: found[-1:], lambda last: last and last[0][0] >= last_pulse)
+        until(lambda: taken[-1:], lambda last: last and last[0][0].pulse_id >= last_pulse)
+        for head, pixels in taken[len(found) :]:
+            right = [] if pixels is None else right_modules(head.pulse_id, pixels, rows)
+            found.append((head.pulse_id, head.is_good_frame, right))
         return {"images": found}
 
     thread = threading.Thread(target=collect)
