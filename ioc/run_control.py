@@ -154,6 +154,8 @@ class RunControl:
 
     async def settle(self, worker: str) -> None:
         """Bring one worker to the state of the run. Raises CommandError when it refuses."""
+        if not self._turn.locked() and self._own_states.get(worker) is self.state:
+            return  # its snapshot says so; to ask many, one after another on a slow network, would hold up the commands
         async with self._turn:
             own = await self._own(worker)
             for _ in range(_ATTEMPTS):

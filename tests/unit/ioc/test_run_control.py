@@ -277,3 +277,36 @@ def test_a_worker_whose_outputs_were_changed_starts_configured_at_most() -> None
     assert run.start_state("a", configured=False) is RunState.CONFIGURED
     run.state = RunState.UNCONFIGURED
     assert run.start_state("a", configured=False) is RunState.UNCONFIGURED
+
+
+def test_a_worker_whose_snapshot_has_the_state_of_the_run_is_not_asked() -> None:
+    workers = Workers()
+    asked: list[str] = []
+
+    async def ask(worker: str, command: str, **args: Any) -> Any:
+        asked.append(worker)
+        return await workers.ask(worker, command, **args)
+
+    run = RunControl(RunState.UNCONFIGURED, ask, lambda: NAMES)
+    run.seen("a", RunState.UNCONFIGURED, 1)
+    run.seen("b", RunState.CONFIGURED, 1)
+    asyncio.run(run.settle("a"))
+    assert asked == []
+    asyncio.run(run.settle("b"))
+    assert asked == ["b"]
+
+
+def test_a_worker_that_comes_while_a_transition_goes_on_without_it_is_led_afterwards() -> None:
+    workers = Workers()
+    workers.here = {"a"}
+
+    async def both() -> None:
+        run = RunControl(RunState.UNCONFIGURED, workers.ask, lambda: sorted(workers.here))
+        run.seen("c", RunState.UNCONFIGURED, 1)
+        transition = asyncio.create_task(run.transition(Service.CONFIGURE))
+        await asyncio.sleep(0)
+        await run.settle("c")
+        await transition
+
+    asyncio.run(both())
+    assert workers.states["c"] is RunState.CONFIGURED
