@@ -60,6 +60,8 @@ def listening(
                 yield f"{server.protocol} records", address, int(port or server.port(environment))
             if server.protocol == "PVA" and config.images and shows_images:
                 yield "PVA images", address, config.images.port or 0
+            if server.protocol == "PVA" and config.process and config.process.host == host:
+                yield "PVA results", address, config.process.port or 0
     if config.web and config.web.host == host:
         yield "web page", str(config.web.address), config.web.port
     modules = [module for module in config.udp if module.host == host]
