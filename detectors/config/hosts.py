@@ -34,7 +34,7 @@ class HostSection(Section):
     address: Annotated[str, AfterValidator(_address)] = ""
     """IPv4 address, or DNS name, at which the other hosts reach it; left out: its name."""
     folder: AbsolutePath | None = None
-    """Folder that its sources write to, in place of disk.folder; left out: that one."""
+    """Folder that its sources write to, in place of disk.folder, and below which clients may move them; left out: that one."""
     seen_at: AbsolutePath | None = None
     """Its folder as other hosts see it, on a network file system say; left out: by the same path."""
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 from detectors.balance import OUTPUTS
 from detectors.workers.losses import CAUSES, LIVE_LOSSES, LOSSES, losses_of
 
-_BAD_STATES: Final = "Failed", "Stalled", "Paused", "Connecting", "OutOfStep"
+_BAD_STATES: Final = "Failed", "Failing", "Stalled", "Paused", "Connecting", "OutOfStep"
 _BAD_OUTPUTS: Final = "Failing", "Full", "Failed"
 
 

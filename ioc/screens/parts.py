@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from detectors.config import Config
+from detectors.worker_names import keepers
 from ioc.plan import plan_source_by_source
 from ioc.templates import Detector, detectors, image_streams
 
@@ -46,6 +47,8 @@ class Parts:
     """Image streams: ``Full``, ``Reduced``, ``Pulse``."""
     hosts: tuple[str, ...]
     """Names of the hosts; none when all is on one."""
+    kept_hosts: tuple[str, ...]
+    """Those of them whose sources write to disk."""
     has_stream: bool
     has_disk: bool
     has_web: bool
@@ -64,6 +67,7 @@ class Parts:
             detectors=tuple(detectors(config)),
             outputs=tuple(name.title() for name in image_streams(config)),
             hosts=tuple(host.name for host in config.host),
+            kept_hosts=tuple(keepers(config).values()),
             has_stream=config.stream is not None,
             has_disk=config.disk is not None,
             has_web=config.web is not None,

@@ -1,14 +1,24 @@
 """The screen of what is kept on disk."""
 
+from collections.abc import Iterator, Sequence
 from typing import Final
 
-from ioc.screens.layout import HEADING_HEIGHT, HEALTH_HEIGHT, PITCH, Form, health, panel
-from ioc.screens.look import GRID, ROW
+from ioc.screens.layout import HEADING_HEIGHT, HEALTH_HEIGHT, PITCH, Form, health, panel, state
+from ioc.screens.look import GRID, MUTED, ROW
 from ioc.screens.parts import Parts
-from ioc.screens.widgets import Box, Entry, PvText, ScreenPlan, Widget
+from ioc.screens.widgets import Alarm, Box, Entry, Label, PvText, ScreenPlan, Widget
 
 _WIDTH: Final = 800
 _PVS: Final = "$(P)Retention:"
+_COLUMNS: Final = (
+    ("Host", 100, ""),
+    ("State", 110, "State_RBV"),
+    ("Held, GB", 90, "Held_RBV"),
+    ("Free, GB", 90, "Free_RBV"),
+    ("Deleted, GB", 90, "DeletedBytes_RBV"),
+    ("Reason", 240, "Message_RBV"),
+)
+"""Columns of the table of hosts, their widths in pixels, and their records."""
 
 
 def retention(parts: Parts) -> ScreenPlan:
@@ -42,5 +52,28 @@ def retention(parts: Parts) -> ScreenPlan:
     form.scaled("Deleted", f"{_PVS}DeletedBytes_RBV", 1e9, "GB")
     form.loss("Deletions failed", f"{_PVS}Errors_RBV")
     widgets += form.widgets
-    height = now.y + now.height + GRID
-    return ScreenPlan("retention", "Retention", _WIDTH, height, {"P": parts.prefix}, tuple(widgets))
+    end = now.y + now.height + GRID
+    if parts.kept_hosts:
+        height = HEADING_HEIGHT + PITCH * (len(parts.kept_hosts) + 1) + GRID
+        widgets += _hosts(Box(GRID, end, limits.width, height), parts.kept_hosts)
+        end += height + GRID
+    return ScreenPlan("retention", "Retention", _WIDTH, end, {"P": parts.prefix}, tuple(widgets))
+
+
+def _hosts(box: Box, hosts: Sequence[str]) -> Iterator[Widget]:
+    """Yield the table of what each host keeps."""
+    yield from panel(box, "Hosts")
+    x, y = box.x + GRID, box.y + HEADING_HEIGHT
+    for name, width, record in _COLUMNS:
+        yield Label(Box(x, y, width, ROW), name, colour=MUTED)
+        for row, host in enumerate(hosts, 1):
+            place, pv = Box(x, y + row * PITCH, width, ROW), f"$(P){host}:Retention:{record}"
+            if not record:
+                yield Label(place, host, bold=True)
+            elif name == "State":
+                yield from state(place, pv, "keeper.template")
+            elif name == "Reason":
+                yield PvText(place, pv, long=True)
+            else:
+                yield PvText(place, pv, divisor=1e9, alarm=Alarm.NONE)
+        x += width + 4

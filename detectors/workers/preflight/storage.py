@@ -4,6 +4,7 @@ import mmap
 import os
 import shutil
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -102,11 +103,19 @@ def _retention(request: Request) -> Iterator[Finding]:
 
 
 def keep_size_shortfall(config: Config, plans: Mapping[str, BufferPlan]) -> str:
-    """Return why the disk will hold more than ``keep_size``; empty when it need not, or when payloads are not known."""
+    """Return why a host's disks will hold more than ``keep_size``; empty when they need not, or when payloads are not known.
+
+    ``plans`` are of sources by their names.
+    """
     if config.disk is None or config.disk.keep_size is None:
         return ""
     step = config.detector.pulse_id_step
-    least = sum(least_bytes(p.record_shape, step) for p in plans.values() if p.payload_bytes is not None)
+    by_host: Counter[str | None] = Counter()
+    for source in config.sources:
+        plan = plans.get(source.name)
+        if plan and plan.payload_bytes is not None:
+            by_host[source.host] += least_bytes(plan.record_shape, step)
+    least = max(by_host.values(), default=0)
     if config.disk.keep_size >= least:
         return ""
     return (

@@ -21,7 +21,7 @@ WORST_LAST: Final = (Condition.IDLE, Condition.GOOD, Condition.OFF, Condition.LO
 """The level of several is that which comes last here: one that is good makes the others' rest no matter."""
 
 _WORKING: Final = frozenset({"Receiving", "Assembling", "Capturing", "Showing"})
-_AT_FAULT: Final = frozenset({"Failed", "Stalled", "OutOfStep"})
+_AT_FAULT: Final = frozenset({"Failed", "Failing", "Stalled", "OutOfStep"})
 _OUTPUT_LEVELS: Final = {
     "Failed": Condition.BROKEN,
     "Failing": Condition.BROKEN,

@@ -11,6 +11,7 @@ import pytest
 from detectors.config import Config, parse_config
 from detectors.interfaces import interfaces
 from detectors.workers.preflight import Finding, Level, addresses, network, run_checks, storage
+from ioc.plan import plan_source_by_source
 
 INTERFACES = {
     name: IPv4Interface(address)
@@ -237,3 +238,17 @@ def test_who_can_reach_an_address(address: str, who: str) -> None:
 
 def test_the_loopback_interface_is_found() -> None:
     assert "127.0.0.1/8" in map(str, interfaces().values())
+
+
+def test_a_keep_size_is_for_each_host(tmp_path: Path) -> None:
+    text = f'[detector]\nname = "D"\nprefix = "T:"\n[disk]\nfolder = "{tmp_path}"\nkeep_size = "{{}} GiB"\n'
+    text += '[control]\nport_base = 52000\ncurve_keys = "/keys"\n'
+    for number in range(4):
+        text += f'[[host]]\nname = "h{number}"\n' if number < 2 else ""
+        text += f'[[udp]]\nname = "M0{number}"\nport = {5000 + number}\nexpect_module_id = {number}\nhost = "h{number % 2}"\n'
+    for keep_gib, expected in (
+        (6, ""),
+        (5, "disk.keep_size is 5 GiB, but the files that are being written take 5.86 GiB"),
+    ):
+        config = parse_config(text.format(keep_gib))
+        assert storage.keep_size_shortfall(config, plan_source_by_source(config)).partition(", and are")[0] == expected

@@ -84,6 +84,14 @@ def test_every_host_is_on_the_overview_with_its_clock() -> None:
         )
 
 
+def test_every_host_that_keeps_data_is_on_the_screen_of_the_retention() -> None:
+    found = next(s for s in screens(load_config(ROOT / "examples" / "hosts.toml")) if s.name == "retention")
+    expected = {
+        f"$(P){host}:Retention:{name}_RBV" for host in ("daq1", "daq2") for name in ("State", "Held", "Message")
+    }
+    assert expected <= set(found.pvs())
+
+
 def test_phoebus_knows_every_widget_and_property(config: Config) -> None:
     for screen in screens(config):
         for widget in parsed(bob(screen)).iter("widget"):
