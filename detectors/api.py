@@ -12,6 +12,7 @@ from detectors.frame import Damage, FrameHead
 from detectors.image_head import ImageHead
 from detectors.live import ImageStream, LiveFrames, LiveImages, ModuleStream, ResultStream
 from detectors.mosaic import Chips, ModulePlace, Mosaic
+from detectors.parts import PartPlace
 from detectors.pools.buffer_pool import BufferPool, PooledBuffer
 from detectors.pools.buffer_pool import Lease as BufferLease
 from detectors.pools.pool import Loaned, Pool
@@ -39,6 +40,7 @@ __all__ = [
     "ModulePlace",
     "ModuleStream",
     "Mosaic",
+    "PartPlace",
     "PebbleDaqError",
     "Pool",
     "PooledBuffer",

@@ -1,6 +1,7 @@
 """Images in parts: workers of two hosts that stream what they have, and the stream that joins it, each a process of its own."""
 
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import count
@@ -189,6 +190,43 @@ def test_a_host_that_is_gone_is_modules_that_are_missing(bench: Bench) -> None:
     header, _ = receive(reduced)
     assert (header.head.pulse_id, header.head.present) == (last, 0b1111)
     assert bench.settled()["images"]["filled"] == 1
+
+
+@pytest.mark.long
+def test_what_is_lost_between_hosts_is_counted(bench: Bench) -> None:
+    reduced = bench.consumer(zmq.SUB, "reduced")
+    pulses = count(20, 2)
+
+    def send(images: int) -> None:
+        for _ in range(images):
+            bench.send(next(pulses))
+
+    send(5)
+    bench.stream.until(lambda s: s["images"]["assembled"] == 5)
+    os.kill(bench.stream.pid, signal.SIGSTOP)
+    send(4000)  # more than what waits for it in its sockets
+    for worker in bench.parts:
+        worker.until(
+            lambda s: s["images"]["assembled"] + s["images"]["overwritten"] + s["sync"]["skipped"] // 2 == 4005
+        )
+    os.kill(bench.stream.pid, signal.SIGCONT)
+    bench.stream.until(lambda s: s["sync"]["queued"] == 0)
+    made = [worker.status()["images"]["assembled"] for worker in bench.parts]
+
+    def all_counted() -> bool:
+        send(1)  # a gap shows when the next image has come
+        sync = bench.stream.status()["sync"]
+        return sync["received"] + sync["lost"] >= sum(made) + 2
+
+    until(all_counted)
+    last = next(pulses)
+    bench.send(last)
+    bench.stream.until(lambda s: s["pulse_id"] == last)
+    tree, made = bench.settled(), [worker.status()["images"]["assembled"] for worker in bench.parts]
+    assert tree["sync"]["lost"] > 0
+    assert tree["sync"]["received"] + tree["sync"]["lost"] == sum(made)
+    while reduced.poll(100):
+        reduced.recv_multipart()
 
 
 @pytest.mark.long

@@ -9,6 +9,7 @@ from detectors.config import Config
 from detectors.hosts import endpoint
 from detectors.interfaces import interfaces
 from detectors.outputs.outputs import stream_address
+from detectors.parts import parts
 from detectors.runtime import Runtime
 from detectors.worker_names import workers
 from detectors.workers.preflight.checks import Finding, Level, Request, check
@@ -74,6 +75,7 @@ def listening(
     streams = [(s.name, stream_address(config, s, runtime)) for s in (*modules, *cameras)]
     if config.stream and config.stream.host == host:
         streams += [(name, getattr(config.stream, name)) for name in ("full", "reduced", "pulse")]
+    streams += [(f"{p.host.name} {name} part", where) for p in parts(config) for name, where in p.bound.items()]
     for name, where in streams:
         if where.startswith("tcp://"):
             address, _, port = where.removeprefix("tcp://").rpartition(":")
