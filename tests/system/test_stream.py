@@ -45,6 +45,7 @@ pulse = "ipc://{folder}/pulse"
 reduced_rate_hz = 5
 missing_after_s = 0.3
 high_water_mark = 4
+{more}
 """
 
 
@@ -55,7 +56,7 @@ class Bench(WorkerProcess):
         self.folder = folder
         self.stack = stack
         self.prefix = f"T{os.getpid()}:"
-        self.config = text.format(prefix=self.prefix, folder=folder)
+        self.config = text.format(prefix=self.prefix, folder=folder, more="")
         parse_config(self.config)
         self.path = folder / "config.toml"
         self.path.write_text(self.config)
@@ -313,10 +314,10 @@ def test_streams_are_switched_and_paced_by_commands(short_runtime_dir, stack):
 )
 def test_a_wrong_configuration_is_one_line(short_runtime_dir, change, message):
     if message is None:
-        text = CONFIG.format(prefix="T:", folder=short_runtime_dir).split("[stream]")[0]
+        text = CONFIG.format(prefix="T:", folder=short_runtime_dir, more="").split("[stream]")[0]
         message = "stream: missing"
     else:
-        text = CONFIG.format(prefix="T:", folder=short_runtime_dir).replace(*change)
+        text = CONFIG.format(prefix="T:", folder=short_runtime_dir, more="").replace(*change)
     path = short_runtime_dir / "config.toml"
     path.write_text(text)
     done = subprocess.run(

@@ -23,7 +23,7 @@ SHAPE = (64, 128)
 @pytest.fixture
 def config(tmp_path: Path, short_runtime_dir: Path) -> Path:
     path = tmp_path / "detector.toml"
-    path.write_text(CONFIG.format(prefix=f"L{os.getpid()}:", folder=short_runtime_dir))
+    path.write_text(CONFIG.format(prefix=f"L{os.getpid()}:", folder=short_runtime_dir, more=""))
     return path
 
 
