@@ -71,6 +71,6 @@ def _clock(request: Request) -> Iterator[Finding]:  # noqa: ARG001
     yield Finding(
         "clock",
         Level.OK if synced else Level.WARNING,
-        "synchronised" if synced else "not synchronised: timestamps of other hosts will not match",
+        "synchronised" if synced else "not synchronised: its times cannot be compared with those of other hosts",
         "" if synced else "systemctl enable --now chronyd  (or timedatectl set-ntp true)",
     )

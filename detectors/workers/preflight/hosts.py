@@ -4,7 +4,7 @@ import os
 import socket
 from collections.abc import Iterator
 
-from detectors.curve import AUTHORIZED, PUBLIC, SERVER, load_client, own_keys
+from detectors.curve import AUTHORIZED, PUBLIC, SERVER, load_client, own_keys, server_secret
 from detectors.errors import ConfigError
 from detectors.hosts import endpoint
 from detectors.worker_names import workers
@@ -59,6 +59,14 @@ def _keys(request: Request) -> Iterator[Finding]:
     if request.only or control is None or not request.config.host:
         return
     folder = control.curve_keys
+    if not server_secret(folder).exists():
+        yield Finding(
+            "keys",
+            Level.ERROR,
+            f"{folder}: no keys of the hosts",
+            f"pebbledaq keys {SERVER} --output {folder}  (once, and copy the folder to every host)",
+        )
+        return
     try:
         load_client(own_keys(folder))
     except ConfigError as error:

@@ -34,5 +34,5 @@ def test_the_ports_are_those_of_its_own_sources_and_keys_are_needed_here_too(tmp
         with pytest.raises(HostError, match=f"M00: UDP 127.0.0.1:{port}"):
             check_host(parse_config(own), adopted=False)
         warnings = check_host(parse_config(f'{own}host = "daq1"\n{HOST}'), adopted=False)
-    assert any(line.startswith("keys: /keys/") for line in warnings)
+    assert any(line.startswith("keys: /keys: no keys") for line in warnings)
     assert not any(line.startswith(("ports", "receive buffer")) for line in warnings)

@@ -129,7 +129,13 @@ def test_keys_are_needed_on_every_host(keys: Path) -> None:
         assert only(run_checks(config(keys), cheap=True, host=host), "keys").level is Level.OK
         lacking = only(run_checks(config(keys / "none"), cheap=True, host=host), "keys")
         assert lacking.level is Level.ERROR
-        assert lacking.remedy.startswith("make one with: pebbledaq keys")
+        assert lacking.remedy.startswith(f"pebbledaq keys server --output {keys}/none")
+
+
+def test_keys_that_others_can_read_are_an_error(keys: Path) -> None:
+    (keys / "server.key_secret").chmod(0o644)
+    finding = only(run_checks(config(keys), cheap=True), "keys")
+    assert (finding.level, finding.remedy) == (Level.ERROR, f"chmod 600 {keys}/server.key_secret")
 
 
 def test_keys_that_are_not_authorized_are_an_error(keys: Path) -> None:
