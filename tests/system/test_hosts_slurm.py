@@ -41,7 +41,7 @@ def write_config(folder: Path, prefix: str) -> Path:
     ]
     path = folder / "wide.toml"
     path.write_text(
-        f'[detector]\nname = "WIDE"\nprefix = "{prefix}"\n[dma]\ncfgRxCount = 20\n[disk]\nfolder = "{folder}/data"\n'
+        f'[detector]\nname = "WIDE"\nprefix = "{prefix}"\n[dma]\ncfgRxCount = 20\n[disk]\nfolder = "{folder}/data"\nmin_free = "64 MiB"\n'
         f'[control]\nport_base = {first}\ncurve_keys = "{folder}/keys"\n' + "".join(modules)
     )
     return path
