@@ -207,6 +207,8 @@ def test_an_output_that_may_not_be_written(words: list[str], here: Path, deny: C
         ("write data/JF", "Missing option '-o' / '--output'"),
         ("write data/JF -o a.h5 --step 0", "0 is not in the range x>=1"),
         ("write data/JF -o a.h5 --view --compression lz4", "--view: copies nothing"),
+        ("write data/JF -o a.h5 --view --workers 2", "--view: copies nothing"),
+        ("verify data/JF --workers 0", "0 is not in the range x>=1"),
         ("replay data/JF", "found none or several of --udp, --zmq, --images, --pv; give exactly one"),
         ("replay data/JF --udp 127.0.0.1:0", "found '127.0.0.1:0', expected HOST:PORT"),
         ("verify data/JF none.h5", "none.h5: cannot be opened"),
