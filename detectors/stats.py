@@ -559,7 +559,7 @@ class ResultStats:
 class ProcessingStatus(WorkerStatus):
     """Snapshot of the worker that applies a user's function to live images.
 
-    ``state``: Starting, Idle, Processing, Incomplete (modules are missing), OutOfStep.
+    ``state``: Starting (the function is loaded), Idle, Processing, Incomplete (modules are missing), OutOfStep.
     """
 
     kind: str = "process"

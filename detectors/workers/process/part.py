@@ -34,6 +34,9 @@ from detectors.workers.wake import Wake
 PART: Final = "Process:"
 """What the names of its PVs begin with, behind the prefix of the server."""
 
+_STATES: Final = {"Starting": "Idle", "Assembling": "Processing"}
+"""What the states of the gathering are here: it waits for the first image when every process has loaded the function."""
+
 
 def run(config: Config, spec: str | None = None, *, workers: int | None = None, detector: str | None = None) -> int:
     """Apply the function to live images until it is to stop; return the exit code. What is given replaces the [process] section.
@@ -131,7 +134,7 @@ class ProcessPart:
         shape = gatherer.assembler.shape if gatherer.assembler else ()
         nbytes = fates.processed * (self._slots.capacity if self._slots else 0)
         return ProcessingStatus(
-            state={"Assembling": "Processing"}.get(state, state),
+            state=_STATES.get(state, state) if self._gathering else "Starting",
             message=message,
             function=self._section.function,
             error=self._fates.error,
