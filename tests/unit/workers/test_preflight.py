@@ -252,3 +252,19 @@ def test_a_keep_size_is_for_each_host(tmp_path: Path) -> None:
     ):
         config = parse_config(text.format(keep_gib))
         assert storage.keep_size_shortfall(config, plan_source_by_source(config)).partition(", and are")[0] == expected
+
+
+@pytest.mark.parametrize(
+    ("pulse_from", "hosts", "warned"),
+    [("framenum", ("daq1", "daq2"), True), ("framenum", ("daq1", "daq1"), False), ("bunchid", ("daq1", "daq2"), False)],
+)
+def test_modules_on_several_hosts_that_count_pulses_by_themselves_are_warned_of(
+    tmp_path: Path, pulse_from: str, hosts: tuple[str, str], warned: bool
+) -> None:
+    module = f'host = "{hosts[0]}"\npulse_from = "{pulse_from}"\n[[udp]]\nname = "M01"\nport = 1\nhost = "{hosts[1]}"\n'
+    more = (
+        f'{module}pulse_from = "{pulse_from}"\n[[host]]\nname = "daq1"\n[[host]]\nname = "daq2"\n'
+        '[control]\nport_base = 52000\ncurve_keys = "/keys"\n'
+    )
+    found = [f for f in run_checks(config(tmp_path, more), cheap=True) if f.check == "pulse ids"]
+    assert [f.level for f in found] == [Level.WARNING] * warned
