@@ -504,7 +504,7 @@ class ProcessSection(PlacedSection):
     """The detector that the images are of: a PVA source, or the detector of the modules; needed where there are several."""
     workers: Annotated[int, Field(ge=1, le=256)] = 1
     """Processes that run the function. One more adds up the results."""
-    queue: Annotated[int, Field(ge=1, le=10_000)] = 4
+    queue: Annotated[int, Field(ge=1, le=10_000)] = 10
     """Images that may wait for a process; further ones are dropped and counted."""
     publish_hz: Annotated[float, Field(gt=0, le=100)] = 2.0
     """Times a second that results are published, at most."""

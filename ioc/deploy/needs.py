@@ -1,14 +1,16 @@
 """What a configuration needs of a host, each with the reason. Pure."""
 
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
-from detectors.config import Config, SourceSection
+from detectors.config import Config, PvaSection, SourceSection, UdpSection
 from detectors.hosts import host_of
+from detectors.pixels import FrameLayout
 from detectors.pools.sizing import PROCESS_BYTES, size_text
-from detectors.worker_names import keepers, worker_name, workers
+from detectors.worker_names import PROCESS, keepers, worker_name, workers
 from detectors.workers.tuning import LOWEST_REALTIME
 from ioc.plan import plan_source_by_source
 
@@ -81,8 +83,9 @@ class Needs:
         folders = (*disks, *(section.folder for section in files), *roots)
         keys = [section.curve_keys for section in (config.control, config.zmq) if section and section.curve_keys]
         planned = {*map(worker_name, sources), *(here.keys() & keepers(config).keys())}
-        unknown = [name for name, nbytes in pebbles.items() if not nbytes]
-        why = " + ".join(f"{name} {size_text(nbytes)}" for name, nbytes in pebbles.items() if nbytes)
+        shared = {**pebbles, **({PROCESS: _images_for_function(config)} if PROCESS in here else {})}
+        unknown = [name for name, nbytes in shared.items() if not nbytes]
+        why = " + ".join(f"{name} {size_text(nbytes)}" for name, nbytes in shared.items() if nbytes)
         return cls(
             prefix=config.detector.prefix,
             detector=config.detector.name,
@@ -90,7 +93,7 @@ class Needs:
             receive_buffer_why=f"{largest} asks for cfgRxCount {ring.cfg_rx_count} x cfgSize {size_text(int(ring.cfg_size))}"
             if ring
             else "",
-            shm_bytes=sum(pebbles.values()) + _SMALL_SHM,
+            shm_bytes=sum(shared.values()) + _SMALL_SHM,
             shm_why=why + (f"; of {', '.join(unknown)} the PV says it: add theirs" if unknown else ""),
             realtime=max((LOWEST_REALTIME if wanted is None else wanted for wanted in priorities), default=0),
             stop_s=round(config.run.drain_s) + _STOP_MARGIN_S,
@@ -115,3 +118,16 @@ class Needs:
 # Of several such files the last by name wins: keep the largest value.
 net.core.rmem_max = {self.receive_buffer}
 """
+
+
+def _images_for_function(config: Config) -> int:
+    """Return the shared memory of the images that wait for a user's function, bytes; 0 when only the PV says their size."""
+    assert config.process
+    layouts: list[FrameLayout] = []
+    for source in config.sources_of(config.process.detector):
+        if isinstance(source, UdpSection):
+            layouts.append(source.geometry.layout)
+        elif isinstance(source, PvaSection) and source.dtype and source.shape:
+            layouts.append(FrameLayout(source.shape, source.dtype))
+    image_bytes = sum(math.prod(layout.shape) * layout.pixel_type.itemsize for layout in layouts)
+    return (config.process.workers + config.process.queue) * image_bytes

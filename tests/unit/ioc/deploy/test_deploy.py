@@ -84,6 +84,15 @@ def test_needs_are_those_of_the_configuration(tmp_path: Path) -> None:
     assert needs.slug == "T-DET"
 
 
+def test_the_images_for_a_function_need_shared_memory(tmp_path: Path) -> None:
+    without = Needs.of(config(tmp_path)).shm_bytes
+    process = '[process]\nfunction = "own:function"\nworkers = 3\nqueue = 5\ndetector = '
+    needs = Needs.of(config(tmp_path, process + '"DET"'))
+    assert needs.shm_bytes - without == (3 + 5) * 2 * MIB  # two modules of 1 MiB each
+    assert "process 16 MiB" in needs.shm_why
+    assert "of CAM, process the PV says it" in Needs.of(config(tmp_path, process + '"CAM"')).shm_why
+
+
 def test_one_unit_runs_all(tmp_path: Path) -> None:
     files = units(config(tmp_path))
     assert list(files) == ["90-pebbledaq-T-DET.conf", "pebbledaq-T-DET.service"]
