@@ -23,7 +23,6 @@ from ioc.following import Follower
 from ioc.health import HealthWatch
 from ioc.hosts import Hosts
 from ioc.observer import View
-from ioc.pace import Pace
 from ioc.plan import Plan
 from ioc.records import Records
 from ioc.retention import OWNER as RETENTION
@@ -33,6 +32,7 @@ from ioc.run_control import state_by_label
 from ioc.runs import Runs
 from ioc.status import OWNER, IocStatus
 from ioc.tables import Table, tables
+from ioc.turns import Turns
 
 
 class Display:
@@ -76,7 +76,7 @@ class Display:
             worker: View(empty, self._records.fields(worker), window_s, partial(read_totals, runtime, worker))
             for worker, empty in defaults.items()
         }
-        self._pace = Pace(len(self._views))
+        self._turns = Turns(len(self._views))
         self._refusal = ""
         self._started_s = time.monotonic()
         self._published, self._fresh = 0, True
@@ -108,8 +108,8 @@ class Display:
             busy = self._roster.commands[worker] > 0
             changed = view.look(self._roster.processes[worker], heard, now_s, in_command=busy)
             state = view.values.get("state"), view.values.get("run_state"), view.valid, busy
-            if self._pace.is_due(worker, state, now_s, changed=bool(changed)):
-                self._records.show(worker, view.values if self._pace.rests else changed, valid=view.valid)
+            if self._turns.is_due(worker, state, now_s, changed=bool(changed)):
+                self._records.show(worker, view.values if self._turns.rests else changed, valid=view.valid)
                 self._plan.connected(worker.partition(".")[2], view.values.get("payload_bytes", 0))
             if view.responding:
                 responding.add(worker)

@@ -9,8 +9,8 @@ _REST_S: Final = 0.04
 """Each worker more lets all rest so much longer between two looks, s: 1 s with 41 workers."""
 
 
-class Pace:
-    """The pace of so many ``workers``. What waits is shown when the rest is over; a change of state does not wait."""
+class Turns:
+    """The turns of so many ``workers``. What waits is shown when the rest is over; a change of state does not wait."""
 
     def __init__(self, workers: int) -> None:
         self._rest_s = _REST_S * max(0, workers - _PROMPT)
