@@ -68,7 +68,7 @@ class DaskWorkers:
     def _submit(self, job: Job, places: dict[str, list[str]]) -> Any:
         where: dict[str, Any] = {}
         if there := places.get(job.host):
-            # Others may do it when those are gone.
+            # Others may do it when they are idle, or those are gone.
             where = {"workers": there, "allow_other_workers": True}
         return self._client.submit(job.function, *job.arguments, pure=False, **where)
 
