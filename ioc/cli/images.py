@@ -15,7 +15,8 @@ def command(config: Path, detector: str | None) -> None:
     """Show the newest image as PVs, Pva1:Image and Pva1:Preview, until SIGTERM or SIGINT.
 
     DETECTOR is needed where there are several: a PVA source, or the detector of the modules.
-    The modules of its host are read from shared memory; when some are on others, the images are those of the stream `reduced`. Nothing is done while no client is connected.
+    The modules of its host are read from shared memory; when some are on others, the images are those of the stream `reduced`.
+    Nothing is done while no client is connected.
     """
     from detectors.config import load_config
     from detectors.workers.images import run
