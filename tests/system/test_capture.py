@@ -26,8 +26,8 @@ class Bench(WorkerProcess):
 
     def __init__(self, folder: Path, stack: ExitStack, more: str) -> None:
         prefix = f"T{os.getpid()}:"
-        text = CONFIG.format(prefix=prefix, folder=folder)
-        (folder / "config.toml").write_text(f'{text}[hdf5]\nfolder = "{folder}"\n{more}')
+        text = CONFIG.format(prefix=prefix, folder=folder, more=f'[hdf5]\nfolder = "{folder}"\n{more}')
+        (folder / "config.toml").write_text(text)
         super().__init__(prefix, "hdf5", "capture", str(folder / "config.toml"))
         stack.enter_context(self.ready())
         self.context = zmq.Context()
