@@ -13,7 +13,7 @@ from tests.support.namespaces import Hosts, Link, why_no_hosts
 from tests.support.process import Process
 from tests.support.waiting import until
 
-pytestmark = pytest.mark.skipif(bool(why_no_hosts()), reason=why_no_hosts())
+pytestmark = [pytest.mark.long, pytest.mark.skipif(bool(why_no_hosts()), reason=why_no_hosts())]
 
 LISTEN = """
 import socket

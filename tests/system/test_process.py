@@ -168,6 +168,7 @@ def test_the_total_is_exactly_what_the_modules_have_sent_and_begins_again_on_com
     assert bench.end() == 0
 
 
+@pytest.mark.long
 def test_a_killed_process_costs_its_image_and_nothing_else(bench):
     bench.send(1)
     bench.total(1)
@@ -190,6 +191,7 @@ def test_a_killed_process_costs_its_image_and_nothing_else(bench):
     assert bench.until(lambda s: s["processing"]["processes"] == 2)
 
 
+@pytest.mark.long
 def test_a_killed_total_begins_again_and_that_is_counted(bench):
     bench.send(1)
     bench.total(1)
@@ -214,6 +216,7 @@ def test_images_that_the_function_fails_on_are_counted_with_the_first_reason(ben
     bench.until(lambda s: s["error"] == "")
 
 
+@pytest.mark.long
 def test_images_for_a_function_that_is_busy_are_dropped_and_the_modules_are_read_on(bench):
     came = [1000 + n for n in range(SLOTS + 4)]
     for pulse_id in came:
@@ -232,6 +235,7 @@ def test_images_for_a_function_that_is_busy_are_dropped_and_the_modules_are_read
     assert snapshot["pool"]["in_use"] == 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_worker_that_ends_leaves_no_process_even_in_a_function_that_never_returns(bench, number: int):
     bench.send(1)
