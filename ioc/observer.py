@@ -106,6 +106,7 @@ class View:
         self.responding = False
         self._at_rest = {name: value for name in self.values for end, value in _AT_REST if name.endswith(end)}
         self._windows = {name: RecentGain(window_s) for name in shown_fields if name.startswith(RECENT)}
+        self.values |= dict.fromkeys(self._windows, 0)  # of a worker that never ran, too
         self._totals = totals
         self._counting = self._take_totals()
         """Whether the totals are known: what is gained from then on is recent."""

@@ -196,6 +196,7 @@ def shown(ioc: IocProcess, name: str) -> int:
     return int(ioc.value(f"M00:{name}_RBV"))
 
 
+@pytest.mark.alone
 @pytest.mark.long
 def test_totals_survive_the_ioc_the_receiver_and_both(tmp_path: Path):
     """Kills of the IOC, of the receiver and of both while it receives: the PVs never fall, and count what was sent."""

@@ -14,7 +14,7 @@ from tests.support.pydm_screen import picture
 CONFIG = ROOT / "examples" / "both.toml"
 SCREENS = {screen.name: screen for screen in screens(load_config(CONFIG))}
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.alone, pytest.mark.long]
 
 
 @pytest.fixture(scope="module")
