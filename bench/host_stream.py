@@ -30,7 +30,7 @@ def main() -> None:
     else:
         socket = context.socket(zmq.PULL)
         if keys:
-            socket.curve_publickey, socket.curve_secretkey, socket.curve_serverkey = load_client(own_keys(keys))
+            load_client(own_keys(keys)).use(socket)
         socket.connect(address)
         socket.recv(copy=False)
         began_s = time.monotonic()

@@ -4,9 +4,12 @@ A server's folder has its own pair, ``server.key`` and ``server.key_secret``, an
 """
 
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from detectors.errors import ConfigError, HostError
+
+if TYPE_CHECKING:
+    import zmq
 
 SERVER: Final = "server"
 AUTHORIZED: Final = "authorized"
@@ -19,6 +22,18 @@ class CurveKeys(NamedTuple):
 
     secret: Path | str
     server: Path | str
+
+
+class ClientKeys(NamedTuple):
+    """The same, read from their files."""
+
+    public: bytes
+    secret: bytes
+    server: bytes
+
+    def use(self, socket: "zmq.Socket[Any]") -> None:
+        """Let the connections that a socket makes from now on use the keys."""
+        socket.curve_publickey, socket.curve_secretkey, socket.curve_serverkey = self
 
 
 def server_secret(folder: Path) -> Path:
@@ -60,9 +75,9 @@ def load_pair(path: Path | str) -> tuple[bytes, bytes]:
     return public, secret
 
 
-def load_client(keys: CurveKeys) -> tuple[bytes, bytes, bytes]:
-    """Return a client's public and secret key, and the server's public one. Raises ConfigError."""
-    return *load_pair(keys.secret), _load(Path(keys.server))[0]
+def load_client(keys: CurveKeys) -> ClientKeys:
+    """Return what a client's sockets need. Raises ConfigError."""
+    return ClientKeys(*load_pair(keys.secret), _load(Path(keys.server))[0])
 
 
 def _load(path: Path) -> tuple[bytes, bytes | None]:

@@ -63,7 +63,7 @@ def connect(context: zmq.asyncio.Context, worker: Reach) -> zmq.asyncio.Socket:
     socket.linger = 0
     socket.maxmsgsize = MAX_MESSAGE_BYTES
     if worker.keys:
-        socket.curve_publickey, socket.curve_secretkey, socket.curve_serverkey = load_client(worker.keys)
+        load_client(worker.keys).use(socket)
     socket.connect(worker.command)
     return socket
 

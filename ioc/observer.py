@@ -15,6 +15,7 @@ import zmq.asyncio
 
 from detectors.curve import load_client
 from detectors.hosts import Reach
+from detectors.sources.connection import notice_lost_peer
 from detectors.stats import flat
 from detectors.workers.commands import MAX_MESSAGE_BYTES
 from ioc.bindings import RECENT
@@ -29,9 +30,6 @@ SILENCE_S: Final = 2.0
 
 _RECONNECT_MS: Final = 100
 _RECONNECT_MAX_MS: Final = 1000
-_HEARTBEAT_MS: Final = 1000
-"""A host that vanished is noticed after three of these, and connected to again."""
-
 START_S: Final = 30.0
 """Time-out for the first snapshot of a new worker, s: it faults in all its memory first."""
 
@@ -62,12 +60,12 @@ class Observer:
         self._socket.reconnect_ivl, self._socket.reconnect_ivl_max = _RECONNECT_MS, _RECONNECT_MAX_MS
         self._socket.setsockopt(zmq.SUBSCRIBE, b"")
         # Options hold for the connections made after them: first those of this host, without keys.
+        used = None
         for status, _, keys in sorted(reaches, key=lambda reach: reach.keys is not None):
-            if keys:
-                self._socket.curve_publickey, self._socket.curve_secretkey, self._socket.curve_serverkey = load_client(
-                    keys
-                )
-                self._socket.heartbeat_ivl, self._socket.heartbeat_timeout = _HEARTBEAT_MS, 3 * _HEARTBEAT_MS
+            if keys and keys != used:
+                load_client(keys).use(self._socket)
+                notice_lost_peer(self._socket)
+                used = keys
             self._socket.connect(status)
 
     async def listen(self, clock: Callable[[], float]) -> None:

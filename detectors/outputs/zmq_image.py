@@ -117,7 +117,7 @@ class ImageOutput(ABC):
 
     @property
     def has_consumers(self) -> bool:
-        """Whether somebody is sent the images."""
+        """Whether the images are sent to a consumer."""
         return self.enabled and self._publisher.consumers > 0
 
     def _send_pixels(self, lease: Lease) -> int:

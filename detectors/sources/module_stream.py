@@ -19,7 +19,7 @@ from detectors.errors import HostError, PoolExhaustedError, WireError
 from detectors.frame import FrameHead, RecordShape
 from detectors.pools.pebble import Pebble, PebbleLease
 from detectors.pools.pebble_reader import PebbleReader
-from detectors.sources.connection import ZmqConnection
+from detectors.sources.connection import ZmqConnection, notice_lost_peer
 from detectors.wire.module_message import parse_module_message
 
 NOTIFICATION: Final = struct.Struct("<Q")
@@ -33,8 +33,6 @@ _NOTIFICATIONS_HWM: Final = 10_000
 
 _RECONNECT_MS: Final = 100
 _RECONNECT_MAX_MS: Final = 1000
-_HEARTBEAT_MS: Final = 1000
-"""A remote host that vanished is noticed after three of these."""
 
 
 _HEADERS_BYTES: Final = 1 << 10
@@ -73,9 +71,9 @@ class Subscriptions:
             socket.linger = 0
             socket.reconnect_ivl, socket.reconnect_ivl_max = _RECONNECT_MS, _RECONNECT_MAX_MS
             if address.startswith("tcp:"):
-                socket.heartbeat_ivl, socket.heartbeat_timeout = _HEARTBEAT_MS, 3 * _HEARTBEAT_MS
+                notice_lost_peer(socket)
                 if loaded:
-                    socket.curve_publickey, socket.curve_secretkey, socket.curve_serverkey = loaded
+                    loaded.use(socket)
             if kind == zmq.SUB:
                 socket.subscribe(b"")
             try:

@@ -6,9 +6,7 @@ from detectors.curve import load_pair, server_secret
 from detectors.errors import HostError
 from detectors.hosts import Endpoint
 from detectors.outputs.publisher import authenticator
-
-_HEARTBEAT_MS = 1000
-"""A client that vanished is noticed after three of these."""
+from detectors.sources.connection import notice_lost_peer
 
 _HANDSHAKE_MS = 10_000
 """A client that is not connected after this long is disconnected, ms: a link that loses packets takes seconds."""
@@ -31,7 +29,7 @@ class NetworkControl:
         for socket, port in ((status, self._endpoint.status_port), (command, self._endpoint.command_port)):
             socket.curve_publickey, socket.curve_secretkey = self._pair
             socket.curve_server = True
-            socket.heartbeat_ivl, socket.heartbeat_timeout = _HEARTBEAT_MS, 3 * _HEARTBEAT_MS
+            notice_lost_peer(socket)
             socket.handshake_ivl = _HANDSHAKE_MS
             try:
                 socket.bind(f"tcp://{host.bind}:{port}")

@@ -81,7 +81,7 @@ class System:
         if not reaches or not (keys := reaches[0].keys):
             return
         socket = self._subscriber()
-        socket.curve_publickey, socket.curve_secretkey, socket.curve_serverkey = load_client(keys)
+        load_client(keys).use(socket)
         for found in reaches:
             socket.connect(found.status)
 

@@ -87,7 +87,7 @@ class Caller:
                 self._process.kill()
 
     def close(self) -> None:
-        """End the process, and wait for it. Idempotent; nobody may ask it meanwhile."""
+        """End the process, and wait for it. Idempotent; no request may be in progress."""
         self.end()
         self._reap()
 
