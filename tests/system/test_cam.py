@@ -189,7 +189,7 @@ def test_images_until_it_is_stopped(bench: Bench) -> None:
         "while count.get(use_monitor=False) < 20: pass\n"
         "print(ended.is_set())\n"
         "epics.caput(P + 'cam1:Acquire', 0)\n"  # CA lets a second put with completion wait for the first
-        "print(ended.wait(20), epics.caget(P + 'cam1:Acquire_RBV'), acquire.get(use_monitor=False))\n"
+        "print(ended.wait(20), epics.caget(P + 'cam1:Acquire_RBV', use_monitor=False), acquire.get(use_monitor=False))\n"
         "print(epics.caget(P + 'cam1:DetectorState_RBV', as_string=True))\n"
         "print(count.get(use_monitor=False), int(epics.caget(P + 'HDF1:NumCaptured_RBV')))\n"
         "epics.ca.finalize_libca()\n"
