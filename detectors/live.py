@@ -230,8 +230,9 @@ class ImageStream(Live[tuple[ImageHeader, np.ndarray | None]]):
     """Images from an Array-1.0 stream, on any host: header and pixels, None for a header without pixels.
 
     ``kind`` is ``full`` (every image goes to one of its clients) or ``reduced`` (every header goes to all of them). The
-    arrays are read-only. An image above ``max_image_bytes`` is missed. ``keys`` are for a server that has some. Raises HostError for an
-    address that cannot be used, ConfigError for keys that cannot be read.
+    arrays are read-only. An image above ``max_image_bytes`` is missed. ``keys`` are for a server that has some. Compressed images are
+    decompressed. Raises HostError for an address that cannot be used, and while iterating when the images are compressed and the
+    extra ``codecs`` is not installed; ConfigError for keys that cannot be read.
     """
 
     def __init__(
@@ -247,13 +248,14 @@ class ImageStream(Live[tuple[ImageHeader, np.ndarray | None]]):
         super().__init__(timeout_s, stop)
         socket = zmq.PULL if kind == "full" else zmq.SUB
         self._sockets = Subscriptions([Sender(address, _QUEUE, max_image_bytes)], socket, keys)
+        self._max_bytes = max_image_bytes
 
     def _take(self, timeout_s: float) -> tuple[ImageHeader, np.ndarray | None] | None:
         parts = self._sockets.receive_one(timeout_s)
         if parts is None:
             return None
         try:
-            return decode_image(parts)
+            return decode_image(parts, self._max_bytes)
         except WireError:
             self.missed += 1
             return None

@@ -15,6 +15,7 @@ from detectors.errors import WireError
 from detectors.image_head import ImageHead
 from detectors.parts import PartPlace
 from detectors.pixels import PIXEL_TYPES
+from detectors.wire.bslz4 import CHUNK_HEADER, decode_bslz4
 
 HTYPE: Final = "array-1.0"
 
@@ -23,6 +24,12 @@ NO_DATA: Final = bytes(8)
 
 NO_DATA_SHAPE: Final = (2, 2)
 NO_DATA_TYPE: Final = "uint16"
+
+COMPRESSIONS: Final = ("none", "bslz4")
+"""What the data may be: the pixels, or a chunk of HDF5's bitshuffle filter with LZ4, its header of 12 bytes included."""
+
+_MOST_RATIO: Final = 256
+"""LZ4 makes data at most 255 times as large as its block: a header that promises more is refused before memory is taken for it."""
 
 _ENCODER: Final = json.JSONEncoder(separators=(",", ":"))
 
@@ -80,7 +87,12 @@ _PART_KEYS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
 """Keys that the header of a part of an image has besides those."""
 
 
-_IMAGE_KEYS: Final = _KEYS | _OWN_KEYS
+_DATA_KEYS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
+    "compression": (lambda value: value in COMPRESSIONS, f"one of {', '.join(COMPRESSIONS)}")
+}
+"""Keys that a header has whose data is compressed; other senders may write them always."""
+
+_IMAGE_KEYS: Final = _KEYS | _OWN_KEYS | _DATA_KEYS
 _ALL_KEYS: Final = _IMAGE_KEYS | _PART_KEYS
 
 
@@ -101,10 +113,12 @@ class ImageHeader:
     """Where it lies in the whole image; None of a whole one. ``present`` of its head counts the modules of the whole."""
     number: int = 0
     """Of a part: how many its host has made, this one included."""
+    compression: str = "none"
+    """Of the data, one of ``COMPRESSIONS``."""
 
     @property
     def data_bytes(self) -> int:
-        """Bytes of the pixels."""
+        """Bytes of the pixels, uncompressed."""
         return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
 
@@ -115,6 +129,7 @@ def encode_header(header: ImageHeader, *, with_data: bool = True) -> bytes:
     if part:
         place = {"modules": part.modules, "of_modules": part.of_modules, "row": part.row, "column": part.column}
         place["number"] = header.number
+    compressed = {"compression": header.compression} if with_data and header.compression != "none" else {}
     return _ENCODER.encode(
         {
             "pulse_id": header.head.pulse_id,
@@ -132,6 +147,7 @@ def encode_header(header: ImageHeader, *, with_data: bool = True) -> bytes:
             "packets_missing": header.head.packets_missing,
             "damage": header.head.damage,
             **place,
+            **compressed,
         }
     ).encode()
 
@@ -169,17 +185,24 @@ def decode_header(text: bytes | memoryview) -> ImageHeader:
         if is_part
         else None,
         number=tree["number"] if is_part else 0,
+        compression=tree.get("compression", "none"),
     )
 
 
-def decode_image(parts: Sequence[bytes | memoryview]) -> tuple[ImageHeader, np.ndarray | None]:
-    """Return header and pixels of one message: a read-only view of ``shape``, or None for a header without data.
+def decode_image(
+    parts: Sequence[bytes | memoryview], max_bytes: float = math.inf
+) -> tuple[ImageHeader, np.ndarray | None]:
+    """Return header and pixels of one message: read-only, of ``shape``, or None for a header without data.
 
-    Raises WireError when the message has not two parts, or the data not the size that the header announces.
+    Pixels that were not compressed are a view of the message. Raises WireError when the message has not two parts, the data
+    not the size that the header announces, or the pixels more than ``max_bytes``; HostError when they are compressed and the
+    library for it is not installed.
     """
     if len(parts) != 2:
         raise WireError(f"array-1.0: found {len(parts)} parts, expected 2 (header and data)")
     header, data = decode_header(parts[0]), memoryview(parts[1])
+    if header.compression != "none":
+        return header, _decompressed(header, data, max_bytes)
     if data.nbytes != header.data_bytes:
         raise WireError(
             f"array-1.0: found {data.nbytes} bytes of data, expected the {header.data_bytes} of {list(header.shape)} "
@@ -190,3 +213,17 @@ def decode_image(parts: Sequence[bytes | memoryview]) -> tuple[ImageHeader, np.n
     pixels = np.frombuffer(data, np.dtype(header.dtype).newbyteorder("<")).reshape(header.shape)
     pixels.flags.writeable = False
     return header, pixels
+
+
+def _decompressed(header: ImageHeader, data: memoryview, max_bytes: float) -> np.ndarray:
+    nbytes = CHUNK_HEADER.unpack_from(data)[0] if data.nbytes >= CHUNK_HEADER.size else 0
+    most = min(max_bytes, data.nbytes * _MOST_RATIO)
+    if not nbytes == header.data_bytes <= most:
+        raise WireError(
+            f"array-1.0: found a chunk of {nbytes} bytes, expected the {header.data_bytes} of {list(header.shape)} "
+            f"{header.dtype}, and at most {most:g}"
+        )
+    pixels = np.empty(header.shape, np.dtype(header.dtype).newbyteorder("<"))
+    decode_bslz4(np.frombuffer(data, np.uint8), pixels.reshape(-1).view(np.uint8), pixels.itemsize)
+    pixels.flags.writeable = False
+    return pixels

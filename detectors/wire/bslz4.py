@@ -31,12 +31,25 @@ _SMALL_BLOCK: Final = 16384
 """Blocks up to this size, bytes, may be larger than the array; the library's usual ones have 8192."""
 
 
-def encode_bslz4(image: np.ndarray) -> memoryview:
-    """Return ``image`` (contiguous) as an HDF5 chunk; the plain stream follows the CHUNK_HEADER."""
+def chunk_bound(elements: int, itemsize: int) -> int:
+    """Return the most bytes that so many elements can have as an HDF5 chunk."""
+    library = _library()
+    block = library.bshuf_default_block_size(itemsize)
+    return CHUNK_HEADER.size + library.bshuf_compress_lz4_bound(elements, itemsize, block)
+
+
+def encode_bslz4(image: np.ndarray, out: np.ndarray | None = None) -> memoryview:
+    """Return ``image`` (contiguous) as an HDF5 chunk; the plain stream follows the CHUNK_HEADER.
+
+    It lies at the start of ``out`` (uint8, of ``chunk_bound`` bytes or more), if given.
+    """
     library = _library()
     elements, itemsize = image.size, image.itemsize
     block = library.bshuf_default_block_size(itemsize)
-    out = np.empty(CHUNK_HEADER.size + library.bshuf_compress_lz4_bound(elements, itemsize, block), np.uint8)
+    bound = chunk_bound(elements, itemsize)
+    if out is None:
+        out = np.empty(bound, np.uint8)
+    assert out.nbytes >= bound, f"found room for {out.nbytes} bytes, expected {bound}"
     CHUNK_HEADER.pack_into(out.data, 0, image.nbytes, block * itemsize)
     target = out.ctypes.data + CHUNK_HEADER.size
     count = library.bshuf_compress_lz4(image.ctypes.data, target, elements, itemsize, block)

@@ -16,12 +16,14 @@ from detectors.buffer.reader import BufferReader
 from detectors.cluster.dask_workers import workers
 from detectors.config import parse_config
 from detectors.errors import HostError, WireError
+from detectors.image_head import ImageHead
 from detectors.outputs.hdf5.copy import write_file
 from detectors.outputs.hdf5.filters import compression
 from detectors.outputs.hdf5.selection import PulseRange
 from detectors.sources.codecs import decode
 from detectors.verify import verify
 from detectors.wire import bslz4
+from detectors.wire.array10 import ImageHeader, decode_image, encode_header
 from detectors.wire.encode import encode
 from detectors.wire.ntndarray import ArrayHead
 from detectors.workers.preflight import packages
@@ -95,6 +97,14 @@ def test_a_compressed_image_is_counted_as_bad_with_the_reason(codec: str) -> Non
     data, out = np.zeros(64, np.uint8), np.zeros(64, np.uint8)
     with pytest.raises(WireError, match=r"pebbledaq\[codecs\]"):
         decode(codec, data, out, ArrayHead((8, 8), out.dtype, out.nbytes, codec))
+
+
+@pytest.mark.usefixtures("without_extras")
+def test_an_image_from_a_compressed_stream_needs_codecs() -> None:
+    header = ImageHeader(ImageHead(1), "JF", "uint8", IMAGE.shape, compression="bslz4")
+    message = [encode_header(header), bslz4.CHUNK_HEADER.pack(IMAGE.nbytes, 8192)]
+    with pytest.raises(HostError, match=r"pebbledaq\[codecs\]"):
+        decode_image(message)
 
 
 @pytest.mark.usefixtures("without_extras")

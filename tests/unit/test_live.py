@@ -13,6 +13,7 @@ from detectors.image_head import ImageHead
 from detectors.live import ImageStream, LiveFrames, LiveImages, ModuleStream
 from detectors.runtime import Runtime
 from detectors.wire.array10 import ImageHeader, encode_header
+from detectors.wire.bslz4 import encode_bslz4
 from tests.support.fake_module import SLOTS, FakeModule
 from tests.support.hosts import on_hosts
 from tests.system.test_stream import CONFIG
@@ -194,10 +195,12 @@ def test_packed_pixels_are_unpacked(config):
         module.close()
 
 
+@pytest.mark.parametrize("compression", ["none", "bslz4"])
 @pytest.mark.parametrize(("kind", "socket"), [("full", zmq.PUSH), ("reduced", zmq.XPUB)])
-def test_an_image_stream(kind, socket, tmp_path):
-    header = ImageHeader(ImageHead(5, 6, 7, True), "JF", "uint16", (2, 3))
+def test_an_image_stream(kind, socket, compression, tmp_path):
+    header = ImageHeader(ImageHead(5, 6, 7, True), "JF", "uint16", (2, 3), compression=compression)
     pixels = np.arange(6, dtype="<u2").reshape(2, 3)
+    sent = pixels if compression == "none" else encode_bslz4(pixels)
     with zmq.Context() as context, context.socket(socket) as sender:
         sender.bind(f"ipc://{tmp_path}/images")
         with ImageStream(f"ipc://{tmp_path}/images", kind, timeout_s=5) as images:
@@ -205,7 +208,7 @@ def test_an_image_stream(kind, socket, tmp_path):
                 assert sender.recv() == b"\1"
             for parts in (
                 [b"no header", b""],
-                [encode_header(header), pixels],
+                [encode_header(header), sent],
                 [encode_header(header, with_data=False), bytes(8)],
             ):
                 sender.send_multipart(parts)

@@ -11,6 +11,8 @@ from detectors.image_head import ImageHead
 from detectors.parts import PartPlace
 from detectors.pixels import PIXEL_TYPES
 from detectors.wire.array10 import NO_DATA, ImageHeader, decode_header, decode_image, encode_header
+from detectors.wire.bslz4 import CHUNK_HEADER, chunk_bound, encode_bslz4
+from tests.support.stock_bslz4 import read_chunk
 
 HEADER = ImageHeader(
     ImageHead(12_345_999, 7, daq_rec=3, is_good_frame=True, present=3, timestamp_ns=12, damage=2),
@@ -32,6 +34,9 @@ headers = st.builds(
     pedestal_file=st.text(max_size=20),
     gain_file=st.text(max_size=20),
 )
+
+COMPRESSED = replace(HEADER, shape=(19, 331), compression="bslz4")
+PIXELS = np.random.default_rng(3).poisson(2, COMPRESSED.shape).astype("<u2")
 
 PLACE = PartPlace((1, 3), 4, 514, 0)
 """Of the part in the second half of an image."""
@@ -153,3 +158,67 @@ def test_the_number_of_parts_is_checked(parts):
 def test_the_size_of_the_data_is_checked(size):
     with pytest.raises(WireError, match=f"found {size} bytes of data, expected the 24"):
         decode_image([encode_header(HEADER), bytes(size)])
+
+
+def test_compressed_pixels_come_back():
+    chunk = encode_bslz4(PIXELS)
+    assert chunk.nbytes < PIXELS.nbytes / 2
+    text = encode_header(COMPRESSED)
+    assert json.loads(text)["compression"] == "bslz4"
+    header, pixels = decode_image([text, chunk])
+    assert header == COMPRESSED
+    assert pixels is not None
+    np.testing.assert_array_equal(pixels, PIXELS)
+    assert not pixels.flags.writeable
+    np.testing.assert_array_equal(read_chunk(bytes(chunk), "<u2", PIXELS.shape), PIXELS)
+
+
+@given(st.integers(1, 20_000), st.sampled_from(["uint8", "uint16", "uint32", "float64"]), st.integers(0, 2**32))
+def test_a_stock_reader_undoes_the_compression(elements, dtype, seed):
+    image = np.random.default_rng(seed).integers(0, 20, elements).astype(dtype)
+    room = np.full(chunk_bound(elements, image.itemsize) + 5, 7, np.uint8)
+    chunk = encode_bslz4(image, room)
+    assert chunk == encode_bslz4(image)
+    assert (room[-5:] == 7).all()
+    np.testing.assert_array_equal(read_chunk(bytes(chunk), dtype, image.shape), image)
+
+
+def test_a_header_without_data_is_not_compressed():
+    text = encode_header(COMPRESSED, with_data=False)
+    assert "compression" not in json.loads(text)
+    assert decode_image([text, NO_DATA])[1] is None
+
+
+def test_other_senders_may_say_that_nothing_is_compressed():
+    tree = json.loads(encode_header(HEADER)) | {"compression": "none"}
+    assert decode_header(json.dumps(tree).encode()) == HEADER
+
+
+@given(st.data())
+def test_a_damaged_chunk_is_a_wire_error_or_other_pixels(data):
+    chunk = bytearray(encode_bslz4(PIXELS))
+    at = data.draw(st.integers(0, len(chunk) - 1))
+    chunk[at] ^= data.draw(st.integers(1, 255))
+    cut = data.draw(st.integers(0, len(chunk)) | st.just(len(chunk)))
+    try:
+        _, pixels = decode_image([encode_header(COMPRESSED), chunk[:cut]])
+    except WireError:
+        return
+    assert pixels is not None
+    assert pixels.shape == PIXELS.shape
+
+
+@pytest.mark.parametrize("compression", ["blosc2", 3, None, ["bslz4"]])
+def test_an_unknown_compression_is_a_wire_error(compression):
+    tree = json.loads(encode_header(HEADER)) | {"compression": compression}
+    with pytest.raises(WireError, match=r"compression .* expected one of none, bslz4"):
+        decode_header(json.dumps(tree).encode())
+
+
+def test_a_chunk_that_promises_more_than_it_can_hold_takes_no_memory():
+    header = replace(COMPRESSED, shape=(1 << 30, 1 << 20))
+    chunk = CHUNK_HEADER.pack(header.data_bytes, 8192) + bytes(100)
+    with pytest.raises(WireError, match="at most"):
+        decode_image([encode_header(header), chunk])
+    with pytest.raises(WireError, match="at most 100"):
+        decode_image([encode_header(COMPRESSED), encode_bslz4(PIXELS)], 100)
