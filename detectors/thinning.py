@@ -22,6 +22,11 @@ class ColorMode(IntEnum):
     RGB3 = 4
     """Shape [3, y, x]."""
 
+    @property
+    def label(self) -> str:
+        """The name of it in areaDetector."""
+        return self.name if self else "Mono"
+
 
 DATA_TYPES: Final = {
     "int8": "Int8",
@@ -36,14 +41,6 @@ DATA_TYPES: Final = {
     "float64": "Float64",
 }
 """areaDetector's names of the pixel types."""
-
-COLOR_MODES: Final = {
-    ColorMode.MONO: "Mono",
-    ColorMode.RGB1: "RGB1",
-    ColorMode.RGB2: "RGB2",
-    ColorMode.RGB3: "RGB3",
-}
-"""areaDetector's names of the color modes."""
 
 
 def color_mode(shape: tuple[int, ...]) -> ColorMode:
@@ -117,5 +114,5 @@ def described(shape: tuple[int, ...], dtype: np.dtype) -> dict[str, Any]:
         "size_y": sides[1] if len(sides) > 1 else 0,
         "size_z": 3 if mode else shape[-3] if len(shape) > 2 else 0,
         "dtype": DATA_TYPES[dtype.name],
-        "color_mode": COLOR_MODES[mode],
+        "color_mode": mode.label,
     }

@@ -9,22 +9,11 @@ import numpy as np
 from detectors.errors import HostError
 from detectors.image_head import ImageHead
 from detectors.outputs.pva_images import server_conf
+from detectors.pixels import PIXEL_TYPES
 from detectors.wire.ntndarray_fields import image_fields
 
-_CODES: Final = {
-    "bool": "?",
-    "int8": "b",
-    "uint8": "B",
-    "int16": "h",
-    "uint16": "H",
-    "int32": "i",
-    "uint32": "I",
-    "int64": "l",
-    "uint64": "L",
-    "float32": "f",
-    "float64": "d",
-}
-"""p4p's codes of the types that a PV can have."""
+_CODES: Final = {name: np.dtype(name).char for name in ("bool", *PIXEL_TYPES)}
+"""p4p's codes of the types that a PV can have: those of numpy."""
 
 
 class PvaResults:

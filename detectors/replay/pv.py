@@ -15,15 +15,12 @@ from p4p.server.raw import SharedPV
 from detectors.buffer.image import Image
 from detectors.buffer.reader import BufferReader
 from detectors.errors import HostError
-from detectors.wire.ntndarray import PIXEL_DTYPES
+from detectors.wire.ntndarray_fields import MEMBERS, dimensions, time_stamp
 
 WAIT_S: Final = 30.0
 """How long to wait for a monitor, s."""
 
 _TYPE: Final = NTNDArray.buildType()
-
-_MEMBERS: Final = {dtype.name: member for member, dtype in PIXEL_DTYPES.items()}
-"""Member of NTNDArray's union for each pixel type (``booleanValue`` shares its type with ``ubyteValue``, which wins)."""
 
 
 class PvTarget:
@@ -37,7 +34,7 @@ class PvTarget:
     ) -> None:
         self._name = name
         self._wait_s = wait_s
-        self._member = _MEMBERS[reader.info.layout.pixel_type.name]
+        self._member = MEMBERS[reader.info.layout.pixel_type.name]
         self._connected = threading.Event()
         self._pv = SharedPV(handler=SimpleNamespace(onFirstConnect=self._connect), initial=Value(_TYPE, {}))
         try:
@@ -61,8 +58,7 @@ class PvTarget:
     def send(self, image: Image, period_s: float) -> int:  # noqa: ARG002
         """Post one image. A monitor that cannot keep up loses images, as it would of the source."""
         first = next(frame.head for frame in image.frames if frame)
-        time_ns = first.timestamp_ns or time.time_ns()
-        stamp = {"secondsPastEpoch": time_ns // 10**9, "nanoseconds": time_ns % 10**9}
+        stamp = time_stamp(first.timestamp_ns or time.time_ns())
         pixels = np.ascontiguousarray(image.data).reshape(-1)
         value: Any = Value(
             _TYPE,
@@ -74,7 +70,7 @@ class PvTarget:
                 "uniqueId": (first.frame_index + 2**31) % 2**32 - 2**31,
                 "timeStamp": stamp,
                 "dataTimeStamp": stamp,
-                "dimension": [{"size": n, "fullSize": n, "binning": 1} for n in reversed(image.data.shape)],
+                "dimension": dimensions(image.data.shape),
             },
         )
         self._pv.post(value)

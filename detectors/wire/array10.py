@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final, TypeAlias, cast
 
 import numpy as np
 
@@ -55,39 +55,35 @@ def _is_shape(value: Any) -> bool:
     return type(value) is list and value != [] and all(type(n) is int and n > 0 for n in cast("list[Any]", value))
 
 
-_KEYS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
-    "pulse_id": (_is_whole, "a whole number of at least 0"),
-    "frame": (_is_whole, "a whole number of at least 0"),
+_Rule: TypeAlias = tuple[Callable[[Any], bool], str]
+
+_WHOLE: Final[_Rule] = _is_whole, "a whole number of at least 0"
+_TEXT: Final[_Rule] = _is_text, "text"
+
+_KEYS: Final[dict[str, _Rule]] = {
+    "pulse_id": _WHOLE,
+    "frame": _WHOLE,
     "is_good_frame": (_is_flag, "true or false"),
-    "daq_rec": (_is_whole, "a whole number of at least 0"),
-    "pedestal_file": (_is_text, "text"),
-    "gain_file": (_is_text, "text"),
-    "detector_name": (_is_text, "text"),
+    "daq_rec": _WHOLE,
+    "pedestal_file": _TEXT,
+    "gain_file": _TEXT,
+    "detector_name": _TEXT,
     "htype": (lambda value: value == HTYPE, repr(HTYPE)),
     "type": (lambda value: value in PIXEL_TYPES, f"one of {', '.join(PIXEL_TYPES)}"),
     "shape": (_is_shape, "whole numbers above 0"),
 }
 """Keys of a header, with what their values must be."""
 
-_OWN_KEYS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
-    "present": (_is_whole, "a whole number of at least 0"),
-    "timestamp_ns": (_is_whole, "a whole number of at least 0"),
-    "packets_missing": (_is_whole, "a whole number of at least 0"),
-    "damage": (_is_whole, "a whole number of at least 0"),
-}
+_OWN_KEYS: Final = dict.fromkeys(("present", "timestamp_ns", "packets_missing", "damage"), _WHOLE)
 """Keys that our headers have besides; other senders need not have them."""
 
-_PART_KEYS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
+_PART_KEYS: Final[dict[str, _Rule]] = {
     "modules": (_are_modules, "module numbers, counting up"),
-    "of_modules": (_is_whole, "a whole number of at least 0"),
-    "row": (_is_whole, "a whole number of at least 0"),
-    "column": (_is_whole, "a whole number of at least 0"),
-    "number": (_is_whole, "a whole number of at least 0"),
+    **dict.fromkeys(("of_modules", "row", "column", "number"), _WHOLE),
 }
 """Keys that the header of a part of an image has besides those."""
 
-
-_DATA_KEYS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
+_DATA_KEYS: Final[dict[str, _Rule]] = {
     "compression": (lambda value: value in COMPRESSIONS, f"one of {', '.join(COMPRESSIONS)}")
 }
 """Keys that a header has whose data is compressed; other senders may write them always."""

@@ -8,20 +8,10 @@ import numpy as np
 from detectors.errors import ConfigError
 from detectors.extras import image_codecs
 from detectors.wire.bslz4 import CHUNK_HEADER, encode_bslz4
+from detectors.wire.ntndarray import CODEC_DTYPES
 
-SCALAR_TYPES: Final = {
-    "int8": 1,
-    "int16": 2,
-    "int32": 3,
-    "int64": 4,
-    "uint8": 5,
-    "uint16": 6,
-    "uint32": 7,
-    "uint64": 8,
-    "float32": 9,
-    "float64": 10,
-}
-"""pvData's ScalarType, which ``codec.parameters`` carries: the pixel type before compression."""
+SCALAR_TYPES: Final = {dtype.name: number for number, dtype in enumerate(CODEC_DTYPES)}
+"""pvData's ScalarType, which ``codec.parameters`` carries: the pixel type before compression; of bytes ubyte, not boolean."""
 
 
 def encode(codec: str, image: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from detectors.thinning import axes, color_mode
 from detectors.wire.encode import SCALAR_TYPES, encode
 from detectors.wire.ntndarray import PIXEL_DTYPES
 
-_MEMBERS: Final = {dtype.name: member for member, dtype in PIXEL_DTYPES.items() if member != "booleanValue"}
+MEMBERS: Final = {dtype.name: member for member, dtype in PIXEL_DTYPES.items() if member != "booleanValue"}
 """Member of the union ``value`` for each pixel type."""
 
 _DRIVER: Final = 2
@@ -36,16 +36,16 @@ def image_fields(
     ``factor`` and ``full_shape`` say how it was thinned. ``timeStamp`` is the data's; now when that is not known.
     """
     data = encode(codec, image) if codec else image.reshape(-1)
-    stamp = _stamp(head.timestamp_ns or time.time_ns())
+    stamp = time_stamp(head.timestamp_ns or time.time_ns())
     return {
-        "value": (_MEMBERS[data.dtype.name], data),
+        "value": (MEMBERS[data.dtype.name], data),
         "codec": {"name": codec, "parameters": ("i", SCALAR_TYPES[image.dtype.name]) if codec else None},
         "compressedSize": data.nbytes,
         "uncompressedSize": image.nbytes,
         "uniqueId": head.unique_id,
         "dataTimeStamp": stamp,
         "timeStamp": stamp,
-        "dimension": _dimensions(image.shape, factor, full_shape or image.shape),
+        "dimension": dimensions(image.shape, factor, full_shape),
         "attribute": [
             {"name": name, "value": value, "descriptor": text, "sourceType": _DRIVER, "source": "pebbledaq"}
             for name, (value, text) in _attributes(image, head, modules_missing).items()
@@ -58,8 +58,8 @@ def no_image_fields() -> dict[str, Any]:
     empty = np.empty((0, 0), np.uint8)
     return {
         "value": ("ubyteValue", empty.reshape(-1)),
-        "dimension": _dimensions(empty.shape, 1, empty.shape),
-        "timeStamp": _stamp(time.time_ns()),
+        "dimension": dimensions(empty.shape),
+        "timeStamp": time_stamp(time.time_ns()),
     }
 
 
@@ -78,9 +78,9 @@ def _attributes(
     }
 
 
-def _dimensions(shape: tuple[int, ...], factor: int, full_shape: tuple[int, ...]) -> list[dict[str, Any]]:
+def dimensions(shape: tuple[int, ...], factor: int = 1, full_shape: tuple[int, ...] = ()) -> list[dict[str, Any]]:
     """Return the dimensions, x first."""
-    binned = axes(shape)
+    binned, full_shape = axes(shape), full_shape or shape
     return [
         {
             "size": shape[axis],
@@ -93,6 +93,7 @@ def _dimensions(shape: tuple[int, ...], factor: int, full_shape: tuple[int, ...]
     ]
 
 
-def _stamp(time_ns: int) -> dict[str, int]:
+def time_stamp(time_ns: int) -> dict[str, int]:
+    """Return a POSIX time, ns, as the fields of a time stamp."""
     seconds, nanoseconds = divmod(time_ns, 1_000_000_000)
     return {"secondsPastEpoch": seconds, "nanoseconds": nanoseconds}

@@ -145,7 +145,7 @@ def test_every_command_starts_without_any_extra() -> None:
 
 def test_check_names_the_extra_that_a_configuration_needs(without_extras: None) -> None:
     asks = '[detector]\nname = "J"\nprefix = "T:"\n[[udp]]\nname = "M00"\nport = 5000\n[web]\n[hdf5]\nfolder = "/tmp"\ncompression = '
-    found = [list(packages._packages(Request(parse_config(f'{asks}"{name}"'), 1.0))) for name in ("bslz4", "zlib")]
+    found = [list(packages.check_packages(Request(parse_config(f'{asks}"{name}"'), 1.0))) for name in ("bslz4", "zlib")]
     assert [[f.remedy for f in findings] for findings in found] == [
         ["pip install 'pebbledaq[codecs]'", "pip install 'pebbledaq[web]'"],
         ["pip install 'pebbledaq[web]'"],

@@ -12,7 +12,7 @@ from detectors.outputs.outputs import stream_address
 from detectors.parts import parts
 from detectors.runtime import Runtime
 from detectors.worker_names import workers
-from detectors.workers.preflight.checks import Finding, Level, Request, check
+from detectors.workers.preflight.checks import Finding, Request, ok
 
 _EVERYWHERE: Final = ("", "*", "0.0.0.0")  # noqa: S104
 
@@ -37,12 +37,12 @@ EPICS_SERVERS: Final = (
 )
 
 
-@check("addresses", cheap=False)
-def _addresses(request: Request) -> Iterator[Finding]:
+def check_addresses(request: Request) -> Iterator[Finding]:
+    """List what this host listens on."""
     for name, address, port in listening(request.config, os.environ, request.host):
-        yield Finding("addresses", Level.OK, f"{name}: {address or '*'}:{port or 'any free port'}: {reach(address)}")
+        yield ok(f"{name}: {address or '*'}:{port or 'any free port'}: {reach(address)}")
     folder = Runtime(request.config.detector.prefix).folder
-    yield Finding("addresses", Level.OK, f"commands, snapshots: {folder}: this account only")
+    yield ok(f"commands, snapshots: {folder}: this account only")
 
 
 def listening(

@@ -1,13 +1,11 @@
-"""What a check is: a generator of findings, registered by ``@check``. The cheap ones also run when a worker starts."""
+"""What a check is: a generator of findings on a configuration and this host."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Final
 
 from detectors.config import Config, PlacedSection, SourceSection, UdpSection
-from detectors.errors import PebbleDaqError
 from detectors.pools.sizing import BufferPlan, plan_buffers
 
 
@@ -24,9 +22,30 @@ class Finding:
     """What one check found: ``remedy`` is what to type, empty when nothing is to be done."""
 
     check: str
+    """Name of the check, or of what it looked at; empty: that of the check."""
     level: Level
     found: str
     remedy: str = ""
+
+
+def ok(found: str) -> Finding:
+    """Return that all is well."""
+    return Finding("", Level.OK, found)
+
+
+def warning(found: str, remedy: str, check: str = "") -> Finding:
+    """Return what may ruin a beam time."""
+    return Finding(check, Level.WARNING, found, remedy)
+
+
+def error(found: str, remedy: str, check: str = "") -> Finding:
+    """Return what does."""
+    return Finding(check, Level.ERROR, found, remedy)
+
+
+def judged(good: bool, found: str, remedy: str, *, bad: Level = Level.WARNING, check: str = "") -> Finding:  # noqa: FBT001
+    """Return a finding that is ``bad``, with its remedy, unless it is ``good``."""
+    return Finding(check, Level.OK, found) if good else Finding(check, bad, found, remedy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,35 +84,3 @@ class Request:
 
 
 Check = Callable[[Request], Iterator[Finding]]
-_CHECKS: Final[dict[str, tuple[Check, bool]]] = {}
-
-
-def check(name: str, *, cheap: bool) -> Callable[[Check], Check]:
-    """Register a check; cheap ones take milliseconds and leave nothing behind."""
-
-    def register(function: Check) -> Check:
-        _CHECKS[name] = (function, cheap)
-        return function
-
-    return register
-
-
-def run_checks(
-    config: Config,
-    *,
-    rate_hz: float = 100.0,
-    cheap: bool = False,
-    only: SourceSection | None = None,
-    host: str | None = None,
-) -> list[Finding]:
-    """Return the findings of all checks, or of the cheap ones: of what runs on ``host``, or of one source ``only``."""
-    request = Request(config, rate_hz, only, only.host if only else host)
-    findings: list[Finding] = []
-    for name, (function, is_cheap) in _CHECKS.items():
-        if cheap and not is_cheap:
-            continue
-        try:
-            findings += function(request)
-        except (OSError, PebbleDaqError) as error:
-            findings.append(Finding(name, Level.ERROR, f"cannot be checked: {error}"))
-    return findings

@@ -8,47 +8,36 @@ from typing import Final
 
 from detectors.config import SourceSection
 from detectors.workers.host_clock import ClockState, read_clock
-from detectors.workers.preflight.checks import Finding, Level, Request, check
+from detectors.workers.preflight.checks import Finding, Level, Request, error, judged, warning
 from detectors.workers.tuning import LOWEST_REALTIME
 
 OPEN_FILES_WANTED: Final = 1024
 
 
-@check("open files", cheap=True)
-def _open_files(request: Request) -> Iterator[Finding]:  # noqa: ARG001
+def check_open_files(request: Request) -> Iterator[Finding]:  # noqa: ARG001
+    """Check how many files a process may open."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    ok = soft == resource.RLIM_INFINITY or soft >= OPEN_FILES_WANTED
-    yield Finding(
-        "open files", Level.OK if ok else Level.WARNING, f"limit {soft}", "" if ok else f"ulimit -n {OPEN_FILES_WANTED}"
-    )
+    good = soft == resource.RLIM_INFINITY or soft >= OPEN_FILES_WANTED
+    yield judged(good, f"limit {soft}", f"ulimit -n {OPEN_FILES_WANTED}")
 
 
-@check("processors", cheap=True)
-def _processors(request: Request) -> Iterator[Finding]:
+def check_processors(request: Request) -> Iterator[Finding]:
+    """Check that there are processors for the workers, and that these may use them."""
     usable = os.sched_getaffinity(0)
     workers = len(request.sources)
-    yield Finding(
-        "processors",
-        Level.OK if len(usable) >= workers else Level.WARNING,
-        f"{len(usable)} for {workers} worker(s)",
-        "" if len(usable) >= workers else "expect losses at high rates: move modules to another host",
-    )
+    remedy = "expect losses at high rates: move modules to another host"
+    yield judged(len(usable) >= workers, f"{len(usable)} for {workers} worker(s)", remedy)
     for source in request.sources:
-        absent = sorted(set(source.tuning.cpus) - usable)
-        if absent:
-            yield Finding(
-                "processors",
-                Level.ERROR,
-                f"{source.name}: tuning.cpus names {absent}, usable are {sorted(usable)}",
-                "correct tuning.cpus",
-            )
+        if absent := sorted(set(source.tuning.cpus) - usable):
+            found = f"{source.name}: tuning.cpus names {absent}, usable are {sorted(usable)}"
+            yield error(found, "correct tuning.cpus")
         if source.tuning.realtime_priority != 0:
             yield _realtime(source)
     governors = {
         p.read_text().strip() for p in Path("/sys/devices/system/cpu").glob("cpu[0-9]*/cpufreq/scaling_governor")
     }
     if governors - {"performance"}:
-        yield Finding("governor", Level.WARNING, ", ".join(sorted(governors)), "cpupower frequency-set -g performance")
+        yield warning(", ".join(sorted(governors)), "cpupower frequency-set -g performance", "governor")
 
 
 def _realtime(source: SourceSection) -> Finding:
@@ -65,12 +54,8 @@ def _realtime(source: SourceSection) -> Finding:
     )
 
 
-@check("clock", cheap=True)
-def _clock(request: Request) -> Iterator[Finding]:  # noqa: ARG001
+def check_clock(request: Request) -> Iterator[Finding]:  # noqa: ARG001
+    """Check that a service keeps the clock."""
     synced = read_clock().state is ClockState.SYNCHRONISED
-    yield Finding(
-        "clock",
-        Level.OK if synced else Level.WARNING,
-        "synchronised" if synced else "not synchronised: its times cannot be compared with those of other hosts",
-        "" if synced else "systemctl enable --now chronyd  (or timedatectl set-ntp true)",
-    )
+    found = "synchronised" if synced else "not synchronised: its times cannot be compared with those of other hosts"
+    yield judged(synced, found, "systemctl enable --now chronyd  (or timedatectl set-ntp true)")

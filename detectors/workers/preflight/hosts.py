@@ -8,7 +8,7 @@ from detectors.curve import AUTHORIZED, PUBLIC, SERVER, load_client, own_keys, s
 from detectors.errors import ConfigError
 from detectors.hosts import endpoint
 from detectors.worker_names import workers
-from detectors.workers.preflight.checks import Finding, Level, Request, check
+from detectors.workers.preflight.checks import Finding, Level, Request, error, judged, ok
 
 
 def _refusal(address: str, port: int) -> str:
@@ -20,23 +20,19 @@ def _refusal(address: str, port: int) -> str:
         return os.strerror(error.errno or 0)
 
 
-@check("host", cheap=True)
-def _host(request: Request) -> Iterator[Finding]:
+def check_host(request: Request) -> Iterator[Finding]:
+    """Check that this machine has the address of its [[host]]."""
     if request.only:
         return
     for host in request.config.host:
         if host.name == request.host and host.bind != "*":
-            refused = _refusal(host.bind, 0)
-            yield Finding(
-                "host",
-                Level.ERROR if refused else Level.OK,
-                f"{host.name}: {host.at} is {'not an' if refused else 'an'} address of this machine",
-                "correct its address, or run this check on the host itself" if refused else "",
-            )
+            own = not _refusal(host.bind, 0)
+            found = f"{host.name}: {host.at} is {'an' if own else 'not an'} address of this machine"
+            yield judged(own, found, "correct its address, or run this check on the host itself", bad=Level.ERROR)
 
 
-@check("control ports", cheap=True)
-def _control_ports(request: Request) -> Iterator[Finding]:
+def check_control_ports(request: Request) -> Iterator[Finding]:
+    """Check that the control ports of this host's workers are free."""
     if request.only or request.host is None:
         return
     found = [place for worker in workers(request.config) if (place := endpoint(request.config, worker))]
@@ -45,54 +41,39 @@ def _control_ports(request: Request) -> Iterator[Finding]:
     ]
     for address, port in ports:
         if refused := _refusal("" if address == "*" else address, port):
-            yield Finding(
-                "control ports", Level.ERROR, f"TCP {address}:{port}: {refused}", f"ss -tlpn 'sport = :{port}'"
-            )
+            yield error(f"TCP {address}:{port}: {refused}", f"ss -tlpn 'sport = :{port}'")
             return
     if ports:
-        yield Finding("control ports", Level.OK, f"TCP {', '.join(str(port) for _, port in ports)} are free")
+        yield ok(f"TCP {', '.join(str(port) for _, port in ports)} are free")
 
 
-@check("keys", cheap=True)
-def _keys(request: Request) -> Iterator[Finding]:
+def check_keys(request: Request) -> Iterator[Finding]:
+    """Check that the keys of the hosts are there, and let the IOC in."""
     control = request.config.control
     if request.only or control is None or not request.config.host:
         return
     folder = control.curve_keys
     if not server_secret(folder).exists():
-        yield Finding(
-            "keys",
-            Level.ERROR,
-            f"{folder}: no keys of the hosts",
-            f"pebbledaq keys {SERVER} --output {folder}  (once, and copy the folder to every host)",
-        )
+        remedy = f"pebbledaq keys {SERVER} --output {folder}  (once, and copy the folder to every host)"
+        yield error(f"{folder}: no keys of the hosts", remedy)
         return
     try:
         load_client(own_keys(folder))
-    except ConfigError as error:
-        found, _, remedy = str(error).partition("; ")
-        yield Finding("keys", Level.ERROR, found, remedy)
+    except ConfigError as refused:
+        found, _, remedy = str(refused).partition("; ")
+        yield error(found, remedy)
         return
     admitted = folder / AUTHORIZED / f"{SERVER}{PUBLIC}"
     if admitted.exists():
-        yield Finding("keys", Level.OK, f"{folder}: a pair, which is authorized")
+        yield ok(f"{folder}: a pair, which is authorized")
     else:
-        yield Finding(
-            "keys",
-            Level.ERROR,
-            f"{admitted}: missing: the IOC may not command",
-            f"cp {folder}/{SERVER}{PUBLIC} {admitted}",
-        )
+        yield error(f"{admitted}: missing: the IOC may not command", f"cp {folder}/{SERVER}{PUBLIC} {admitted}")
 
 
-@check("names", cheap=False)
-def _names(request: Request) -> Iterator[Finding]:
+def check_names(request: Request) -> Iterator[Finding]:
+    """Check that this host resolves the names of all."""
     for host in request.config.host:
         try:
-            address = socket.gethostbyname(host.at)
-        except OSError as error:
-            yield Finding(
-                "names", Level.ERROR, f"{host.at}: {error.strerror}", f"give the address of the host {host.name}"
-            )
-        else:
-            yield Finding("names", Level.OK, f"{host.name} is at {address}")
+            yield ok(f"{host.name} is at {socket.gethostbyname(host.at)}")
+        except OSError as refused:
+            yield error(f"{host.at}: {refused.strerror}", f"give the address of the host {host.name}")

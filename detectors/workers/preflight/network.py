@@ -8,7 +8,7 @@ from typing import Final
 
 from detectors.pools.socket_ring import SocketRing
 from detectors.wire.headers import HEADERS
-from detectors.workers.preflight.checks import Finding, Level, Request, check
+from detectors.workers.preflight.checks import Finding, Request, error, ok, warning
 
 IP_AND_UDP_HEADERS: Final = 28
 """IPv4 and UDP headers of a datagram, bytes."""
@@ -20,23 +20,19 @@ def granted_receive_buffer(count: int, size: int) -> int:
         return SocketRing(probe, count, size).granted_bytes
 
 
-@check("receive buffer", cheap=True)
-def _receive_buffer(request: Request) -> Iterator[Finding]:
+def check_receive_buffer(request: Request) -> Iterator[Finding]:
+    """Check that the kernel grants each module its ring."""
     for module in request.modules:
         dma = request.config.dma_of(module)
         asked = dma.cfg_rx_count * int(dma.cfg_size)
         got = granted_receive_buffer(dma.cfg_rx_count, int(dma.cfg_size))
         found = f"{module.name}: asked {asked} bytes, got {got}"
         if got >= asked:
-            yield Finding("receive buffer", Level.OK, found)
+            yield ok(found)
         else:
             frames = got // module.geometry.frame_bytes
-            yield Finding(
-                "receive buffer",
-                Level.ERROR if frames < 1 else Level.WARNING,
-                f"{found}: room for {frames} frame(s)",
-                f"sysctl -w net.core.rmem_max={asked}  (or give the process CAP_NET_ADMIN)",
-            )
+            remedy = f"sysctl -w net.core.rmem_max={asked}  (or give the process CAP_NET_ADMIN)"
+            yield (warning if frames else error)(f"{found}: room for {frames} frame(s)", remedy)
 
 
 def _interfaces(address: str) -> Iterator[tuple[str, int]]:
@@ -49,8 +45,8 @@ def _interfaces(address: str) -> Iterator[tuple[str, int]]:
                 yield folder.name, int((folder / "mtu").read_text())
 
 
-@check("MTU", cheap=True)
-def _mtu(request: Request) -> Iterator[Finding]:
+def check_mtu(request: Request) -> Iterator[Finding]:
+    """Check that packets come in one piece."""
     for address in sorted({m.address for m in request.modules}):
         packet = max(
             HEADERS[m.geometry.header].itemsize + m.geometry.packet_data_bytes
@@ -62,16 +58,14 @@ def _mtu(request: Request) -> Iterator[Finding]:
         small = [(name, mtu) for name, mtu in interfaces if mtu < needed]
         if interfaces and len(small) < len(interfaces):
             found = ", ".join(f"{name} {mtu}" for name, mtu in interfaces)
-            yield Finding("MTU", Level.OK, f"{address}: {found} (packets need {needed})")
+            yield ok(f"{address}: {found} (packets need {needed})")
         else:
             for name, mtu in small:
-                yield Finding(
-                    "MTU", Level.WARNING, f"{name} has {mtu}, packets need {needed}", f"ip link set dev {name} mtu 9000"
-                )
+                yield warning(f"{name} has {mtu}, packets need {needed}", f"ip link set dev {name} mtu 9000")
 
 
-@check("ports", cheap=True)
-def _ports(request: Request) -> Iterator[Finding]:
+def check_ports(request: Request) -> Iterator[Finding]:
+    """Check that the ports of the modules and of the timing are free."""
     config = request.config
     wanted = [(m.name, m.address, m.port) for m in request.modules]
     if config.timing and len(request.modules) < len(request.sources):
@@ -80,12 +74,7 @@ def _ports(request: Request) -> Iterator[Finding]:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             try:
                 probe.bind((address, port))
-            except OSError as error:
-                yield Finding(
-                    "ports",
-                    Level.ERROR,
-                    f"{name}: UDP {address}:{port}: {error.strerror}",
-                    f"ss -ulpn 'sport = :{port}'",
-                )
+            except OSError as refused:
+                yield error(f"{name}: UDP {address}:{port}: {refused.strerror}", f"ss -ulpn 'sport = :{port}'")
             else:
-                yield Finding("ports", Level.OK, f"{name}: UDP {address}:{port} is free")
+                yield ok(f"{name}: UDP {address}:{port} is free")

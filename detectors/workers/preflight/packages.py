@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 from detectors import extras
 from detectors.config import Config, PlacedSection
-from detectors.workers.preflight.checks import Finding, Level, Request, check
+from detectors.workers.preflight.checks import Finding, Request, error, ok
 
 _LIBRARY_FREE = "none", "zlib"
 """Compressions of files that Python has itself."""
@@ -24,12 +24,11 @@ def needed_extras(config: Config, runs: Callable[[PlacedSection], bool] = lambda
     return found
 
 
-@check("packages", cheap=True)
-def _packages(request: Request) -> Iterator[Finding]:
+def check_packages(request: Request) -> Iterator[Finding]:
+    """Check that the extras that are needed here are installed."""
     needed = needed_extras(request.config, request.runs)
     for extra, why in needed.items():
         if absent := extras.missing(extra):
-            remedy = f"pip install 'pebbledaq[{extra}]'"
-            yield Finding("packages", Level.ERROR, f"{why} needs {', '.join(absent)}, not installed", remedy)
+            yield error(f"{why} needs {', '.join(absent)}, not installed", f"pip install 'pebbledaq[{extra}]'")
     if not any(map(extras.missing, needed)):
-        yield Finding("packages", Level.OK, f"all of {', '.join(('pebbledaq', *needed))} are installed")
+        yield ok(f"all of {', '.join(('pebbledaq', *needed))} are installed")

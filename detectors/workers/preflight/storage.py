@@ -17,18 +17,18 @@ from detectors.pools.available import mem_available
 from detectors.pools.host_memory import Machine
 from detectors.pools.sizing import BufferPlan, size_text
 from detectors.runtime import SHM_FOLDER
-from detectors.workers.preflight.checks import Finding, Level, Request, check
+from detectors.workers.preflight.checks import Finding, Level, Request, error, judged, warning
 
 WRITE_PROBE_BYTES: Final = 256 << 20
 WRITE_CHUNK_BYTES: Final = 4 << 20
 
 
-@check("memory", cheap=True)
-def _memory(request: Request) -> Iterator[Finding]:
+def check_memory(request: Request) -> Iterator[Finding]:
+    """Check that the buffers fit into the memory, and the pebbles into the shared one."""
     try:
         plans = request.plans()
-    except SizingError as error:
-        yield Finding("memory", Level.ERROR, str(error), "correct the configuration: pebbledaq sizes CONFIG")
+    except SizingError as refused:
+        yield error(str(refused), "correct the configuration: pebbledaq sizes CONFIG")
         return
     pebble = sum(p.pebble.total_bytes for p in plans.values() if p.pebble)
     transition = sum(p.transition.total_bytes for p in plans.values() if p.transition)
@@ -39,18 +39,10 @@ def _memory(request: Request) -> Iterator[Finding]:
     lower = f"{lower}, or free memory: pebbledaq sizes CONFIG"
     # More shared memory than there is memory would be no use.
     larger = f"mount -o remount,size={pebble * 5 // 4 >> 20}m /dev/shm" if needed <= available else lower
-    yield Finding(
-        "shared memory",
-        Level.OK if pebble <= free else Level.ERROR,
-        f"pebbles need {size_text(pebble)}, free {size_text(free)}",
-        "" if pebble <= free else larger,
-    )
-    yield Finding(
-        "memory",
-        Level.OK if needed <= available else Level.ERROR,
-        f"pools need {size_text(needed)}, available {size_text(available)}",
-        "" if needed <= available else lower,
-    )
+    found = f"pebbles need {size_text(pebble)}, free {size_text(free)}"
+    yield judged(pebble <= free, found, larger, bad=Level.ERROR, check="shared memory")
+    found = f"pools need {size_text(needed)}, available {size_text(available)}"
+    yield judged(needed <= available, found, lower, bad=Level.ERROR)
 
 
 def _existing(folder: Path) -> Path:
@@ -59,47 +51,47 @@ def _existing(folder: Path) -> Path:
     return folder
 
 
-@check("disk", cheap=True)
-def _disk(request: Request) -> Iterator[Finding]:
+def _writable(folder: Path) -> bool:
+    return os.access(folder, os.W_OK | os.X_OK)
+
+
+def check_disk(request: Request) -> Iterator[Finding]:
+    """Check that the buffer's folder can be written, and for how long there is room."""
     disk, folder = request.config.disk, request.disk_folder
     if disk is None or folder is None:
         return
     folder = _existing(folder)
-    if not os.access(folder, os.W_OK | os.X_OK):
-        yield Finding("disk", Level.ERROR, f"{folder}: not writable", f"chown {os.getuid()} {folder}  (as root)")
+    if not _writable(folder):
+        yield error(f"{folder}: not writable", f"chown {os.getuid()} {folder}  (as root)")
         return
     free = shutil.disk_usage(folder).free
     rate = _byte_rate(request)
     minutes = free / rate / 60 if rate else float("inf")
     low = free < disk.min_free
-    yield Finding(
-        "disk",
-        Level.ERROR if low else Level.WARNING if minutes < 10 else Level.OK,
+    yield judged(
+        not low and minutes >= 10,
         f"{folder}: {size_text(free)} free: {minutes:.0f} min at {request.rate_hz:g} frames/s",
-        "free some space, or set disk.keep_free so that the oldest data makes room" if low or minutes < 10 else "",
+        "free some space, or set disk.keep_free so that the oldest data makes room",
+        bad=Level.ERROR if low else Level.WARNING,
     )
 
 
-@check("files", cheap=False)
-def _files(request: Request) -> Iterator[Finding]:
+def check_files(request: Request) -> Iterator[Finding]:
+    """Check that HDF5 files can be made."""
     section = request.config.hdf5
     if section is None or not request.runs(section):
         return
     folder = _existing(section.folder)
-    ok = os.access(folder, os.W_OK | os.X_OK)
-    yield Finding(
-        "files",
-        Level.OK if ok else Level.ERROR,
-        f"{folder}: HDF5 files can be made" if ok else f"{folder}: not writable, no HDF5 file can be made",
-        "" if ok else f"chown {os.getuid()} {folder}  (as root)",
-    )
+    good = _writable(folder)
+    found = f"{folder}: HDF5 files can be made" if good else f"{folder}: not writable, no HDF5 file can be made"
+    yield judged(good, found, f"chown {os.getuid()} {folder}  (as root)", bad=Level.ERROR)
 
 
-@check("retention", cheap=True)
-def _retention(request: Request) -> Iterator[Finding]:
+def check_retention(request: Request) -> Iterator[Finding]:
+    """Check that the limit on size can be kept."""
     with suppress(SizingError):  # the check of the memory has it
         if found := keep_size_shortfall(request.config, request.plans()):
-            yield Finding("retention", Level.WARNING, found, "set a larger disk.keep_size")
+            yield warning(found, "set a larger disk.keep_size")
 
 
 def keep_size_shortfall(config: Config, plans: Mapping[str, BufferPlan]) -> str:
@@ -148,17 +140,13 @@ def write_rate(folder: Path, nbytes: int = WRITE_PROBE_BYTES) -> float:
             path.unlink()
 
 
-@check("write rate", cheap=False)
-def _write_rate(request: Request) -> Iterator[Finding]:
+def check_write_rate(request: Request) -> Iterator[Finding]:
+    """Check that the disk takes the data as fast as it comes."""
     if request.disk_folder is None:
         return
     folder = _existing(request.disk_folder)
-    if not os.access(folder, os.W_OK | os.X_OK) or shutil.disk_usage(folder).free < 2 * WRITE_PROBE_BYTES:
+    if not _writable(folder) or shutil.disk_usage(folder).free < 2 * WRITE_PROBE_BYTES:
         return
     rate, needed = write_rate(folder), _byte_rate(request)
-    yield Finding(
-        "write rate",
-        Level.OK if rate >= needed else Level.WARNING,
-        f"{folder}: {rate / 1e6:.0f} MB/s, {needed / 1e6:.0f} MB/s needed at {request.rate_hz:g} frames/s",
-        "" if rate >= needed else "use a faster disk, or fewer modules to a disk",
-    )
+    found = f"{folder}: {rate / 1e6:.0f} MB/s, {needed / 1e6:.0f} MB/s needed at {request.rate_hz:g} frames/s"
+    yield judged(rate >= needed, found, "use a faster disk, or fewer modules to a disk")
