@@ -15,7 +15,7 @@ from p4p.server import Server, StaticProvider
 from p4p.server.raw import SharedPV
 
 from detectors.errors import HostError
-from detectors.outputs.pva_images import server_conf
+from detectors.outputs.pva_server import server_conf
 from ioc.tables import COLUMNS, Table
 
 

@@ -3,13 +3,12 @@
 A client that connects gets the newest image as its first; one that reads slowly skips images, and holds up nothing else.
 """
 
-import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any, Final
 
-from detectors.errors import HostError
+from detectors.outputs.pva_server import PvaServer
 from detectors.pools.heap import ARENA_MAX, MMAP_MAX, TOP_PAD, TRIM_THRESHOLD, tune_heap
 
 _HEAP: Final = {MMAP_MAX: 0, ARENA_MAX: 1, TRIM_THRESHOLD: 256 << 20, TOP_PAD: 64 << 20}
@@ -24,11 +23,10 @@ class _Served:
     open: set[Any] = field(default_factory=set[Any])
 
 
-class PvaImages:
+class PvaImages(PvaServer):
     """A PVA server of the PVs ``names``. For one thread, but for what p4p calls in its own.
 
-    It shares the UDP port of searches with other servers of this host, and has a TCP port of its own. ``connected`` is
-    called in a thread of p4p's when a client connects. Raises HostError when it cannot serve there.
+    ``connected`` is called in a thread of p4p's when a client connects. Raises HostError when it cannot serve there.
     """
 
     def __init__(
@@ -37,7 +35,7 @@ class PvaImages:
         tune_heap(_HEAP)
         from p4p import Value
         from p4p.nt import NTNDArray
-        from p4p.server import DynamicProvider, Server
+        from p4p.server import DynamicProvider
         from p4p.server.raw import SharedPV
 
         self._value, self._type = Value, NTNDArray.buildType()
@@ -45,16 +43,7 @@ class PvaImages:
         self._served = {name: _Served() for name in names}
         self._lock = Lock()
         self._connected = connected
-        self._provider = DynamicProvider("images", self)
-        try:
-            self._server = Server([self._provider], conf=server_conf(interfaces, port, os.environ), useenv=False)
-        except RuntimeError as error:
-            raise HostError(f"images: cannot serve PVA: {error}; choose other interfaces, or another port") from None
-
-    @property
-    def port(self) -> int:
-        """TCP port that it listens on."""
-        return int(self._server.conf()["EPICS_PVAS_SERVER_PORT"])
+        super().__init__("images", DynamicProvider("images", self), interfaces, port)
 
     def clients(self, name: str) -> int:
         """Return how many clients a PV has."""
@@ -81,10 +70,6 @@ class PvaImages:
         for pv in new:
             pv.open(value)
 
-    def close(self) -> None:
-        """Disconnect all clients."""
-        self._server.stop()
-
     def testChannel(self, name: str) -> bool:  # noqa: N802
         """Return whether there is such a PV. Called by p4p, as ``makeChannel``."""
         return name in self._served
@@ -103,17 +88,6 @@ class PvaImages:
             served.new.add(pv)
         self._connected()
         return pv
-
-
-def server_conf(interfaces: Iterable[str], port: int | None, environment: Mapping[str, str]) -> dict[str, str]:
-    """Return p4p's configuration of a server that is beside another on the same host, with the rest from the environment.
-
-    p4p would join the two, and take the port of the environment, which is the IOC's.
-    """
-    conf = {name: value for name, value in environment.items() if name.startswith("EPICS_PVA")}
-    chosen = [*interfaces] or [entry.partition(":")[0] for entry in conf.get("EPICS_PVAS_INTF_ADDR_LIST", "").split()]
-    conf.pop("EPICS_PVA_SERVER_PORT", None)
-    return {**conf, "EPICS_PVAS_SERVER_PORT": str(port or 0), "EPICS_PVAS_INTF_ADDR_LIST": " ".join(chosen)}
 
 
 class _Clients:

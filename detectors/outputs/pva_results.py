@@ -1,14 +1,12 @@
 """Results as PVs, served by p4p: numbers as NTScalar, vectors as NTScalarArray, arrays of more dimensions as NTNDArray."""
 
-import os
 from collections.abc import Iterable
 from typing import Any, Final
 
 import numpy as np
 
-from detectors.errors import HostError
 from detectors.image_head import ImageHead
-from detectors.outputs.pva_images import server_conf
+from detectors.outputs.pva_server import PvaServer
 from detectors.pixels import PIXEL_TYPES
 from detectors.wire.ntndarray_fields import image_fields
 
@@ -16,28 +14,19 @@ _CODES: Final = {name: np.dtype(name).char for name in ("bool", *PIXEL_TYPES)}
 """p4p's codes of the types that a PV can have: those of numpy."""
 
 
-class PvaResults:
+class PvaResults(PvaServer):
     """A PVA server of results, beside others on this host. For one thread. Raises HostError when it cannot serve there."""
 
     def __init__(self, interfaces: Iterable[str], port: int | None) -> None:
         from p4p import Value
         from p4p.nt import NTNDArray, NTScalar
-        from p4p.server import Server, StaticProvider
+        from p4p.server import StaticProvider
         from p4p.server.raw import SharedPV
 
         self._value, self._array_type, self._scalar = Value, NTNDArray.buildType(), NTScalar
         self._shared_pv = SharedPV
-        self._provider = StaticProvider("results")
         self._served: dict[str, tuple[str, Any, Any]] = {}
-        try:
-            self._server = Server([self._provider], conf=server_conf(interfaces, port, os.environ), useenv=False)
-        except RuntimeError as error:
-            raise HostError(f"process: cannot serve PVA: {error}; choose other interfaces, or another port") from None
-
-    @property
-    def port(self) -> int:
-        """TCP port that it listens on."""
-        return int(self._server.conf()["EPICS_PVAS_SERVER_PORT"])
+        super().__init__("process", StaticProvider("results"), interfaces, port)
 
     def show(self, name: str, value: np.ndarray, head: ImageHead) -> None:
         """Show a result as the PV ``name``, which is made with the first one; complex numbers have no PV.
@@ -60,10 +49,6 @@ class PvaResults:
         pv = self._shared_pv(initial=self._wrapped(nt, value, head))
         self._served[name] = kind, nt, pv
         self._provider.add(name, pv)
-
-    def close(self) -> None:
-        """Disconnect all clients."""
-        self._server.stop()
 
     def _wrapped(self, nt: Any, value: np.ndarray, head: ImageHead) -> Any:
         if nt is None:

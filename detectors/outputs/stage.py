@@ -4,17 +4,16 @@ The stage owns the counters of the balance ``offered = written + dropped + disab
 """
 
 import logging
-import queue
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, Final
 
 from detectors.counters_page import Block
-from detectors.errors import CommandError
+from detectors.outputs.frame_queue import FrameQueue
 from detectors.outputs.health import Health
+from detectors.outputs.queued_call import QueuedCall
 from detectors.outputs.sink import Sink
 from detectors.pools.pebble import PebbleLease
 from detectors.stats import OutputStats
@@ -56,22 +55,6 @@ class StageAccount:
         self._block.put(*self._sums)
 
 
-class _Request:
-    """An action that another thread waits for."""
-
-    def __init__(self, action: Callable[[], Any]) -> None:
-        self.action = action
-        self.answer: Future[Any] = Future()
-
-    def run(self) -> None:
-        if not self.answer.set_running_or_notify_cancel():
-            return
-        try:
-            self.answer.set_result(self.action())
-        except Exception as error:  # noqa: BLE001  the asker gets it, whatever it is
-            self.answer.set_exception(error)
-
-
 class Stage:
     """Runs a sink on a thread of its own, and holds ``share`` frames at most.
 
@@ -86,9 +69,7 @@ class Stage:
             account.renew()
         self._share = share
         self._most = max(1, min(sink.most, share // _SHARE_PER_BATCH))
-        self._queue: queue.SimpleQueue[PebbleLease | _Request] = queue.SimpleQueue()
-        self._overtaken: deque[_Request] = deque()
-        """Requests that the producer found at the head of the queue when it made room."""
+        self._queue = FrameQueue()
         self._batch: list[PebbleLease] = []
         """Frames in the hands of the sink. Whichever thread takes one out settles it."""
         self._enabled = enabled
@@ -127,16 +108,9 @@ class Stage:
         """Drop the oldest frame that waits; False when none does: then it is the new one that is dropped."""
         self._behind_until = time.monotonic() + _SHOWN_S
         self._dropped += 1
-        overtaken = False
-        while isinstance(item := self._next(), _Request):
-            if item.action is not _nothing:
-                self._overtaken.append(item)
-                overtaken = True
-        if overtaken:
-            self._queue.put(_Request(_nothing))  # wakes the stage for them
-        if item is None:
+        if (oldest := self._queue.overtake()) is None:
             return False
-        item.close()
+        oldest.close()
         return True
 
     def _wake(self) -> None:
@@ -144,7 +118,7 @@ class Stage:
         now = time.monotonic()
         if now >= self._wake_at:
             self._wake_at = now + FLUSH_S
-            self._queue.put(_Request(self._idle))
+            self._queue.put(QueuedCall(self._idle))
 
     # --- any thread
 
@@ -196,25 +170,11 @@ class Stage:
             return "Behind"
         return self.sink.busy_state if queued or now - self._last_write < _SHOWN_S else "Idle"
 
-    def ask(self, action: Callable[[], Any], timeout_s: float = 5.0) -> Any:
-        """Run ``action`` on the stage's thread, behind the frames already queued, and return what it returns.
-
-        Raises what it raises, or CommandError when it is not done within ``timeout_s``; one not yet begun never runs then.
-        """
-        answer = self.submit(action)
-        try:
-            return answer.result(timeout_s)
-        except TimeoutError:
-            if answer.done():
-                raise
-            outcome = "cancelled" if answer.cancel() else "still at it"
-            raise CommandError(f"{self.sink.name} output: not done within {timeout_s:g} s, {outcome}") from None
-
     def submit(self, action: Callable[[], Any]) -> "Future[Any]":
         """Run ``action`` on the stage's thread, behind the frames already queued; one that is cancelled before never runs."""
-        request = _Request(action)
-        self._queue.put(request)
-        return request.answer
+        call = QueuedCall(action)
+        self._queue.put(call)
+        return call.answer
 
     def close(self, timeout_s: float) -> bool:
         """Write what is queued and close the sink; idempotent. For a producer that has ended.
@@ -222,18 +182,12 @@ class Stage:
         False when that is not done within ``timeout_s``: what is left then counts as dropped, and the thread is left to
         itself if the sink hangs.
         """
-        self._queue.put(_Request(self._end))
+        self._queue.put(QueuedCall(self._end))
         self._thread.join(0 if self._abandoned else timeout_s)
         if not self._thread.is_alive():
             return not self._abandoned
         self._abandoned = self._ended = True
-        left = 0
-        while (item := self._next()) is not None:
-            if isinstance(item, _Request):
-                item.answer.cancel()
-            else:
-                item.close()
-                left += 1
+        left = self._queue.clear()
         while (lease := self._take()) is not None:
             lease.close()
             left += 1
@@ -242,12 +196,6 @@ class Stage:
             self._health.message = f"{left} frames were not written within {timeout_s:g} s of the end, and dropped"
             log.error("%s output: %s", self.sink.name, self._health.message)
         return False
-
-    def _next(self) -> PebbleLease | _Request | None:
-        try:
-            return self._queue.get_nowait()
-        except queue.Empty:
-            return None
 
     def _take(self) -> PebbleLease | None:
         """Take the first frame out of the sink's hands."""
@@ -275,27 +223,25 @@ class Stage:
 
     def _step(self) -> None:
         """Settle what is queued as far as one batch takes it, or wait."""
-        while self._overtaken:
-            self._overtaken.popleft().run()
-        try:
-            item = self._queue.get(timeout=self._wait_s)
-        except queue.Empty:
+        self._queue.run_overtaken()
+        item = self._queue.wait(self._wait_s)
+        if item is None:
             self._wait_s = IDLE_S
             self._idle()
             return
-        batch, request = self._batch, None
+        batch, call = self._batch, None
         while item is not None:
-            if isinstance(item, _Request):
-                request = item
+            if isinstance(item, QueuedCall):
+                call = item
                 break
             batch.append(item)
-            item = None if len(batch) == self._most or self._queue.empty() else self._next()
+            item = None if len(batch) == self._most or self._queue.empty() else self._queue.next()
         while batch:
             self._write(batch)
         if self._last_write >= self._idle_at:
             self._idle()
-        if request:
-            request.run()
+        if call:
+            call.run()
         else:
             self._wait_s = FLUSH_S
 
@@ -359,7 +305,3 @@ class Stage:
     def _fail(self, error: Exception) -> None:
         if not self._abandoned:
             self._health.fail(error, time.monotonic())
-
-
-def _nothing() -> None:
-    """Wake the stage, and no more."""

@@ -6,30 +6,26 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
+from detectors.outputs.queued_call import QueuedCall
+
 
 class FileThread:
     """Does one thing after the other. A daemon: a file system that hangs does not keep the process alive."""
 
     def __init__(self) -> None:
-        self._queue: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[QueuedCall | None] = queue.SimpleQueue()
         threading.Thread(target=self._run, name="files", daemon=True).start()
 
     def do(self, action: Callable[[], Any]) -> "Future[Any]":
         """Return the Future of an action's result."""
-        result: Future[Any] = Future()
-        self._queue.put((action, result))
-        return result
+        call = QueuedCall(action)
+        self._queue.put(call)
+        return call.answer
 
     def close(self) -> None:
         """End the thread when it has done all; not waited for."""
         self._queue.put(None)
 
     def _run(self) -> None:
-        while item := self._queue.get():
-            action, result = item
-            if not result.set_running_or_notify_cancel():
-                continue
-            try:
-                result.set_result(action())
-            except Exception as error:  # noqa: BLE001  whatever it is, it is the result
-                result.set_exception(error)
+        while call := self._queue.get():
+            call.run()

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 import pytest
 import zmq
 
-from detectors.errors import CommandError
 from detectors.outputs import stage as stage_module
 from detectors.outputs.health import FAILURES_BEFORE_PAUSE
 from detectors.outputs.stage import Stage
@@ -111,7 +110,7 @@ def test_frames_are_written_in_order_and_their_leases_closed_once(stage: Stage, 
 def test_a_slow_sink_holds_its_share_and_drops_the_oldest(stage: Stage, sink: FakeSink) -> None:
     sink.gate.clear()
     first = offer(stage)
-    until(lambda: not stage._queue.qsize())  # in the hands of the sink
+    until(lambda: not len(stage._queue))  # in the hands of the sink
     leases = offer(stage, 19)
     s = check(stage)
     assert (s.queued, s.dropped, s.state) == (4, 16, "Behind")
@@ -127,7 +126,7 @@ def test_a_share_that_is_all_with_the_sink_drops_what_is_new(sink: FakeSink) -> 
     stage = Stage(sink, enabled=True, share=1)
     sink.gate.clear()
     first = offer(stage)
-    until(lambda: not stage._queue.qsize())
+    until(lambda: not len(stage._queue))
     assert [lease.closed for lease in offer(stage, 3)] == [1, 1, 1]
     assert (check(stage).dropped, first[0].closed) == (3, 0)
     sink.gate.set()
@@ -223,9 +222,9 @@ def test_an_action_runs_on_the_stage_thread_behind_the_queue(stage: Stage, sink:
     sink.gate.clear()
     offer(stage, 2)
     sink.gate.set()
-    assert stage.ask(lambda: (len(sink.written), threading.current_thread().name)) == (2, "output-disk")
+    assert stage.submit(lambda: (len(sink.written), threading.current_thread().name)).result(5) == (2, "output-disk")
     with pytest.raises(ZeroDivisionError):
-        stage.ask(lambda: 1 / 0)
+        stage.submit(lambda: 1 / 0).result(5)
     offer(stage)
     settle(stage)
 
@@ -233,27 +232,22 @@ def test_an_action_runs_on_the_stage_thread_behind_the_queue(stage: Stage, sink:
 def test_a_request_overtaken_by_dropped_frames_runs_still(stage: Stage, sink: FakeSink) -> None:
     sink.gate.clear()
     offer(stage)
-    until(lambda: not stage._queue.qsize())
-    answers: list[int] = []
-    asker = threading.Thread(target=lambda: answers.append(stage.ask(lambda: len(sink.written))))
-    asker.start()
-    until(lambda: stage._queue.qsize() == 1)
+    until(lambda: not len(stage._queue))
+    answer = stage.submit(lambda: len(sink.written))
     offer(stage, 200)
-    assert len(stage._overtaken) == 1
+    assert stage._queue.overtaken == 1
     sink.gate.set()
-    asker.join(5)
-    assert answers == [1], "behind what was queued before it, and before all that came later"
+    assert answer.result(5) == 1, "behind what was queued before it, and before all that came later"
     settle(stage)
 
 
-def test_a_request_that_timed_out_never_runs(stage: Stage, sink: FakeSink) -> None:
+def test_a_request_that_was_cancelled_never_runs(stage: Stage, sink: FakeSink) -> None:
     sink.gate.clear()
     offer(stage)
     done: list[int] = []
-    with pytest.raises(CommandError, match=r"disk output: not done within 0.05 s, cancelled"):
-        stage.ask(lambda: done.append(1), timeout_s=0.05)
+    assert stage.submit(lambda: done.append(1)).cancel()
     sink.gate.set()
-    assert stage.ask(lambda: "later") == "later"
+    assert stage.submit(lambda: "later").result(5) == "later"
     assert not done
 
 
@@ -398,7 +392,7 @@ def test_frames_that_wait_are_given_to_the_sink_together(sink: FakeSink) -> None
     leases = offer(stage, 12)
     done: list[int] = []
     sink.gate.set()
-    stage.ask(lambda: done.append(len(sink.written)))
+    stage.submit(lambda: done.append(len(sink.written))).result(5)
     assert done == [12], "what is asked comes behind the frames queued before"
     assert sink.written == leases
     assert all(lease.closed == 1 for lease in leases)

@@ -1,4 +1,4 @@
-from detectors.outputs.pva_images import server_conf
+from detectors.outputs.pva_server import server_conf
 
 
 def test_the_port_of_the_environment_is_the_iocs() -> None:
