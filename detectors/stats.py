@@ -179,7 +179,17 @@ class WorkerStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class ReceiverStatus(WorkerStatus):
+class DataStatus(WorkerStatus):
+    """The head of the snapshot of a worker that has frames or images."""
+
+    pulse_id: int = 0
+    """Of the last one."""
+    data_ns: int = 0
+    """POSIX time of it, ns; 0 when it is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiverStatus(DataStatus):
     """Snapshot of one UDP module receiver.
 
     ``state``: Starting, Idle, Receiving, Stalled, Failed.
@@ -187,9 +197,6 @@ class ReceiverStatus(WorkerStatus):
 
     kind: str = "receiver"
     run_state: str = "Unconfigured"
-    pulse_id: int = 0
-    data_ns: int = 0
-    """POSIX time of that frame, ns; 0 when it is not known."""
     frame_index: int = 0
     packets: PacketStats = field(default_factory=PacketStats)
     frames: FrameStats = field(default_factory=FrameStats)
@@ -289,7 +296,7 @@ class PvStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class MonitorStatus(WorkerStatus):
+class MonitorStatus(DataStatus):
     """Snapshot of one PvMonitor.
 
     ``state``: Starting, Connecting, Configuring, Idle, Receiving, Stalled, Paused, Failed; Stopped in the last one.
@@ -307,9 +314,6 @@ class MonitorStatus(WorkerStatus):
     dtype: str = ""
     codec: str = ""
     unique_id: int = 0
-    pulse_id: int = 0
-    data_ns: int = 0
-    """POSIX time of that frame, ns; 0 when it is not known."""
     updates: UpdateStats = field(default_factory=UpdateStats)
     time_diff_ns: int = 0
     """L1Accept minus PV timestamp of the last match, ns; of several PVs the largest, whatever its sign."""
@@ -370,29 +374,32 @@ class ImageStats:
 
 
 @dataclass(frozen=True, slots=True)
-class StreamStatus(WorkerStatus):
+class GathererStatus(DataStatus):
+    """The head of the snapshot of a worker that puts images together."""
+
+    shape: str = ""
+    dtype: str = ""
+    sync: SyncStats = field(default_factory=SyncStats)
+    images: ImageStats = field(default_factory=ImageStats)
+    pool: PoolStats = field(default_factory=PoolStats)
+
+
+@dataclass(frozen=True, slots=True)
+class StreamStatus(GathererStatus):
     """Snapshot of the assembler of live images.
 
     ``state``: Starting, Idle, Assembling, Incomplete (modules are missing), OutOfStep.
     """
 
     kind: str = "stream"
-    pulse_id: int = 0
-    data_ns: int = 0
-    """POSIX time of that image, ns; 0 when it is not known."""
     frame_index: int = 0
     modules: int = 0
-    shape: str = ""
-    dtype: str = ""
-    sync: SyncStats = field(default_factory=SyncStats)
-    images: ImageStats = field(default_factory=ImageStats)
     rates: Rates = field(default_factory=Rates)
     full: OutputStats = field(default_factory=OutputStats)
     reduced: OutputStats = field(default_factory=OutputStats)
     reduced_pixels: int = 0
     """Messages of the reduced stream that carried pixels."""
     pulse: OutputStats = field(default_factory=OutputStats)
-    pool: PoolStats = field(default_factory=PoolStats)
 
 
 @dataclass(frozen=True, slots=True)
@@ -418,7 +425,7 @@ class AcquisitionStats:
 
 
 @dataclass(frozen=True, slots=True)
-class CaptureStatus(WorkerStatus):
+class CaptureStatus(GathererStatus):
     """Snapshot of the writer of live images to HDF5.
 
     ``output.offered`` counts the images of all captures; those dropped found no memory because the disk was too slow.
@@ -454,17 +461,9 @@ class CaptureStatus(WorkerStatus):
     """The last capture could not be made, or not be written to its end."""
     write_message: str = ""
     """Why."""
-    pulse_id: int = 0
     unique_id: int = 0
-    """The detector's own count of that image: uniqueId of an NTNDArray."""
-    data_ns: int = 0
-    """POSIX time of that image, ns; 0 when it is not known."""
-    shape: str = ""
-    dtype: str = ""
-    sync: SyncStats = field(default_factory=SyncStats)
-    images: ImageStats = field(default_factory=ImageStats)
+    """The detector's own count of the last image: uniqueId of an NTNDArray."""
     output: OutputStats = field(default_factory=OutputStats)
-    pool: PoolStats = field(default_factory=PoolStats)
 
 
 @dataclass(frozen=True, slots=True)
@@ -479,19 +478,15 @@ class ShownStats:
 
 
 @dataclass(frozen=True, slots=True)
-class ImagesStatus(WorkerStatus):
+class ImagesStatus(DataStatus):
     """Snapshot of the worker that shows live images as PVs. Only images that are shown are assembled, and counted.
 
     ``state``: Starting, Idle (no client), Waiting (nothing new to show), Showing.
     """
 
     kind: str = "images"
-    pulse_id: int = 0
-    """Of the last image that was shown, as all that follows."""
-    data_ns: int = 0
-    """POSIX time of that image, ns; 0 when it is not known."""
     data_s: float = 0.0
-    """The same in s."""
+    """``data_ns`` in s: of the last image that was shown, as all that follows."""
     unique_id: int = 0
     """The detector's own count of it: uniqueId of an NTNDArray."""
     dimensions: int = 0
@@ -556,7 +551,7 @@ class ResultStats:
 
 
 @dataclass(frozen=True, slots=True)
-class ProcessingStatus(WorkerStatus):
+class ProcessingStatus(GathererStatus):
     """Snapshot of the worker that applies a user's function to live images.
 
     ``state``: Starting (the function is loaded), Idle, Processing, Incomplete (modules are missing), OutOfStep.
@@ -567,14 +562,6 @@ class ProcessingStatus(WorkerStatus):
     """Which one, as it was given."""
     error: str = ""
     """Its first failure since the total was begun."""
-    pulse_id: int = 0
-    """Of the last image, as all that follows."""
-    data_ns: int = 0
-    """POSIX time of that image, ns; 0 when it is not known."""
-    shape: str = ""
-    dtype: str = ""
-    sync: SyncStats = field(default_factory=SyncStats)
-    images: ImageStats = field(default_factory=ImageStats)
     processing: FunctionStats = field(default_factory=FunctionStats)
     total: int = 0
     """Images in the total."""
@@ -582,7 +569,6 @@ class ProcessingStatus(WorkerStatus):
     """Names of the results."""
     results: ResultStats = field(default_factory=ResultStats)
     rates: Rates = field(default_factory=Rates)
-    pool: PoolStats = field(default_factory=PoolStats)
     address: str = ""
     """Of the stream of results; empty: none."""
     port: int = 0
@@ -607,17 +593,13 @@ class BrowserStats:
 
 
 @dataclass(frozen=True, slots=True)
-class WebStatus(WorkerStatus):
+class WebStatus(DataStatus):
     """Snapshot of the worker that serves the page. Only images that are shown are assembled, and counted.
 
     ``state``: Starting, Idle (no browser shows images), Waiting (nothing new to show), Showing.
     """
 
     kind: str = "web"
-    pulse_id: int = 0
-    """Of the last image that was shown."""
-    data_ns: int = 0
-    """POSIX time of that image, ns; 0 when it is not known."""
     images: ImageStats = field(default_factory=ImageStats)
     browsers: BrowserStats = field(default_factory=BrowserStats)
     address: str = ""

@@ -17,16 +17,13 @@ from detectors.curve import load_client
 from detectors.hosts import Reach
 from detectors.sources.connection import notice_lost_peer
 from detectors.stats import flat
-from detectors.workers.commands import MAX_MESSAGE_BYTES
+from detectors.workers.commands import MAX_MESSAGE_BYTES, SILENCE_S
 from ioc.bindings import RECENT
 from ioc.recent import RecentGain
 from ioc.roster import Heard, Roster
 from ioc.status import ProcessStatus
 
 log = logging.getLogger(__name__)
-
-SILENCE_S: Final = 2.0
-"""A worker that sent no snapshot for so long does not respond, s; it sends one a second at least."""
 
 _RECONNECT_MS: Final = 100
 _RECONNECT_MAX_MS: Final = 1000

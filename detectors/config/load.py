@@ -87,14 +87,10 @@ class Config(sections.Section):
 
     def _misplaced_on_hosts(self, places: Iterable[str]) -> Iterator[str]:
         """Yield what is wrong with the hosts of sources and outputs."""
-        outputs = {
-            "stream": self.stream,
-            "hdf5": self.hdf5,
-            "images": self.images,
-            "web": self.web,
-            "process": self.process,
-        }
-        consumers = [(name, found) for name, found in outputs.items() if found]
+        outputs = {name: getattr(self, name) for name in ("stream", "hdf5", "images", "web", "process")}
+        consumers: list[tuple[str, sections.PlacedSection]] = [
+            (name, found) for name, found in outputs.items() if found
+        ]
         placed = [*zip(places, self.sources, strict=True), *consumers]
         yield from hosts.disagreements(self.host, self.control, placed, [source.name for source in self.sources])
         if self.stream and self.stream.parts:

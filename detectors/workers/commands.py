@@ -26,6 +26,9 @@ GRACE_S: Final = 0.5
 MAX_MESSAGE_BYTES: Final = 64 << 20
 """Longest answer or snapshot that is taken from a worker; a longer one counts as none."""
 
+SILENCE_S: Final = 2.0
+"""A worker that published no snapshot for so long does not respond, s; it publishes one a second at least."""
+
 _SOCKET_PATH_LIMIT: Final = 107
 """Longest path of a Unix socket, bytes (sun_path less its terminator)."""
 

@@ -23,15 +23,13 @@ from detectors.thinning import binning, color_mode, colours_last, described, eig
 from detectors.wire.encode import encode
 from detectors.wire.ntndarray_fields import image_fields, no_image_fields
 from detectors.wire.small_image import SmallImage, encode_small
-from detectors.worker_names import image_worker_name
+from detectors.worker_names import IMAGES, image_worker_name
 from detectors.workers.account import Account
 from detectors.workers.image_counter import ImageCounter
 from detectors.workers.newest_image import NewestImage, next_due
 from detectors.workers.rates import RateMeter
 from detectors.workers.runtime import IDLE_S, run_worker
 from detectors.workers.wake import Wake
-
-WORKER: Final = "images"
 
 IMAGE, PREVIEW = "Pva1:Image", "Pva1:Preview"
 """Names of the PVs behind the prefix of the detector."""
@@ -90,7 +88,7 @@ class ImagesPart:
 
     def __init__(self, config: Config, runtime: Runtime, detector: str = "") -> None:
         sources = config.sources_of(detector)
-        self.name = image_worker_name(WORKER, detector)
+        self.name = image_worker_name(IMAGES, detector)
         self._prefix = f"{runtime.prefix}{detector}:" if detector else runtime.prefix
         if config.images is None:
             raise ConfigError("images: missing; give an [images] section")

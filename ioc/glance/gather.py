@@ -15,14 +15,11 @@ from detectors.runtime import Runtime
 from detectors.stats import flat
 from detectors.worker_names import workers
 from detectors.workers.account import read_totals
-from detectors.workers.commands import MAX_MESSAGE_BYTES
+from detectors.workers.commands import MAX_MESSAGE_BYTES, SILENCE_S
 from detectors.workers.lock import is_running, workers_seen
 from ioc.glance.recent_losses import RecentLosses
 from ioc.glance.verdict import Verdict, WorkerView, judge
 from ioc.status import OWNER
-
-SILENCE_S: Final = 2.5
-"""A worker that sent no snapshot for so long does not respond, s; it sends one a second at least."""
 
 _ENDED: Final = ("Stopped", "Failed")
 """States of the last snapshot of a worker."""

@@ -12,8 +12,9 @@ from rich.text import Text
 from detectors.config import load_config
 from detectors.errors import HostError
 from detectors.runtime import Runtime
+from detectors.workers.commands import SILENCE_S
 from detectors.workers.lock import running_systems
-from ioc.glance.gather import SILENCE_S, System
+from ioc.glance.gather import System
 from ioc.glance.table import WIDTH, render
 from ioc.glance.verdict import hosts_of
 from ioc.reports.output import console, print_json

@@ -18,14 +18,13 @@ from detectors.hosts import endpoint
 from detectors.runtime import Runtime
 from detectors.stats import BrowserStats, ImageStats, WebStatus
 from detectors.wire.web_image import encode_web, flat_image, scaled
+from detectors.worker_names import WEB
 from detectors.workers.account import Account
 from detectors.workers.newest_image import NewestImage, next_due
 from detectors.workers.rates import RateMeter
 from detectors.workers.runtime import IDLE_S, run_worker
 from detectors.workers.wake import Wake
 from detectors.workers.web.board import Form, Wish
-
-WORKER: Final = "web"
 
 _LOOK_S: Final = 0.005, 0.05
 """Shortest and longest time between two looks for an image that is due, s."""
@@ -92,10 +91,6 @@ class LiveView:
         self._due_s = next_due(self._due_s, now, period_s)
         return min(look_s, max(_LOOK_S[0], self._due_s - time.monotonic())), self._messages(forms)
 
-    def close(self) -> None:
-        """Detach from the modules' memory."""
-        self.newest.close()
-
     def _messages(self, forms: Sequence[Form]) -> dict[Wish, bytes]:
         """Return the image in these forms."""
         newest = self.newest
@@ -120,7 +115,7 @@ class LiveView:
 class WebPart:
     """The part of a worker that serves the page."""
 
-    name = WORKER
+    name = WEB
     blocks: Mapping[str, Sequence[str]] = {}
     commands: Mapping[str, Any] = {}
     empty = WebStatus()
@@ -143,7 +138,7 @@ class WebPart:
         self._site = Site(self._config, self._runtime, wake.ring, self._why_waiting)
         stack.callback(self._site.close)
         for view in self._views.values():
-            stack.callback(view.close)
+            stack.callback(view.newest.close)
         return self._address
 
     @property

@@ -7,11 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from detectors.stats import flat
+from detectors.workers.commands import SILENCE_S
 from detectors.workers.losses import LIVE_LOSSES, LOSSES, losses_of
 from detectors.workers.web.health import Condition, worker_level
-
-SILENCE_S: Final = 2.0
-"""A worker that sent no snapshot for so long does not respond, s; it sends one a second at least."""
 
 HISTORY: Final = 60
 """Seconds of rates that are kept."""

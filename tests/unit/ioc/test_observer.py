@@ -4,7 +4,8 @@ from typing import Any
 import pytest
 
 from detectors.stats import PacketStats, Rates, ReceiverStatus
-from ioc.observer import SILENCE_S, START_S, View
+from detectors.workers.commands import SILENCE_S
+from ioc.observer import START_S, View
 from ioc.roster import Heard, Roster
 from ioc.status import ProcessStatus
 
