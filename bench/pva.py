@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bench.native import NoCompilerError, compile_program
-from bench.pva_images import Source, clean_environment, served_at
+from bench.pva_images import Source, own_environment, served_at
 from bench.pva_monitor import SLOTS, Burst, Monitor
 from bench.pva_receiver import WARM
 from bench.table import Row, median_ratio, spread
@@ -100,7 +100,7 @@ def rows(*, quick: bool = False) -> Iterator[Row]:
 
 def _of_size(mib: int, repeats: int, raw_receiver: Path | None) -> Iterator[Row]:
     """Take the contenders in turns, so that a busy moment meets all alike."""
-    environment = clean_environment()
+    environment = own_environment()
     alone = Alone(mib, environment, raw_receiver)
     with contextlib.ExitStack() as stack:
         turns: dict[str, Contender] = {"raw TCP": alone.raw, "direct": lambda: alone.client("direct")}

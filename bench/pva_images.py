@@ -1,18 +1,17 @@
 """The processes that send images, seen from the one that measures."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
-from tests.support.epics_env import epics_variables, free_ports
+from ioc.demo.children import clean_environment, epics_environment, free_ports
 
 
-def clean_environment() -> dict[str, str]:
+def own_environment() -> dict[str, str]:
     """Return this process's environment with an EPICS of its own; servers are found by ``served_at`` only."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("EPICS_")} | epics_variables()
+    return clean_environment() | epics_environment(*free_ports(5))
 
 
 def served_at(environment: Mapping[str, str], ports: list[int]) -> dict[str, str]:

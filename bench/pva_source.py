@@ -14,8 +14,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from tests.support.pva_encode import NTNDARRAY, Encoder, ntndarray
-from tests.support.pva_server import MONITOR, PvaServer
+from sim.pva_encode import NTNDARRAY, Encoder, ntndarray
+from sim.pva_server import MONITOR, SimulatedPvaServer
 
 BUFFERS = 4
 WIDTH = 1024
@@ -85,7 +85,7 @@ def tails(encoder: Encoder, nbytes: int, numbers: range) -> list[bytes]:
 def pva(pv: str, nbytes: int) -> None:
     buffers, encoder, first = arrays(nbytes), Encoder(), 0
     member = list(NTNDARRAY[2]["value"][2]).index("ushortValue")
-    with PvaServer(pv, udp=False) as server:
+    with SimulatedPvaServer(pv, udp=False) as server:
         say("READY")
         for count in orders():
             behind = tails(encoder, nbytes, range(first, first + count))

@@ -18,7 +18,7 @@ with atheris.instrument_imports(include=["detectors.pva"]):
     from detectors.pva.encoding import PvaError
     from detectors.pva.messages import parse_search_datagram
 
-from tests.support.pva_encode import NTNDARRAY
+from sim.pva_encode import NTNDARRAY
 from tests.support.pva_talk import Talk
 
 OPENINGS = [Talk(big=big).opening(NTNDARRAY) for big in (False, True)]

@@ -1,6 +1,6 @@
 """A pvAccess server's words to a client, framed, for tests that need no socket."""
 
-from tests.support.pva_encode import NTNDARRAY, Encoder
+from sim.pva_encode import NTNDARRAY, Encoder
 
 
 class Talk:

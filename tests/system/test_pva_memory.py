@@ -17,9 +17,9 @@ from detectors.sources.pvspec import PvSpec
 from detectors.workers.account import Account
 from detectors.workers.monitor.worker import MonitorWorker
 from detectors.workers.wake import Wake
+from sim.pva_encode import ntndarray
+from sim.pva_server import MONITOR, SimulatedPvaServer
 from tests.support.epics_env import isolate
-from tests.support.pva_encode import ntndarray
-from tests.support.pva_server import MONITOR, PvaServer
 
 PV = "T:CAM"
 SHAPE = (512, 1024)
@@ -75,7 +75,7 @@ def step_until(worker: MonitorWorker, condition: Callable[[], object]) -> None:
 
 def test_no_image_takes_memory_of_its_own(worker: MonitorWorker) -> None:
     pixels = np.arange(NBYTES // 2, dtype=np.uint16).reshape(SHAPE)
-    with PvaServer(PV) as server:
+    with SimulatedPvaServer(PV) as server:
         step_until(worker, lambda: server.subscriptions)
         (client,) = server.clients()
         bodies = [

@@ -16,11 +16,11 @@ from detectors.sources.image_source import ImageSource
 from detectors.sources.pva_direct import DirectClient
 from detectors.sources.pva_p4p import P4pClient
 from detectors.sources.pvspec import parse_pv_spec
+from sim.pva_encode import NTNDARRAY, ntndarray
+from sim.pva_server import SimulatedPvaServer
 from tests.support.epics_env import isolate
 from tests.support.images import UNION_MEMBERS, image, memory
 from tests.support.ports import free_ports
-from tests.support.pva_encode import NTNDARRAY, ntndarray
-from tests.support.pva_server import PvaServer
 from tests.support.recording_sink import RecordingSink
 
 ROOT = Path(__file__).parents[2]
@@ -55,7 +55,7 @@ def test_byte_orders_and_segments(
 ) -> None:
     # pvxs keeps the UDP port to itself; it asks name servers as well
     monkeypatch.setenv("EPICS_PVA_NAME_SERVERS", f"127.0.0.1:{own_epics['EPICS_PVA_SERVER_PORT']}")
-    with PvaServer(PV, big=big, segment=segment, udp=False) as server, watching(client) as sink:
+    with SimulatedPvaServer(PV, big=big, segment=segment, udp=False) as server, watching(client) as sink:
         server.wait_subscribed()
         for number, dtype in enumerate(UNION_MEMBERS):
             for again in range(2):  # the first of a kind goes through memory of the client's own, the second does not
@@ -70,7 +70,7 @@ def test_byte_orders_and_segments(
 @pytest.mark.parametrize("big", [False, True], ids=["little", "big"])
 def test_unmarked_fields_keep_their_values(big: bool) -> None:
     first, second = (ntndarray(image("int16", (4, 5), n), n, {"n": n}) for n in (1, 2))
-    with PvaServer(PV, big=big) as server, watching() as sink:
+    with SimulatedPvaServer(PV, big=big) as server, watching() as sink:
         server.wait_subscribed()
         server.post(first)
         server.post(second, ["value", "uniqueId"])
@@ -83,7 +83,7 @@ def test_unmarked_fields_keep_their_values(big: bool) -> None:
 
 
 def test_dropped_images_are_read_past() -> None:
-    with PvaServer(PV) as server, watching(room=2) as sink:
+    with SimulatedPvaServer(PV) as server, watching(room=2) as sink:
         server.wait_subscribed()
         for number in range(5):
             server.post(ntndarray(image("uint16", (700, 600), number), number))
@@ -97,7 +97,7 @@ def test_dropped_images_are_read_past() -> None:
 
 def test_a_server_stuck_in_a_message_is_left() -> None:
     pixels = ntndarray(image("uint16", (300, 400), 1), 1)
-    with PvaServer(PV) as server, watching() as sink:
+    with SimulatedPvaServer(PV) as server, watching() as sink:
         server.wait_subscribed()
         server.post(pixels)
         sink.wait_for("update")
@@ -111,7 +111,7 @@ def test_a_server_stuck_in_a_message_is_left() -> None:
 
 
 def test_an_idle_server_is_asked_and_believed_while_it_answers() -> None:
-    with PvaServer(PV) as server, watching() as sink:
+    with SimulatedPvaServer(PV) as server, watching() as sink:
         server.wait_subscribed()
         server.wait_for(lambda: server.echoes >= 3)
         assert sink.events == []
@@ -121,7 +121,7 @@ def test_an_idle_server_is_asked_and_believed_while_it_answers() -> None:
 
 
 def test_a_held_source_goes_on_answering() -> None:
-    with PvaServer(PV) as server, watching(room=1, when_full="hold") as sink:
+    with SimulatedPvaServer(PV) as server, watching(room=1, when_full="hold") as sink:
         server.wait_subscribed()
         for number in range(3):
             server.post(ntndarray(image("uint8", (30, 40), number), number))
@@ -144,7 +144,7 @@ def test_a_held_source_goes_on_answering() -> None:
     ids=["http", "restart", "truncated", "endless"],
 )
 def test_a_lying_server_is_left_and_tried_again(lie: bytes) -> None:
-    with PvaServer(PV) as server, watching() as sink:
+    with SimulatedPvaServer(PV) as server, watching() as sink:
         server.wait_subscribed()
         server.send_raw(lie)
         sink.wait_for("disconnected")
@@ -154,7 +154,7 @@ def test_a_lying_server_is_left_and_tried_again(lie: bytes) -> None:
 
 
 def test_a_refused_channel_is_tried_again() -> None:
-    with PvaServer(PV) as server:
+    with SimulatedPvaServer(PV) as server:
         server.refuse = "not today"
         with watching() as sink:
             sink.wait_for("disconnected")
@@ -166,7 +166,7 @@ def test_a_refused_channel_is_tried_again() -> None:
 
 
 def test_we_give_our_name_and_say_goodbye() -> None:
-    with PvaServer(PV) as server:
+    with SimulatedPvaServer(PV) as server:
         with watching() as sink:
             server.wait_subscribed()
             server.post(ntndarray(image("uint8", (3, 4), 1), 1))
@@ -179,7 +179,7 @@ def test_name_servers_are_asked_over_tcp(monkeypatch: pytest.MonkeyPatch) -> Non
     (port,) = free_ports(1)
     monkeypatch.setenv("EPICS_PVA_ADDR_LIST", "")
     monkeypatch.setenv("EPICS_PVA_NAME_SERVERS", f"127.0.0.1:{port}")
-    with PvaServer(PV, udp=False, port=port) as server, watching() as sink:
+    with SimulatedPvaServer(PV, udp=False, port=port) as server, watching() as sink:
         server.wait_subscribed()
         server.post(ntndarray(image("uint8", (3, 4), 1), 1))
         sink.wait_for("update")
@@ -188,11 +188,11 @@ def test_name_servers_are_asked_over_tcp(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_another_type_after_a_restart() -> None:
     arrays = ("struct", "epics:nt/NTScalarArray:1.0", {"value": "double[]", "timeStamp": NTNDARRAY[2]["timeStamp"]})
     with watching() as sink:
-        with PvaServer(PV) as server:
+        with SimulatedPvaServer(PV) as server:
             server.wait_subscribed()
             server.post(ntndarray(image("uint8", (3, 4), 1), 1))
             sink.wait_for("update")
-        with PvaServer(PV, arrays) as server:
+        with SimulatedPvaServer(PV, arrays) as server:
             server.wait_subscribed()
             stamp = {"secondsPastEpoch": 12, "nanoseconds": 5, "userTag": 0}
             server.post({"value": [1.0, 2.0, 3.0], "timeStamp": stamp})
@@ -203,7 +203,7 @@ def test_another_type_after_a_restart() -> None:
 
 
 def test_closing_ends_a_held_read() -> None:
-    with PvaServer(PV) as server:
+    with SimulatedPvaServer(PV) as server:
         before = threading.active_count()
         with watching(room=0, when_full="hold") as sink:
             server.wait_subscribed()
@@ -215,7 +215,7 @@ def test_closing_ends_a_held_read() -> None:
 def test_the_example_of_the_readme_runs() -> None:
     readme = (ROOT / "detectors" / "pva" / "README.md").read_text()
     example = readme.split("```python\n")[1].split("```")[0].replace("SIM:CAM:image", PV)
-    with PvaServer(PV, big=True) as server:
+    with SimulatedPvaServer(PV, big=True) as server:
         command = [sys.executable, "-u", "-c", example]
         with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None

@@ -18,7 +18,7 @@ from detectors.pva.connection import (
 )
 from detectors.pva.encoding import PvaError
 from detectors.pva.messages import Found, parse_search_datagram, search_request
-from tests.support.pva_encode import NTNDARRAY, Encoder, ntndarray
+from sim.pva_encode import NTNDARRAY, Encoder, ntndarray
 from tests.support.pva_talk import Talk
 
 PLAIN = ("struct", "epics:nt/NTScalar:1.0", {"value": "string", "n": "int"})

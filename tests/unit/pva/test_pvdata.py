@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from detectors.pva import pvdata
 from detectors.pva.encoding import PvaError, Reader
 from detectors.pva.pvdata import Repeats, TypeCache, default_value, read_changed, read_value
-from tests.support.pva_encode import CODES, NTNDARRAY, Encoder, ntndarray
+from sim.pva_encode import CODES, NTNDARRAY, Encoder, ntndarray
 
 LIMITS = {name: np.iinfo(code) for name, (_, code) in CODES.items() if code not in "?fd"}
 NAMES = st.text("abcdefgh", min_size=1, max_size=6)

@@ -1,6 +1,6 @@
 """A pvAccess server of one PV that does what real ones do seldom: big-endian, in segments, stuck, gone, or lying.
 
-It runs on threads of the test's own process, and finds its ports in EPICS_PVA_* as everybody else does.
+It runs on threads of the caller's process, and finds its ports in EPICS_PVA_* as everybody else does. For tests and benchmarks.
 """
 
 import contextlib
@@ -8,26 +8,17 @@ import os
 import socket
 import struct
 import threading
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
-from tests.support.pva_encode import NTNDARRAY, Encoder
+from sim.pva_encode import NTNDARRAY, Encoder
 
-VALIDATION, ECHO, SEARCH, SEARCH_RESPONSE, CREATE, DESTROY, VALIDATED, MONITOR, DESTROY_REQUEST = (
-    1,
-    2,
-    3,
-    4,
-    7,
-    8,
-    9,
-    13,
-    15,
-)
-IOID_AT = 0
+VALIDATION, ECHO, SEARCH, SEARCH_RESPONSE, CREATE, DESTROY = 1, 2, 3, 4, 7, 8
+VALIDATED, MONITOR, DESTROY_REQUEST = 9, 13, 15
 
 
-class PvaServer:
+class SimulatedPvaServer:
     """Serves ``pv`` of type ``kind``; ``segment`` bytes a segment (0: whole messages)."""
 
     def __init__(
@@ -67,6 +58,7 @@ class PvaServer:
             thread.start()
 
     def close(self) -> None:
+        """Close all connections and end the threads."""
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -89,7 +81,8 @@ class PvaServer:
         """Wait until monitors have been started ``count`` times, from the beginning."""
         self.wait_for(lambda: self.subscriptions >= count, timeout_s)
 
-    def wait_for(self, condition: Any, timeout_s: float = 15.0) -> None:
+    def wait_for(self, condition: Callable[[], bool], timeout_s: float = 15.0) -> None:
+        """Wait until ``condition`` holds; it is asked again whenever a client has said something."""
         with self._change:
             assert self._change.wait_for(condition, timeout_s)
 
@@ -98,11 +91,12 @@ class PvaServer:
         with self._change:
             return [c for c in self._clients if c.started]
 
-    def header(self, command: int, size: int) -> bytes:
-        """Return the header of a whole message."""
-        return self._header(self.flags, command, size)
+    def header(self, command: int, size: int, flags: int = 0) -> bytes:
+        """Return the header of a whole message; ``flags`` make it a segment's, or that of a control message."""
+        return struct.pack(self.encoder.order + "BBBBI", 0xCA, 2, self.flags | flags, command, size)
 
     def drop_clients(self) -> None:
+        """Close the connections of all clients."""
         with self._change:
             clients, self._clients = self._clients, []
         for client in clients:
@@ -131,6 +125,7 @@ class PvaServer:
                 client.sock.sendall(self.framed(MONITOR, self.encoder.pack("I", client.request_id) + body)[:cut])
 
     def send_raw(self, data: bytes) -> None:
+        """Send bytes to all clients as they are."""
         with self._change:
             clients = list(self._clients)
         for client in clients:
@@ -140,18 +135,15 @@ class PvaServer:
     def framed(self, command: int, body: bytes) -> bytes:
         """Return a message, cut into segments with a control message between the first two."""
         if not self.segment or len(body) <= self.segment:
-            return self._header(self.flags, command, len(body)) + body
+            return self.header(command, len(body)) + body
         parts = [body[i : i + self.segment] for i in range(0, len(body), self.segment)]
         out = b""
         for number, part in enumerate(parts):
             place = 0x10 if number == 0 else 0x20 if number == len(parts) - 1 else 0x30
-            out += self._header(self.flags | place, command, len(part)) + part
+            out += self.header(command, len(part), place) + part
             if number == 0:
-                out += self._header(self.flags | 1, 0, 1234)
+                out += self.header(0, 1234, 1)
         return out
-
-    def _header(self, flags: int, command: int, size: int) -> bytes:
-        return struct.pack(self.encoder.order + "BBBBI", 0xCA, 2, flags, command, size)
 
     def _answer_searches(self) -> None:
         while True:
@@ -164,6 +156,7 @@ class PvaServer:
                 self._udp.sendto(answer, (sender[0], port or sender[1]))
 
     def search_answer(self, data: bytes) -> tuple[bytes, int] | None:
+        """Return the answer to a search and the port that it goes to; None when it is not for this PV."""
         if len(data) < 8 or data[3] != SEARCH:
             return None
         order = ">" if data[2] & 0x80 else "<"
@@ -178,7 +171,7 @@ class PvaServer:
             if name == self.pv:
                 body = b"\x11" * 12 + self.encoder.pack("I", sequence) + bytes(16) + self.encoder.pack("H", self.port)
                 body += self.encoder.string("tcp") + b"\1" + self.encoder.pack("HI", 1, search_id)
-                return self._header(self.flags, SEARCH_RESPONSE, len(body)) + body, port
+                return self.header(SEARCH_RESPONSE, len(body)) + body, port
         return None
 
     def _accept(self) -> None:
@@ -193,6 +186,7 @@ class PvaServer:
             client.start()
 
     def changed(self) -> None:
+        """Let those that wait look again."""
         with self._change:
             self._change.notify_all()
 
@@ -200,7 +194,7 @@ class PvaServer:
 class _Client(threading.Thread):
     """One client's connection."""
 
-    def __init__(self, server: PvaServer, sock: socket.socket) -> None:
+    def __init__(self, server: SimulatedPvaServer, sock: socket.socket) -> None:
         super().__init__(daemon=True)
         self.server, self.sock = server, sock
         self.started = False
@@ -215,7 +209,7 @@ class _Client(threading.Thread):
     def run(self) -> None:
         server, e = self.server, self.server.encoder
         with contextlib.suppress(OSError, EOFError):
-            self.sock.sendall(server._header(server.flags | 1, 2, 0))
+            self.sock.sendall(server.header(2, 0, 1))
             self._send(VALIDATION, e.pack("IH", 1 << 20, 0x7FFF) + e.size(2) + e.string("anonymous") + e.string("ca"))
             while True:
                 header = self._exactly(8)
@@ -278,7 +272,7 @@ def _bits(kind: Any) -> int:
 
 def _strings(data: bytes) -> list[str]:
     """Find the strings of a validation: a length byte and that much printable text."""
-    found, at = [], 0
+    found, at = list[str](), 0
     while at < len(data):
         length = data[at]
         text = data[at + 1 : at + 1 + length]

@@ -1,4 +1,4 @@
-"""pvAccess's encoding, written a second time from the specification: the tests' own, to check the parser against.
+"""pvAccess's encoding, written a second time from the specification: the simulated server's, which the parser is tested with.
 
 Types are plain Python: "int", "double[]", "string", "any", "any[]", ("struct", id, {name: type}), ("union", id, {...}),
 ("struct[]", ...), ("union[]", ...), ("bounded string", n), ("bounded int", n), ("fixed int", n). Values of unions are
@@ -6,7 +6,7 @@ Types are plain Python: "int", "double[]", "string", "any", "any[]", ("struct", 
 """
 
 import struct
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -30,21 +30,25 @@ class Encoder:
     """Encodes in one byte order."""
 
     def __init__(self, *, big: bool = False) -> None:
-        self.order = ">" if big else "<"
+        self.order: Literal["<", ">"] = ">" if big else "<"
 
     def pack(self, codes: str, *values: Any) -> bytes:
+        """Return values by struct's ``codes``."""
         return struct.pack(self.order + codes, *values)
 
     def size(self, size: int | None) -> bytes:
+        """Return a size; None is null."""
         if size is None:
             return b"\xff"
         return bytes([size]) if size < 254 else b"\xfe" + self.pack("I", size)
 
     def string(self, text: str) -> bytes:
+        """Return a string behind its size."""
         data = text.encode()
         return self.size(len(data)) + data
 
     def bits(self, bits: int) -> bytes:
+        """Return a bit set."""
         data = bits.to_bytes((bits.bit_length() + 7) // 8, "little")
         if self.order == ">":
             whole = len(data) // 8 * 8
@@ -52,6 +56,7 @@ class Encoder:
         return self.size(len(data)) + data
 
     def type(self, kind: Any) -> bytes:
+        """Return the description of a type; None is null."""
         if kind is None:
             return b"\xff"
         if isinstance(kind, str):
@@ -75,6 +80,7 @@ class Encoder:
         return bytes([COMPOSITES[what]]) + self.string(type_id) + self.size(len(fields)) + described
 
     def value(self, kind: Any, value: Any) -> bytes:
+        """Return a value of a type."""
         if kind == "string":
             return self.string(value)
         if kind == "any":
