@@ -11,7 +11,7 @@ from detectors.stats import WorkerStatus, flat
 
 Counts = Mapping[str, Any]
 
-OUTPUTS: Final = ("disk", "zmq", "full", "reduced", "pulse", "output")
+OUTPUTS: Final = ("disk", "zmq", "full", "reduced", "pulse", "compressed", "output")
 """Parts of snapshots that are outputs."""
 
 POOLS: Final = ("pebble", "pool")

@@ -399,6 +399,12 @@ class StreamStatus(GathererStatus):
     reduced: OutputStats = field(default_factory=OutputStats)
     reduced_pixels: int = 0
     """Messages of the reduced stream that carried pixels."""
+    compressed: OutputStats = field(default_factory=OutputStats)
+    """The images compressed for the full stream and other workers: ``written`` are compressed, of ``bytes``. Its subscribers are workers."""
+    compressed_pixel_bytes: int = 0
+    """Bytes of those images before."""
+    compression_ratio: float = 0.0
+    """How many times as large they were before."""
     pulse: OutputStats = field(default_factory=OutputStats)
 
 

@@ -43,7 +43,7 @@ GAUGES: Final[Mapping[type, frozenset[str]]] = {
 }
 """Numbers that are no counters, by the kind of statistics; all others are."""
 
-_OF_WORKERS: Final = frozenset({"captures", "reduced_pixels"})
+_OF_WORKERS: Final = frozenset({"captures", "reduced_pixels", "compressed_pixel_bytes"})
 """Counters that stand in a snapshot itself."""
 
 _POOLS: Final = ("pebble", "transition", "pool")

@@ -135,8 +135,11 @@ def detectors(config: Config) -> list[Detector]:
 
 
 def image_streams(config: Config) -> list[str]:
-    """Return the image streams with an address: ``full``, ``reduced``, ``pulse``."""
-    return [] if config.stream is None else [n for n in ("full", "reduced", "pulse") if getattr(config.stream, n)]
+    """Return the image streams with an address, ``full``, ``reduced``, ``pulse``, and the ``compressed`` images if there are any."""
+    if config.stream is None:
+        return []
+    compressed = ["compressed"] if config.stream.compression != "none" else []
+    return [name for name in ("full", "reduced", "pulse") if getattr(config.stream, name)] + compressed
 
 
 PART_STREAMS: Final = ("full", "reduced")
@@ -252,8 +255,7 @@ def _image_streams(base: Mapping[str, str], outputs: Sequence[str]) -> list[Load
         # The full stream is for a consumer that takes every image; the others may drop.
         found.append(Load("output.template", {**macros, "DROP_SEVERITY": "MAJOR" if output == "full" else "MINOR"}))
         found.append(Load("zmq.template", macros))
-    if "reduced" in outputs:
-        found.append(Load("reduced.template", base))
+    found += [Load(f"{name}.template", base) for name in ("reduced", "compressed") if name in outputs]
     return found
 
 

@@ -433,6 +433,11 @@ class StreamSection(PlacedSection):
     """Silence after which a module counts as dead, s."""
     high_water_mark: Annotated[int, Field(ge=1)] = 20
     """Images queued for one consumer."""
+    compression: Literal["none", "bslz4"] = "none"
+    """Compression of the full stream. Each image is compressed once: [hdf5] and [images] on the same host take it when they have the
+    same compression."""
+    compression_threads: Annotated[int, Field(ge=1, le=64)] = 2
+    """Threads that compress, each on one image."""
     parts: bool = False
     """Whether each host that has modules streams its part of the images (``pebbledaq stream CONFIG HOST``): every one to consumers on
     that host, and one of ``join_every`` to this stream, which joins them to whole images."""
@@ -448,6 +453,14 @@ class StreamSection(PlacedSection):
     """Passed on in the image header."""
     gain_file: str = ""
     """Passed on in the image header."""
+
+    @model_validator(mode="after")
+    def _compresses_the_full_stream(self) -> Self:
+        if self.compression != "none" and (self.parts or not self.full):
+            raise ValueError(
+                f"found compression {self.compression!r}, expected none with parts, and else an address of full, whose images it is of"
+            )
+        return self
 
 
 class Hdf5Section(RootedSection, PlacedSection):

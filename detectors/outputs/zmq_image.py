@@ -52,6 +52,7 @@ class ImageOutput(ABC):
         # Pixels that ZMQ still holds:
         self._in_flight: deque[tuple[zmq.MessageTracker, Lease]] = deque()
         self._written = self._dropped = self._disabled = self._bytes = 0
+        self._queued: int = 0
         self._last_sent = float("-inf")
 
     @abstractmethod
@@ -66,7 +67,9 @@ class ImageOutput(ABC):
                 lease.close()
             return
         nbytes = self._send(header, lease, now)
-        if nbytes:
+        if nbytes is None:
+            self._queued += 1
+        elif nbytes:
             self._written += 1
             self._bytes += nbytes
             self._last_sent = now
@@ -78,8 +81,8 @@ class ImageOutput(ABC):
         self._disabled += 1
 
     @abstractmethod
-    def _send(self, header: ImageHeader, lease: Lease | None, now: float) -> int:
-        """Send one image; return the bytes of data sent, 0 when a consumer lost it."""
+    def _send(self, header: ImageHeader, lease: Lease | None, now: float) -> int | None:
+        """Send one image; return the bytes of data sent, 0 when a consumer lost it, None when it has to wait."""
 
     def poll(self) -> None:
         """Count the consumers, and close the leases on pixels that are sent."""
@@ -100,10 +103,11 @@ class ImageOutput(ABC):
             name=self.name,
             enabled=self.enabled,
             state=state if self.enabled else "Off",
-            offered=written + dropped + disabled,
+            offered=written + dropped + disabled + self._queued,
             written=written,
             dropped=dropped,
             disabled=disabled,
+            queued=self._queued,
             bytes=self._bytes,
             folder=self.address,
             subscribers=self._publisher.consumers,
@@ -140,7 +144,7 @@ class FullStream(ImageOutput):
         room = len(self._in_flight) < self._limit
         return self.has_consumers and room and bool(self._publisher.socket.poll(0, zmq.POLLOUT))
 
-    def _send(self, header: ImageHeader, lease: Lease | None, now: float) -> int:  # noqa: ARG002
+    def _send(self, header: ImageHeader, lease: Lease | None, now: float) -> int | None:  # noqa: ARG002
         if lease is None:
             return 0
         if not self._publisher.begin(encode_header(header)):  # the worker that had room is gone

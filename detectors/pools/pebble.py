@@ -16,6 +16,7 @@ import numpy as np
 
 from detectors.errors import PoolError, PoolExhaustedError
 from detectors.frame import FILE_MOD, FORMAT_MARKER, RECORD_HEAD, RECORD_HEADER, FrameHead, RecordShape
+from detectors.pools.buffer_pool import Lease
 from detectors.pools.fence import FENCE
 from detectors.pools.ledger import Hold, Ledger
 from detectors.pools.region import Region
@@ -201,6 +202,12 @@ class PebbleLease(Hold):
         return type(self)(self._ledger, self.slot, self._memory, self._place, self.head, self.attributes)
 
     close = Hold.release
+
+    def cut(self, start: int, stop: int) -> Lease:
+        """End this lease, and return one on a part of the data. Raises UseAfterReleaseError."""
+        part = self.data[start:stop]
+        self._ledger.hand_over(self)
+        return Lease(self._ledger, self.slot, part, part.nbytes)
 
     def _part(self, start: int, stop: int) -> memoryview:
         self.check()

@@ -1,7 +1,8 @@
 """Reading another process's pebble: no lease, no lock, and a check afterwards that nothing was overwritten meanwhile."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -10,6 +11,8 @@ from detectors.frame import RECORD_HEADER, Damage, FrameHead
 from detectors.pools.fence import FENCE
 from detectors.pools.region import Region
 from detectors.pools.segment import ENTRY_BODY, SEGMENT_HEADER, SLOT_ENTRY, WORDS_PER_ENTRY, SegmentLayout
+
+T = TypeVar("T")
 
 
 class PebbleReader:
@@ -73,6 +76,33 @@ class PebbleReader:
             self.overwritten += 1
             return None
         return FrameHead._make((*numbers, Damage(damage), expected, missing if any(missing) else b""))
+
+    def copy(self, pulse_id: int, take: Callable[[np.ndarray], T]) -> T | None:
+        """Return what ``take`` copies of the data of a pulse (uint8[data_bytes]); None when it is not there, or was overwritten meanwhile.
+
+        The data may change while ``take`` has it: it must bear whatever it finds, and keep no view.
+        """
+        if self._region.closed:
+            raise UseAfterReleaseError("pebble: the reader is closed; attach another")
+        layout = self._layout
+        slot = layout.slot_of(pulse_id)
+        word = slot * WORDS_PER_ENTRY
+        before = self._seq[word]
+        if FENCE is not None:
+            FENCE()
+        found, *_, valid = ENTRY_BODY.unpack_from(self._entries[slot])
+        if found != pulse_id or not valid or before & 1:
+            return None
+        start = self._slots_offset + slot * layout.slot_bytes + layout.shape.place(pulse_id) + RECORD_HEADER.itemsize
+        taken = take(self._region.array[start : start + layout.shape.data_bytes])
+        if FENCE is not None:
+            FENCE()
+        return taken if self._seq[word] == before else None
+
+    def newest(self) -> int | None:
+        """Return the highest pulse that is there; None when there is none."""
+        there = self._table["valid"] != 0
+        return int(self._table["head"]["pulse_id"][there].max()) if there.any() else None
 
     def finished(self) -> list[int]:
         """Return the pulses that are there and were not at the last call; ``read`` finds out which stay."""

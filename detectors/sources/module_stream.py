@@ -7,9 +7,9 @@ streams fill pebbles of our own.
 import struct
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import zmq
@@ -21,6 +21,8 @@ from detectors.pools.pebble import Pebble, PebbleLease
 from detectors.pools.pebble_reader import PebbleReader
 from detectors.sources.connection import ZmqConnection, notice_lost_peer
 from detectors.wire.module_message import parse_module_message
+
+T = TypeVar("T")
 
 NOTIFICATION: Final = struct.Struct("<Q")
 """A worker's notification of a frame: its pulse_id."""
@@ -134,6 +136,11 @@ class LocalModule:
         self.problem = ""
         """Why the pebble cannot be read; empty when it can."""
 
+    @property
+    def is_there(self) -> bool:
+        """Whether there is a pebble that can be read."""
+        return self._attached() is not None
+
     def put(self, parts: Sequence[memoryview]) -> int:
         """Return the pulse_id in a notification. Raises WireError when the message is not one."""
         if len(parts) != 1 or parts[0].nbytes != NOTIFICATION.size:
@@ -146,6 +153,16 @@ class LocalModule:
         if reader is None or (out is not None and out.nbytes != reader.shape.data_bytes):
             return None
         return reader.read(pulse_id, out)
+
+    def copy(self, pulse_id: int, take: Callable[[np.ndarray], T]) -> T | None:
+        """Return what ``take`` copies of the data of a pulse, see ``PebbleReader.copy``; None when it is not there (any more)."""
+        reader = self._attached()
+        return reader.copy(pulse_id, take) if reader else None
+
+    def newest(self) -> int | None:
+        """Return the highest pulse that is there; None when there is none."""
+        reader = self._attached()
+        return reader.newest() if reader else None
 
     def finished(self) -> list[int]:
         """Return the pulses that are there and were not at the last call."""

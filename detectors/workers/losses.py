@@ -38,6 +38,7 @@ CAUSES: Final[Mapping[str, str]] = {
 LIVE_LOSSES: Final[Mapping[str, str]] = {
     "zmq.dropped": "frames dropped for a slow subscriber",
     "reduced.dropped": "images dropped for a slow subscriber",
+    "compressed.dropped": "images not compressed, the processors were busy",
     "pulse.dropped": "pulse ids dropped for a slow subscriber",
     "processing.dropped": "images not processed, all processes were busy",
     "processing.failed": "images on which the function failed",

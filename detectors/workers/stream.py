@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import zmq
@@ -14,6 +13,7 @@ from detectors.config import Config, StreamSection
 from detectors.errors import CommandError, ConfigError
 from detectors.hosts import endpoint
 from detectors.image_head import ImageHead
+from detectors.outputs.compressed_images import COMPRESSION, CompressedFullStream, CompressedImages
 from detectors.outputs.zmq_image import FullStream, ImageOutput, PartStream, PulseStream, ReducedStream
 from detectors.pools.buffer_pool import BufferPool
 from detectors.runtime import Runtime
@@ -37,6 +37,9 @@ _PULSE_HWM: Final = 1000
 _LOOK_S: Final = 0.005
 """Time between two looks for messages of parts, s."""
 
+_UNDER_WAY_S: Final = 0.001
+"""Time between two looks at images that are being compressed, s."""
+
 _REST_S: Final = 2.0
 """After the last consumer has gone the parts are subscribed to for so long, s: one that connects again wants them at once."""
 
@@ -55,7 +58,7 @@ def run(config: Config) -> int:
     members = joined or DetectorModules(
         config, runtime, sources, section, section.host, mosaic=config.mosaic_of(sources)
     )
-    streams = partial(_streams, section, config.zmq.curve_keys)
+    streams = partial(_streams, config, section, runtime)
     part = Streamer(WORKER, Gatherer(members), streams, section.high_water_mark, joined=joined)
     return run_worker(part, runtime, config.run.drain_s, endpoint(config, part.name))
 
@@ -87,6 +90,7 @@ class Streamer:
         self._pool: BufferPool | None = None
         self._pool_of: Assembler | None = None
         self._outputs: dict[str, ImageOutput] = {}
+        self._compressed: CompressedImages | None = None
         self._gathered = 0
         self._latest = ImageHead(0)
         self._rates = RateMeter()
@@ -103,6 +107,8 @@ class Streamer:
         stack.callback(context.term)
         for output in self._streams(context):
             self._outputs[output.name] = output
+            if isinstance(output, CompressedImages):
+                self._compressed = output
             stack.callback(output.close)
         if self._joined is None:
             self._gatherer.open(wake)
@@ -117,6 +123,8 @@ class Streamer:
             return IDLE_S
         for matched in self._gatherer.step():
             self._image(matched)
+        if self._compressed and self._compressed.under_way:
+            return min(self._gatherer.wait_s, _UNDER_WAY_S)
         # The descriptors of parts are not watched: their messages are taken several at a time.
         return min(self._gatherer.wait_s, _LOOK_S) if self._joined else self._gatherer.wait_s
 
@@ -168,6 +176,9 @@ class Streamer:
                 now, gatherer.assembled, 0, self._gathered * (self._pool.capacity if self._pool else 0)
             ),
             full=outputs.get("full", OutputStats()),
+            compressed=outputs.get("compressed", OutputStats()),
+            compressed_pixel_bytes=self._compressed.pixel_bytes if self._compressed else 0,
+            compression_ratio=self._compressed.ratio if self._compressed else 0.0,
             reduced=outputs.get("reduced", OutputStats()),
             reduced_pixels=reduced.with_pixels if isinstance(reduced, ReducedStream | PartStream) else 0,
             pulse=outputs.get("pulse", OutputStats()),
@@ -175,7 +186,9 @@ class Streamer:
         )
 
     def finish(self, deadline_s: float) -> None:
-        """Do nothing: what is queued is sent, or given up, when the streams are closed."""
+        """Compress what was taken; what is queued is sent, or given up, when the streams are closed."""
+        if self._compressed:
+            self._compressed.finish(deadline_s)
 
     def _follow_size(self) -> None:
         """Take memory for images of the present size; those still waiting to be sent keep theirs."""
@@ -186,6 +199,8 @@ class Streamer:
         count = streams * self._queue + _GATHERING
         self._pool = BufferPool(count, assembler.image_bytes, name="images") if streams else None
         self._pool_of = assembler
+        if self._compressed:
+            self._compressed.follow(assembler.shape, assembler.pixel_type)
 
     def _image(self, matched: Matched) -> None:
         self._follow_size()
@@ -213,10 +228,16 @@ class Streamer:
         self._latest = header.head
 
 
-def _streams(stream: StreamSection, keys: Path | None, context: _Context) -> Iterator[ImageOutput]:
+def _streams(config: Config, stream: StreamSection, runtime: Runtime, context: _Context) -> Iterator[ImageOutput]:
     """Yield the streams of whole images that the configuration names. Raises HostError."""
-    queue = stream.high_water_mark
-    if stream.full:
+    queue, keys = stream.high_water_mark, config.zmq.curve_keys
+    if stream.full and stream.compression == COMPRESSION:
+        full = CompressedFullStream(context, stream.full, queue, curve_keys=keys)
+        address, segment = runtime.notify(WORKER), runtime.shm(WORKER)
+        threads, step = stream.compression_threads, config.detector.pulse_id_step
+        yield CompressedImages(context, address, segment, queue, full, threads=threads, pulse_id_step=step)
+        yield full
+    elif stream.full:
         yield FullStream(context, stream.full, queue, curve_keys=keys)
     if stream.reduced:
         yield ReducedStream(context, stream.reduced, queue, stream.reduced_rate_hz, curve_keys=keys)

@@ -436,3 +436,14 @@ def test_ports_of_control_must_exist() -> None:
     config = parse_config(HOSTS.replace("52000", "65527"))
     with pytest.raises(ConfigError, match="found 65527, expected at most 65526: 5 workers have two ports each"):
         endpoint(config, "udp.M00")
+
+
+@pytest.mark.parametrize(
+    "stream", ["", 'reduced = "tcp://127.0.0.1:9201"', 'full = "tcp://127.0.0.1:9200"\nparts = true']
+)
+def test_only_the_full_stream_of_whole_images_is_compressed(stream: str) -> None:
+    found = problems(f'{GOOD}[stream]\ncompression = "bslz4"\n{stream}')
+    assert any("stream: found compression 'bslz4', expected none with parts" in line for line in found), found
+    config = parse_config(f'{GOOD}[stream]\ncompression = "bslz4"\nfull = "tcp://127.0.0.1:9200"')
+    assert config.stream is not None
+    assert (config.stream.compression, config.stream.compression_threads) == ("bslz4", 2)

@@ -146,6 +146,8 @@ def test_every_command_starts_without_any_extra() -> None:
 def test_check_names_the_extra_that_a_configuration_needs(without_extras: None) -> None:
     asks = '[detector]\nname = "J"\nprefix = "T:"\n[[udp]]\nname = "M00"\nport = 5000\n[web]\n[hdf5]\nfolder = "/tmp"\ncompression = '
     found = [list(packages.check_packages(Request(parse_config(f'{asks}"{name}"'), 1.0))) for name in ("bslz4", "zlib")]
+    streams = parse_config(f'{asks}"none"\n[stream]\nfull = "tcp://127.0.0.1:9200"\ncompression = "bslz4"')
+    assert packages.needed_extras(streams)["codecs"] == '[stream] compression = "bslz4"'
     assert [[f.remedy for f in findings] for findings in found] == [
         ["pip install 'pebbledaq[codecs]'", "pip install 'pebbledaq[web]'"],
         ["pip install 'pebbledaq[web]'"],

@@ -58,7 +58,16 @@ STATUSES: list[WorkerStatus] = [
         disk=SYNCED,
         zmq=ZMQ,
     ),
-    StreamStatus(sync=SYNC, images=IMAGES, full=replace(DISK, name="full", subscribers=1), reduced_pixels=3, pool=POOL),
+    StreamStatus(
+        sync=SYNC,
+        images=IMAGES,
+        full=replace(DISK, name="full", subscribers=1),
+        reduced_pixels=3,
+        compressed=replace(DISK, name="compressed", subscribers=1),
+        compressed_pixel_bytes=500,
+        compression_ratio=2.5,
+        pool=POOL,
+    ),
     CaptureStatus(sync=SYNC, images=IMAGES, output=replace(DISK, name="output"), captures=2, pool=POOL),
     WebStatus(
         images=IMAGES,

@@ -15,6 +15,8 @@ def needed_extras(config: Config, runs: Callable[[PlacedSection], bool] = lambda
     found: dict[str, str] = {}
     if config.hdf5 and runs(config.hdf5) and config.hdf5.compression not in _LIBRARY_FREE:
         found["codecs"] = f'[hdf5] compression = "{config.hdf5.compression}"'
+    if config.stream and runs(config.stream) and config.stream.compression != "none":
+        found["codecs"] = f'[stream] compression = "{config.stream.compression}"'
     if config.images and runs(config.images) and config.images.enabled:
         for key in ("codec", "preview_codec"):
             if (codec := getattr(config.images, key)) != "none":

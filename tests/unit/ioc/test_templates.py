@@ -204,8 +204,8 @@ def test_precision_is_written_where_it_counts() -> None:
 
 
 NOT_SHOWN = re.compile(
-    r"kind|pid|time_ns|worker|.*\.name|disk\.subscribers|(zmq|full|reduced|pulse)\.(free_bytes|overwritten)|sync\.skipped_of"
-    r"|(zmq|full|reduced|pulse|output)\.(durable|lost_on_disk|unsynced)"
+    r"kind|pid|time_ns|worker|.*\.name|disk\.subscribers|(zmq|full|reduced|pulse|compressed)\.(free_bytes|overwritten)|sync\.skipped_of"
+    r"|(zmq|full|reduced|pulse|compressed|output)\.(durable|lost_on_disk|unsynced)"
     r"|output\.(enabled|state|message|overwritten|subscribers)|ca\.clients|capturing|retention\.(state|message)"
 )
 """Fields that are for the IOC alone (it shows ``capturing`` when it agrees with its orders), or that an output of this kind does not have."""
@@ -223,8 +223,10 @@ def test_every_field_of_a_snapshot_is_shown(records: list[dict[str, Any]], examp
         joins = worker == STREAM and bool(parts(found))
         for field in field_types(snapshot):
             absent = (
-                isinstance(snapshot, StreamStatus) and field.partition(".")[0] in {"full", "reduced", "pulse"} - streams
+                isinstance(snapshot, StreamStatus)
+                and field.partition(".")[0] in {"full", "reduced", "pulse", "compressed"} - streams
             )
+            absent |= field in {"compressed_pixel_bytes", "compression_ratio"} and "compressed" not in streams
             absent |= field == "sync.lost" and not joins
             if not (field.startswith(RECENT) or NOT_SHOWN.fullmatch(field) or absent):
                 assert f"{field} {worker}" in shown
