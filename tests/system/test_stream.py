@@ -1,5 +1,6 @@
 """The assembler as a process of its own, between modules that this test plays and real consumers."""
 
+import json
 import os
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from tests.support.balance import imbalance
 from tests.support.fake_module import FakeModule
 from tests.support.hosts import on_hosts
 from tests.support.process import WorkerProcess
+from tests.support.stock_bslz4 import read_chunk
 
 ROWS, COLS = 64, 128
 CONFIG = """
@@ -144,6 +146,31 @@ def test_images_of_local_modules(short_runtime_dir, stack):
     assert 1 <= tree["reduced_pixels"] <= 50
     assert tree["state"] == "Assembling"
     bench.stop()
+
+
+def test_compressed_images_reach_a_client_that_knows_nothing_of_us(short_runtime_dir, stack):
+    bench = Bench(short_runtime_dir, stack, CONFIG.replace("{more}", 'compression = "bslz4"'))
+    full, reduced = bench.consumer(zmq.PULL, "full"), bench.consumer(zmq.SUB, "reduced")
+    modules = [bench.module(m, stack) for m in (0, 1)]
+    for module in modules:
+        module.wait_for_subscriber(module.notify)
+    for pulse_id in range(100, 130):
+        for module in modules:
+            module.send(pulse_id)
+        text, data = receive(full)
+        head = json.loads(text)
+        assert (head["pulse_id"], head["compression"]) == (pulse_id, "bslz4")
+        np.testing.assert_array_equal(read_chunk(data, head["type"], tuple(head["shape"])), expected(pulse_id))
+        header, pixels = decode_image(receive(reduced))  # as without
+        assert header.compression == "none"
+        if pixels is not None:
+            np.testing.assert_array_equal(pixels, expected(pulse_id))
+    tree = bench.check_balance()
+    assert (tree["compressed"]["written"], tree["compressed"]["dropped"], tree["full"]["written"]) == (30, 0, 30)
+    assert tree["compressed_pixel_bytes"] == 30 * 2 * ROWS * COLS * 2
+    assert tree["compression_ratio"] == pytest.approx(tree["compressed_pixel_bytes"] / tree["compressed"]["bytes"])
+    bench.stop()
+    assert not bench.runtime.shm("stream").exists()
 
 
 def test_nobody_listens_and_nothing_is_copied(short_runtime_dir, stack):
