@@ -9,6 +9,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from detectors.errors import ConfigError
+from detectors.run_state import RunState
 from ioc.cli import complete
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -30,44 +31,42 @@ class _Pulse(click.ParamType[Any]):
         return int(value)
 
 
-class _Config(click.Path):
-    """A TOML file."""
+class _Completed(click.Path):
+    """A path that shells complete to what is ``wanted``, by way of folders that may hold some."""
+
+    def __init__(self, wanted: Callable[[Path], bool]) -> None:
+        super().__init__(path_type=Path)
+        self._wanted = wanted
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002
-        """Return TOML files, and folders that may hold some."""
-        return complete.paths(incomplete, lambda path: path.suffix == ".toml")
+        """Return what begins like ``incomplete``."""
+        return complete.paths(incomplete, self._wanted)
 
 
-class _Folder(click.Path):
-    """The folder of a detector, or the map of a data set."""
+def _is_config(path: Path) -> bool:
+    return path.suffix == ".toml"
 
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002
-        """Return folders of detectors, maps, and folders that may hold some."""
-        return complete.paths(incomplete, _is_data_set)
+
+def _is_detector(path: Path) -> bool:
+    return (path / "detector.json").exists()
 
 
 def _is_data_set(path: Path) -> bool:
-    return (path / "detector.json").exists() or (path.suffix == ".json" and path.stem not in {"detector", "module"})
-
-
-class _FolderOrConfig(click.Path):
-    """The folder of a detector, or a TOML file."""
-
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002
-        """Return TOML files, folders of detectors, and folders that may hold some."""
-        return complete.paths(incomplete, lambda path: path.suffix == ".toml" or (path / "detector.json").exists())
+    return _is_detector(path) or (path.suffix == ".json" and path.stem not in {"detector", "module"})
 
 
 _PULSE: Final = _Pulse()
-CONFIG: Final = _Config(path_type=Path)
+CONFIG: Final = _Completed(_is_config)
 
 config: Final = click.argument("config", type=CONFIG)
 """CONFIG, a TOML file."""
 
-folder: Final = click.argument("folder", type=_Folder(path_type=Path))
+folder: Final = click.argument("folder", type=_Completed(_is_data_set))
 """FOLDER, that of a detector in the binary buffer, or the map of a data set."""
 
-folder_or_config: Final = click.argument("folder", metavar="FOLDER|CONFIG", type=_FolderOrConfig(path_type=Path))
+folder_or_config: Final = click.argument(
+    "folder", metavar="FOLDER|CONFIG", type=_Completed(lambda path: _is_config(path) or _is_detector(path))
+)
 """FOLDER as above, or CONFIG."""
 
 pulse: Final = click.argument("pulse", type=_PULSE)
@@ -95,6 +94,12 @@ step: Final = click.option(
 def source(name: str, kind: str) -> Decorator[Any]:
     """Return the argument that names one of the workers of CONFIG whose names begin with ``kind``, ``udp`` say."""
     return click.argument(name, required=False, shell_complete=complete.workers_of_config(kind))
+
+
+def run_state(text: str) -> Decorator[Any]:
+    """``--state``: a run state, by the name that commands give it."""
+    states = click.Choice([state.name.lower() for state in RunState])
+    return click.option("--state", type=states, default="enabled", show_default=True, help=text)
 
 
 def output(text: str, *, folder: bool = False, required: bool = False, default: Path | None = None) -> Decorator[Any]:

@@ -12,13 +12,7 @@ from ioc.cli import arguments
 @click.command("monitor")
 @arguments.config
 @arguments.source("source", "pva")
-@click.option(
-    "--state",
-    type=click.Choice([s.name.lower() for s in RunState]),
-    default="enabled",
-    show_default=True,
-    help="Run state to go to by itself, as soon as the PV is there.",
-)
+@arguments.run_state("Run state to go to by itself, as soon as the PV is there.")
 def command(config: Path, source: str | None, state: str) -> None:
     """Receive the images of the [[pva]] source SOURCE of CONFIG, until SIGTERM or SIGINT.
 

@@ -12,13 +12,7 @@ from ioc.cli import arguments
 @click.command("receive")
 @arguments.config
 @arguments.source("module", "udp")
-@click.option(
-    "--state",
-    type=click.Choice([s.name.lower() for s in RunState]),
-    default="enabled",
-    show_default=True,
-    help="Run state to begin in; until it is enabled, packets are received, discarded and counted.",
-)
+@arguments.run_state("Run state to begin in; until it is enabled, packets are received, discarded and counted.")
 def command(config: Path, module: str | None, state: str) -> None:
     """Receive UDP module MODULE of CONFIG, until SIGTERM or SIGINT.
 
