@@ -10,20 +10,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
+from detectors import stats
 from detectors.config import Config, ImagesSection, PvaSection, SourceSection, UdpSection
 from detectors.errors import ConfigError
-from detectors.stats import (
-    CaptureStatus,
-    ImagesStatus,
-    KeeperStatus,
-    MonitorStatus,
-    ProcessingStatus,
-    PvStatus,
-    ReceiverStatus,
-    StreamStatus,
-    WebStatus,
-    WorkerStatus,
-)
 from detectors.worker_names import (
     HDF5,
     IMAGES,
@@ -145,29 +134,29 @@ def image_streams(config: Config) -> list[str]:
 PART_STREAMS: Final = ("full", "reduced")
 """The streams of a part."""
 
-_WITHOUT_SOURCE: Final[Mapping[str, WorkerStatus]] = {
-    PARTS: StreamStatus(),
-    STREAM: StreamStatus(),
-    HDF5: CaptureStatus(),
-    IMAGES: ImagesStatus(),
-    WEB: WebStatus(),
-    PROCESS: ProcessingStatus(),
-    KEEPER: KeeperStatus(),
+_WITHOUT_SOURCE: Final[Mapping[str, stats.WorkerStatus]] = {
+    PARTS: stats.StreamStatus(),
+    STREAM: stats.StreamStatus(),
+    HDF5: stats.CaptureStatus(),
+    IMAGES: stats.ImagesStatus(),
+    WEB: stats.WebStatus(),
+    PROCESS: stats.ProcessingStatus(),
+    KEEPER: stats.KeeperStatus(),
 }
 """Empty snapshots of the workers that have no source, by the first word of their names."""
 
 
-def defaults(config: Config) -> dict[str, WorkerStatus]:
+def defaults(config: Config) -> dict[str, stats.WorkerStatus]:
     """Return the empty snapshot of every worker by name: the fields that its records can show."""
     return {worker: _default(worker, source) for worker, source in workers(config).items()}
 
 
-def _default(worker: str, source: SourceSection | None) -> WorkerStatus:
+def _default(worker: str, source: SourceSection | None) -> stats.WorkerStatus:
     if isinstance(source, PvaSection):
-        return MonitorStatus(pvs={str(number): PvStatus() for number in _numbers(source)})
+        return stats.MonitorStatus(pvs={str(number): stats.PvStatus() for number in _numbers(source)})
     if source is None:
         return _WITHOUT_SOURCE[worker.partition(".")[0]]
-    return ReceiverStatus()
+    return stats.ReceiverStatus()
 
 
 def loads(config: Config) -> list[Load]:
@@ -188,32 +177,35 @@ def loads(config: Config) -> list[Load]:
         found += _detector(config, detector, prefix)
     if config.web is not None:
         base = _base(prefix, "Web", WEB)
-        found += [Load(f"{name}.template", base) for name in ("pvi", "worker", "web")]
+        found += _loads(base, "pvi", "worker", "web")
     if config.process is not None:
         base = _base(prefix, "Process", PROCESS)
-        found += [Load(f"{name}.template", base) for name in ("pvi", "worker", "rates", "process")]
-        found += _images(base, overwritten="MINOR")
+        found += [*_loads(base, "pvi", "worker", "rates", "process"), *_images(base, overwritten="MINOR")]
     for host in config.host:
-        base = _base(prefix, host.name, owner_of(host))
-        found += [Load("pvi.template", base), Load("host.template", base)]
+        found += _loads(_base(prefix, host.name, owner_of(host)), "pvi", "host")
     for keeper, host in keepers(config).items():
         base = {**prefix, "R": f"{host}:Retention:", "W": keeper, "S": host[:DESC_NAME_LIMIT]}
-        found += [Load(f"{name}.template", base) for name in ("pvi", "worker", "keeper")]
+        found += _loads(base, "pvi", "worker", "keeper")
     _check_names(found)
     return found
+
+
+def _loads(base: Mapping[str, str], *names: str) -> list[Load]:
+    """Return the templates of these names, all with the same macros."""
+    return [Load(f"{name}.template", base) for name in names]
 
 
 def _all_sources(config: Config, prefix: Mapping[str, str]) -> list[Load]:
     found = [Load("outputs.template", {**prefix, "O": "Zmq:", "F": "zmq"})]
     if config.disk is not None:
         found.append(Load("outputs.template", {**prefix, "O": "Disk:", "F": "disk"}))
-        found += [Load("folder.template", prefix), Load("retention.template", prefix)]
+        found += _loads(prefix, "folder", "retention")
     return found
 
 
 def _source(config: Config, source: SourceSection, prefix: Mapping[str, str]) -> list[Load]:
     base = _base(prefix, source.name, worker_name(source))
-    found = [Load(f"{name}.template", base) for name in ("pvi", "worker", "run_state", "rates", "dma")]
+    found = _loads(base, "pvi", "worker", "run_state", "rates", "dma")
     if isinstance(source, UdpSection):
         lost_major = alarm_limits.packets_lost_major(config.alarms, source.geometry.packets_per_frame)
         found.append(Load("module.template", {**base, "LOST_MAJOR": str(lost_major)}))
@@ -248,8 +240,7 @@ def _stream(config: Config, prefix: Mapping[str, str]) -> list[Load]:
 
 def _image_streams(base: Mapping[str, str], outputs: Sequence[str]) -> list[Load]:
     """Return what every worker has that streams images, whole ones or parts."""
-    found = [Load(f"{name}.template", base) for name in ("pvi", "worker", "rates", "stream")]
-    found += _images(base, overwritten="MINOR")
+    found = [*_loads(base, "pvi", "worker", "rates", "stream"), *_images(base, overwritten="MINOR")]
     for output in outputs:
         macros = {**base, "O": f"{output.title()}:", "F": output}
         # The full stream is for a consumer that takes every image; the others may drop.
@@ -276,19 +267,14 @@ def _detector(config: Config, detector: Detector, prefix: Mapping[str, str]) -> 
 
 def _camera(detector: Detector, prefix: Mapping[str, str]) -> list[Load]:
     base = _part(prefix, detector, "cam1", f"cam1{detector.suffix}")
-    found = [
-        Load("pvi.template", base),
-        Load("cam.template", base),
-        Load("nd_pool.template", base),
-        *_fixed(base, CAMERA),
-    ]
-    return [*found, Load("nd_attributes.template", base)] if detector.hdf5 else [*found, *_fixed(base, NO_ATTRIBUTES)]
+    attributes = _loads(base, "nd_attributes") if detector.hdf5 else _fixed(base, NO_ATTRIBUTES)
+    return [*_loads(base, "pvi", "cam", "nd_pool"), *_fixed(base, CAMERA), *attributes]
 
 
 def _hdf5(detector: Detector, prefix: Mapping[str, str]) -> list[Load]:
     base = _part(prefix, detector, "HDF1", detector.hdf5)
     return [
-        *(Load(f"{name}.template", base) for name in ("pvi", "worker", "hdf5", "acquisition", "nd_attributes")),
+        *_loads(base, "pvi", "worker", "hdf5", "acquisition", "nd_attributes"),
         *_plugin(base),
         *_images(base, overwritten="MAJOR"),
         *_fixed(base, HDF5_PLUGIN),
@@ -299,8 +285,8 @@ def _live_images(section: ImagesSection, detector: Detector, prefix: Mapping[str
     pva, ca = (_part(prefix, detector, name, detector.images) for name in ("Pva1", "image1"))
     types = {"NELM": str(section.ca_pixels), "FTVL": _WAVEFORM_TYPES.get(_pixel_type(detector.sources[0]), "DOUBLE")}
     return [
-        *(Load(f"{name}.template", pva) for name in ("pvi", "worker", "pva1", "acquisition")),
-        Load("pvi.template", ca),
+        *_loads(pva, "pvi", "worker", "pva1", "acquisition"),
+        *_loads(ca, "pvi"),
         Load("image1.template", {**ca, **types}),
         *_plugin(ca),
         *_plugin(pva),
@@ -311,7 +297,7 @@ def _live_images(section: ImagesSection, detector: Detector, prefix: Mapping[str
 
 def _plugin(base: Mapping[str, str]) -> list[Load]:
     """Return what every plugin shows of its detector."""
-    return [Load("nd_pool.template", base), Load("nd_dimensions.template", base)]
+    return _loads(base, "nd_pool", "nd_dimensions")
 
 
 def _part(prefix: Mapping[str, str], detector: Detector, name: str, worker: str) -> dict[str, str]:

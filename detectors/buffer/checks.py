@@ -114,7 +114,6 @@ def check_buffer(
     stop: int = LAST_PULSE,
     checked: Checked | None = None,
     *,
-    progress: Progress | None = None,
     check_all: CheckAll | None = None,
 ) -> Iterator[Inconsistency]:
     """Yield what is inconsistent in the reader's modules between ``start`` and ``stop``; count into ``checked``.
@@ -123,7 +122,7 @@ def check_buffer(
     elsewhere.
     """
     checked = checked if checked is not None else Checked()
-    for finding in _all(reader, start, stop, checked, check_all or partial(_check_here, reader, start, stop, progress)):
+    for finding in _all(reader, start, stop, checked, check_all or partial(_check_here, reader, start, stop)):
         checked.findings += 1
         yield finding
     if (start, stop) == (0, LAST_PULSE) and not checked.records and not checked.findings:
@@ -144,13 +143,8 @@ def _checked(found: ModuleFile | Inconsistency) -> CheckedFile:
     return CheckedFile(found.module, list(check_file(found)), _counts(found), ModuleHeads.of(found))
 
 
-def _check_here(
-    reader: BufferReader, start: int, stop: int, progress: Progress | None, holders: Holders
-) -> Iterator[list[CheckedFile]]:
-    for done, (first, modules) in enumerate(holders.items()):
-        if progress:
-            progress(done, len(holders))
-        yield check_files(reader, first, modules, start, stop)
+def _check_here(reader: BufferReader, start: int, stop: int, holders: Holders) -> Iterator[list[CheckedFile]]:
+    return (check_files(reader, first, modules, start, stop) for first, modules in holders.items())
 
 
 def open_files(

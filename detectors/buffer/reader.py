@@ -13,6 +13,7 @@ from detectors.buffer.data_set import DataSet, open_data_set
 from detectors.buffer.image import Frame, Image, joined
 from detectors.buffer.layout import LAST_PULSE, LATEST, relative_path, sidecar_path
 from detectors.buffer.listing import data_files
+from detectors.buffer.registration import DetectorInfo
 from detectors.buffer.regular import is_missing, read_regular, readable
 from detectors.buffer.sidecar import read_entry, read_sidecar
 from detectors.errors import BufferReadError, ConfigError, NotInBufferError
@@ -76,7 +77,7 @@ class BufferReader:
                 f"{module}: pulse {pulse_id} is not in the buffer: found a hole at byte {file.offset(index)} of {path}; "
                 f"{self._extent_text(module)}"
             )
-        return self._frame(file, index, module)
+        return _frame(self.info, file, index, module)
 
     def mosaic(self) -> Mosaic:
         """Return where the modules lie in images with gaps, as the configuration said when they were written.
@@ -258,22 +259,6 @@ class BufferReader:
             self._files.popitem(last=False)
         return file
 
-    def _frame(self, file: BinFile, index: int, module: str) -> Frame:
-        known: dict[str, Any] = {"expected_packets": 0}
-        entry = _entry(file.path, index)
-        if entry is not None:
-            known = {
-                "timestamp_ns": int(entry["timestamp_ns"]),
-                "detector_time": int(entry["detector_time"]),
-                "damage": Damage(int(entry["damage"])),
-                "expected_packets": int(entry["expected_packets"]),
-                "missing": entry["missing"].tobytes() if entry["missing"].any() else b"",
-            }
-        head = FrameHead(*file.header(index)["frame"].item(), **known)
-        pixels = self.info.layout.read(file.data(index)[: self.info.layout.data_bytes])
-        pixels.flags.writeable = False
-        return Frame(module, head, pixels, self.info.fields)
-
     def _held(self, path: Path) -> tuple[int, int] | None:
         places = np.flatnonzero(self._file(path).headers()["marker"] == FORMAT_MARKER)
         first = int(path.stem)
@@ -282,6 +267,24 @@ class BufferReader:
     def _extent_text(self, module: str) -> str:
         extent = self.extent(module)
         return f"{module} holds pulses {extent[0]} to {extent[1]}" if extent else f"{module} holds no pulse"
+
+
+def _frame(info: DetectorInfo, file: BinFile, index: int, module: str) -> Frame:
+    """Return what lies in one place of a file, with what its sidecar has of it."""
+    known: dict[str, Any] = {"expected_packets": 0}
+    entry = _entry(file.path, index)
+    if entry is not None:
+        known = {
+            "timestamp_ns": int(entry["timestamp_ns"]),
+            "detector_time": int(entry["detector_time"]),
+            "damage": Damage(int(entry["damage"])),
+            "expected_packets": int(entry["expected_packets"]),
+            "missing": entry["missing"].tobytes() if entry["missing"].any() else b"",
+        }
+    head = FrameHead(*file.header(index)["frame"].item(), **known)
+    pixels = info.layout.read(file.data(index)[: info.layout.data_bytes])
+    pixels.flags.writeable = False
+    return Frame(module, head, pixels, info.fields)
 
 
 def _entry(data_path: Path, index: int) -> np.void | None:

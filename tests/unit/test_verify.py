@@ -231,3 +231,11 @@ def test_a_file_is_compared_with_the_modules_of_the_hosts_that_are_there(tmp_pat
     spread.unmount("daq1")
     spread.unmount("daq2")
     assert [f.check for f in verify(BufferReader(spread.map), path)] == ["host", "host"]
+
+
+def test_progress_counts_the_files(raw: RawBuffer) -> None:
+    for module in raw.modules:
+        raw.put(module, 1010)
+    seen: list[tuple[int, int]] = []
+    list(verify(BufferReader(raw.folder), progress=lambda *done: seen.append(done)))
+    assert seen == [(1, 2), (2, 2)]

@@ -234,9 +234,3 @@ def test_a_buffer_of_holes_is_a_finding(raw):
     checked = Checked()
     (finding,) = check_buffer(BufferReader(raw.folder), checked=checked)
     assert (finding.check, finding.module, checked.files, checked.findings) == ("records", "", 4, 1)
-
-
-def test_progress(raw):
-    seen = []
-    list(check_buffer(BufferReader(raw.folder), progress=lambda *done: seen.append(done)))
-    assert seen == [(0, 2), (1, 2)]
