@@ -35,6 +35,9 @@ tuning = {{ cpus = {list(cpus)} }}
 """
         config += f'[disk]\nfolder = "{disk}"\nmin_free = "1 MiB"\n' if disk else ""
         super().__init__("receive", "udp.M00", config)
+        self.port, self.writes = port, disk is not None
+        self.sent = 0
+        """Number of the last frame that was sent to it."""
 
     def settled(self, frames: int, timeout_s: float = 20) -> dict[str, Any]:
         """Wait until frames with so high a number have come, or nothing comes any more; return the status."""

@@ -6,8 +6,8 @@
  *            2 ms socket timeout, then memcpy of each payload to its place in its frame's slot. A frame ends with its last
  *            packet. What else it does is left out, in its favour: it zeroes every frame first, and copies it on.
  *
- * usage: receiver limit|classic PORT SLOTS PACKETS RCVBUF TICK_US CPU
- *   ends after PACKETS packets, or 0.5 s after the last one; CPU -1: any.
+ * usage: receiver limit|classic PORT SLOTS WARM PACKETS RCVBUF TICK_US CPU
+ *   the clock begins after WARM packets; ends after PACKETS more, or 0.5 s after the last one; CPU -1: any.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -63,19 +63,19 @@ static char *memory(size_t n) {
 }
 
 int main(int argc, char **argv) {
-  if (argc != 8) {
-    fprintf(stderr, "usage: receiver limit|classic PORT SLOTS PACKETS RCVBUF TICK_US CPU\n");
+  if (argc != 9) {
+    fprintf(stderr, "usage: receiver limit|classic PORT SLOTS WARM PACKETS RCVBUF TICK_US CPU\n");
     return 2;
   }
-  int limit = !strcmp(argv[1], "limit"), slots = atoi(argv[3]), tick_us = atoi(argv[6]), core = atoi(argv[7]);
-  long expected = atol(argv[4]);
+  int limit = !strcmp(argv[1], "limit"), slots = atoi(argv[3]), tick_us = atoi(argv[7]), core = atoi(argv[8]);
+  long warm = atol(argv[4]), expected = warm + atol(argv[5]);
   if (core >= 0) {
     cpu_set_t set;
     CPU_ZERO(&set);
     CPU_SET(core, &set);
     sched_setaffinity(0, sizeof set, &set);
   }
-  int fd = socket(AF_INET, SOCK_DGRAM, 0), rcvbuf = atoi(argv[5]);
+  int fd = socket(AF_INET, SOCK_DGRAM, 0), rcvbuf = atoi(argv[6]);
   if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &rcvbuf, sizeof rcvbuf))
     setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &rcvbuf, sizeof rcvbuf);
   struct timeval timeout = {0, 2000};
@@ -120,12 +120,13 @@ int main(int argc, char **argv) {
       if (limit) usleep(tick_us);
       continue;
     }
-    if (!received) {
-      begun = t;
-      used = cpu();
-    }
     last = t;
     received += got;
+    if (!begun && received >= warm) {
+      begun = t;
+      used = cpu();
+      warm = received;
+    }
     if (limit) {
       place = (place + got) % places;
       if (got < want) usleep(tick_us);
@@ -145,7 +146,7 @@ int main(int argc, char **argv) {
     }
   }
   used = cpu() - used;
-  printf("{\"packets\": %ld, \"wall_s\": %.6f, \"cpu_s\": %.6f, \"calls\": %ld, \"frames\": %ld}\n", received, last - begun, used,
+  printf("{\"packets\": %ld, \"total\": %ld, \"wall_s\": %.6f, \"cpu_s\": %.6f, \"calls\": %ld, \"frames\": %ld}\n", received - warm, received, last - begun, used,
          calls, frames);
   return 0;
 }

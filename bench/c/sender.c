@@ -1,10 +1,13 @@
-/* Sends JUNGFRAU modules with sendmmsg, evenly paced; prints one line of JSON at its end.
+/* Sends JUNGFRAU modules with sendmmsg; prints one line of JSON at its end.
  *
- * Packets are spread over the frame period: one by one at low rates, several to a call where one by one would be more
- * calls than a sender can make. With a processor to itself the sender is on time to the microsecond; without one it only
+ * even:  packets are spread over the frame period: one by one at low rates, several to a call where one by one would be
+ *        more calls than a sender can make.
+ * burst: a frame's packets go out in one call at the beginning of its period, as detectors send them.
+ *
+ * With a processor to itself the sender is on time to the microsecond; without one it only
  * sleeps, and packets less than the timer's grain apart go out together.
  *
- * usage: sender PORT MODULES FRAMES RATE CPU FIRST
+ * usage: sender even|burst PORT MODULES FRAMES RATE CPU FIRST
  *   module m is sent to port PORT + m, with moduleID m and pulse_id = framenum = FIRST, FIRST + 1, ...; RATE in frames a
  *   second of each module, 0: as fast as it goes; CPU -1: any.
  */
@@ -57,13 +60,13 @@ static void wait_until(double when, int exactly) {
 }
 
 int main(int argc, char **argv) {
-  if (argc != 7) {
-    fprintf(stderr, "usage: sender PORT MODULES FRAMES RATE CPU FIRST\n");
+  if (argc != 8) {
+    fprintf(stderr, "usage: sender even|burst PORT MODULES FRAMES RATE CPU FIRST\n");
     return 2;
   }
-  int port = atoi(argv[1]), modules = atoi(argv[2]), core = atoi(argv[5]);
-  long frames = atol(argv[3]), first_frame = atol(argv[6]);
-  double rate = atof(argv[4]);
+  int even = !strcmp(argv[1], "even"), port = atoi(argv[2]), modules = atoi(argv[3]), core = atoi(argv[6]);
+  long frames = atol(argv[4]), first_frame = atol(argv[7]);
+  double rate = atof(argv[5]);
   if (modules < 1 || modules > MOST_MODULES) return 2;
   if (core >= 0) {
     cpu_set_t set;
@@ -91,7 +94,7 @@ int main(int argc, char **argv) {
     message[p].msg_hdr.msg_iovlen = 2;
     message[p].msg_hdr.msg_namelen = sizeof to[0];
   }
-  int burst = 1;
+  int burst = even ? 1 : PER_FRAME;
   while (burst < LARGEST_BURST && (rate <= 0 || rate * PER_FRAME * modules / burst > MOST_CALLS_PER_S)) burst *= 2;
   double begun = now();
   for (long f = 0; f < frames; f++) {
