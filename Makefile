@@ -38,8 +38,9 @@ check: $(READY)
 docs: $(READY)
 	$(BIN)/python -m sphinx -W --keep-going -n -q docs build/docs
 
+# All of it on a machine that does nothing else, or a part: make bench ONLY=udp, ONLY="udp pva".
 bench: $(READY)
-	$(BIN)/python -m bench
+	$(BIN)/python -m bench $(ONLY)
 
 fuzz: $(READY)
 	$(BIN)/python -c "import atheris" 2>/dev/null || $(BIN)/pip install --quiet atheris

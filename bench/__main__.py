@@ -17,8 +17,8 @@ OUTPUT = Path(__file__).parent.parent / "docs" / "reference" / "benchmarks.md"
 INTRODUCTION = """\
 # Benchmarks
 
-Written by `make bench`. Figures are ratios of runs made right after one another, medians of five (three where it says so
-in `bench/`): absolute times on a shared machine say little. CPU s/GB is user + system time of the whole process.
+Written by `make bench`. Figures are ratios of runs made right after one another, medians of five unless a row says otherwise, in
+alternating order: absolute times on a shared machine say little. CPU s/GB is user + system time of the whole process.
 """
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from bench.machine import pin
 from bench.native import NoCompilerError
 from bench.table import Row, median_ratio, spread
-from bench.udp_rig import FRAME_GB, PER_FRAME, PORT, RECEIVER_CPU, Udp
+from bench.udp_rig import FRAME_GB, PER_FRAME, PORT, RECEIVER_CPU, Run, Udp
 from bench.udp_worker import Worker
 from detectors.geometry import GEOMETRIES
 
@@ -113,24 +113,32 @@ def _write(udp: Udp, repeats: int) -> Iterator[Row]:
         yield Row("the disk's own rate, O_DIRECT", disk_rate, "GB/s", note="dd in the same run")
         rate = int(min(1000, 0.8 * disk_rate / FRAME_GB))
         frame_bytes = GEOMETRIES["jungfrau"].frame_bytes
-        if shutil.disk_usage(folder).free < 3 * repeats * rate * frame_bytes:
+        if shutil.disk_usage(folder).free < 4 * repeats * rate * frame_bytes:
             yield Row("receive + write: too little free space", 0, "")
             return
-        cost: dict[bool, list[float]] = {False: [], True: []}
-        lost = 0
-        with Worker(PORT) as alone, Worker(PORT + 1, disk=folder) as writing:
+        with ExitStack() as stack:
+            alone, plain, checked = workers = [
+                stack.enter_context(worker)
+                for worker in (
+                    Worker(PORT),
+                    Worker(PORT + 1, disk=folder / "plain", crc=False),
+                    Worker(PORT + 2, disk=folder / "checked"),
+                )
+            ]
+            runs: dict[Worker, list[Run]] = {worker: [] for worker in workers}
             for n in range(repeats):
-                for worker in (alone, writing) if n % 2 else (writing, alone):
-                    run = udp.ours(worker, rate, rate, "burst", pinned=False)
-                    cost[worker is writing].append(run.cpu_per_gb)
-                    lost += run.lost
-        yield Row(
-            "receive + write, against receive alone",
-            median_ratio(cost[True], cost[False]),
-            "x",
-            1.3,
-            note=f"at {rate} frames/s: {spread(cost[True])} against {spread(cost[False])} CPU s/GB; {lost} packets lost",
-        )
+                for worker in workers[:: 1 if n % 2 else -1]:
+                    runs[worker].append(udp.ours(worker, rate, rate, "burst", pinned=False))
+        cost = {worker: [run.cpu_per_gb for run in found] for worker, found in runs.items()}
+        for what, worker, target in (("without CRC", plain, 1.3), ("with CRC", checked, None)):
+            lost = sum(run.lost for run in runs[worker])
+            yield Row(
+                f"receive + write {what}, against receive alone",
+                median_ratio(cost[worker], cost[alone]),
+                "x",
+                target,
+                note=f"at {rate} frames/s: {spread(cost[worker])} against {spread(cost[alone])} CPU s/GB; {lost} packets lost",
+            )
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

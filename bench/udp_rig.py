@@ -41,7 +41,15 @@ class Udp:
         self._receiver = compile_program("receiver", folder)
 
     def send(
-        self, frames: int, rate: float, spacing: str = "even", *, port: int = PORT, modules: int = 1, cpu: int, first: int
+        self,
+        frames: int,
+        rate: float,
+        spacing: str = "even",
+        *,
+        port: int = PORT,
+        modules: int = 1,
+        cpu: int,
+        first: int,
     ) -> None:
         """Send frames with numbers from ``first`` on to as many modules; ``cpu`` -1: on any processor."""
         Program(self._sender, spacing, port, modules, frames, rate, cpu, first, ready=False).result()

@@ -19,6 +19,7 @@ class Worker(WorkerProcess):
         module: int = 0,
         cpus: tuple[int, ...] = (),
         disk: Path | None = None,
+        crc: bool = True,
         max_frame_gap: int = 100,
     ) -> None:
         config = f"""
@@ -33,7 +34,7 @@ address = "127.0.0.1"
 max_frame_gap = {max_frame_gap}
 tuning = {{ cpus = {list(cpus)} }}
 """
-        config += f'[disk]\nfolder = "{disk}"\nmin_free = "1 MiB"\n' if disk else ""
+        config += f'[disk]\nfolder = "{disk}"\nmin_free = "1 MiB"\ncrc = {str(crc).lower()}\n' if disk else ""
         super().__init__("receive", "udp.M00", config)
         self.port, self.writes = port, disk is not None
         self.sent = 0

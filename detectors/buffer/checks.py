@@ -29,7 +29,7 @@ class Checked:
     incomplete: int = 0
     """Frames with missing packets: a loss that was counted when it happened, not an inconsistency."""
     unchecked: int = 0
-    """Records without a CRC: written without a sidecar, or by a writer that was killed."""
+    """Records without a CRC: written without a sidecar or without CRCs, or by a writer that was killed."""
     images: int = 0
     """Images of an HDF5 file compared."""
     findings: int = 0

@@ -73,13 +73,22 @@ class ModuleFiles:
     """The open files of a module's folder; counts into ``figures`` what is durable and what is lost. For one thread."""
 
     def __init__(
-        self, folder: Path, shape: RecordShape, figures: SinkFigures, *, direct: bool, sidecar: bool, sync_s: float
+        self,
+        folder: Path,
+        shape: RecordShape,
+        figures: SinkFigures,
+        *,
+        direct: bool,
+        sidecar: bool,
+        crc: bool,
+        sync_s: float,
     ) -> None:
         self.folder = folder
         self._shape = shape
         self._figures = figures
         self._direct = direct
         self._sidecar = sidecar
+        self._crc = crc
         self._sync_s = sync_s
         self._files: OrderedDict[int, OpenFile] = OrderedDict()
         self._newest: OpenFile | None = None
@@ -115,7 +124,7 @@ class ModuleFiles:
         for lease in leases:
             # Entries that cannot be written stay in memory, the next flush tries again: the record is there.
             with self._sidecar_errors(file.sidecar.path):
-                file.sidecar.put(lease.head, lease.data)
+                file.sidecar.put(lease.head, lease.data if self._crc else None)
 
     def check(self) -> None:
         """Close the files that were removed or replaced: they would swallow every write. ``file_of`` makes them anew."""

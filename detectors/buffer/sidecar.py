@@ -163,8 +163,11 @@ class SidecarFile:
             os.close(self._fd)
             self._fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
 
-    def put(self, head: FrameHead, data: memoryview) -> None:
-        """Hold the entry of one frame with pixels ``data``; written by the next flush, after FLUSH_EVERY at the latest."""
+    def put(self, head: FrameHead, data: memoryview | None) -> None:
+        """Hold the entry of one frame; written by the next flush, after FLUSH_EVERY at the latest.
+
+        ``data``: the pixels; None for an entry without a CRC of them.
+        """
         index = head.pulse_id % FILE_MOD
         _ENTRY.pack_into(
             self._bytes,
@@ -173,9 +176,9 @@ class SidecarFile:
             head.timestamp_ns,
             head.detector_time,
             head.damage,
-            crc32c(data),
+            0 if data is None else crc32c(data),
             head.expected_packets,
-            SIDECAR_PRESENT | SIDECAR_HAS_CRC,
+            SIDECAR_PRESENT if data is None else SIDECAR_PRESENT | SIDECAR_HAS_CRC,
             head.missing,
         )
         self._touch(index)

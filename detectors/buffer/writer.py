@@ -48,6 +48,7 @@ class BufferWriter:
         *,
         direct: bool = True,
         sidecar: bool = True,
+        crc: bool = True,
         min_free: int = 0,
         sync_s: float = SYNC_S,
         server: str = "",
@@ -59,7 +60,9 @@ class BufferWriter:
         self._sync_s = sync_s
         self._server = server
         self.figures = SinkFigures(syncs=True)
-        self._new_files = partial(ModuleFiles, shape=self._shape, figures=self.figures, direct=direct, sidecar=sidecar)
+        self._new_files = partial(
+            ModuleFiles, shape=self._shape, figures=self.figures, direct=direct, sidecar=sidecar, crc=crc
+        )
         self._lease: FolderLease | None = None
         self.set_folder(folder)
 

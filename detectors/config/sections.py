@@ -381,6 +381,8 @@ class DiskSection(RootedSection):
     """Write with O_DIRECT where the file system takes it."""
     sidecar: bool = True
     """Write ``<file>.meta``: times, damage, missing packets and CRC of each pulse."""
+    crc: bool = True
+    """Whether the sidecar has a CRC of the pixels, which ``verify`` compares. It takes about as long as the write itself."""
     sync_s: Positive = 10.0
     """Records are durable, safe from a loss of power, after this time at the latest, s; files that are full at once."""
 

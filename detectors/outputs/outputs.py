@@ -105,6 +105,7 @@ class Outputs:
                 ),
                 direct=config.disk.direct,
                 sidecar=config.disk.sidecar,
+                crc=config.disk.crc,
                 min_free=int(config.disk.min_free),
                 sync_s=config.disk.sync_s,
                 server=runtime.prefix,

@@ -19,7 +19,7 @@ from detectors.buffer.registration import DetectorInfo
 from detectors.buffer.sidecar import read_sidecar
 from detectors.buffer.writer import BufferWriter
 from detectors.errors import ConfigError, HostError
-from detectors.frame import Damage
+from detectors.frame import SIDECAR_PRESENT, Damage, RecordShape
 from tests.unit.buffer.make import FrameMaker, RawBuffer, pixels, record
 
 NBYTES = 5000
@@ -251,6 +251,25 @@ def test_without_a_sidecar_there_is_none(tmp_path):
     sink.close()
     frames.close()
     assert not list(tmp_path.rglob("*.meta"))
+
+
+def test_without_a_crc_the_entries_say_so_and_verify_has_nothing_to_compare(tmp_path):
+    frames = FrameMaker(10)
+    sink = writer(tmp_path, frames, crc=False)
+    write(sink, frames, 1, 2)
+    sink.close()
+    frames.close()
+    entries = read_sidecar(tmp_path / "JF" / "M03" / "0" / "0.meta")
+    assert entries["flags"][1:3].tolist() == [SIDECAR_PRESENT] * 2
+    assert entries["pulse_id"][1:3].tolist() == [1, 2]
+    data = tmp_path / "JF" / "M03" / "0" / "0.bin"
+    with data.open("r+b") as file:  # a pixel that changed on the disk
+        file.seek(RecordShape(10).record_bytes + 45)
+        file.write(b"\xff")
+    reader = BufferReader(tmp_path / "JF")
+    checked = Checked()
+    assert [f.check for f in check_buffer(reader, checked=checked) if f.check == "crc"] == []
+    assert checked.unchecked == 2
 
 
 def test_a_replaced_record_never_meets_the_crc_of_the_old_one(tmp_path):
