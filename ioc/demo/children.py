@@ -3,6 +3,7 @@
 import json
 import os
 import queue
+import random
 import signal
 import socket
 import subprocess
@@ -19,6 +20,8 @@ from detectors.errors import HostError
 _LAST_LINES: Final = 12
 _END_S: Final = 5.0
 """A child that does not end so long after SIGTERM is killed, s."""
+_PORTS: Final = range(24_000, 32_000)
+"""Below those that the kernel gives to clients (net.ipv4.ip_local_port_range, from 32768): no connection takes one before it is bound."""
 
 
 class Child:
@@ -142,12 +145,13 @@ def free_ports(count: int) -> list[int]:
     """Return ports of the loopback that are free for TCP and UDP, all different."""
     ports: list[int] = []
     with ExitStack() as held:
-        while len(ports) < count:
+        for port in random.sample(_PORTS, len(_PORTS)):
+            if len(ports) == count:
+                break
             tcp = held.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
             udp = held.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-            tcp.bind(("127.0.0.1", 0))
-            port = tcp.getsockname()[1]
             with suppress(OSError):
+                tcp.bind(("127.0.0.1", port))
                 udp.bind(("127.0.0.1", port))
                 ports.append(port)
     return ports

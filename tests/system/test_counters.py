@@ -19,8 +19,9 @@ from sim.udp_module import UdpModuleSender
 from tests.support.balance import imbalance
 from tests.support.ioc_process import IocProcess
 from tests.support.ioc_setup import prefix_of
+from tests.support.ports import free_ports
 from tests.support.waiting import until
-from tests.system.test_receive import GEOMETRY, MODULE, STEP, Receiver, free_port, write_config
+from tests.system.test_receive import GEOMETRY, MODULE, STEP, Receiver, write_config
 
 pytestmark = pytest.mark.usefixtures("runtime_dir")
 
@@ -66,7 +67,7 @@ def receiver(config: Path, port: int) -> Iterator[Receiver]:
 
 
 def test_kill_after_kill_everything_sent_is_counted(tmp_path: Path):
-    port, kills = free_port(), random.Random(11)
+    (port,), kills = free_ports(1), random.Random(11)
     config = write_config(tmp_path, port=port)
     before: dict[str, Any] = {}
     with ExitStack() as stack:
@@ -124,7 +125,7 @@ def records(folder: Path) -> int:
 
 @pytest.mark.long
 def test_what_is_sent_while_nobody_listens_is_counted_or_an_outage(tmp_path: Path):
-    port = free_port()
+    (port,) = free_ports(1)
     config = write_config(tmp_path, port=port)
 
     def send(first_frame: int, first_pulse: int, frames: int = 5) -> None:
@@ -153,7 +154,7 @@ def test_what_is_sent_while_nobody_listens_is_counted_or_an_outage(tmp_path: Pat
 
 @pytest.mark.long
 def test_reset_is_the_only_way_down(tmp_path: Path):
-    port = free_port()
+    (port,) = free_ports(1)
     config = write_config(tmp_path, port=port)
     with receiver(config, port) as one:
         since = one.status()["counted_since"]
@@ -180,7 +181,7 @@ def test_reset_is_the_only_way_down(tmp_path: Path):
 
 
 def test_a_damaged_page_is_said_and_counted(tmp_path: Path, counters_folder: Path):
-    port = free_port()
+    (port,) = free_ports(1)
     config = write_config(tmp_path, port=port)
     with receiver(config, port) as one:
         one.end(signal.SIGKILL)
@@ -200,7 +201,7 @@ def shown(ioc: IocProcess, name: str) -> int:
 @pytest.mark.long
 def test_totals_survive_the_ioc_the_receiver_and_both(tmp_path: Path):
     """Kills of the IOC, of the receiver and of both while it receives: the PVs never fall, and count what was sent."""
-    port = free_port()
+    (port,) = free_ports(1)
     config = write_config(tmp_path, port=port)
     with ExitStack() as stack:
         ioc = stack.enter_context(IocProcess(prefix_of(config), "-m", "ioc", "run", str(config)))

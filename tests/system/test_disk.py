@@ -16,6 +16,7 @@ from detectors.buffer.layout import relative_path
 from detectors.stats import ReceiverStatus
 from sim.pattern import frame_pattern
 from tests.support.balance import imbalance
+from tests.support.ports import free_ports
 from tests.support.process import run
 from tests.support.waiting import until
 from tests.system.test_receive import (
@@ -24,7 +25,6 @@ from tests.system.test_receive import (
     STEP,
     WORKER,
     Receiver,
-    free_port,
     receiver,
     send,
     write_config,
@@ -46,7 +46,7 @@ def test_two_servers_with_one_folder_cannot_mix_their_records(tmp_path: Path):
     second = tmp_path / "second"
     second.mkdir()
     with receiver(tmp_path) as first:
-        port = free_port()
+        (port,) = free_ports(1)
         config = write_config(second, port=port)
         config.write_text(config.read_text().replace(str(second), str(tmp_path)))
         refused = run("receive", str(config), "M00")
@@ -119,7 +119,7 @@ def test_what_a_slow_disk_leaves_at_the_end_is_counted_in_the_last_snapshot(tmp_
     site = tmp_path / "site"
     site.mkdir()
     (site / "sitecustomize.py").write_text(SLOW_DISK)
-    port = free_port()
+    (port,) = free_ports(1)
     config = write_config(tmp_path, port=port, extra="[run]\ndrain_s = 1.0")
     environment = {**os.environ, "PYTHONPATH": str(site)}
     with (

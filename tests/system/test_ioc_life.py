@@ -16,6 +16,7 @@ import pytest
 from tests.support.epics_env import epics_variables
 from tests.support.ioc_process import IocProcess, leftovers, worker_processes
 from tests.support.ioc_setup import M00, SOURCES, prefix_of, start, write_config
+from tests.support.ports import free_ports
 from tests.support.process import ROOT, Process, run
 from tests.support.waiting import until
 
@@ -152,7 +153,7 @@ def test_a_port_in_use_stops_the_start(tmp_path: Path) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
-        config = write_config(tmp_path, ports=(port, 50999))
+        config = write_config(tmp_path, ports=(port, free_ports(1)[0]))
         code, lines = failed_start(config)
     assert code == 1
     assert len(lines) == 1

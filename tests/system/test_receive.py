@@ -31,6 +31,7 @@ from sim.faults import FaultRates
 from sim.pattern import frame_pattern, missing_flags, stored_pattern
 from sim.udp_module import UdpModuleSender
 from tests.support.balance import imbalance
+from tests.support.ports import free_ports
 from tests.support.process import WorkerProcess
 from tests.support.scheduling import realtime_allowed, realtime_threads
 from tests.support.waiting import until
@@ -45,12 +46,6 @@ MODULE = 3
 WORKER = "udp.M00"
 STEP = 2
 FIRST_PULSE = 12_345_990
-
-
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
 
 
 def write_config(folder: Path, *, port: int, extra: str = "", geometry: str = "") -> Path:
@@ -109,7 +104,7 @@ class Receiver(WorkerProcess):
 
 @contextmanager
 def receiver(folder: Path, *options: str, extra: str = "", geometry: str = "") -> Iterator[Receiver]:
-    port = free_port()
+    (port,) = free_ports(1)
     with Receiver(write_config(folder, port=port, extra=extra, geometry=geometry), port, *options) as r:
         r.wait_for(rf"^READY {re.escape(WORKER)} 127\.0\.0\.1:{port}$")
         yield r
@@ -204,7 +199,7 @@ def send_stock(port: int, frames: range) -> None:
 
 @pytest.mark.long
 def test_pulses_of_a_stock_detector_go_on_above_what_is_on_disk(tmp_path: Path):
-    port = free_port()
+    (port,) = free_ports(1)
     config = write_config(tmp_path, port=port, geometry=STOCK_TABLE)
     sent = [(range(1, 21), 0), (range(21, 31), 0), (range(1, 6), 100_000), (range(2, 9), 200_000)]
     total = 0
@@ -413,7 +408,7 @@ def test_port_in_use_is_one_line_and_leaves_nothing(tmp_path: Path):
 
 
 def test_unknown_module_is_a_configuration_error(tmp_path: Path):
-    config = write_config(tmp_path, port=free_port())
+    config = write_config(tmp_path, port=free_ports(1)[0])
     done = subprocess.run(
         [sys.executable, "-m", "ioc", "receive", str(config), "M77"],
         cwd=ROOT,

@@ -15,8 +15,9 @@ from detectors.geometry import GEOMETRIES
 from detectors.run_state import Service
 from detectors.wire.headers import HEADERS
 from detectors.wire.timing import parse_timing
-from ioc.demo.children import Child, clean_environment, free_ports
+from ioc.demo.children import Child, clean_environment
 from sim.pattern import check_frame
+from tests.support.ports import free_ports
 
 GEOMETRY = GEOMETRIES["jungfrau"]
 LAYOUT = HEADERS[GEOMETRY.header]

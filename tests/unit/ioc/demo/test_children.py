@@ -67,9 +67,10 @@ def test_one_that_is_late_is_not_waited_for_for_ever(start):
         child.wait_ready(time.monotonic())
 
 
-def test_ports_are_different_and_free():
+def test_ports_are_different_and_free_and_no_client_gets_one():
     ports = free_ports(8)
     assert len(set(ports)) == 8
+    assert max(ports) < 32768  # net.ipv4.ip_local_port_range
     for number in ports:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
             udp.bind(("127.0.0.1", number))
