@@ -4,6 +4,7 @@ import asyncio
 import json
 import math
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -30,7 +31,7 @@ class RetroStatus:
     """The settings of the next file, and what the last one has come to."""
 
     start: float = -10.0
-    """A pulse_id, or 0 and below: seconds before now."""
+    """A pulse_id, or 0 and below: seconds before the command."""
     stop: float = 0.0
     mode: str = MODES[0]
     file_path: str = ""
@@ -105,16 +106,16 @@ class Retro:
 
     async def _make(self) -> tuple[str, dict[str, Any]]:
         """Return the path of the new file and what the process says of it. Raises CommandError with the reason."""
-        now = self.status
+        wanted, now_ns = self.status, time.time_ns()
         if self._host:
             raise CommandError(
                 f"HDF5 files are made on {self._host}, and this one would be made on the IOC's host; use pebbledaq write on {self._host}"
             )
-        path = full_file_name("%s%s.h5", now.file_path, now.file_name, 0)
+        path = full_file_name("%s%s.h5", wanted.file_path, wanted.file_name, 0)
         await allowed_place(path, self._roots, "FilePath")
         # Files of other hosts are looked at in a thread: a network may take its time.
         folder = await asyncio.to_thread(self._folder)
-        arguments = (str(folder), repr(now.start), repr(now.stop), now.mode, path)
+        arguments = (str(folder), repr(wanted.start), repr(wanted.stop), wanted.mode, path, str(now_ns))
         module = "detectors.outputs.hdf5.retro"
         self._process = process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", module, *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE

@@ -1,12 +1,12 @@
 """What lies in the buffer to an HDF5 file, by pulse_id or by time: a process of its own, so that no capture waits for it.
 
-``python -m detectors.outputs.hdf5.retro FOLDER START STOP MODE FILE``: prints one line of JSON, ``images`` and ``message``, or ``error``.
+``python -m detectors.outputs.hdf5.retro FOLDER START STOP MODE FILE NOW_NS``: prints one line of JSON, ``images`` and ``message``, or
+``error``. ``NOW_NS`` is when the file was asked for: the process starts later.
 """
 
 import json
 import os
 import sys
-import time
 from bisect import bisect_right
 from pathlib import Path
 from typing import Final
@@ -23,15 +23,16 @@ from detectors.outputs.hdf5.view import write_view
 _LATER: Final = 1 << 63
 
 
-def write_retro(folder: Path, start: float, stop: float, path: Path, *, copy: bool = False) -> tuple[int, str]:
+def write_retro(
+    folder: Path, start: float, stop: float, path: Path, *, now_ns: int, copy: bool = False
+) -> tuple[int, str]:
     """Write a range of the buffer to a new file; return how many images it has, and what is not in them: pulses, or whole hosts.
 
-    A bound above 0 is a pulse_id, else seconds before now: 0 is now. Raises HostError when the file is there already, BufferReadError when
-    the buffer has none of the range, and what ``write_file`` raises.
+    A bound above 0 is a pulse_id, else seconds before ``now_ns``, a time since 1970; a ``stop`` of 0 is the newest pulse. Raises HostError
+    when the file is there already, BufferReadError when the buffer has none of the range, and what ``write_file`` raises.
     """
     if path.exists():
         raise HostError(f"{path}: is there already; choose another FileName")
-    now_ns = time.time_ns()
     with BufferReader(folder) as reader:
         extents = [extent for module in reader.modules if (extent := reader.extent(module))]
         if not extents:
@@ -85,10 +86,12 @@ def _pulse_after(reader: BufferReader, module: str, then_ns: int, nothing: int) 
 
 def main() -> None:
     """Write as the arguments say."""
-    folder, start, stop, mode, path = sys.argv[1:]
+    folder, start, stop, mode, path, now_ns = sys.argv[1:]
     os.nice(10)  # data that is being taken goes first
     try:
-        images, message = write_retro(Path(folder), float(start), float(stop), Path(path), copy=mode == "Copy")
+        images, message = write_retro(
+            Path(folder), float(start), float(stop), Path(path), now_ns=int(now_ns), copy=mode == "Copy"
+        )
         answer = {"images": images, "message": message}
     except PebbleDaqError as error:
         answer = {"error": str(error)}
