@@ -16,7 +16,7 @@ from tests.support.epics_env import epics_variables
 from tests.support.ioc_process import IocProcess
 from tests.support.ioc_setup import prefix_of, write_config
 from tests.support.ports import free_ports
-from tests.support.process import Process
+from tests.support.senders import sending
 from tests.support.waiting import until
 
 RATE_HZ = 40
@@ -73,16 +73,10 @@ class Bench:
         """Let both modules send without an end."""
         first, began = self._next, time.monotonic()
         numbers = ["--first-frame", str(first), "--start", str(first), "--geometry", GEOMETRY]
-        pace = ["--rate", str(rate_hz), "--seconds", "300", "--epoch-ns", str(time.time_ns() + 1_500_000_000)]
-        senders = [
-            Process("-m", "ioc", "sim", "udp", f"127.0.0.1:{port}", *pace, *numbers, "--module-id", str(m), *options)
-            for m, port in enumerate(self.ports)
-        ]
         try:
-            yield
+            with sending(self.ports, "--rate", str(rate_hz), *numbers, *options):
+                yield
         finally:
-            for sender in senders:
-                sender.end(signal.SIGKILL)
             self._next = first + int((time.monotonic() - began + 1) * rate_hz)
 
     def set(self, **values: Any) -> None:
@@ -185,7 +179,7 @@ def test_images_until_it_is_stopped(bench: Bench) -> None:
         "assert acquire.wait_for_connection(10) and count.wait_for_connection(10)\n"
         "ended = threading.Event()\n"
         "acquire.put(1, callback=lambda **k: ended.set())\n"
-        "while epics.caget(P + 'cam1:Acquire_RBV') != 1: pass\n"
+        "while epics.caget(P + 'cam1:Acquire_RBV', use_monitor=False) != 1: pass\n"
         "while count.get(use_monitor=False) < 20: pass\n"
         "print(ended.is_set())\n"
         "epics.caput(P + 'cam1:Acquire', 0)\n"  # CA lets a second put with completion wait for the first

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,15 +14,14 @@ from sim.pattern import frame_pattern
 from tests.support.ioc_process import IocProcess
 from tests.support.ioc_setup import prefix_of, write_config
 from tests.support.ports import free_ports
-from tests.support.process import Process, run
+from tests.support.process import run
+from tests.support.senders import send_frames
 from tests.support.waiting import until
 
 assert hdf5plugin.FILTERS  # imported for the filters that it registers
 
 IMAGES = 20
 SHAPE = (512, 1024)
-LEAD_NS = 2_000_000_000
-"""From the start of the senders to their first packet, ns: so that none is ahead of the other."""
 
 
 class Bench:
@@ -38,15 +36,7 @@ class Bench:
     def send(self, count: int) -> list[int]:
         """Send so many pulses from both modules; return their ids."""
         first, self._next = self._next, self._next + count
-        numbers = ["--first-frame", str(first), "--start", str(first)]
-        pace = ["--rate", "20", "--frames", str(count), "--epoch-ns", str(time.time_ns() + LEAD_NS)]
-        senders = [
-            Process(
-                "-m", "ioc", "sim", "udp", f"127.0.0.1:{port}", *pace, *numbers, "--module-id", str(m), timeout_s=60
-            )
-            for m, port in enumerate(self._ports)
-        ]
-        assert [sender.wait() for sender in senders] == [0, 0]
+        send_frames(self._ports, count, "--rate", "20", "--first-frame", str(first), "--start", str(first))
         return list(range(first, first + count))
 
     def setting(self, **values: object) -> None:

@@ -18,7 +18,7 @@ from tests.support.installed import needs
 from tests.support.ioc_process import IocProcess
 from tests.support.ioc_setup import prefix_of, write_config
 from tests.support.ports import free_ports
-from tests.support.process import Process
+from tests.support.senders import sending
 from tests.support.waiting import until
 
 SHAPE = (512, 1024)
@@ -71,15 +71,8 @@ def ioc(tmp_path_factory: pytest.TempPathFactory, runtime_dir: Path, ports: tupl
 def senders(ioc: IocProcess, ports: tuple[int, int]) -> Iterator[None]:
     """Both modules, sending for as long as the tests need it."""
     assert ioc.value("M00:State_RBV") == "Idle"
-    epoch = str(time.time_ns() + 2_000_000_000)
-    words = ["--rate", str(RATE), "--first-frame", "1", "--start", "1", "--epoch-ns", epoch, "--frames", "100000"]
-    found = [
-        Process("-m", "ioc", "sim", "udp", f"127.0.0.1:{port}", *words, "--module-id", str(m))
-        for m, port in enumerate(ports)
-    ]
-    yield
-    for sender in found:
-        sender.end(signal.SIGTERM)
+    with sending(ports, "--rate", str(RATE)):
+        yield
 
 
 def image(pulse_id: int) -> np.ndarray:
@@ -159,12 +152,9 @@ def test_an_acquisition_is_counted_where_no_file_is_written(tmp_path: Path, runt
     ports = free_ports(2)
     path = write_config(tmp_path, ports=(ports[0], ports[1]))
     path.write_text(path.read_text().split("[[pva]]")[0] + "[run]\nautostart = false\n[images]\n")
-    pace = ["--rate", "50", "--frames", "100000", "--epoch-ns", str(time.time_ns())]
-    with IocProcess(prefix_of(path), "-m", "ioc", "run", str(path)) as ioc:
-        senders = [
-            Process("-m", "ioc", "sim", "udp", f"127.0.0.1:{port}", "--module-id", str(m), *pace)
-            for m, port in enumerate(ports)
-        ]
+    with IocProcess(prefix_of(path), "-m", "ioc", "run", str(path)) as ioc, sending(ports, "--rate", "50"):
+        for name in ("M00:State_RBV", "M01:State_RBV"):
+            ioc.until(name, lambda state: state in {"Idle", "Receiving"})
         ioc.until("Pva1:State_RBV", "Idle")
         ioc.put("cam1:ImageMode", 1)
         ioc.put("cam1:NumImages", 20)
@@ -173,8 +163,6 @@ def test_an_acquisition_is_counted_where_no_file_is_written(tmp_path: Path, runt
         ioc.until("Pva1:Acq:Taken_RBV", 20)
         assert ioc.value("Pva1:Acq:Good_RBV") + ioc.value("Pva1:Acq:Filled_RBV") == 20
         assert ioc.value("Pva1:Acq:Open_RBV") == "No"
-        for sender in senders:
-            sender.end(signal.SIGTERM)
 
 
 def test_clients_do_not_notice_that_the_ioc_is_started_anew(tmp_path: Path, runtime_dir: Path) -> None:

@@ -1,6 +1,5 @@
 """A user's function on live images under the soft-IOC: records, results as PVs, and the command for a new total."""
 
-import time
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ from sim.pattern import frame_pattern
 from tests.support.ioc_process import IocProcess
 from tests.support.ioc_setup import prefix_of, write_config
 from tests.support.ports import free_ports
-from tests.support.process import Process
+from tests.support.senders import send_frames
 
 SHAPE = (512, 1024)
 FRAMES = 20
@@ -36,13 +35,7 @@ def test_the_total_of_live_images_is_a_pv_and_a_stream_and_its_counts_are_record
             ioc.until(name, "Idle")
         with ResultStream(f"ipc://{tmp_path}/results", timeout_s=10) as results:
             ioc.until("Process:Subscribers_RBV", 1)
-            epoch = str(time.time_ns() + 1_000_000_000)
-            words = ["--rate", "20", "--frames", str(FRAMES), "--start", "1", "--epoch-ns", epoch]
-            senders = [
-                Process("-m", "ioc", "sim", "udp", f"127.0.0.1:{port}", *words, "--module-id", str(module))
-                for module, port in enumerate(ports)
-            ]
-            assert [sender.wait() for sender in senders] == [0, 0]
+            send_frames(ports, FRAMES, "--rate", "20")
             ioc.until("Process:TotalImages_RBV", FRAMES)
             rows = np.zeros(2 * SHAPE[0], np.uint64)
             for pulse_id in range(1, FRAMES + 1):

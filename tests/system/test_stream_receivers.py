@@ -1,7 +1,6 @@
 """The image assembler behind real workers: packets or PVA images in, whole images out."""
 
 import os
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,6 +17,7 @@ from tests.support.epics_env import epics_variables
 from tests.support.ioc_process import leftovers
 from tests.support.ports import free_ports
 from tests.support.process import Process
+from tests.support.senders import send_frames
 from tests.support.waiting import until
 
 pytestmark = [pytest.mark.alone, pytest.mark.long, pytest.mark.usefixtures("runtime_dir")]
@@ -25,8 +25,6 @@ pytestmark = [pytest.mark.alone, pytest.mark.long, pytest.mark.usefixtures("runt
 PULSES = 15
 SHAPE = (512, 1024)
 CAMERA_SHAPE = (48, 64)
-LEAD_NS = 2_000_000_000
-"""From the start of the senders to their first packet, ns: so that none is ahead of the other."""
 
 
 class Workers:
@@ -36,10 +34,10 @@ class Workers:
         self._stack = stack
         self._environment = environment
 
-    def start(self, *words: str, ready: bool = True) -> Process:
+    def start(self, *words: str) -> Process:
         process = Process("-m", "ioc", *words, environment=self._environment)
         self._stack.callback(process.end)
-        return process.ready() if ready else process
+        return process.ready()
 
 
 @pytest.fixture
@@ -89,11 +87,7 @@ def test_two_receivers_and_their_images(tmp_path: Path, stack: ExitStack, worker
             workers.start("receive", str(path), name)
         workers.start("stream", str(path))
         socket = consumer(stack, runtime, f"tcp://127.0.0.1:{out}")
-        pace = ["--rate", "20", "--frames", str(PULSES), "--epoch-ns", str(time.time_ns() + LEAD_NS)]
-        senders = [
-            workers.start("sim", "udp", f"127.0.0.1:{port}", "--module-id", str(m), *pace, ready=False)
-            for m, port in enumerate((first, second))
-        ]
+        send_frames((first, second), PULSES, "--rate", "20")
         for pulse_id in range(1, PULSES + 1):
             header, pixels = take(socket)
             assert (header.head.pulse_id, header.head.frame_index, header.head.is_good_frame) == (
@@ -104,7 +98,6 @@ def test_two_receivers_and_their_images(tmp_path: Path, stack: ExitStack, worker
             assert header.detector_name == "JF"
             expected = np.concatenate([frame_pattern(pulse_id, m, SHAPE, "uint16") for m in (0, 1)])
             np.testing.assert_array_equal(pixels, expected)
-        assert [sender.wait() for sender in senders] == [0, 0]
         images = status(runtime, "stream")["images"]
         assert (images["assembled"], images["good"], images["overwritten"]) == (PULSES, PULSES, 0)
     assert leftovers(prefix) == []

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import socket
 import time
 import urllib.error
@@ -22,17 +21,21 @@ import websockets
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from websockets.sync.client import connect
 
+from detectors.stats import ReceiverStatus
 from detectors.wire.web_image import decode_web
 from sim.pattern import frame_pattern
+from tests.support.balance import imbalance
 from tests.support.ioc_process import IocProcess
 from tests.support.ioc_setup import prefix_of, write_config
 from tests.support.ports import free_ports
 from tests.support.process import Process, WorkerProcess
+from tests.support.senders import send_frames, sending
 from tests.support.waiting import until
 
 SHAPE = (512, 1024)
 RATE = 20
-LOSS = 0.01
+LOSS, FRAMES = 0.01, 60
+"""Of the frames that come with losses."""
 FIRST = 1001
 """First pulse of those that come without losses."""
 
@@ -95,24 +98,13 @@ def ioc(tmp_path_factory: pytest.TempPathFactory, runtime_dir: Path, ports: list
         assert found.leftovers() == []
 
 
-def senders(ports: list[int], first: int, frames: int, *words: str) -> list[Process]:
-    epoch = str(time.time_ns() + 2_000_000_000)
-    rate = ["--rate", str(RATE), "--first-frame", str(first), "--start", str(first), "--epoch-ns", epoch]
-    return [
-        Process("-m", "ioc", "sim", "udp", f"127.0.0.1:{port}", *rate, "--frames", str(frames), "--module-id", str(m), *words)
-        for m, port in enumerate(ports[:2])
-    ]  # fmt: skip
-
-
 @pytest.fixture(scope="module")
 def data(ioc: IocProcess, ports: list[int]) -> Iterator[None]:
     """Both modules, sending for as long as the tests need it."""
     assert ioc.value("M00:State_RBV") in {"Idle", "Receiving", "Stalled"}
-    found = senders(ports, FIRST, 100_000)
-    ioc.until("M00:PulseId_RBV", lambda pulse: pulse > FIRST)
-    yield
-    for sender in found:
-        sender.end(signal.SIGTERM)
+    with sending(ports[:2], "--rate", str(RATE), "--first-frame", str(FIRST), "--start", str(FIRST)):
+        ioc.until("M00:PulseId_RBV", lambda pulse: pulse > FIRST)
+        yield
 
 
 def thinned(pulse_id: int) -> np.ndarray:
@@ -139,13 +131,15 @@ def test_a_browser_that_comes_first_is_told_what_is_missing(ioc: IocProcess, pag
 
 @pytest.mark.long
 def test_the_status_and_the_metrics_say_what_the_records_say(ioc: IocProcess, page: Page, ports: list[int]) -> None:
-    for sender in senders(ports, 1, 60, "--loss", str(LOSS)):
-        assert sender.wait() == 0
+    send_frames(ports[:2], FRAMES, "--rate", str(RATE), "--loss", str(LOSS))
     for name in ("M00", "M01"):
         worker = f"udp.{name}"
-        ioc.until(f"{name}:Disk:Queued_RBV", 0)
-        ioc.until(f"{name}:FramesDelivered_RBV", lambda n: n >= 59)
-        counted = ioc.ask(worker, "status")
+        counted = until(
+            lambda w=worker: ioc.ask(w, "status"),
+            lambda s: (
+                s["frames"]["delivered"] == FRAMES and not s["disk"]["queued"] and not imbalance(ReceiverStatus, s)
+            ),
+        )
         until(lambda w=worker: page.snapshot(w), lambda s, c=counted: s["packets"] == c["packets"])
         snapshot, metrics = page.snapshot(worker), page.metrics()
         assert snapshot["packets"]["lost"] > 0
