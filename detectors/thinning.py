@@ -40,7 +40,7 @@ DATA_TYPES: Final = {
     "float32": "Float32",
     "float64": "Float64",
 }
-"""areaDetector's names of the pixel types."""
+"""areaDetector's names of the pixel types, in the order of its NDDataType."""
 
 
 def color_mode(shape: tuple[int, ...]) -> ColorMode:

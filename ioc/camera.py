@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from detectors.errors import CommandError
+from detectors.thinning import DATA_TYPES
 from ioc.bindings import Handler
 
 SINGLE, MULTIPLE, CONTINUOUS = "Single", "Multiple", "Continuous"
@@ -15,15 +16,9 @@ SINGLE, MULTIPLE, CONTINUOUS = "Single", "Multiple", "Continuous"
 _CHOICES: Final = {"image_mode": (SINGLE, MULTIPLE, CONTINUOUS), "on_loss": ("Fill", "Fail", "Skip")}
 """Choices of the settings' records, in order."""
 
-_DTYPES: Final = {
-    name.lower(): name
-    for name in ("Int8", "UInt8", "Int16", "UInt16", "Int32", "UInt32", "Int64", "UInt64", "Float32", "Float64")
-}
-"""areaDetector's names of pixel types by numpy's."""
-
 _COLOR_MODES: Final = ("Mono", "Bayer", "RGB1", "RGB2", "RGB3", "YUV444", "YUV422", "YUV421")
 
-_GIVEN: Final = {"data_type": tuple(_DTYPES.values()), "color_mode": _COLOR_MODES}
+_GIVEN: Final = {"data_type": tuple(DATA_TYPES.values()), "color_mode": _COLOR_MODES}
 """Choices of the records of what the detector decides, in order."""
 
 _POOLS: Final = ("pebble", "transition", "pool")
@@ -212,7 +207,7 @@ def image_figures(values: Mapping[str, Any]) -> dict[str, Any]:
     data_ns = int(values.get("data_ns", 0))
     found = {"unique_id": values.get("unique_id", 0), "data_ns": data_ns, "data_s": data_ns / 1e9}
     shape = [int(text) for text in str(values.get("shape", "")).split(" x ") if text]
-    name = _DTYPES.get(str(values.get("dtype", "")))
+    name = DATA_TYPES.get(str(values.get("dtype", "")))
     if not shape or name is None:
         return found
     dimensions = len(shape)

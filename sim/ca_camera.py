@@ -18,6 +18,7 @@ from caproto.server import PVGroup, SubGroup
 from caproto.server import pvproperty as _pvproperty
 
 from detectors.errors import ConfigError
+from detectors.thinning import DATA_TYPES
 from detectors.wire.ntndarray import EPICS_EPOCH_S
 from sim.clock import Schedule
 from sim.pattern import fill_pattern
@@ -38,20 +39,6 @@ _CHANNEL_TYPES: Final = {
 }
 """How each pixel type travels; the others have no place in Channel Access."""
 
-_DATA_TYPES: Final = {
-    "int8": "Int8",
-    "uint8": "UInt8",
-    "int16": "Int16",
-    "uint16": "UInt16",
-    "int32": "Int32",
-    "uint32": "UInt32",
-    "int64": "Int64",
-    "uint64": "UInt64",
-    "float32": "Float32",
-    "float64": "Float64",
-}
-"""areaDetector's names, in the order of its NDDataType."""
-
 
 class _Cam(PVGroup):
     """areaDetector's driver records, as far as a client looks at them."""
@@ -62,7 +49,7 @@ class _Cam(PVGroup):
     ArraySizeY_RBV = pvproperty(value=0, units="pixels", read_only=True)
     ArraySizeZ_RBV = pvproperty(value=0, units="pixels", read_only=True)
     DataType_RBV = pvproperty(
-        value="UInt16", enum_strings=[*_DATA_TYPES.values()], dtype=ChannelType.ENUM, read_only=True
+        value="UInt16", enum_strings=[*DATA_TYPES.values()], dtype=ChannelType.ENUM, read_only=True
     )
     UniqueId_RBV = pvproperty(value=0, read_only=True)
     ArrayCounter_RBV = pvproperty(value=0, read_only=True)
@@ -200,7 +187,7 @@ class CaCamera:
         sizes = (*reversed(self._image.shape), 0, 0)
         for record, size in zip((cam.ArraySizeX_RBV, cam.ArraySizeY_RBV, cam.ArraySizeZ_RBV), sizes, strict=False):
             await record.write(size)
-        await cam.DataType_RBV.write(_DATA_TYPES[self._image.dtype.name])
+        await cam.DataType_RBV.write(DATA_TYPES[self._image.dtype.name])
         await cam.AcquirePeriod_RBV.write(self.schedule.period_ns / 1e9)
         await cam.Acquire.write("Acquire")
 

@@ -13,22 +13,9 @@ from p4p.server.raw import SharedPV
 
 from detectors.errors import HostError
 from detectors.wire.encode import SCALAR_TYPES, encode
+from detectors.wire.ntndarray_fields import MEMBERS
 from sim.clock import Schedule, Stop, events
 from sim.pattern import fill_pattern
-
-_MEMBERS: Final = {
-    "int8": "byteValue",
-    "int16": "shortValue",
-    "int32": "intValue",
-    "int64": "longValue",
-    "uint8": "ubyteValue",
-    "uint16": "ushortValue",
-    "uint32": "uintValue",
-    "uint64": "ulongValue",
-    "float32": "floatValue",
-    "float64": "doubleValue",
-}
-"""Member of NTNDArray's union for each pixel type."""
 
 _TYPE: Final = NTNDArray.buildType()
 
@@ -160,7 +147,7 @@ class PvaCamera:
 
     def _configure(self, shape: tuple[int, ...], dtype: str) -> None:
         self._image = np.zeros(shape, np.dtype(dtype))
-        self._member = "ubyteValue" if self.codec else _MEMBERS[dtype]
+        self._member = "ubyteValue" if self.codec else MEMBERS[dtype]
         self._value: Any = Value(
             _TYPE,
             {
