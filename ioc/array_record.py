@@ -5,8 +5,8 @@ from typing import Final
 
 import numpy as np
 
-from ioc import epics
 from ioc.bindings import StaticRecord
+from ioc.input_record import InputRecord
 
 _TYPES: Final[Mapping[str, str]] = {
     "CHAR": "int8",
@@ -26,8 +26,8 @@ class ArrayRecord:
 
     def __init__(self, record: StaticRecord) -> None:
         self._dtype = np.dtype(_TYPES[record.fields["FTVL"]])
-        self._device = epics.make_array(record, self._dtype)
+        self._record = InputRecord(record)
 
     def show(self, pixels: np.ndarray, time_ns: int) -> None:
         """Publish an image, at the time of its data."""
-        self._device.set(pixels.reshape(-1).astype(self._dtype, copy=False), timestamp=epics.timestamp(time_ns))
+        self._record.set(np.ascontiguousarray(pixels, self._dtype), time_ns=time_ns)

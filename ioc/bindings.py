@@ -33,6 +33,9 @@ _SEVERITY: Final = "pebbledaq:severity"
 ARRAY: Final = "pebbledaq:array"
 _STATUS, _COMMAND, _TRIGGER = "pebbledaq:status", "pebbledaq:command", "pebbledaq:trigger"
 
+_OURS: Final = "Event"
+"""SCAN of a record that only we process: an event without a name never comes, and a put to a field does not process it."""
+
 _READS: Final[dict[str, tuple[type, ...]]] = {
     "int64in": (int,),
     "longin": (int,),
@@ -119,20 +122,22 @@ class Handler:
 
 
 def device_fields(record: StaticRecord) -> dict[str, str]:
-    """Return the fields that connect a record to softioc, by its tag; none for a record without a tag."""
+    """Return the fields that let a record be shown, or connect it to softioc, by its tag; none for a record without a tag."""
     if ARRAY in record.tags:
-        return {"DTYP": "Python", "SCAN": "I/O Intr", "TSE": "-2", "INP": f"@{record.name}"}
+        return {"SCAN": _OURS, "TSE": "-2"}
     if not _tags(record):
         return {}
-    status, text = _STATUS in record.tags, record.kind == "waveform"
-    fields = {"DTYP": "Python"}
-    if text:
-        fields = {"DTYP": f"PythonLongString{'In' if status else 'Out'}", "FTVL": "CHAR"}
-    if status:
-        fields["SCAN"] = "I/O Intr"
+    fields: dict[str, str] = {}
+    if record.kind == "waveform":
+        fields["FTVL"] = "CHAR"
+    if _STATUS in record.tags:
+        fields["SCAN"] = _OURS
+    elif record.kind == "waveform":
+        fields |= {"DTYP": "PythonLongStringOut", "INP": f"@{record.name}"}
+    else:
+        fields |= {"DTYP": "Python", "OUT": f"@{record.name}"}
     if _TIME in record.tags:
         fields["TSE"] = "-2"
-    fields["INP" if status or text else "OUT"] = f"@{record.name}"
     return fields
 
 

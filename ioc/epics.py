@@ -5,14 +5,14 @@ A record's *device* is softioc's object for it.
 
 import asyncio
 import ctypes
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from epicscorelibs.ioc import Com, dbCore
-from softioc import alarm, asyncio_dispatcher, device, fields, imports, softioc
+from softioc import alarm, asyncio_dispatcher, device, imports, softioc
 
 from ioc.bindings import DatabaseError, StaticRecord
 
@@ -35,44 +35,45 @@ class _ProcessNotify(ctypes.Structure):
     )
 
 
-CALLBACK_QUEUE: Final = 8000
-"""Records that may wait for processing; EPICS's default overflows when all records change in one tick."""
+_ADDRESS_WORDS: Final = 16
+"""Room for a ``DBADDR`` of dbAddr.h, which begins with the address of the record."""
 
 _EPICS_EPOCH_S: Final = 631_152_000
 """1990-01-01 in POSIX time, s."""
 
 
 def make_device(record: StaticRecord, **arguments: Any) -> Any:
-    """Return a new device of a record of the static database. softioc's own way is to make the record, too."""
+    """Return a new device of an output record of the static database. softioc's own way is to make the record, too."""
     if record.kind != "waveform":
         return getattr(device, record.kind)(record.name, **arguments)
-    kinds = {"PythonLongStringIn": device.long_stringin, "PythonLongStringOut": device.long_stringout}
     arguments |= {"_wf_nelm": int(record.fields["NELM"]), "_wf_dtype": np.dtype("i1")}
-    arguments.setdefault("initial_value", "")
-    return kinds[record.fields["DTYP"]](record.name, **arguments)
+    return device.long_stringout(record.name, **arguments)
 
 
-def make_array(record: StaticRecord, dtype: np.dtype) -> Any:
-    """Return a new device of a waveform of numbers, whose FTVL is ``dtype``."""
-    return device.waveform(
-        record.name,
-        _wf_nelm=int(record.fields["NELM"]),
-        _wf_dtype=dtype,
-        initial_value=np.empty(0, dtype),
-    )
+def address(name: str) -> int:
+    """Return where a record is in memory."""
+    found = (ctypes.c_void_p * _ADDRESS_WORDS)()
+    if dbCore.dbNameToAddr(name.encode(), ctypes.byref(found)):
+        raise DatabaseError(f"{name}: EPICS has no such record")
+    return found[0] or 0
 
 
-def timestamp(time_ns: int) -> fields.ca_timestamp:
-    """Return a POSIX time as a device's ``set`` takes it, exactly; the nearest one that EPICS can hold, 1990 to 2106."""
+def field_offsets(kind: str) -> Mapping[str, int]:
+    """Return where the fields of a record of a type are, in bytes from its beginning."""
+    return {name: offset for name, (offset, _, _) in imports.get_field_offsets(kind).items()}
+
+
+def timestamp(time_ns: int) -> tuple[int, int]:
+    """Return a POSIX time as records hold it, exactly: s since 1990, and ns; the nearest one that EPICS can hold, 1990 to 2106."""
     seconds, nanoseconds = divmod(time_ns, 1_000_000_000)
     if not _EPICS_EPOCH_S <= seconds < 1 << 32:
         seconds, nanoseconds = min(max(seconds, _EPICS_EPOCH_S), (1 << 32) - 1), 0
-    return fields.ca_timestamp(seconds, nanoseconds)
+    return seconds - _EPICS_EPOCH_S, nanoseconds
 
 
 def severity(record: Any) -> int:
-    """Return the alarm severity that a device's record has now, from its own limits too."""
-    # Thousands of records are looked at each second: softioc's ways go through a string, or make four objects for each.
+    """Return the alarm severity that a device's record has now."""
+    # softioc's own way goes through a string.
     found = record._record  # noqa: SLF001
     return ctypes.c_uint16.from_address(found.record.value + found.fields["SEVR"][0]).value
 
@@ -116,7 +117,6 @@ def set_up() -> None:
     """Set what EPICS reads when it starts."""
     # As root EPICS locks all memory, present and future: mapping a pebble would take seconds.
     ctypes.c_int.in_dll(dbCore, "dbThreadRealtimeLock").value = 0
-    imports.callbackSetQueueSize(CALLBACK_QUEUE)
     # Clients are known by their address, not by the name that they give themselves.
     ctypes.c_int.in_dll(Com, "asCheckClientIP").value = 1
 

@@ -11,10 +11,10 @@ from typing import Any, Final
 import numpy as np
 from softioc import alarm
 
-from ioc import epics
 from ioc.array_record import ArrayRecord
 from ioc.bindings import ARRAY, STATES, Bindings, Handler, StatusBinding
 from ioc.events import SEVERITIES
+from ioc.input_record import InputRecord
 from ioc.puts import PutLog
 from ioc.setpoint import Setpoint
 from ioc.status import OWNER as IOC
@@ -30,7 +30,7 @@ class Reading:
 
     def __init__(self, binding: StatusBinding) -> None:
         self.binding = binding
-        self._device = epics.make_device(binding.record)
+        self._record = InputRecord(binding.record)
         self._choices = binding.record.choices
         self._shown: tuple[Any, bool, int] | None = None
 
@@ -53,8 +53,7 @@ class Reading:
             severity, status = alarm.INVALID_ALARM, alarm.COMM_ALARM
         elif not known:
             severity, status = alarm.INVALID_ALARM, alarm.STATE_ALARM
-        timestamp = epics.timestamp(time_ns or time.time_ns()) if self.binding.time else None
-        self._device.set(raw, severity=severity, alarm=status, timestamp=timestamp)
+        self._record.set(raw, severity, status, (time_ns or time.time_ns()) if self.binding.time else 0)
         return True
 
     def _raw(self, value: Any) -> tuple[Any, bool]:
@@ -66,7 +65,8 @@ class Reading:
             log.error("%s: found the state %r, expected one of %s", self.name, value, ", ".join(self._choices))
             return len(self._choices), False
         if kind == "waveform":
-            return _cut(value, int(self.binding.record.fields["NELM"]) - 1), True
+            text = _cut(value, int(self.binding.record.fields["NELM"]) - 1)
+            return np.frombuffer(text + b"\0", np.int8), True
         if kind == "stringin":
             return _cut(str(value), 39), True
         if kind in ("int64in", "longin"):
@@ -77,7 +77,7 @@ class Reading:
     @property
     def severity(self) -> int:
         """Alarm severity that the record has now, from its own limits too."""
-        return epics.severity(self._device)
+        return self._record.severity
 
     @property
     def is_state(self) -> bool:
@@ -159,6 +159,6 @@ class Records:
             setpoint.refresh()
 
 
-def _cut(text: str, limit: int) -> str:
+def _cut(text: str, limit: int) -> bytes:
     """Return as much of ``text`` as fits into ``limit`` bytes, without half a character."""
-    return text.encode()[:limit].decode(errors="ignore")
+    return text.encode()[:limit].decode(errors="ignore").encode()

@@ -85,12 +85,12 @@ def test_each_mistake_has_its_line(record: StaticRecord, expected: str) -> None:
 @pytest.mark.parametrize(
     ("record", "expected"),
     [
-        (reading(), {"DTYP": "Python", "SCAN": "I/O Intr", "INP": "@X"}),
+        (reading(), {"SCAN": "Event"}),
         (setpoint(), {"DTYP": "Python", "OUT": "@Y"}),
         (setpoint(tag="trigger"), {"DTYP": "Python", "OUT": "@Y"}),
         (
             reading("waveform"),
-            {"DTYP": "PythonLongStringIn", "SCAN": "I/O Intr", "FTVL": "CHAR", "INP": "@X"},
+            {"SCAN": "Event", "FTVL": "CHAR"},
         ),
         (setpoint(kind="waveform"), {"DTYP": "PythonLongStringOut", "FTVL": "CHAR", "INP": "@Y"}),
         (StaticRecord("calc", "Z"), {}),
