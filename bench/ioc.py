@@ -50,7 +50,13 @@ def rows(*, quick: bool) -> Iterator[Row]:
                     server.subscribe(f"{name}:{record}", lambda _: updates.append(time.monotonic()))
             cores = _cores(server.pid, part_s)
             note = f"five parts: {spread(cores)}; {len(updates)} updates"
-            yield Row(f"{what}, with a screen of {MODULES * len(SHOWN)} records", statistics.median(cores), "cores", TARGET, note=note)
+            yield Row(
+                f"{what}, with a screen of {MODULES * len(SHOWN)} records",
+                statistics.median(cores),
+                "cores",
+                TARGET,
+                note=note,
+            )
 
 
 def _tables(folder: str) -> str:
