@@ -459,6 +459,10 @@ class CaptureStatus(GathererStatus):
     attributes_missing: int = 0
     """Values of PVs that were not connected when an image was taken, in all captures."""
     acquisition: AcquisitionStats = field(default_factory=AcquisitionStats)
+    compressed_elsewhere: int = 0
+    """Images that were taken compressed from the stream of this host."""
+    compressed_here: int = 0
+    """Images that were compressed for the file alone."""
     captures: int = 0
     """Captures begun."""
     folder_exists: bool = False

@@ -43,7 +43,9 @@ GAUGES: Final[Mapping[type, frozenset[str]]] = {
 }
 """Numbers that are no counters, by the kind of statistics; all others are."""
 
-_OF_WORKERS: Final = frozenset({"captures", "reduced_pixels", "compressed_pixel_bytes"})
+_OF_WORKERS: Final = frozenset(
+    {"captures", "reduced_pixels", "compressed_pixel_bytes", "compressed_elsewhere", "compressed_here"}
+)
 """Counters that stand in a snapshot itself."""
 
 _POOLS: Final = ("pebble", "transition", "pool")

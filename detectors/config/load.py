@@ -165,6 +165,13 @@ class Config(sections.Section):
         """Return whether a worker on a host takes images of these sources from [stream]: of several modules, some elsewhere."""
         return len(sources) > 1 and any(source.host != host for source in sources)
 
+    def is_compressed(self, sources: tuple[sections.SourceSection, ...], host: str | None) -> bool:
+        """Return whether images of these sources are compressed on a host, by its worker of [stream]."""
+        stream = self.stream
+        if stream is None or stream.compression == "none" or stream.host != host:
+            return False
+        return sources == (self.udp or self.pva)
+
     def dma_of(self, source: sections.SourceSection) -> sections.DmaSection:
         """Return the DMA ring of a source: its own, or the common one."""
         return source.dma or self.dma

@@ -24,9 +24,7 @@ from detectors.pools.pebble import Pebble, PebbleLoan
 from detectors.pools.segment import least_slot_bytes
 from detectors.wire.array10 import ImageHeader, encode_header
 from detectors.wire.bslz4 import encode_bslz4
-from detectors.wire.compressed_image import chunk_start, put_header, slot_room
-
-COMPRESSION: Final = "bslz4"
+from detectors.wire.compressed_image import COMPRESSION, chunk_start, put_header, slot_room
 
 _NOTIFICATIONS: Final = 10_000
 """Notifications kept for a slow reader, of 8 bytes."""

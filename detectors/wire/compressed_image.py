@@ -10,6 +10,9 @@ import numpy as np
 
 from detectors.wire.bslz4 import chunk_bound
 
+COMPRESSION: Final = "bslz4"
+"""What the images are compressed with, as the configuration names it."""
+
 _LENGTHS: Final = struct.Struct("<QQQ")
 """When it was made, on the monotonic clock, ns; bytes of the header, and of the data."""
 

@@ -14,10 +14,14 @@ from detectors.image_head import ImageHead
 from detectors.outputs.hdf5.capture import Selector
 from detectors.pools.buffer_pool import BufferPool
 from detectors.runtime import Runtime
+from detectors.sources.compressed_images import CompressedSource
 from detectors.stats import CaptureStatus, PoolStats
-from detectors.worker_names import image_worker_name
+from detectors.wire.bslz4 import chunk_bound
+from detectors.wire.compressed_image import COMPRESSION
+from detectors.worker_names import STREAM, image_worker_name
 from detectors.workers.account import Account
 from detectors.workers.captures import Captures
+from detectors.workers.compressed_elsewhere import CompressedElsewhere
 from detectors.workers.detector_modules import DetectorModules
 from detectors.workers.gate import AcquisitionGate
 from detectors.workers.gather import Assembler, Gatherer
@@ -28,6 +32,9 @@ WORKER: Final = "hdf5"
 
 _BUFFER_BYTES: Final = 256 << 20
 """Memory for images on their way to the disk: a quarter of a second at 1 GB/s."""
+
+_SHARE_WAITING: Final = 4
+"""Part of the memory of a module that images may fill while they wait for their compression: 1/n."""
 
 _LEAST_BUFFERS: Final = 4
 _MOST_BUFFERS: Final = 1024
@@ -72,13 +79,20 @@ class CapturePart:
         )
         self._nothing = _nothing(sources)
         self._captures = Captures(config.hdf5, modules.detector, modules.names, self._pulse_id_step, self._expect)
+        self._elsewhere: CompressedElsewhere | None = None
+        if config.is_compressed(sources, config.hdf5.host) and config.mosaic_of(sources) is None:
+            source = CompressedSource(runtime.notify(STREAM), runtime.shm(STREAM))
+            self._elsewhere = CompressedElsewhere(source, modules.rules.depth // _SHARE_WAITING)
+        self._compressed_here = 0
         self._gathered = 0
         self._latest = ImageHead(0)
 
     @property
     def commands(self) -> Mapping[str, Callable[..., Any]]:
         """Begin and end of captures, and the folder of their files."""
-        return {**self._captures.commands, **self._gate.commands}
+        found = {**self._captures.commands, **self._gate.commands}
+        elsewhere = self._elsewhere
+        return {name: elsewhere.in_turn(command) for name, command in found.items()} if elsewhere else found
 
     def open(self, stack: ExitStack, wake: Wake, account: Account) -> str:  # noqa: ARG002
         """Find the modules, and take the memory for images as soon as their size is known.
@@ -87,16 +101,25 @@ class CapturePart:
         """
         self._captures.open(stack, wake)
         stack.callback(self._gatherer.close)
+        if self._elsewhere:
+            stack.callback(self._elsewhere.close)
         self._gatherer.open(wake)
         self._follow_size()
         return ""
 
     def step(self) -> float:
         """Take in what the modules have sent, and hand what is wanted to the capture."""
-        self._captures.poll()
-        for matched in self._gatherer.step():
-            self._image(matched)
-        self._captures.follow(self._modules.layout)
+        captures, elsewhere = self._captures, self._elsewhere
+        captures.poll()
+        matched = self._gatherer.step()
+        if elsewhere:
+            elsewhere.ask(on=captures.selector is not None and captures.compression == COMPRESSION)
+            matched = elsewhere.ready(matched)
+        for one in matched:
+            self._image(one)
+        captures.follow(self._modules.layout)
+        if elsewhere and elsewhere.waits:
+            return min(self._gatherer.wait_s, elsewhere.wait_s)
         for pulse_id in self._gate.acquisition.expire(time.monotonic()):
             self._fill(pulse_id)
         return self._gatherer.wait_s
@@ -119,6 +142,8 @@ class CapturePart:
             damaged=capture.damaged if capture else 0,
             balance=capture.balance if capture else "",
             attributes_missing=captures.values.missing,
+            compressed_elsewhere=self._elsewhere.taken if self._elsewhere else 0,
+            compressed_here=self._compressed_here,
             acquisition=self._gate.stats(),
             captures=captures.totals.captures,
             folder_exists=place.exists,
@@ -173,17 +198,21 @@ class CapturePart:
 
     def _take(self, matched: Matched, selector: Selector) -> None:
         """Put an image together that belongs to the capture, and offer it."""
-        captures = self._captures
+        captures, assembler = self._captures, self._gatherer.assembler
         assert self._pool
+        assert assembler
         assert captures.capture
         buffer = self._pool.try_acquire()
-        header = self._gatherer.assemble(matched, None if buffer is None else buffer.array)
+        chunk_bytes = self._elsewhere.take(matched, assembler, buffer.array) if buffer and self._elsewhere else 0
+        out = buffer.array[: assembler.image_bytes] if buffer and not chunk_bytes else None
+        header = self._gatherer.assemble(matched, out)
         head = header.head if header and buffer else None
         taken = self._gate.settle(matched.pulse_id, head, time.monotonic())
         if buffer and header and taken:
             self._gathered += 1
-            buffer.set_len(header.data_bytes)
-            captures.capture.offer(header.head, buffer.freeze(), captures.values.now())
+            buffer.set_len(chunk_bytes or header.data_bytes)
+            self._compressed_here += captures.compression != "none" and not chunk_bytes
+            captures.capture.offer(header.head, buffer.freeze(), captures.values.now(), compressed=chunk_bytes > 0)
             self._latest = header.head
             return
         if buffer:
@@ -208,7 +237,10 @@ class CapturePart:
         if assembler is self._pool_of or assembler is None:
             return
         count = min(max(_BUFFER_BYTES // assembler.image_bytes, _LEAST_BUFFERS), _MOST_BUFFERS)
-        self._pool = BufferPool(count, assembler.image_bytes, name="capture")
+        size_bytes, itemsize = assembler.image_bytes, assembler.pixel_type.itemsize
+        if self._elsewhere:
+            size_bytes = max(size_bytes, chunk_bound(size_bytes // itemsize, itemsize))
+        self._pool = BufferPool(count, size_bytes, name="capture")
         self._pool_of = assembler
 
 

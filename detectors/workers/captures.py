@@ -57,6 +57,8 @@ class Captures:
         self.values = AttributeValues()
         self.totals = CaptureTotals()
         self.wanted = 0
+        self.compression = "none"
+        """Of the present one, or of the last."""
         self.message = self.refusal = ""
 
     @property
@@ -178,6 +180,7 @@ class Captures:
         self.capture = capture
         self.selector = Selector(order.request, self._pulse_id_step)
         self.wanted = order.request.images
+        self.compression = order.compression
         self._on_start(order.request.start)
 
     def follow(self, layout: FrameLayout | None) -> None:

@@ -13,12 +13,13 @@ from detectors.config import Config, StreamSection
 from detectors.errors import CommandError, ConfigError
 from detectors.hosts import endpoint
 from detectors.image_head import ImageHead
-from detectors.outputs.compressed_images import COMPRESSION, CompressedFullStream, CompressedImages
+from detectors.outputs.compressed_images import CompressedFullStream, CompressedImages
 from detectors.outputs.zmq_image import FullStream, ImageOutput, PartStream, PulseStream, ReducedStream
 from detectors.pools.buffer_pool import BufferPool
 from detectors.runtime import Runtime
 from detectors.stats import OutputStats, PoolStats, StreamStatus
 from detectors.wire.array10 import ImageHeader
+from detectors.wire.compressed_image import COMPRESSION
 from detectors.workers.account import Account
 from detectors.workers.detector_modules import DetectorModules
 from detectors.workers.gather import Assembler, Gatherer

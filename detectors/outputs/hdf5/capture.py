@@ -125,12 +125,16 @@ class Capture:
 
     def fill(self, head: ImageHead, pvs: Mapping[str, Any] = _NO_PVS) -> None:
         """Append an image that is missing."""
-        self._queue.put((FileImage(head, None, pvs), None))
+        self._queue.put((FileImage(head, pvs=pvs), None))
 
-    def offer(self, head: ImageHead, lease: Lease, pvs: Mapping[str, Any] = _NO_PVS) -> None:
-        """Append an image; the lease is taken over."""
-        pixels = lease.array.view(self._layout.dtype).reshape(self._layout.image_shape)
-        self._queue.put((FileImage(head, pixels, pvs), lease))
+    def offer(
+        self, head: ImageHead, lease: Lease, pvs: Mapping[str, Any] = _NO_PVS, *, compressed: bool = False
+    ) -> None:
+        """Append an image, or a chunk of one that is ``compressed`` as the file is; the lease is taken over."""
+        pixels = lease.array
+        if not compressed:
+            pixels = pixels.view(self._layout.dtype).reshape(self._layout.image_shape)
+        self._queue.put((FileImage(head, pixels, compressed, pvs), lease))
 
     def flush(self) -> "Future[None]":
         """Return a Future that is done when all that was offered before is in the file, where readers find it."""

@@ -36,6 +36,8 @@ class FileImage(NamedTuple):
     head: ImageHead
     pixels: np.ndarray | None = None
     """None: an image that is missing, which reads as zeros."""
+    compressed: bool = False
+    """Whether ``pixels`` are a chunk (uint8) in the compression of the file."""
     pvs: Mapping[str, Any] = MappingProxyType({})
     """Values of PVs by name, for attributes."""
 
@@ -115,16 +117,16 @@ class LiveFile:
                     dataset.resize(self.count, axis=0)
             raise
         self.count += len(images)
-        self.bytes += sum(image.pixels.nbytes for image in images if image.pixels is not None)
+        self.bytes += self._layout.image_bytes * sum(image.pixels is not None for image in images)
 
     def _extend(self, images: list[FileImage]) -> None:
         first, count = self.count, self.count + len(images)
         self._data.resize(count, axis=0)
         corner = (0,) * len(self._layout.image_shape)
         self._packets.resize(count, axis=0)
-        for row, (head, pixels, _) in enumerate(images, first):
+        for row, (head, pixels, compressed, _) in enumerate(images, first):
             if pixels is not None:
-                chunk = self._how.encode(pixels) if self._how.encode else pixels
+                chunk = self._how.encode(pixels) if self._how.encode and not compressed else pixels
                 self._data.id.write_direct_chunk((row, *corner), chunk)
             if head.missing:
                 self._packets[row] = np.frombuffer(b"".join(head.missing), np.uint8).reshape(-1, MISSING_MASK_BYTES)
