@@ -516,6 +516,10 @@ class ImagesStatus(DataStatus):
     image: ShownStats = field(default_factory=ShownStats)
     preview: ShownStats = field(default_factory=ShownStats)
     ca: ShownStats = field(default_factory=ShownStats)
+    compressed_elsewhere: int = 0
+    """Images that were shown as the stream of this host has compressed them."""
+    compressed_here: int = 0
+    """Images that were compressed for their PV alone."""
     acquisition: AcquisitionStats = field(default_factory=AcquisitionStats)
     port: int = 0
     """TCP port of the PVA server."""

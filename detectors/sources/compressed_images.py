@@ -12,8 +12,8 @@ from detectors.sources.module_stream import LocalModule, Modules
 from detectors.wire.array10 import ImageHeader, decode_header
 from detectors.wire.compressed_image import copy_image
 
-_FRESH_S: Final = 1.0
-"""An image is not taken that was compressed longer ago, s: its pulse_id may have come again since, and nobody need have asked for newer ones."""
+FRESH_S: Final = 2.0
+"""No image is taken that was compressed longer ago, s: its pulse_id may have come again since, and nobody need have asked for newer ones."""
 
 
 class TakenImage(NamedTuple):
@@ -62,7 +62,7 @@ class CompressedSource:
         None when it is not there, was compressed too long ago, or has no room in ``out``.
         """
         image = self._module.copy(pulse_id, partial(copy_image, out=out))
-        if image is None or time.monotonic_ns() - image.made_ns > _FRESH_S * 1e9:
+        if image is None or time.monotonic_ns() - image.made_ns > FRESH_S * 1e9:
             return None
         try:
             return TakenImage(decode_header(image.header), image.chunk)

@@ -4,6 +4,7 @@ A pair (code, value) is a number of that PVA type: ``("i", 2)`` is a 32-bit 2. a
 ``codec.parameters`` as 32-bit numbers, and nothing else. Source: areaDetector's ntndArrayConverter.
 """
 
+import math
 import time
 from collections.abc import Mapping
 from typing import Any, Final
@@ -36,21 +37,16 @@ def image_fields(
     ``factor`` and ``full_shape`` say how it was thinned. ``timeStamp`` is the data's; now when that is not known.
     """
     data = encode(codec, image) if codec else image.reshape(-1)
-    stamp = time_stamp(head.timestamp_ns or time.time_ns())
-    return {
-        "value": (MEMBERS[data.dtype.name], data),
-        "codec": {"name": codec, "parameters": ("i", SCALAR_TYPES[image.dtype.name]) if codec else None},
-        "compressedSize": data.nbytes,
-        "uncompressedSize": image.nbytes,
-        "uniqueId": head.unique_id,
-        "dataTimeStamp": stamp,
-        "timeStamp": stamp,
-        "dimension": dimensions(image.shape, factor, full_shape),
-        "attribute": [
-            {"name": name, "value": value, "descriptor": text, "sourceType": _DRIVER, "source": "pebbledaq"}
-            for name, (value, text) in _attributes(image, head, modules_missing).items()
-        ],
-    }
+    found = _fields(data, codec, image.dtype.name, image.nbytes, head)
+    return found | _of_shape(image.shape, head, modules_missing, factor, full_shape)
+
+
+def compressed_fields(
+    data: np.ndarray, codec: str, shape: tuple[int, ...], pixel_type: np.dtype, head: ImageHead, *, modules_missing: int
+) -> dict[str, Any]:
+    """Return the fields of an image of ``shape`` and ``pixel_type`` that is compressed already: ``data``, uint8."""
+    nbytes = math.prod(shape) * pixel_type.itemsize
+    return _fields(data, codec, pixel_type.name, nbytes, head) | _of_shape(shape, head, modules_missing)
 
 
 def no_image_fields() -> dict[str, Any]:
@@ -63,11 +59,36 @@ def no_image_fields() -> dict[str, Any]:
     }
 
 
+def _fields(data: np.ndarray, codec: str, pixel_type: str, nbytes: int, head: ImageHead) -> dict[str, Any]:
+    stamp = time_stamp(head.timestamp_ns or time.time_ns())
+    return {
+        "value": (MEMBERS[data.dtype.name], data),
+        "codec": {"name": codec, "parameters": ("i", SCALAR_TYPES[pixel_type]) if codec else None},
+        "compressedSize": data.nbytes,
+        "uncompressedSize": nbytes,
+        "uniqueId": head.unique_id,
+        "dataTimeStamp": stamp,
+        "timeStamp": stamp,
+    }
+
+
+def _of_shape(
+    shape: tuple[int, ...], head: ImageHead, modules_missing: int, factor: int = 1, full_shape: tuple[int, ...] = ()
+) -> dict[str, Any]:
+    return {
+        "dimension": dimensions(shape, factor, full_shape),
+        "attribute": [
+            {"name": name, "value": value, "descriptor": text, "sourceType": _DRIVER, "source": "pebbledaq"}
+            for name, (value, text) in _attributes(shape, head, modules_missing).items()
+        ],
+    }
+
+
 def _attributes(
-    image: np.ndarray, head: ImageHead, modules_missing: int
+    shape: tuple[int, ...], head: ImageHead, modules_missing: int
 ) -> Mapping[str, tuple[tuple[str, float], str]]:
     return {
-        "ColorMode": (("i", int(color_mode(image.shape))), "Color mode"),
+        "ColorMode": (("i", int(color_mode(shape))), "Color mode"),
         "PulseId": (("L", head.pulse_id), "Pulse id"),
         "FrameIndex": (("L", head.frame_index), "Frame number of the detector"),
         "Timestamp": (("d", head.timestamp_ns / 1e9), "Time of the frame, seconds since 1970"),

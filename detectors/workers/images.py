@@ -18,14 +18,17 @@ from detectors.hosts import endpoint
 from detectors.outputs.publisher import Publisher
 from detectors.outputs.pva_images import PvaImages
 from detectors.runtime import Runtime
+from detectors.sources.compressed_images import CompressedSource
 from detectors.stats import ImagesStatus, ShownStats
 from detectors.thinning import binning, color_mode, colours_last, described, eight_bits, thinned
+from detectors.wire.compressed_image import COMPRESSION
 from detectors.wire.encode import encode
-from detectors.wire.ntndarray_fields import image_fields, no_image_fields
+from detectors.wire.ntndarray_fields import compressed_fields, image_fields, no_image_fields
 from detectors.wire.small_image import SmallImage, encode_small
-from detectors.worker_names import IMAGES, image_worker_name
+from detectors.worker_names import IMAGES, STREAM, image_worker_name
 from detectors.workers.account import Account
 from detectors.workers.image_counter import ImageCounter
+from detectors.workers.newest_compressed import NewestCompressed
 from detectors.workers.newest_image import NewestImage, next_due
 from detectors.workers.rates import RateMeter
 from detectors.workers.runtime import IDLE_S, run_worker
@@ -100,6 +103,11 @@ class ImagesPart:
         self._port = port and port + list(config.detectors.values()).index(sources)
         self._newest = NewestImage(config, runtime, sources, config.images.host)
         self._counter = ImageCounter(config, runtime, sources, config.images.host)
+        self._compressed: NewestCompressed | None = None
+        if config.is_compressed(sources, config.images.host) and config.images.codec == COMPRESSION:
+            self._compressed = NewestCompressed(CompressedSource(runtime.notify(STREAM), runtime.shm(STREAM)))
+        self._shows_compressed = False
+        self._compressed_here = 0
         self.commands = self._counter.commands
         self._described: dict[str, Any] = {}
 
@@ -113,6 +121,8 @@ class ImagesPart:
         self._ca_stream = Publisher(self._runtime.frames(self.name), 1, linger_ms=0)
         stack.callback(self._ca_stream.close)
         stack.callback(self._newest.close)
+        if self._compressed:
+            stack.callback(self._compressed.close)
         stack.callback(self._counter.close)
         self._full = _Place(1 / section.image_hz, self._send_full)
         self._preview = _Place(1 / section.preview_hz, self._send_preview)
@@ -132,23 +142,51 @@ class ImagesPart:
         newest = self._newest
         newest.gather(now, on=bool(wanted))
         if not wanted:
+            self._shows_compressed = False
             return IDLE_S
         due = [place for place in wanted if place.due_s <= now]
-        if due and newest.take(now):
-            self._described = described(newest.pixels.shape, newest.pixels.dtype)
-        for place in due:
-            if newest.number not in {0, place.shown}:
+        pixels_due = [place for place in due if place is not self._full or not self._show_compressed(now)]
+        if pixels_due and newest.take(now):
+            self._describe(newest.pixels.shape, newest.pixels.dtype)
+        for place in pixels_due:
+            if newest.number not in {0, place.shown} and not self._was_shown(place):
+                if place is self._full:
+                    self._shows_compressed = False
                 place.show(newest.number, now)
         self._welcome(now)
         shortest, longest = _LOOK_S
         left_s = min(place.due_s for place in wanted) - now
         return left_s if left_s > 0 else min(longest, max(shortest, min(place.period_s for place in due) / 4))
 
+    def _show_compressed(self, now: float) -> bool:
+        """Show the whole image as the stream has compressed it; return whether it does, so that none need be compressed here."""
+        compressed = self._compressed
+        if compressed is None:
+            return False
+        if compressed.take(now):
+            header, _ = compressed.image
+            self._describe(header.shape, np.dtype(header.dtype))
+            self._shows_compressed = True
+            self._full.show(self._newest.number, now)
+        return compressed.is_live(now)
+
+    def _was_shown(self, place: _Place) -> bool:
+        """Return whether the newest image was shown as it was compressed elsewhere."""
+        if place is not self._full or not self._shows_compressed or self._compressed is None:
+            return False
+        return self._compressed.head.pulse_id == self._newest.head.pulse_id
+
+    def _describe(self, shape: tuple[int, ...], pixel_type: np.dtype) -> None:
+        self._described = described(shape, pixel_type)
+
     def snapshot(self) -> ImagesStatus:
         """Return what there is to know."""
-        now, newest, head = time.monotonic(), self._newest, self._newest.head
+        now, newest, last = time.monotonic(), self._newest, self._newest
+        if self._compressed and self._compressed.taken_s > newest.taken_s:
+            last = self._compressed
+        head = last.head
         active_s = max(_ACTIVE_S, 2 * max((place.period_s for place in self._places if place.clients), default=0))
-        state = "Idle" if not newest.gathering else "Showing" if now - newest.taken_s < active_s else "Waiting"
+        state = "Idle" if not newest.gathering else "Showing" if now - last.taken_s < active_s else "Waiting"
         return ImagesStatus(
             state=state,
             message=newest.gatherer.state()[1] if state == "Waiting" else "",
@@ -158,6 +196,8 @@ class ImagesPart:
             unique_id=head.unique_id,
             **self._described,
             images=newest.gatherer.image_stats(newest.gatherer.assembled),
+            compressed_elsewhere=self._compressed.taken if self._compressed else 0,
+            compressed_here=self._compressed_here,
             image=self._full.stats(now),
             preview=self._preview.stats(now),
             ca=self._ca.stats(now),
@@ -179,12 +219,22 @@ class ImagesPart:
         """Give clients that have just connected the image that is there, or after a while an empty one."""
         for name, place in ((IMAGE, self._full), (PREVIEW, self._preview)):
             if self._pva.waiting(self._prefix + name):
-                if self._newest.number:
+                if self._newest.number or (self._shows_compressed and place is self._full):
                     place.send(True)
                 elif now - self._newest.begun_s > _EMPTY_S:
                     self._pva.post(self._prefix + name, no_image_fields(), new_only=True)
 
     def _send_full(self, new_only: bool) -> None:  # noqa: FBT001
+        if self._shows_compressed and self._compressed:
+            header, data = self._compressed.image
+            missing = self._newest.missing_in(header.head)
+            pixel_type = np.dtype(header.dtype)
+            fields = compressed_fields(
+                data, COMPRESSION, header.shape, pixel_type, header.head, modules_missing=missing
+            )
+            self._pva.post(self._prefix + IMAGE, fields, new_only=new_only)
+            return
+        self._compressed_here += self._section.codec != "none"
         self._post(IMAGE, self._newest.pixels, self._section.codec, new_only=new_only)
 
     def _send_preview(self, new_only: bool) -> None:  # noqa: FBT001
@@ -202,7 +252,7 @@ class ImagesPart:
         fields = image_fields(
             image,
             self._newest.head,
-            modules_missing=self._newest.modules_missing,
+            modules_missing=self._newest.missing_in(self._newest.head),
             codec="" if codec == "none" else codec,
             **thinning,
         )

@@ -35,7 +35,11 @@ class NewestImage:
     @property
     def modules_missing(self) -> int:
         """How many modules are missing in the image."""
-        return len(self.gatherer.modules) - self.head.present.bit_count()
+        return self.missing_in(self.head)
+
+    def missing_in(self, head: ImageHead) -> int:
+        """Return how many modules are missing in an image of this detector."""
+        return len(self.gatherer.modules) - head.present.bit_count()
 
     def gather(self, now: float, *, on: bool) -> None:
         """Attach to the modules, or detach. Idempotent."""

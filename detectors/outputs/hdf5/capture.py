@@ -125,7 +125,7 @@ class Capture:
 
     def fill(self, head: ImageHead, pvs: Mapping[str, Any] = _NO_PVS) -> None:
         """Append an image that is missing."""
-        self._queue.put((FileImage(head, pvs=pvs), None))
+        self._queue.put((FileImage(head, None, pvs), None))
 
     def offer(
         self, head: ImageHead, lease: Lease, pvs: Mapping[str, Any] = _NO_PVS, *, compressed: bool = False
@@ -134,7 +134,7 @@ class Capture:
         pixels = lease.array
         if not compressed:
             pixels = pixels.view(self._layout.dtype).reshape(self._layout.image_shape)
-        self._queue.put((FileImage(head, pixels, compressed, pvs), lease))
+        self._queue.put((FileImage(head, pixels, pvs, compressed), lease))
 
     def flush(self) -> "Future[None]":
         """Return a Future that is done when all that was offered before is in the file, where readers find it."""

@@ -36,10 +36,10 @@ class FileImage(NamedTuple):
     head: ImageHead
     pixels: np.ndarray | None = None
     """None: an image that is missing, which reads as zeros."""
-    compressed: bool = False
-    """Whether ``pixels`` are a chunk (uint8) in the compression of the file."""
     pvs: Mapping[str, Any] = MappingProxyType({})
     """Values of PVs by name, for attributes."""
+    compressed: bool = False
+    """Whether ``pixels`` are a chunk (uint8) in the compression of the file."""
 
 
 class LiveFile:
@@ -124,7 +124,7 @@ class LiveFile:
         self._data.resize(count, axis=0)
         corner = (0,) * len(self._layout.image_shape)
         self._packets.resize(count, axis=0)
-        for row, (head, pixels, compressed, _) in enumerate(images, first):
+        for row, (head, pixels, _, compressed) in enumerate(images, first):
             if pixels is not None:
                 chunk = self._how.encode(pixels) if self._how.encode and not compressed else pixels
                 self._data.id.write_direct_chunk((row, *corner), chunk)

@@ -159,7 +159,7 @@ def test_an_old_image_is_not_taken(streams: Streams, monkeypatch: pytest.MonkeyP
     streams.offer(1)
     streams.until(lambda: source.announced() == 1)
     assert source.take(1) is not None
-    later = time.monotonic_ns() + 2_000_000_000
+    later = time.monotonic_ns() + 3_000_000_000
     monkeypatch.setattr("detectors.sources.compressed_images.time.monotonic_ns", lambda: later)
     assert source.take(1) is None
     assert source.newest() == 1
