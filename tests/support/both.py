@@ -57,7 +57,7 @@ def running_both(folder: Path, more: Mapping[str, Sequence[str]] | None = None) 
         sources = _start_sources(config, ioc.environment, search, more or {})
         try:
             for child in sources.values():
-                child.wait_ready(time.monotonic() + 20)
+                child.wait_ready(time.monotonic() + 60)
             ioc.until("CAM:Connected_RBV", "Yes")
             for name in NAMES:
                 ioc.until(f"{name}:RunState_RBV", "Enabled")

@@ -9,6 +9,9 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
+START_S = 60.0
+END_S = 20.0
+
 
 class Child:
     """Runs ``python -m module *args``; waits for READY; ``ask`` sends a command and returns the answer.
@@ -26,7 +29,7 @@ class Child:
             stdout=subprocess.PIPE,
             text=True,
         )
-        line = self._line(30.0)
+        line = self._line(START_S)
         assert line == "READY", f"{module} said {line!r}"
 
     def ask(self, command: str, **args: Any) -> Any:
@@ -45,7 +48,7 @@ class Child:
             while True:
                 assert selector.select(max(0.0, deadline - time.monotonic())), "the child said nothing"
                 line = stdout.readline()
-                assert line, f"the child ended with {self.process.wait(5)}"
+                assert line, f"the child ended with {self.process.wait(END_S)}"
                 if line.startswith(("READY", "{", "null")):
                     return line.strip()
 
@@ -60,13 +63,13 @@ class Child:
             assert self.process.stdin is not None
             self.process.stdin.close()
             try:
-                self.process.wait(5)
+                self.process.wait(END_S)
             except subprocess.TimeoutExpired:
                 self.process.kill()
         self._reap()
 
     def _reap(self) -> None:
-        self.process.wait(5)
+        self.process.wait(END_S)
         for stream in (self.process.stdin, self.process.stdout):
             if stream is not None:
                 stream.close()

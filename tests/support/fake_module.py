@@ -53,7 +53,7 @@ class FakeModule:
         return frame_pattern(pulse_id, self.number, self.layout.shape, self.layout.dtype)
 
     def wait_for_subscriber(self, socket: zmq.Socket) -> None:
-        assert socket.poll(5000)
+        assert socket.poll(20_000)
         assert socket.recv()[:1] == b"\1"
 
     def send(self, pulse_id: int, *, notify: bool = True, **changes: object) -> None:

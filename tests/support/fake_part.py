@@ -51,11 +51,11 @@ def running(part: FakePart, runtime: Runtime, network: Endpoint | None = None) -
     """Run a worker on a thread, of a host at ``network`` if any, and yield the address of its commands."""
     thread = threading.Thread(target=run_worker, args=(part, runtime, 5.0, network), daemon=True)
     thread.start()
-    assert part.opened.wait(5)
-    until(lambda: request(runtime.command(part.name), "status", 5.0)["state"] != "Starting")
+    assert part.opened.wait(20)
+    until(lambda: request(runtime.command(part.name), "status", 20.0)["state"] != "Starting")
     try:
         yield runtime.command(part.name)
     finally:
-        request(runtime.command(part.name), "stop", 5.0)
-        thread.join(10)
+        request(runtime.command(part.name), "stop", 20.0)
+        thread.join(20)
         assert not thread.is_alive()

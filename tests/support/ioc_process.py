@@ -14,7 +14,7 @@ from p4p.client.thread import Context, RemoteError
 from detectors.runtime import Runtime
 from detectors.workers.commands import request
 from tests.support.epics_env import epics_variables
-from tests.support.process import Process
+from tests.support.process import ANSWER_S, Process
 from tests.support.waiting import until
 
 
@@ -76,9 +76,9 @@ class IocProcess(Process):
 
     def ask(self, worker: str, command: str, **arguments: Any) -> Any:
         """Command a worker past the IOC."""
-        return request(self.runtime.command(worker), command, timeout_s=5.0, **arguments)
+        return request(self.runtime.command(worker), command, timeout_s=ANSWER_S, **arguments)
 
-    def python(self, script: str, timeout_s: float = 15) -> str:
+    def python(self, script: str) -> str:
         """What a client script prints that runs with this IOC's environment; ``P`` is the prefix."""
         done = subprocess.run(
             [sys.executable, "-c", f"P = {self.prefix!r}\n{script}"],

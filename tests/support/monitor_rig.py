@@ -79,7 +79,7 @@ class MonitorRig:
 
     def written(self, count: int) -> MonitorStatus:
         """Wait until so many frames are on disk."""
-        return until(lambda: self.status, lambda status: status.disk.written >= count, 5)
+        return until(lambda: self.status, lambda status: status.disk.written >= count)
 
     def frame(self, pulse_id: int, folder: str = "DET-CAM") -> Any:
         assert self.config.disk is not None

@@ -19,7 +19,10 @@ from detectors.workers.commands import request
 from tests.support.waiting import until
 
 ROOT = Path(__file__).parents[2]
-TIMEOUT_S = 20.0
+TIMEOUT_S = 60.0
+"""Most time for a process to start, to say something or to end, on a machine that is busy, s."""
+ANSWER_S = 20.0
+"""Most time for an answer to a command, s."""
 
 
 class Process:
@@ -130,13 +133,13 @@ class WorkerProcess(Process):
         self.runtime = Runtime(prefix)
         self.worker = worker
 
-    def ask(self, command: str, timeout_s: float = 5.0, **arguments: Any) -> Any:
+    def ask(self, command: str, timeout_s: float = ANSWER_S, **arguments: Any) -> Any:
         return request(self.runtime.command(self.worker), command, timeout_s, **arguments)
 
     def status(self) -> dict[str, Any]:
         return self.ask("status")
 
-    def until(self, good: Callable[[dict[str, Any]], object], timeout_s: float = 10.0) -> dict[str, Any]:
+    def until(self, good: Callable[[dict[str, Any]], object], timeout_s: float = 20.0) -> dict[str, Any]:
         """Wait until a condition holds of the snapshot, and return that."""
         return until(self.status, good, timeout_s)
 

@@ -16,7 +16,7 @@ from qtpy.QtCore import QTimer
 from qtpy.QtGui import QFontMetrics
 from qtpy.QtWidgets import QApplication, QLabel, QPushButton, QWidget
 
-TIMEOUT_S = 20.0
+TIMEOUT_S = 40.0
 SETTLE_S = 2.0
 """After all is connected, values and images come."""
 

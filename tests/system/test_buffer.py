@@ -148,7 +148,7 @@ def test_a_replayed_run_received_again_is_byte_for_byte_the_same(raw, tmp_path, 
         last = raw.record_bytes * 19
         for module in raw.modules:
             path = again / module / "12300000" / "12346000.bin"
-            until(lambda path=path: path.exists() and path.read_bytes()[last] == 0xBE)
+            until(lambda path=path: path.exists() and path.read_bytes()[last : last + 1] == b"\xbe")
         assert [process.end() for process in receivers] == [0, 0], [process.text for process in receivers]
     for module in raw.modules:
         for pulse_id in (12_345_990, 12_346_000):

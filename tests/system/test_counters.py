@@ -92,11 +92,10 @@ def test_kill_after_kill_everything_sent_is_counted(tmp_path: Path):
             delivered = after["frames"]["delivered"]
             one.until(lambda s, n=delivered: s["frames"]["delivered"] > n + 5)
         sent = sending.end()
-        time.sleep(0.3)
-        status = one.status()
+        status = one.until(lambda s: s["packets"]["placed"] + s["packets"]["lost"] == sent and not s["disk"]["queued"])
         one.end()
     packets, frames, disk = status["packets"], status["frames"], status["disk"]
-    assert (packets["expected"], packets["placed"] + packets["lost"]) == (sent, sent)
+    assert packets["expected"] == sent
     assert frames["complete"] + frames["incomplete"] + frames["empty"] == sent // PACKETS
     assert frames["outages"] == 0
     assert imbalance(ReceiverStatus, status) == {}
@@ -140,6 +139,7 @@ def test_what_is_sent_while_nobody_listens_is_counted_or_an_outage(tmp_path: Pat
         one.settled(5 * PACKETS, complete=5)
         one.end(signal.SIGKILL)
     with receiver(config, port) as one:
+        sent_s = time.monotonic()
         send(1006, 1000 + 1005 * STEP)
         s = one.settled(10 * PACKETS, complete=10)
         assert (s["frames"]["empty"], s["packets"]["lost"], s["frames"]["outages"]) == (1000, 1000 * PACKETS, 0)
@@ -149,7 +149,7 @@ def test_what_is_sent_while_nobody_listens_is_counted_or_an_outage(tmp_path: Pat
         send(1, 50_000)
         s = one.settled(15 * PACKETS, complete=15)
         assert (s["frames"]["empty"], s["packets"]["lost"], s["frames"]["outages"]) == (1000, 1000 * PACKETS, 1)
-        assert 1.0 < s["frames"]["outage_s"] < 10
+        assert 1.0 < s["frames"]["outage_s"] < time.monotonic() - sent_s
 
 
 @pytest.mark.long
@@ -160,10 +160,10 @@ def test_reset_is_the_only_way_down(tmp_path: Path):
         since = one.status()["counted_since"]
         sending = Sending(port)
         one.until(lambda s: s["frames"]["delivered"] > 10)
-        time.sleep(1)
+        before = one.until(lambda s: s["frames"]["complete"] > 30)
         one.ask("reset_counters")
         status = one.status()
-        assert status["frames"]["complete"] < 5
+        assert status["frames"]["complete"] < before["frames"]["complete"]
         assert status["counted_since"] > since
         one.until(lambda s: s["frames"]["complete"] > 10)
         sending.end()

@@ -22,11 +22,14 @@ from tests.support.waiting import until
 CAMERAS = {"LEFT": (3, (48, 64)), "RIGHT": (4, (32, 40))}
 """Number of the pattern, and shape, of each."""
 
+RATE_HZ = 25
+"""Of images: rare enough that clients on a busy machine miss none."""
+
 pytestmark = pytest.mark.long
 
 
 class Pair:
-    """The server of two simulated cameras at 50 images a second."""
+    """The server of two simulated cameras."""
 
     def __init__(self, folder: Path, stack: ExitStack) -> None:
         self.folder = folder
@@ -44,10 +47,10 @@ class Pair:
         stack.enter_context(self.ioc)
         for search, (name, (number, shape)) in zip(searches, CAMERAS.items(), strict=True):
             text = "x".join(map(str, shape))
-            arguments = ["sim", "pva", f"SIM:{name}", "--rate", "50", "--shape", text, "--module-id", str(number)]
+            arguments = ["sim", "pva", f"SIM:{name}", "--rate", str(RATE_HZ), "--shape", text, "--module-id", str(number)]
             camera = Child(name, [*arguments, "--broadcast-port", str(search)], self.ioc.environment)
             stack.callback(camera.end)
-            camera.wait_ready(time.monotonic() + 20)
+            camera.wait_ready(time.monotonic() + 60)
         for name in CAMERAS:
             self.ioc.until(f"{name}:HDF1:State_RBV", "Idle")
             self.ioc.until(f"{name}:State_RBV", lambda state: state != "Starting")
@@ -98,13 +101,13 @@ def test_one_takes_images_and_the_other_does_not(pair: Pair) -> None:
 def test_each_takes_its_own_number_of_images(pair: Pair) -> None:
     for name in CAMERAS:
         pair.capture(name, f"both-{name}")
-    pair.acquire("RIGHT", 60, wait=False)
+    pair.acquire("RIGHT", 100, wait=False)  # seconds
     pair.acquire("LEFT", 5)
     pair.ioc.until("LEFT:RunState_RBV", "Configured")
     assert pair.ioc.value("RIGHT:cam1:Acquire_RBV") == "Acquire"
     pair.ioc.until("RIGHT:cam1:Acquire_RBV", "Done")
     pair.check_file("LEFT", "both-LEFT", 5)
-    pair.check_file("RIGHT", "both-RIGHT", 60)
+    pair.check_file("RIGHT", "both-RIGHT", 100)
 
 
 def test_a_run_of_all_shows_the_images_of_each(pair: Pair) -> None:
@@ -153,7 +156,7 @@ def test_a_stock_scan_takes_both(pair: Pair, tmp_path: Path) -> None:
 
 def test_an_ioc_that_is_killed_finds_both_as_they_were(pair: Pair, runtime_dir: Path) -> None:
     pair.capture("RIGHT", "killed")
-    pair.acquire("RIGHT", 200, wait=False)
+    pair.acquire("RIGHT", 120, wait=False)
     pair.ioc.until("RIGHT:HDF1:NumCaptured_RBV", lambda images: images > 5)
     pair.ioc.end(9)
     second = IocProcess("PAIR:", "-m", "ioc", "run", str(pair.config), variables=pair.ioc.variables)
@@ -161,9 +164,9 @@ def test_an_ioc_that_is_killed_finds_both_as_they_were(pair: Pair, runtime_dir: 
     pair.ioc = second.__enter__()
     try:
         assert pair.ioc.value("LEFT:cam1:Acquire_RBV") == "Done"
-        assert pair.ioc.value("RIGHT:cam1:NumImages_RBV") == 200
+        assert pair.ioc.value("RIGHT:cam1:NumImages_RBV") == 120
         pair.ioc.until("RIGHT:cam1:Acquire_RBV", "Done")
-        pair.check_file("RIGHT", "killed", 200)
+        pair.check_file("RIGHT", "killed", 120)
     finally:
         second.stop()
 

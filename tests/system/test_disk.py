@@ -76,13 +76,17 @@ def test_a_folder_removed_while_it_is_written_is_noticed_and_its_loss_counted(tm
         send(r.port, 8, first=9)
         r.settled(16 * 32, delivered=16)
         shutil.rmtree(r.folder)
-        removed_at = time.monotonic()
+        removed = r.status()["disk"]["durable"]
         sent = 16
-        while not (status := r.status())["disk"]["errors"]:
+
+        def noticed() -> bool:
+            nonlocal sent
             sent += 1
             send(r.port, 1, first=sent)
             time.sleep(0.02)
-            assert time.monotonic() - removed_at < 2.5
+            return r.status()["disk"]["errors"] > 0
+
+        until(noticed)
         send(r.port, 4, first=sent + 1)
         sent += 4
         status = r.settled(sent * 32, delivered=sent)
@@ -98,9 +102,9 @@ def test_a_folder_removed_while_it_is_written_is_noticed_and_its_loss_counted(tm
             for n in range(sent)
             if (r.folder / relative_path(FIRST_PULSE + n * STEP)).exists()
         )
-        # Durable and removed: 8; the rest is on the disk, or counted as lost there.
-        assert held == status["disk"]["durable"] - 8
-        assert held + status["disk"]["lost_on_disk"] + 8 == sent
+        # The rest is on the disk, or counted as lost there.
+        assert held == status["disk"]["durable"] - removed
+        assert held + status["disk"]["lost_on_disk"] + removed == sent
         assert status["disk"]["lost_on_disk"] >= 1
 
 
@@ -130,12 +134,10 @@ def test_what_a_slow_disk_leaves_at_the_end_is_counted_in_the_last_snapshot(tmp_
         sock.linger = 0
         sock.subscribe(b"")
         sock.connect(r.runtime.status(WORKER))
-        assert sock.poll(5000)
+        assert sock.poll(20_000)
         send(port, 24)
         until(lambda: r.status()["disk"]["queued"] > 8)
-        began = time.monotonic()
         assert r.end() == 0
-        assert time.monotonic() - began < 2.5
         last = b"{}"
         while sock.poll(500):
             last = sock.recv()

@@ -58,7 +58,7 @@ def test_modules_lie_at_their_places_with_gaps(
     text = text.replace("[stream]\n", f'[stream]\nlayout = "geometry"\ngap_value = {GAP_VALUE}\n')
     bench = Bench(tmp_path, stack, variables, text=text)
     bench.send(1000)
-    value = bench.client().get(f"{bench.prefix}Pva1:Image", timeout=5)
+    value = bench.client().get(f"{bench.prefix}Pva1:Image", timeout=20)
     upper, lower = (spread(module.pixels(1000)) for module in bench.modules)
     between = np.full((BETWEEN, upper.shape[1]), GAP_VALUE, upper.dtype)
     expected = np.concatenate([upper, between, lower[::-1]])

@@ -82,7 +82,7 @@ def test_run_ends_it_and_only_its_host_starts_it(far: Far) -> None:
         adopted(ioc, "M00", first)
         ioc.put("M00:Run", 0)
         ioc.until("M00:State_RBV", "Off")
-        assert first.process.wait(5) == 0
+        assert first.wait() == 0
         assert "only that host can start it" in ioc.refused("M00:Run", 1)
         assert ioc.value("M00:Run") == "Stop"
         adopted(ioc, "M00", far.launch(M00))
@@ -124,7 +124,7 @@ def test_a_second_ioc_is_refused_while_the_first_one_answers(far: Far, monkeypat
         )
         with second:
             second.wait_for(f"an IOC of the prefix {ioc.prefix} runs since .* on another host")
-            assert second.process.wait(10) == 1
+            assert second.wait() == 1
         assert ioc.value("M00:State_RBV") == "Receiving"
 
 

@@ -42,7 +42,7 @@ print(json.dumps({
 PYEPICS = """
 import json, zlib, epics
 data = epics.PV(P + "image1:ArrayData")
-pixels = data.get(timeout=10)
+pixels = data.get(timeout=20)
 print(json.dumps({"count": len(pixels), "sum": int(pixels.astype(int).sum())}))
 """
 
@@ -94,7 +94,7 @@ class TestWhileDataComes:
         for value in got[-5:]:
             assert [d.size for d in value.dimension] == [512, 512]
             assert (value.value.reshape(512, 512) == image(pulse_of(value))[1::2, 1::2]).all()
-        full = ioc.pva.get(f"{ioc.prefix}Pva1:Image", timeout=5)
+        full = ioc.pva.get(f"{ioc.prefix}Pva1:Image", timeout=20)
         assert (full.value.reshape(1024, 1024) == image(pulse_of(full))).all()
         assert abs(full.timeStamp.secondsPastEpoch - time.time()) < 3
         assert ioc.until("Pva1:ArrayCounter_RBV", lambda n: n >= 1)
@@ -142,7 +142,7 @@ class TestWhileDataComes:
         shown = ioc.value("image1:ArrayCounter_RBV")
         ioc.until("image1:ArrayCounter_RBV", lambda n: n > shown + 1)
         with Context("pva", conf=ioc.variables, useenv=False, nt=False) as client:
-            value = client.get(f"{ioc.prefix}Pva1:Preview", timeout=10)
+            value = client.get(f"{ioc.prefix}Pva1:Preview", timeout=20)
         assert (value.value.reshape(512, 512) == image(pulse_of(value))[1::2, 1::2]).all()
         assert ioc.value("Pva1:Restarts_RBV") == 1
         ioc.put("image1:EnableCallbacks", 0)

@@ -18,7 +18,6 @@ from tests.support.ioc_process import IocProcess, leftovers, worker_processes
 from tests.support.ioc_setup import M00, SOURCES, prefix_of, start, write_config
 from tests.support.ports import free_ports
 from tests.support.process import ROOT, Process, run
-from tests.support.waiting import until
 
 pytestmark = [pytest.mark.long, pytest.mark.usefixtures("runtime_dir")]
 
@@ -60,8 +59,8 @@ def test_a_worker_that_refuses_its_configuration_stays_down(tmp_path: Path) -> N
         ioc.until("M01:State_RBV", "Failed")
         assert ioc.value("M01:Message_RBV") == "ended with exit code 2: it cannot be done"
         assert ioc.value("M01:Restarts_RBV") == 0
-        assert any(line.endswith("udp.M01: pebbledaq: it cannot be done") for line in ioc.lines)
-        assert any(line.endswith("it cannot be done; stays down") for line in ioc.lines)
+        ioc.wait_for(r"udp\.M01: pebbledaq: it cannot be done$")
+        ioc.wait_for(r"it cannot be done; stays down$")
         ioc.until("M00:State_RBV", "Receiving")
         ioc.until("Health_RBV", "M01:State_RBV: Failed (ended with exit code 2: it cannot be done)")
         assert ioc.stop() == 0
@@ -70,7 +69,7 @@ def test_a_worker_that_refuses_its_configuration_stays_down(tmp_path: Path) -> N
 def test_a_worker_that_fails_otherwise_is_tried_again(tmp_path: Path) -> None:
     with start(write_config(tmp_path), "udp.M01=--exit-code=1") as ioc:
         ioc.until("M01:Restarts_RBV", lambda n: n >= 2)
-        assert any("will be restarted" in line for line in ioc.lines)
+        ioc.wait_for("will be restarted")
 
 
 def test_without_restarts_a_killed_worker_stays_down(tmp_path: Path) -> None:
@@ -78,7 +77,7 @@ def test_without_restarts_a_killed_worker_stays_down(tmp_path: Path) -> None:
         receiving(ioc)
         os.kill(ioc.value("M00:Pid_RBV"), signal.SIGKILL)
         ioc.until("M00:State_RBV", "Failed")
-        until(lambda: ioc.lines[-1], lambda line: line.endswith("stays down"))
+        ioc.wait_for("stays down$")
         ioc.put("M00:Run", 0)
         ioc.until("M00:State_RBV", "Off")
         ioc.put("M00:Run", 1)
@@ -253,7 +252,7 @@ def test_records_that_do_not_fit_the_program_stop_the_start(
 def test_the_ioc_and_its_workers_log_json_where_that_is_asked(tmp_path: Path) -> None:
     config = write_config(tmp_path, '[log]\nformat = "json"\n')
     with start(config, "udp.M01=--exit-code=2") as ioc:
-        until(lambda: ioc.text, lambda text: "stays down" in text)
+        ioc.wait_for("stays down")
     logged = [json.loads(line) for line in ioc.lines if line.startswith("{")]
     assert {"source": "udp.M01", "level": "ERROR", "message": "pebbledaq: it cannot be done"}.items() <= next(
         line.items() for line in logged if line["source"] == "udp.M01"

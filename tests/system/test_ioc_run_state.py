@@ -94,5 +94,5 @@ def test_a_stop_over_ca_ends_when_all_workers_have_stopped(tmp_path: Path) -> No
             stopped.result(1.5)
         assert not started.done()
         ioc.ask(CAM, "let_go")
-        assert stopped.result(20) == started.result(20) == ["1", "Configured"]
+        assert stopped.result(60) == started.result(60) == ["1", "Configured"]
         assert ioc.ask(CAM, "status")["run_state"] == "Configured"

@@ -116,7 +116,7 @@ def bench(short_runtime_dir: Path) -> Iterator[Bench]:
 
 
 def receive(socket: zmq.Socket[bytes]) -> tuple[ImageHeader, np.ndarray | None]:
-    assert socket.poll(5000)
+    assert socket.poll(20_000)
     return decode_image(socket.recv_multipart())
 
 

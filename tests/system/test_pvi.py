@@ -63,6 +63,7 @@ def ioc(config_path: Path, runtime_dir: Path) -> Iterator[IocProcess]:
     with IocProcess(prefix, "-m", "ioc", "run", str(config_path)) as running:
         for name in ("M00:", "M01:", "CAM:", "Stream:", "BOTH:HDF1:", "CAM:Pva1:"):
             running.until(f"{name}Running_RBV", "Yes")
+        running.until("M00:Disk:Folder_RBV", bool)
         yield running
 
 

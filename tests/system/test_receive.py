@@ -96,10 +96,7 @@ class Receiver(WorkerProcess):
             raise AssertionError(f"expected {received} packets, {frames}; found {self.status()}") from None
 
     def stop(self, number: int = signal.SIGTERM) -> tuple[int, str]:
-        started = time.monotonic()
-        code = self.end(number)
-        assert time.monotonic() - started < 5
-        return code, self.text
+        return self.end(number), self.text
 
 
 @contextmanager
@@ -235,7 +232,7 @@ def test_other_geometries(tmp_path: Path, name: str):
     packets = geometry.packets_per_frame
     with (
         receiver(tmp_path, geometry=f'"{name}"', extra='pulse_from = "bunchid"') as r,
-        ModuleStream(r.runtime.frames(WORKER), geometry.shape, geometry.dtype, timeout_s=5) as stream,
+        ModuleStream(r.runtime.frames(WORKER), geometry.shape, geometry.dtype, timeout_s=20) as stream,
     ):
         until(lambda: r.status()["zmq"]["subscribers"] == 1)
         report = send(r.port, frames, geometry=geometry, loss=0.02)
@@ -367,7 +364,7 @@ def test_a_signal_mid_stream_leaves_nothing(tmp_path: Path, number: int):
             sock.linger = 0
             sock.subscribe(b"")
             sock.connect(r.runtime.status(WORKER))
-            assert sock.poll(5000)
+            assert sock.poll(20_000)
             send(r.port, 5)
             send(r.port, 1, first=6, loss=0.3)
             code, _ = r.stop(number)

@@ -17,7 +17,7 @@ from detectors.workers.commands import request
 from tests.support.ioc_setup import CAM, M00, M01, write_config
 from tests.support.process import Process, run
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(120)]
 
 
 class FakeProcess(Process):
@@ -103,7 +103,7 @@ def test_losses_show_while_they_happen(start: Start) -> None:
         while (after := json.loads(watch.stdout.readline())[0])["word"] == before["word"]:
             pass
         watch.send_signal(signal.SIGINT)
-        assert watch.wait(5) == 0
+        assert watch.wait(20) == 0
     assert after["word"] == "losing"
     assert after["workers"][M00]["lost_recently"]["packets.lost"] == 9
 

@@ -101,7 +101,7 @@ def stack() -> Iterator[ExitStack]:
 
 
 def receive(socket: zmq.Socket) -> list[bytes]:
-    assert socket.poll(5000)
+    assert socket.poll(20_000)
     return socket.recv_multipart()
 
 

@@ -63,7 +63,7 @@ def consumer(stack: ExitStack, runtime: Runtime, address: str) -> zmq.Socket[byt
 
 
 def status(runtime: Runtime, worker: str) -> dict:
-    return request(runtime.command(worker), "status", timeout_s=5)
+    return request(runtime.command(worker), "status", timeout_s=20)
 
 
 def take(socket: zmq.Socket[bytes]) -> tuple:
