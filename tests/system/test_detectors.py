@@ -47,7 +47,17 @@ class Pair:
         stack.enter_context(self.ioc)
         for search, (name, (number, shape)) in zip(searches, CAMERAS.items(), strict=True):
             text = "x".join(map(str, shape))
-            arguments = ["sim", "pva", f"SIM:{name}", "--rate", str(RATE_HZ), "--shape", text, "--module-id", str(number)]
+            arguments = [
+                "sim",
+                "pva",
+                f"SIM:{name}",
+                "--rate",
+                str(RATE_HZ),
+                "--shape",
+                text,
+                "--module-id",
+                str(number),
+            ]
             camera = Child(name, [*arguments, "--broadcast-port", str(search)], self.ioc.environment)
             stack.callback(camera.end)
             camera.wait_ready(time.monotonic() + 60)

@@ -38,7 +38,7 @@ def modules(config: Path) -> Iterator[list[FakeModule]]:
 
 
 def test_frames_come_one_by_one_as_the_module_finishes_them(config, modules):
-    with LiveFrames(config, "M01", timeout_s=5) as frames:
+    with LiveFrames(config, "M01", timeout_s=20) as frames:
         modules[1].wait_for_subscriber(modules[1].notify)
         for pulse_id in range(7, 12):
             modules[1].send(pulse_id)
@@ -108,7 +108,7 @@ def test_an_unknown_module_is_one_line(config):
 
 @pytest.mark.parametrize("out", [np.empty((64, 127), "<u2"), np.empty(SHAPE, "<i2"), np.empty((128, 64), "<u2").T])
 def test_memory_that_does_not_fit_is_one_line(config, modules, out):
-    with LiveFrames(config, "M00", out=out, timeout_s=5) as frames:
+    with LiveFrames(config, "M00", out=out, timeout_s=20) as frames:
         modules[0].wait_for_subscriber(modules[0].notify)
         modules[0].send(1)
         with pytest.raises(CapacityError, match=r"expected \[64, 128\] uint16, contiguous and writable"):
@@ -116,7 +116,7 @@ def test_memory_that_does_not_fit_is_one_line(config, modules, out):
 
 
 def test_images_are_put_together(config, modules):
-    with LiveImages(config, timeout_s=5) as images:
+    with LiveImages(config, timeout_s=20) as images:
         for module in modules:
             module.wait_for_subscriber(module.notify)
         for pulse_id in (20, 21):
@@ -137,7 +137,7 @@ def test_images_have_the_modules_of_other_hosts_by_their_streams(config, short_r
     text, port = on_hosts(config.read_text(), short_runtime_dir, {"M00": "h2", "M01": "h3", "stream": "h2"})
     config.write_text(text)
     runtime = Runtime(f"L{os.getpid()}:")
-    with zmq.Context() as context, LiveImages(config, host="h2", timeout_s=5) as images:
+    with zmq.Context() as context, LiveImages(config, host="h2", timeout_s=20) as images:
         near, far = (
             FakeModule(runtime, 0, context),
             FakeModule(runtime, 1, context, address=f"tcp://127.0.0.3:{port + 1}"),
@@ -165,7 +165,7 @@ def test_images_with_an_overwritten_frame_are_missed(config, modules):
 
 
 def test_a_module_stream(modules):
-    with ModuleStream(Runtime(f"L{os.getpid()}:").frames("udp.M01"), SHAPE, "uint16", timeout_s=5) as frames:
+    with ModuleStream(Runtime(f"L{os.getpid()}:").frames("udp.M01"), SHAPE, "uint16", timeout_s=20) as frames:
         modules[1].wait_for_subscriber(modules[1].frames)
         modules[1].frames.send(b"something else")
         modules[1].publish(9)
@@ -181,8 +181,8 @@ def test_packed_pixels_are_unpacked(config):
         module = FakeModule(Runtime(f"L{os.getpid()}:"), 0, context, dtype="uint12p")
         address = Runtime(f"L{os.getpid()}:").frames("udp.M00")
         with (
-            LiveFrames(config, "M00", timeout_s=5) as frames,
-            ModuleStream(address, SHAPE, "uint12p", timeout_s=5) as stream,
+            LiveFrames(config, "M00", timeout_s=20) as frames,
+            ModuleStream(address, SHAPE, "uint12p", timeout_s=20) as stream,
         ):
             module.wait_for_subscriber(module.notify)
             module.wait_for_subscriber(module.frames)
@@ -203,7 +203,7 @@ def test_an_image_stream(kind, socket, compression, tmp_path):
     sent = pixels if compression == "none" else encode_bslz4(pixels)
     with zmq.Context() as context, context.socket(socket) as sender:
         sender.bind(f"ipc://{tmp_path}/images")
-        with ImageStream(f"ipc://{tmp_path}/images", kind, timeout_s=5) as images:
+        with ImageStream(f"ipc://{tmp_path}/images", kind, timeout_s=20) as images:
             if kind == "reduced":
                 assert sender.recv() == b"\1"
             for parts in (

@@ -351,7 +351,7 @@ def test_a_start_that_is_refused_leaves_nothing_behind(refused: str) -> None:
     async def test() -> None:
         with pytest.raises(CommandError, match=r"no$"):
             await rig.begin(SINGLE)
-        await asyncio.wait_for(rig.control.acquire_end(1), 1)
+        await asyncio.wait_for(rig.control.acquire_end(1), 20)
 
     rig.run_test(test)
     assert (rig.control.state, rig.control.acquiring) == ("Error", False)
@@ -435,7 +435,7 @@ def test_an_acquisition_that_ran_before_this_ioc_goes_on(known: dict[str, Any], 
         rig.roster.responding = responding
         if known["open"]:
             rig.take(1)
-        await asyncio.wait_for(rig.control.acquire_end(1), 5)
+        await asyncio.wait_for(rig.control.acquire_end(1), 20)
         assert (rig.control.state, rig.state) == (after, RunState.CONFIGURED)
 
     rig.run_test(test)

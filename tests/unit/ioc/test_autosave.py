@@ -39,7 +39,8 @@ class Rig:
         """Let time pass, and a file be written."""
         self.now_s += more_s
         self.autosave.follow(self.now_s)
-        await asyncio.sleep(0.05)
+        if self.autosave._writing:
+            await asyncio.wait([asyncio.wrap_future(self.autosave._writing[0])])
         self.autosave.follow(self.now_s)
 
     def saved(self) -> dict[str, Any]:

@@ -45,7 +45,7 @@ async def main():
     epics.start(lambda: bool(stopping), ACCESS_FILE, substitutions())
 
     async def until(good):
-        for _ in range(500):
+        for _ in range(2000):
             if good():
                 return True
             await asyncio.sleep(0.01)

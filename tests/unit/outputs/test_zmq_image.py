@@ -38,7 +38,7 @@ def image(pool: BufferPool, pulse_id: int):
     return buffer.freeze()
 
 
-def until(condition, *outputs, timeout_s=5.0):
+def until(condition, *outputs, timeout_s=20):
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline
@@ -57,7 +57,7 @@ def consumer(context, kind, address, rcvhwm=1000):
 
 
 def receive(socket):
-    assert socket.poll(5000)
+    assert socket.poll(20_000)
     return socket.recv_multipart()
 
 
@@ -214,7 +214,7 @@ def test_pixels_are_not_copied(context, pool):
     lease = image(pool, 5)
     address = lease.array.ctypes.data
     full.send(header(5), lease, 0)
-    assert worker.poll(5000)
+    assert worker.poll(20_000)
     _, frame = worker.recv_multipart(copy=False)
     assert np.frombuffer(frame.buffer, np.uint8).ctypes.data == address
     del frame

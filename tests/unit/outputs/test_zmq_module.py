@@ -54,7 +54,7 @@ def test_a_frame_is_two_parts(publisher: ModulePublisher, pebble: Pebble) -> Non
         wait_for(publisher, lambda: publisher.wanted)
         with lease(pebble, 77) as frame:
             assert publisher.write([frame]) == 1
-        assert socket.poll(3000)
+        assert socket.poll(20_000)
         head, data = parse_module_message(socket.recv_multipart(), DATA_BYTES)
         assert head[:5] == (77, 78, 7, 128, 3)
         assert np.all(data == 77)
@@ -82,7 +82,7 @@ def test_a_slow_subscriber_is_counted_and_does_not_hold_up_a_fast_one(
                     publisher.write([frame])
                 except BlockingIOError:
                     lost += 1
-            assert fast.poll(3000)
+            assert fast.poll(20_000)
             got.append(parse_module_message(fast.recv_multipart(), DATA_BYTES)[0].pulse_id)
             pulse += 1
         assert got == list(range(pulse))

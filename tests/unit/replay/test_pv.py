@@ -40,7 +40,7 @@ def test_images_come_as_their_source_posted_them(tmp_path, dtype):
     def one_by_one(image, period_s) -> int:
         """Wait until each image is there: a monitor may merge two that come at once."""
         sent = send(image, period_s)
-        assert taken.acquire(timeout=5)
+        assert taken.acquire(timeout=20)
         return sent
 
     target.send = one_by_one

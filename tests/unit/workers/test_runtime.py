@@ -21,7 +21,7 @@ from detectors.stats import ReceiverStatus
 from detectors.workers.account import Account
 from detectors.workers.commands import encode, request
 from detectors.workers.control_thread import KILLED
-from detectors.workers.runtime import run_worker
+from detectors.workers.runtime import IDLE_S, run_worker
 from detectors.workers.wake import Wake
 from tests.support.fake_part import FakePart, running
 from tests.support.waiting import until
@@ -52,10 +52,17 @@ def client() -> Iterator[Any]:
 
 
 def answer(socket: zmq.Socket[bytes]) -> dict[str, Any]:
-    assert socket.poll(5000)
+    assert socket.poll(20_000)
     reply = socket.recv_json()
     assert isinstance(reply, dict)
     return reply
+
+
+def last(socket: zmq.Socket[bytes], state: str) -> dict[str, Any]:
+    """The first snapshot with a state, with which a worker ends."""
+    while (status := answer(socket))["state"] != state:
+        pass
+    return status
 
 
 def switch(output: str, enabled: bool) -> str:
@@ -98,10 +105,7 @@ def test_the_last_snapshot_is_published_at_the_end(runtime: Runtime, client: Any
         socket = client(runtime.status(WORKER), zmq.SUB)
         answer(socket)
         part.status = replace(part.status, message="all written")
-    states = []
-    while socket.poll(500):
-        states.append(socket.recv_json())
-    assert (states[-1]["state"], states[-1]["message"]) == ("Stopped", "all written")
+    assert last(socket, "Stopped")["message"] == "all written"
 
 
 def test_an_error_of_the_part_is_the_last_snapshot(runtime: Runtime, client: Any) -> None:
@@ -123,16 +127,13 @@ def test_an_error_of_the_part_is_the_last_snapshot(runtime: Runtime, client: Any
 
     thread = threading.Thread(target=run)
     thread.start()
-    assert part.opened.wait(5)
+    assert part.opened.wait(20)
     socket = client(runtime.status(WORKER), zmq.SUB)
     answer(socket)
     broken.set()
-    thread.join(5)
+    thread.join(20)
     assert str(found[0]) == "the socket is gone"
-    states = []
-    while socket.poll(500):
-        states.append(socket.recv_json())
-    assert (states[-1]["state"], states[-1]["message"]) == ("Failed", "the socket is gone")
+    assert last(socket, "Failed")["message"] == "the socket is gone"
 
 
 def test_a_snapshot_that_fails_does_not_end_the_worker(runtime: Runtime, caplog: pytest.LogCaptureFixture) -> None:
@@ -143,11 +144,11 @@ def test_a_snapshot_that_fails_does_not_end_the_worker(runtime: Runtime, caplog:
     part = Broken(ping=lambda: "pong")
     thread = threading.Thread(target=run_worker, args=(part, runtime, 1.0, None))
     thread.start()
-    assert part.opened.wait(5)
+    assert part.opened.wait(20)
     until(lambda: "snapshot failed" in caplog.text)
-    assert request(runtime.command(WORKER), "ping", 5.0) == "pong"
+    assert request(runtime.command(WORKER), "ping", 20.0) == "pong"
     request(runtime.command(WORKER), "stop", 5.0)
-    thread.join(5)
+    thread.join(20)
 
 
 def test_snapshots_and_other_commands_go_on_while_an_answer_takes_its_time(runtime: Runtime, client: Any) -> None:
@@ -156,7 +157,7 @@ def test_snapshots_and_other_commands_go_on_while_an_answer_takes_its_time(runti
         slow = client(command)
         slow.send(encode("slow", 5.0, {}))
         for _ in range(3):
-            assert request(command, "ping", timeout_s=5) == "pong"
+            assert request(command, "ping", timeout_s=20) == "pong"
         snapshots = client(runtime.status(WORKER), zmq.SUB)
         for _ in range(2):
             answer(snapshots)
@@ -169,7 +170,7 @@ def test_a_refusal_that_comes_later_is_the_answer(runtime: Runtime) -> None:
     refused: Future[str] = Future()
     refused.set_exception(CommandError("not today"))
     with running(FakePart(slow=lambda: refused), runtime) as command, pytest.raises(CommandError, match="not today"):
-        request(command, "slow", timeout_s=5)
+        request(command, "slow", timeout_s=20)
 
 
 def test_a_time_out_inside_a_command_has_a_text(runtime: Runtime) -> None:
@@ -196,7 +197,7 @@ def test_a_command_that_is_not_answered_in_time_is_cancelled_and_never_runs(runt
         with pytest.raises(CommandError, match=r"^move: not answered in 0.2 s, cancelled$"):
             request(command, "move", timeout_s=0.2)
         go_on.set()
-        assert request(command, "ping", timeout_s=5) == "pong"
+        assert request(command, "ping", timeout_s=20) == "pong"
         assert ran == []
 
 
@@ -230,14 +231,14 @@ def test_commands_are_refused_while_the_worker_starts(runtime: Runtime) -> None:
     part = Slow(ping=lambda: "pong")
     thread = threading.Thread(target=run_worker, args=(part, runtime, 1.0, None))
     thread.start()
-    assert part.opened.wait(5)
+    assert part.opened.wait(20)
     assert request(runtime.command(WORKER), "status", 5.0)["state"] == "Starting"
     assert request(runtime.command(WORKER), "clock", 5.0)["time_ns"] > 0
     with pytest.raises(CommandError, match="ping: the worker is still starting; try again"):
-        request(runtime.command(WORKER), "ping", 5.0)
+        request(runtime.command(WORKER), "ping", 20.0)
     request(runtime.command(WORKER), "stop", 5.0)
     go_on.set()
-    thread.join(5)
+    thread.join(20)
     assert not thread.is_alive()
 
 
@@ -252,7 +253,7 @@ def test_commands_that_wait_are_answered_at_the_end(runtime: Runtime, client: An
     with running(FakePart(forever=forever), runtime) as command:
         socket = client(command)
         socket.send(encode("forever", 100.0, {}))
-        assert asked.wait(5)
+        assert asked.wait(20)
     assert answer(socket) == {"ok": False, "message": "the worker is stopping", "result": None}
 
 
@@ -280,7 +281,7 @@ def test_garbage_on_the_command_socket_is_answered(runtime: Runtime, client: Any
         reply = answer(socket)
         assert reply["ok"] is False
         assert "expected" in reply["message"]
-        assert request(command, "ping", 5.0) == "pong"
+        assert request(command, "ping", 20.0) == "pong"
 
 
 def test_a_result_that_is_no_json_is_answered(runtime: Runtime) -> None:
@@ -292,12 +293,13 @@ def test_an_idle_worker_hardly_wakes(runtime: Runtime) -> None:
     part = FakePart()
     part.idle_s = 100.0
     with running(part, runtime):
-        before = part.steps
+        before, began_s = part.steps, time.monotonic()
         time.sleep(2.0)
-        assert part.steps - before <= 5  # one for each snapshot
+        assert part.steps - before <= 1 + (time.monotonic() - began_s) / IDLE_S  # one for each snapshot
 
 
-def test_a_ring_ends_the_wait(runtime: Runtime) -> None:
+def test_a_ring_ends_the_wait(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("detectors.workers.runtime.IDLE_S", 60.0)
     rung = threading.Event()
 
     class Rung(FakePart):
@@ -314,9 +316,7 @@ def test_a_ring_ends_the_wait(runtime: Runtime) -> None:
             rung.clear()
             part.expecting = True
             part.wake.ring()
-            start = time.monotonic()
-            assert rung.wait(5)
-            assert time.monotonic() - start < 0.4  # before the next snapshot is due
+            assert rung.wait(20)  # long before the next snapshot is due
             part.expecting = False
 
 
@@ -345,7 +345,7 @@ sys.exit(run_worker(part, runtime, 0.5, None))
 
 
 def end_of(runtime: Runtime, body: str, number: int = signal.SIGTERM) -> tuple[int, float]:
-    """Exit code of a worker that gets a signal when it is ready, and how long it took to end."""
+    """Exit code of a worker that gets a signal when it is ready, and how long it took to end: less than what it is stuck in."""
     program = PROGRAM.format(prefix=runtime.prefix, body=textwrap.dedent(body))
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -353,7 +353,7 @@ def end_of(runtime: Runtime, body: str, number: int = signal.SIGTERM) -> tuple[i
         start = time.monotonic()
         process.send_signal(number)
         try:
-            return process.wait(10), time.monotonic() - start
+            return process.wait(40), time.monotonic() - start
         finally:
             process.kill()
 
@@ -369,14 +369,12 @@ def test_a_signal_ends_the_worker_while_the_control_thread_is_blocked(runtime: R
         part.finish = lambda deadline_s: free.set()
         control_thread.to_json = lambda snapshot: free.wait(60) and b"{}"
     """
-    code, took_s = end_of(runtime, body)
-    assert code == 0
-    assert took_s < 5
+    assert end_of(runtime, body)[0] == 0
 
 
 def test_a_worker_whose_data_thread_is_stuck_is_ended_after_its_drain_time(runtime: Runtime) -> None:
     code, took_s = end_of(runtime, "part.finish = lambda deadline_s: time.sleep(60)")
     assert code == KILLED
-    assert 1.0 <= took_s < 5
+    assert took_s >= 1.0
     for left in runtime.folder.iterdir():
         left.unlink()

@@ -72,7 +72,7 @@ def test_the_newest_image_with_pixels_is_shown(stream):
     with closing(gatherer):
         gatherer.open()
         assert "no image from tcp://127.0.0.2:" in gatherer.state()[1]
-        assert stream.poll(5000)
+        assert stream.poll(20_000)
         for pulse in range(1, 6):
             header = replace(HEADER, head=HEADER.head._replace(pulse_id=pulse))
             with_data = pulse in (2, 4)

@@ -1,5 +1,6 @@
 import errno
 import resource
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -170,15 +171,22 @@ def test_a_disk_that_refuses_is_counted(tmp_path, monkeypatch):
 def test_images_that_are_not_written_in_time_are_failed_ones(tmp_path, monkeypatch):
     pool = BufferPool(4, LAYOUT.image_bytes)
     capture = new_capture(tmp_path / "a.h5")
-    monkeypatch.setattr(LiveFile, "append", lambda _self, _images: time.sleep(0.3))
+    begun, goes_on = threading.Event(), threading.Event()
+
+    def append(_file, _images):
+        begun.set()
+        assert goes_on.wait(20)
+
+    monkeypatch.setattr(LiveFile, "append", append)
     for pulse_id in range(4):
         buffer = pool.acquire()
         buffer.copy_from(pixels(pulse_id))
         capture.offer(ImageHead(pulse_id, pulse_id, 0, True, 3), buffer.freeze())
-        time.sleep(0.05)
+        assert begun.wait(20)
     capture.end()
     capture.finish(time.monotonic())
-    capture.finish(time.monotonic() + 10)
+    goes_on.set()
+    capture.finish(time.monotonic() + 20)
     assert capture.ended
     assert capture.written + capture.failed == 4
     assert capture.failed >= 2

@@ -272,7 +272,7 @@ def test_the_outcomes_of_lcls_are_counted(rig: Callable[..., MonitorRig]) -> Non
     r.source.send(5)
     r.l1(6)  # two too old
     assert r.step().updates.too_old == 2
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 20
     while r.step().updates.timed_out == 0:
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -502,7 +502,7 @@ def test_pulses_made_here_go_on_above_those_on_disk(
         (tmp_path / "elsewhere").rename(tmp_path / "full" / "DET-CAM")
         moved = again.worker._store.set_folder(str(tmp_path / "full"))
         assert moved is not None
-        moved.result(5)
+        moved.result(20)
     for count, n in enumerate((4, 5, 6, 7, 8), 1):
         again.source.send(n)
         again.step()
@@ -547,7 +547,7 @@ def test_outputs_are_switched_and_stay_so(rig: Callable[..., MonitorRig], tmp_pa
     r.worker._store.set_output("disk", enabled=True)
     moved = r.worker._store.set_folder(str(tmp_path / "other"))
     assert moved is not None
-    moved.result(5)
+    moved.result(20)
     r.source.send(2)
     r.step()
     r.written(1)
@@ -559,7 +559,7 @@ def test_outputs_are_switched_and_stay_so(rig: Callable[..., MonitorRig], tmp_pa
         refused = r.worker._store.set_folder(outside)
         assert refused is not None
         with pytest.raises(CommandError, match=r"expected an absolute path|expected a place below the roots"):
-            refused.result(5)
+            refused.result(20)
 
 
 def test_a_folder_outside_the_roots_is_refused_without_buffers(rig: Callable[..., MonitorRig]) -> None:
@@ -575,7 +575,7 @@ def meanwhile(r: MonitorRig, action: Callable[[], Any]) -> Any:
     results: list[Any] = []
     thread = threading.Thread(target=lambda: results.append(action()))
     thread.start()
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 20
     while thread.is_alive():
         assert time.monotonic() < deadline
         r.step()
@@ -678,7 +678,7 @@ def test_a_source_that_waits_for_a_decision_does_not_hold_up_the_end(rig: Callab
     thread = threading.Thread(target=r.source.connect, args=("uint8", (2, 2)))
     thread.start()
     r.worker.finish(time.monotonic() + 5)
-    thread.join(5)
+    thread.join(20)
     assert not thread.is_alive()
 
 
