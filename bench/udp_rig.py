@@ -52,7 +52,8 @@ class Udp:
         first: int,
     ) -> None:
         """Send frames with numbers from ``first`` on to as many modules; ``cpu`` -1: on any processor."""
-        Program(self._sender, spacing, port, modules, frames, rate, cpu, first, ready=False).result()
+        sender = Program(self._sender, spacing, port, modules, frames, rate, cpu, first, ready=False)
+        sender.result(timeout_s=30 + 2 * frames / rate)
 
     def native(self, mode: str, frames: int, rate: float, spacing: str) -> Run:
         """Run limit, which looks at its socket as often as ours, or classic."""

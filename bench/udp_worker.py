@@ -40,6 +40,11 @@ tuning = {{ cpus = {list(cpus)} }}
         self.sent = 0
         """Number of the last frame that was sent to it."""
 
+    def until_subscribed(self) -> None:
+        """Wait until the module stream has a subscriber."""
+        while not self.status["zmq"]["subscribers"]:
+            time.sleep(0.02)
+
     def settled(self, frames: int, timeout_s: float = 20) -> dict[str, Any]:
         """Wait until frames with so high a number have come, or nothing comes any more; return the status."""
         deadline = time.monotonic() + timeout_s
