@@ -16,14 +16,6 @@ class FrameQueue:
         # Called for every frame: without a call of ours around it.
         self.put, self.empty = self._items.put, self._items.empty
 
-    def __len__(self) -> int:
-        return self._items.qsize()
-
-    @property
-    def overtaken(self) -> int:
-        """Calls that were overtaken and did not run yet."""
-        return len(self._overtaken)
-
     def next(self) -> PebbleLease | QueuedCall | None:
         """Take out what is next; None when nothing waits."""
         try:
