@@ -162,11 +162,7 @@ class KeeperPart:
 
     def _set_limits(self, size_gib: float, hours: float, free_gib: float) -> "Future[None]":
         """Keep other limits from now on, as ``LimitsShown`` has them. The Future raises CommandError."""
-
-        def set_them() -> None:
-            self._keeper.set_limits(self._checked(size_gib, hours, free_gib))
-
-        return self._files.do(set_them)
+        return self._files.do(lambda: self._keeper.set_limits(self._checked(size_gib, hours, free_gib)))
 
     def _check_limits(self, size_gib: float, hours: float, free_gib: float) -> "Future[None]":
         """Look at limits and leave those in force. The Future raises CommandError when ``limits`` would refuse them."""

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from detectors.balance import LINES
-from detectors.config import Config, SourceSection, UdpSection
+from detectors.config import Config, SourceSection
 from detectors.worker_names import worker_name
 from detectors.workers.losses import LOSSES
 from detectors.workers.web.health import Condition, output_level, outputs_of, worst
@@ -96,7 +96,6 @@ def _why(worker: Watched) -> str:
 def _source(source: SourceSection, worker: Watched) -> Tree:
     snapshot: Tree = worker.snapshot or {}
     rates: Tree = snapshot.get("rates", {}) if worker.responding else {}
-    totals = (f"{snapshot.get(part, {}).get(name, 0):,} {words}" for (part, name), words in _named_losses())
     return {
         "name": source.name,
         "worker": worker_name(source),
@@ -109,15 +108,15 @@ def _source(source: SourceSection, worker: Watched) -> Tree:
         "frames_hz": rates.get("frames_hz", 0.0),
         "bytes_per_s": rates.get("bytes_per_s", 0.0),
         "lost_recently": worker.lost_recently,
-        "losses": [text for text in totals if not text.startswith("0 ")],
+        "losses": [f"{lost:,} {words}" for name, words in LOSSES.items() if (lost := _count(snapshot, name))],
         "pools": list(_pools(snapshot)),
     }
 
 
-def _named_losses() -> Iterator[tuple[tuple[str, str], str]]:
-    for counter, words in LOSSES.items():
-        part, _, name = counter.partition(".")
-        yield (part, name), words
+def _count(snapshot: Mapping[str, Any], counter: str) -> int:
+    """Return a counter by its dotted name; 0 when the worker does not have it."""
+    part, _, name = counter.partition(".")
+    return snapshot.get(part, {}).get(name, 0)
 
 
 def _pools(snapshot: Mapping[str, Any]) -> Iterator[Tree]:
@@ -142,7 +141,7 @@ def _places(config: Config) -> list[Tree]:
     modules: list[Tree] = []
     laid_out = _laid_out(config)
     for number, module in enumerate(config.udp):
-        rows, cols = _sides(module)
+        rows, cols = (1, *module.geometry.layout.shape)[-2:]
         row, col = number * rows, 0
         if module.placed and laid_out:
             down, across = module.placed.box(module.geometry.layout.shape)
@@ -153,11 +152,6 @@ def _places(config: Config) -> list[Tree]:
 
 def _laid_out(config: Config) -> bool:
     return config.stream is not None and config.stream.layout == "geometry"
-
-
-def _sides(module: UdpSection) -> tuple[int, int]:
-    rows, cols = (1, *module.geometry.layout.shape)[-2:]
-    return rows, cols
 
 
 def _outputs(watch: Watch) -> Iterator[Tree]:

@@ -111,7 +111,7 @@ def test_frames_are_written_in_order_and_their_leases_closed_once(stage: Stage, 
 def test_a_slow_sink_holds_its_share_and_drops_the_oldest(stage: Stage, sink: FakeSink) -> None:
     sink.gate.clear()
     first = offer(stage)
-    until(lambda: stage._queue.empty())  # in the hands of the sink
+    until(stage._queue.empty)  # in the hands of the sink
     leases = offer(stage, 19)
     s = check(stage)
     assert (s.queued, s.dropped, s.state) == (4, 16, "Behind")
@@ -127,7 +127,7 @@ def test_a_share_that_is_all_with_the_sink_drops_what_is_new(sink: FakeSink) -> 
     stage = Stage(sink, enabled=True, share=1)
     sink.gate.clear()
     first = offer(stage)
-    until(lambda: stage._queue.empty())
+    until(stage._queue.empty)
     assert [lease.closed for lease in offer(stage, 3)] == [1, 1, 1]
     assert (check(stage).dropped, first[0].closed) == (3, 0)
     sink.gate.set()
@@ -233,7 +233,7 @@ def test_an_action_runs_on_the_stage_thread_behind_the_queue(stage: Stage, sink:
 def test_a_request_overtaken_by_dropped_frames_runs_still(stage: Stage, sink: FakeSink) -> None:
     sink.gate.clear()
     offer(stage)
-    until(lambda: stage._queue.empty())
+    until(stage._queue.empty)
     answer = stage.submit(lambda: len(sink.written))
     offer(stage, 200)
     assert len(stage._queue._overtaken) == 1
