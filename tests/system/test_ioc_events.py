@@ -29,7 +29,7 @@ def test_a_state_is_an_event_with_its_severity(ioc: IocProcess) -> None:
     ioc.ask(M00, "set", state="Receiving")
     ioc.until("Event_RBV", lambda line: line.endswith(" None M00:State_RBV: Stalled -> Receiving"))
     assert ioc.severity("Event_RBV") == 0
-    assert ioc.value("Events_RBV") >= before + 2
+    ioc.until("Events_RBV", lambda events: events >= before + 2)
 
 
 def test_the_health_has_the_severity_of_what_it_names_and_stands_still(ioc: IocProcess) -> None:
@@ -49,7 +49,7 @@ def test_a_refused_put_is_an_event_and_the_last_warning(ioc: IocProcess) -> None
     ioc.refused("M00:Disk:Folder", "/etc")
     line = ioc.until("Event_RBV", lambda line: "M00:Disk:Folder: refused: " in line)
     assert " Minor " in line
-    assert "M00:Disk:Folder refused: folder: found '/etc'" in ioc.value("LastWarning_RBV")
+    ioc.until("LastWarning_RBV", lambda text: "M00:Disk:Folder refused: folder: found '/etc'" in text)
     until(lambda: ioc.severity("LastWarning_RBV"), lambda severity: severity == 1)
 
 

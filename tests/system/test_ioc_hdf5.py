@@ -76,14 +76,15 @@ def image(pulse_id: int) -> np.ndarray:
 def test_twenty_images_by_pvs_followed_and_verified(bench: Bench) -> None:
     ioc = bench.ioc
     ioc.until("HDF1:FilePathExists_RBV", "Yes")
-    assert ioc.value("HDF1:FilePath_RBV") == f"{bench.folder}/files/"
+    ioc.until("HDF1:FilePath_RBV", f"{bench.folder}/files/")
     bench.setting(FileName="run", NumCapture=IMAGES, FileNumber=7, Compression="BSLZ4")
     ioc.put("HDF1:Capture", 1, wait=False)
     ioc.until("HDF1:State_RBV", "Waiting")
     path = Path(ioc.until("HDF1:FullFileName_RBV", lambda v: v))
     assert path == bench.folder / "files" / "run_0007.h5"
-    assert ioc.value("HDF1:FileNumber_RBV") == 8
-    assert (ioc.value("HDF1:Capture"), ioc.value("HDF1:SWMRActive_RBV")) == ("Capture", "Active")
+    ioc.until("HDF1:FileNumber_RBV", 8)
+    ioc.until("HDF1:SWMRActive_RBV", "Active")
+    assert ioc.value("HDF1:Capture") == "Capture"
     pulses = bench.send(12)
     ioc.until("HDF1:NumCaptured_RBV", 12)
     with h5py.File(path, "r", swmr=True) as file:
@@ -103,10 +104,10 @@ def test_twenty_images_by_pvs_followed_and_verified(bench: Bench) -> None:
             np.testing.assert_array_equal(dataset(file, "data/DET/data")[row], image(pulse_id))
     ioc.until("HDF1:Capture", "Done")
     ioc.until("HDF1:CaptureBusy", "Done")
-    assert ioc.value("HDF1:NumCaptured_RBV") == IMAGES
-    assert ioc.value("HDF1:WriteStatus_RBV") == "Write OK"
+    ioc.until("HDF1:NumCaptured_RBV", IMAGES)
+    ioc.until("HDF1:WriteStatus_RBV", "Write OK")
     ioc.until("HDF1:Discarded_RBV", 2)
-    assert ioc.value("HDF1:Written_RBV") == IMAGES
+    ioc.until("HDF1:Written_RBV", IMAGES)
     ioc.until("M01:Disk:Written_RBV", len(pulses))
     done = run("verify", str(bench.folder / "data" / "DET"), str(path))
     assert (done.returncode, done.stderr) == (0, "")
@@ -169,7 +170,7 @@ def test_the_folder_moves_and_what_is_there_is_not_touched(bench: Bench) -> None
     assert ioc.value("HDF1:Capture") == "Done"
     ioc.until("HDF1:WriteStatus_RBV", "Write error")
     until(lambda: ioc.severity("HDF1:WriteStatus_RBV"), lambda s: s == 2)
-    assert "is there already" in ioc.value("HDF1:WriteMessage_RBV")
+    ioc.until("HDF1:WriteMessage_RBV", lambda text: "is there already" in text)
     assert (folder / "there.h5").read_text() == "precious"
 
 

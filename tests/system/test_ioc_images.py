@@ -98,8 +98,8 @@ class TestWhileDataComes:
         assert (full.value.reshape(1024, 1024) == image(pulse_of(full))).all()
         assert abs(full.timeStamp.secondsPastEpoch - time.time()) < 3
         assert ioc.until("Pva1:ArrayCounter_RBV", lambda n: n >= 1)
-        assert ioc.value("Pva1:ArraySizeX_RBV") == 1024
-        assert ioc.value("Pva1:DataType_RBV") == "UInt16"
+        ioc.until("Pva1:ArraySizeX_RBV", 1024)
+        ioc.until("Pva1:DataType_RBV", "UInt16")
 
     def test_pvapy_reads_exact_images(self, ioc: IocProcess) -> None:
         needs("pvaccess")
@@ -114,9 +114,12 @@ class TestWhileDataComes:
         assert [ioc.value(f"image1:ArraySize{n}_RBV") for n in range(3)] == [512, 512, 0]
         assert (ioc.value("image1:ColorMode_RBV"), ioc.value("image1:DataType_RBV")) == ("Mono", "UInt16")
         ioc.put("image1:EnableCallbacks", 0)
-        time.sleep(0.3)
-        pulse = ioc.value("image1:PulseId_RBV")
-        wanted = image(pulse)[1::2, 1::2]
+
+        def shown() -> tuple[int, np.ndarray, np.ndarray]:
+            pulse = ioc.value("image1:PulseId_RBV")
+            return pulse, image(pulse)[1::2, 1::2], np.asarray(ioc.value("image1:ArrayData"))
+
+        pulse, wanted, _ = until(shown, lambda found: np.array_equal(found[1].ravel(), found[2]))
         found = json.loads(ioc.python(PYEPICS))
         assert found == {"count": wanted.size, "sum": int(wanted.astype(int).sum())}
         words = ioc.caproto("get", f"{ioc.prefix}image1:ArrayData", "--format", "{response.data_count}").split()
@@ -144,7 +147,7 @@ class TestWhileDataComes:
         with Context("pva", conf=ioc.variables, useenv=False, nt=False) as client:
             value = client.get(f"{ioc.prefix}Pva1:Preview", timeout=20)
         assert (value.value.reshape(512, 512) == image(pulse_of(value))[1::2, 1::2]).all()
-        assert ioc.value("Pva1:Restarts_RBV") == 1
+        ioc.until("Pva1:Restarts_RBV", 1)
         ioc.put("image1:EnableCallbacks", 0)
 
 
@@ -161,8 +164,8 @@ def test_an_acquisition_is_counted_where_no_file_is_written(tmp_path: Path, runt
         ioc.put("cam1:Acquire", 1)
         assert ioc.value("cam1:DetectorState_RBV") == "Idle"
         ioc.until("Pva1:Acq:Taken_RBV", 20)
-        assert ioc.value("Pva1:Acq:Good_RBV") + ioc.value("Pva1:Acq:Filled_RBV") == 20
-        assert ioc.value("Pva1:Acq:Open_RBV") == "No"
+        until(lambda: ioc.value("Pva1:Acq:Good_RBV") + ioc.value("Pva1:Acq:Filled_RBV"), lambda images: images == 20)
+        ioc.until("Pva1:Acq:Open_RBV", "No")
 
 
 def test_clients_do_not_notice_that_the_ioc_is_started_anew(tmp_path: Path, runtime_dir: Path) -> None:
@@ -178,7 +181,8 @@ def test_clients_do_not_notice_that_the_ioc_is_started_anew(tmp_path: Path, runt
         first.stop(signal.SIGKILL)
         with IocProcess(*words, variables=first.variables) as second:
             second.until("Pva1:Running_RBV", "Yes")
-            assert (second.value("Pva1:Adopted_RBV"), second.value("Pva1:Pid_RBV")) == ("Yes", pid)
+            second.until("Pva1:Adopted_RBV", "Yes")
+            second.until("Pva1:Pid_RBV", pid)
             second.until("Pva1:Clients_RBV", 1)
             assert second.value("image1:EnableCallbacks") == "Enable"
             assert not isinstance(got[-1], Exception)

@@ -57,7 +57,7 @@ def test_a_deaf_worker_is_killed_and_cleared_away(tmp_path: Path) -> None:
 def test_a_worker_that_refuses_its_configuration_stays_down(tmp_path: Path) -> None:
     with start(write_config(tmp_path), "udp.M01=--exit-code=2") as ioc:
         ioc.until("M01:State_RBV", "Failed")
-        assert ioc.value("M01:Message_RBV") == "ended with exit code 2: it cannot be done"
+        ioc.until("M01:Message_RBV", "ended with exit code 2: it cannot be done")
         assert ioc.value("M01:Restarts_RBV") == 0
         ioc.wait_for(r"udp\.M01: pebbledaq: it cannot be done$")
         ioc.wait_for(r"it cannot be done; stays down$")
@@ -102,7 +102,7 @@ def test_a_source_that_is_off_is_not_started(tmp_path: Path) -> None:
         ioc.until("M00:State_RBV", "Receiving")
         assert ioc.value("M01:State_RBV") == "Off"
         assert ioc.value("M01:Run") == "Stop"
-        assert ioc.value("Workers_RBV") == 2
+        ioc.until("Workers_RBV", 2)
         ioc.put("M01:Run", 1)
         ioc.until("M01:State_RBV", "Receiving")
 
@@ -115,16 +115,17 @@ def test_workers_outlive_a_killed_ioc_and_are_adopted_as_they_are(tmp_path: Path
         first.put("M00:Disk:On", 0)
         first.put("Disk:Folder", "/tmp/moved")
         first.ask(M00, "set", **{"packets.received": 77})
-        pids = {name: first.value(f"{name}:Pid_RBV") for name in SOURCES}
+        pids = {name: first.until(f"{name}:Pid_RBV", bool) for name in SOURCES}
         first.stop(signal.SIGKILL)
     assert first.ask(M00, "status")["packets"]["received"] == 77
     with start(config) as second:
         receiving(second)
-        assert {name: second.value(f"{name}:Pid_RBV") for name in SOURCES} == pids
-        assert second.value("M00:Adopted_RBV") == "Yes"
-        assert second.value("M00:PacketsReceived_RBV") == 77
+        for name in SOURCES:
+            second.until(f"{name}:Pid_RBV", pids[name])
+        second.until("M00:Adopted_RBV", "Yes")
+        second.until("M00:PacketsReceived_RBV", 77)
         assert second.value("M00:Restarts_RBV") == 0
-        assert second.value("RunState_RBV") == "Running"
+        second.until("RunState_RBV", "Running")
         assert second.value("Acquire") == "Done"
         assert second.value("M00:Disk:On") == "Off"
         assert second.value("M01:Disk:On") == "On"

@@ -49,13 +49,9 @@ def test_the_total_of_live_images_is_a_pv_and_a_stream_and_its_counts_are_record
                     break
             else:
                 pytest.fail("the stream has no such total")
-        assert [ioc.value(f"Process:{name}_RBV") for name in ("Processed", "Dropped", "Failed", "Lost")] == [
-            FRAMES,
-            0,
-            0,
-            0,
-        ]
-        assert ioc.value("Process:Age_RBV") > 0
+        ioc.until("Process:Processed_RBV", FRAMES)
+        assert [ioc.value(f"Process:{name}_RBV") for name in ("Dropped", "Failed", "Lost")] == [0, 0, 0]
+        ioc.until("Process:Age_RBV", lambda age: age > 0)
         ioc.put("Process:Reset", 1)
         ioc.until("Process:TotalImages_RBV", 0)
         ioc.put("Process:Run", 0)

@@ -10,6 +10,7 @@ import pytest
 from detectors.config import load_config
 from tests.support.ioc_process import IocProcess
 from tests.support.ioc_setup import start, write_config
+from tests.support.waiting import until
 from tests.unit.buffer.make import RawBuffer
 
 PULSES = {30: 100_000, 20: 101_000, 10: 300_000}
@@ -52,30 +53,30 @@ def test_it_is_off_by_default_and_shows_what_is_held(ioc: IocProcess, folder: Pa
     ioc.until("Retention:Files_RBV", 6)
     assert ioc.value("Retention:State_RBV") == "Off"
     assert [ioc.value(f"Retention:{n}_RBV") for n in ("KeepSize", "KeepHours", "KeepFree")] == [0, 0, 0]
-    assert ioc.value("Retention:OldestPulse_RBV") == 100_000
-    assert ioc.value("Retention:OldestAge_RBV") == pytest.approx(30, abs=0.1)
+    ioc.until("Retention:OldestPulse_RBV", 100_000)
+    ioc.until("Retention:OldestAge_RBV", lambda age: age == pytest.approx(30, abs=0.1))
     held = sum(p.stat().st_blocks * 512 for p in folder.glob("data/DET/M*/*00000/*"))
-    assert ioc.value("Retention:Held_RBV") == held > 0
+    assert ioc.until("Retention:Held_RBV", held) > 0
     assert ioc.value("Retention:DeletedFiles_RBV") == 0
 
 
 def test_a_limit_by_pv_deletes_the_oldest_of_all_modules(ioc: IocProcess, folder: Path) -> None:
     ioc.put("Retention:KeepHours", 25.0)
     ioc.until("Retention:DeletedFiles_RBV", 2)
-    assert ioc.value("Retention:KeepHours_RBV") == 25
+    ioc.until("Retention:KeepHours_RBV", 25)
     assert left(folder / "data") == {"101000", "300000"}
     ioc.until("Retention:State_RBV", "Idle")
-    assert "deleted the files 100000.bin of" in ioc.value("Retention:LastAction_RBV")
-    assert ioc.value("Retention:OldestPulse_RBV") == 101_000
-    assert ioc.value("Retention:DeletedBytes_RBV") > 0
+    ioc.until("Retention:LastAction_RBV", lambda text: "deleted the files 100000.bin of" in text)
+    ioc.until("Retention:OldestPulse_RBV", 101_000)
+    ioc.until("Retention:DeletedBytes_RBV", bool)
 
 
 def test_what_cannot_be_met_is_said_and_alarms(ioc: IocProcess, folder: Path) -> None:
     ioc.caproto("put", ioc.prefix + "Retention:KeepSize", "0.000001")
     ioc.until("Retention:State_RBV", "Blocked")
     assert left(folder / "data") == {"300000"}
-    assert ioc.value("Retention:Message_RBV").endswith("the files 300000.bin are to go but are the newest")
-    assert ioc.severity("Retention:State_RBV") == 1
+    ioc.until("Retention:Message_RBV", lambda text: text.endswith("the files 300000.bin are to go but are the newest"))
+    until(lambda: ioc.severity("Retention:State_RBV"), lambda severity: severity == 1)
     ioc.put("Retention:KeepSize", 0.0)
     ioc.until("Retention:State_RBV", "Idle")
 

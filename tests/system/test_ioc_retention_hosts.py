@@ -30,7 +30,8 @@ def test_limits_reach_the_keeper_also_when_it_or_the_ioc_is_started_again(
     with start(far.config) as ioc:
         for record in ("Retention:Files_RBV", "far:Retention:Files_RBV"):
             ioc.until(record, 6)
-        assert ioc.value("far:Retention:State_RBV") == ioc.value("Retention:State_RBV") == "Off"
+        for record in ("Retention:State_RBV", "far:Retention:State_RBV"):
+            ioc.until(record, "Off")
         assert "GiB in total; set less" in ioc.refused("Retention:KeepFree", 1e9)
         ioc.put("Retention:KeepHours", 25.0)
         for record in ("Retention:DeletedFiles_RBV", "far:Retention:DeletedFiles_RBV"):
@@ -43,14 +44,14 @@ def test_limits_reach_the_keeper_also_when_it_or_the_ioc_is_started_again(
         far.launch_keeper()
         ioc.until("far:Retention:State_RBV", "Idle")  # without a limit it is Off
         ioc.until("Retention:State_RBV", "Idle")
-        assert ioc.value("far:Retention:KeepHours_RBV") == 25
+        ioc.until("far:Retention:KeepHours_RBV", 25)
         assert ioc.stop() == 0
     with tempfile.TemporaryDirectory(prefix="pd", dir="/tmp") as another:  # the IOC on another host: no saved settings
         monkeypatch.setenv("XDG_RUNTIME_DIR", another)
         monkeypatch.setenv("XDG_STATE_HOME", f"{another}/state")
         with start(far.config) as ioc:
             ioc.until("Retention:KeepHours_RBV", 25)
-            assert ioc.value("far:Retention:KeepHours_RBV") == 25
+            ioc.until("far:Retention:KeepHours_RBV", 25)
 
 
 def test_folders_are_moved_and_kept_on_the_host(far: Far, tmp_path: Path) -> None:
