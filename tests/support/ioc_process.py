@@ -80,27 +80,15 @@ class IocProcess(Process):
 
     def python(self, script: str) -> str:
         """What a client script prints that runs with this IOC's environment; ``P`` is the prefix."""
-        done = subprocess.run(
-            [sys.executable, "-c", f"P = {self.prefix!r}\n{script}"],
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        return self._output("-c", f"P = {self.prefix!r}\n{script}")
 
     def caproto(self, verb: str, *words: str) -> str:
         """What caproto's command line tool prints; it must leave no repeater behind."""
-        done = subprocess.run(
-            [sys.executable, "-m", f"caproto.commandline.{verb}", "--no-repeater", "--terse", *words],
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        return self._output("-m", f"caproto.commandline.{verb}", "--no-repeater", "--terse", *words)
+
+    def _output(self, *arguments: str) -> str:
+        command = [sys.executable, *arguments]
+        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
