@@ -13,6 +13,7 @@ from detectors.assembly.landing import FrameSlots
 from detectors.assembly.main_stream import MainStream
 from detectors.assembly.notes import Notes
 from detectors.assembly.open_frame import Finished
+from detectors.assembly.packet_run import PacketRun
 from detectors.assembly.rules import AssemblyRules
 from detectors.assembly.sorting import PacketSorter
 from detectors.frame import FrameHead
@@ -115,7 +116,7 @@ class FrameAssembler:
             if k < landed and stream.take_landed(block, runs[k:landed]):
                 k = landed
             else:
-                stream.take(stream.run_of(block, *runs[k]), landed=k < landed)
+                stream.take(PacketRun.of_block(block, *runs[k], self._pulses.read), landed=k < landed)
                 k += 1
             if window.finished:
                 self.in_hand = sum(j - i for i, j in runs[k:]) if k < len(runs) else 0

@@ -19,6 +19,7 @@ ones, are held (``held_stream.py``), so that none is lost while it is undecided:
 
 from typing import Final
 
+from detectors.assembly.bad_pulse import bad_pulse_note
 from detectors.assembly.fates import Fates
 from detectors.assembly.held_stream import HeldFrame, HeldStream
 from detectors.assembly.landing import FrameSlots, LandingRows
@@ -172,20 +173,6 @@ class MainStream:
         self.placed_at = self.now
         return True
 
-    def run_of(self, block: PacketBlock, i: int, j: int) -> PacketRun:
-        """Return packets i to j - 1 of a block as a run."""
-        index = block.framenum.item(i)
-        return PacketRun(
-            index,
-            block.pulse_bits.item(i),
-            self.pulses.read(block.pulse.item(i), index),
-            block.packetnum.item(i),
-            block.daq_rec.item(i),
-            block.arrival_ns(i),
-            block.pixels[i:j],
-            block.timestamp.item(i),
-        )
-
     def take(self, run: PacketRun, *, landed: bool = False) -> None:
         """Place a run in the frame that it belongs to, or begins; or give it another fate."""
         frame = self.window.frame_of(run) or self._begin_or_hold(run)
@@ -219,7 +206,7 @@ class MainStream:
         if route is Route.BEGINS:
             newest = self.window.newest
             if newest is None:
-                self._start(run.index)
+                self.window.start(run.index, self.router.lowest(run.index))
             elif run.index > newest:
                 if run.index > newest + 1:
                     self.fill_in(run.index)
@@ -237,7 +224,7 @@ class MainStream:
         """Open the frame of a run or a held one, which lies in the window and is not open."""
         pulse_id, bad = self.pulses.assign(run.index, run.pulse, run.detector_time)
         if bad:
-            self._note_bad_pulse(run, pulse_id)
+            self._notes(*bad_pulse_note(run, pulse_id, self._rules.pulse_from))
         frame = self.window.begin(run.index, run.bits, run.pulse, run.daq_rec, run.received_ns, run.detector_time)
         if run.index != self.window.newest:
             self.landing.discard()  # an older frame may have been given the pulse_id of the next one
@@ -245,24 +232,6 @@ class MainStream:
         frame.bad_pulse = frame.flagged = bad
         self.begun += 1
         return frame
-
-    def _note_bad_pulse(self, run: PacketRun | HeldFrame, pulse_id: int) -> None:
-        kept = f"frame {run.index} is kept as pulse {pulse_id} and flagged"
-        if self._rules.pulse_from == "timestamp":
-            said = f"time stamp {run.detector_time} is not one or more periods after the frame before"
-            self._notes("time stamp", f'{said}: {kept}; pulse_period_ns may be wrong, or set pulse_from = "framenum"')
-        elif run.pulse is None and not run.bits:
-            self._notes(
-                "no bunchid",
-                f'the packets carry bunchid 0: {kept}; set pulse_from = "framenum" or "timestamp" for the module',
-            )
-        elif run.pulse is None:
-            self._notes("unusable pulse", f"the packets carry an unusable bunchid: {kept}")
-        else:
-            self._notes("pulse jump", f"the packets carry bunchid {run.pulse}, which jumps or stands still: {kept}")
-
-    def _start(self, index: int) -> None:
-        self.window.start(index, self.router.lowest(index))
 
     def _advance(self, index: int) -> None:
         self.window.advance(index)
@@ -290,22 +259,19 @@ class MainStream:
             self.window.closed.forget()
             self.pulses.forget()
             self.router.forget_passing()
-            self._start(first)
+            self.window.start(first, self.router.lowest(first))
             self._began = self.period = 0.0
         for frame in held:
             self._adopt(frame)
 
     def _goes_on(self, held: HeldFrame) -> bool:
         """Whether frame number and pulse_id of a held frame agree that it is of the same stream as the newest."""
-        step = held.index - (self.window.newest or 0)
-        if self._rules.pulse_from != "bunchid" and step > _FASTEST_HZ * self._since_latest_s(held):
+        step, latest_ns = held.index - (self.window.newest or 0), self.window.latest.timestamp_ns
+        # How long after the frame closed last it arrived; by the receiver's own clock after a restart.
+        since_s = (held.received_ns - latest_ns) / 1e9 if latest_ns else self.now - self.placed_at
+        if self._rules.pulse_from != "bunchid" and step > _FASTEST_HZ * since_s:
             return False  # the number is all there is, and no detector counted so far meanwhile
         return 0 < step <= _LONGEST_GAP and held.pulse is not None and self.pulses.continues(held.index, held.pulse)
-
-    def _since_latest_s(self, held: HeldFrame) -> float:
-        """Return how long after the frame closed last a held one arrived, s; by the receiver's own clock after a restart."""
-        latest_ns = self.window.latest.timestamp_ns
-        return (held.received_ns - latest_ns) / 1e9 if latest_ns else self.now - self.placed_at
 
     def fill_in(self, before: int | None = None) -> None:
         """Place the held frames that are missing right behind the newest one and before ``before``; drop the others."""

@@ -1,9 +1,12 @@
 """Packets in a row, the unit in which packets that did not land where expected are dealt with. Pure."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
+
+from detectors.wire.packet_block import PacketBlock
 
 
 @dataclass(slots=True)  # not frozen: one is made for every frame, and frozen ones take three times as long
@@ -25,6 +28,21 @@ class PacketRun:
     """uint8[packets, packet_data_bytes]; a view."""
     detector_time: int = 0
     """The time stamp in the header of the first."""
+
+    @classmethod
+    def of_block(cls, block: PacketBlock, i: int, j: int, read: Callable[[float, int], int | None]) -> Self:
+        """Return packets i to j - 1 of a block; ``read`` is how a pulse_id is read (``PulseTracker.read``)."""
+        index = block.framenum.item(i)
+        return cls(
+            index,
+            block.pulse_bits.item(i),
+            read(block.pulse.item(i), index),
+            block.packetnum.item(i),
+            block.daq_rec.item(i),
+            block.arrival_ns(i),
+            block.pixels[i:j],
+            block.timestamp.item(i),
+        )
 
     def rest(self, skip: int) -> Self:
         """Return the run without its first packets."""
