@@ -90,7 +90,7 @@ class RecordingSink:
     def ids(self) -> list[int | None]:
         return [update.unique_id for update, _ in self.of("update")]
 
-    def wait(self, condition: Callable[["RecordingSink"], bool], timeout_s: float = 15.0) -> None:
+    def wait(self, condition: Callable[["RecordingSink"], bool], timeout_s: float = 30.0) -> None:
         """Wait until ``condition(self)``; fails with what came instead."""
         deadline = time.monotonic() + timeout_s
         with self._news:
@@ -99,6 +99,6 @@ class RecordingSink:
                 assert left > 0, f"not within {timeout_s} s; came: {[str(e)[:200] for e in self.events[-20:]]}"
                 self._news.wait(left)
 
-    def wait_for(self, kind: str, count: int = 1, timeout_s: float = 15.0) -> None:
+    def wait_for(self, kind: str, count: int = 1, timeout_s: float = 30.0) -> None:
         """Wait for ``count`` events of ``kind``."""
         self.wait(lambda sink: len([e for e in sink.events if e[0] == kind]) >= count, timeout_s)

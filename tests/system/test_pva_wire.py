@@ -25,7 +25,10 @@ from tests.support.recording_sink import RecordingSink
 
 ROOT = Path(__file__).parents[2]
 PV = "CAM:Image"
-QUICK = Timeouts(connect=1.0, stall=0.5, silence=1.0, first_retry=0.01, last_retry=0.1)
+PATIENT = Timeouts(connect=20.0, stall=20.0, silence=20.0, first_retry=0.01, last_retry=0.1)
+"""With a server that is right: this process may be busy meanwhile."""
+QUICK = Timeouts(connect=20.0, stall=0.5, silence=1.0, first_retry=0.01, last_retry=0.1)
+"""With one that gets stuck, or is silent."""
 
 
 @pytest.fixture(autouse=True)
@@ -34,9 +37,11 @@ def own_epics(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 
 
 @contextmanager
-def watching(client: str = "direct", *, room: int | None = None, when_full: str = "drop") -> Iterator[RecordingSink]:
+def watching(
+    client: str = "direct", *, room: int | None = None, when_full: str = "drop", timeouts: Timeouts = PATIENT
+) -> Iterator[RecordingSink]:
     sink, spec = RecordingSink(room), parse_pv_spec(PV, "cam")
-    served = DirectClient(timeouts=QUICK) if client == "direct" else P4pClient()
+    served = DirectClient(timeouts=timeouts) if client == "direct" else P4pClient()
     source = ImageSource(spec, when_full, served)
     source.start(sink)
     try:
@@ -97,7 +102,7 @@ def test_dropped_images_are_read_past() -> None:
 
 def test_a_server_stuck_in_a_message_is_left() -> None:
     pixels = ntndarray(image("uint16", (300, 400), 1), 1)
-    with SimulatedPvaServer(PV) as server, watching() as sink:
+    with SimulatedPvaServer(PV) as server, watching(timeouts=QUICK) as sink:
         server.wait_subscribed()
         server.post(pixels)
         sink.wait_for("update")
@@ -111,7 +116,7 @@ def test_a_server_stuck_in_a_message_is_left() -> None:
 
 
 def test_an_idle_server_is_asked_and_believed_while_it_answers() -> None:
-    with SimulatedPvaServer(PV) as server, watching() as sink:
+    with SimulatedPvaServer(PV) as server, watching(timeouts=QUICK) as sink:
         server.wait_subscribed()
         server.wait_for(lambda: server.echoes >= 3)
         assert sink.events == []
@@ -121,7 +126,7 @@ def test_an_idle_server_is_asked_and_believed_while_it_answers() -> None:
 
 
 def test_a_held_source_goes_on_answering() -> None:
-    with SimulatedPvaServer(PV) as server, watching(room=1, when_full="hold") as sink:
+    with SimulatedPvaServer(PV) as server, watching(room=1, when_full="hold", timeouts=QUICK) as sink:
         server.wait_subscribed()
         for number in range(3):
             server.post(ntndarray(image("uint8", (30, 40), number), number))
