@@ -77,11 +77,11 @@ class SimulatedPvaServer:
     ) -> None:
         self.close()
 
-    def wait_subscribed(self, count: int = 1, timeout_s: float = 15.0) -> None:
+    def wait_subscribed(self, count: int = 1, timeout_s: float = 30.0) -> None:
         """Wait until monitors have been started ``count`` times, from the beginning."""
         self.wait_for(lambda: self.subscriptions >= count, timeout_s)
 
-    def wait_for(self, condition: Callable[[], bool], timeout_s: float = 15.0) -> None:
+    def wait_for(self, condition: Callable[[], bool], timeout_s: float = 30.0) -> None:
         """Wait until ``condition`` holds; it is asked again whenever a client has said something."""
         with self._change:
             assert self._change.wait_for(condition, timeout_s)
