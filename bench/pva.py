@@ -49,7 +49,7 @@ class Alone:
             if self._raw_receiver is None:
                 return self._burst(source, self._python("raw", source))
             return self._burst(
-                source, [self._raw_receiver, source.port, self._nbytes, self._count, SLOTS[LARGEST], WARM]
+                source, [self._raw_receiver, source.port, self._nbytes, self._count, SLOTS[self._nbytes >> 20], WARM]
             )
 
     def client(self, name: str) -> Burst:

@@ -11,7 +11,7 @@ import zmq
 from bench.pva_images import Source
 from bench.worker_process import WorkerProcess
 
-SLOTS = {1: 32, 4: 16, 16: 8, 74: 4}
+SLOTS = {1: 32, 4: 16, 16: 8, 74: 8}
 """Slots of the pebble, and of each PV's transition pool, by the MiB of an image: few, for the sake of memory."""
 
 _LOOK_S = 0.01

@@ -151,10 +151,21 @@ class Ledger:
             gate.acquire(timeout=-1 if timeout_s is None else min(timeout_s, threading.TIMEOUT_MAX))
         return waiter.slot
 
-    def take_free(self, want: int) -> bool:
-        """Take ``want`` for one new Hold if it is free now; a slot in use is not counted as a miss."""
+    def take_free(self, want: int, *, in_order: bool = True) -> bool:
+        """Take ``want`` for one new Hold if it is free now; a slot in use is not counted as a miss.
+
+        Without ``in_order`` it has no place in the order of claims before ``enlist``.
+        """
         with self:
-            return self._grant(want) is not None
+            taken = self._grant(want) is not None
+            if taken and not in_order:
+                del self._claimed[want]
+            return taken
+
+    def enlist(self, slot: int) -> None:
+        """Let a slot that was not taken in order be the last one claimed."""
+        with self:
+            self._claimed[slot] = None
 
     async def take_async(self, timeout_s: float | None = None) -> int | None:
         """Return any slot as ``take`` does, letting other tasks run meanwhile."""
@@ -300,7 +311,7 @@ class Ledger:
         else:
             if event and next(iter(self._claimed)) != slot:
                 self._out_of_order += 1
-            del self._claimed[slot]
+            self._claimed.pop(slot, None)
         if self._intact is not None and not self._intact(slot):
             self._overruns += 1
         if self._waiters:

@@ -100,6 +100,10 @@ class PebbleLoan(Hold):
         start = self._place + _HEAD
         return self._memory.array[self.slot][start : start + self._memory.data_bytes]
 
+    def enlist(self) -> None:
+        """Take a place in the order of claims, for a loan that was claimed ahead without one."""
+        self._ledger.enlist(self.slot)
+
     def freeze(self, head: FrameHead, attributes: Mapping[str, Any] = _NO_ATTRIBUTES) -> "PebbleLease":
         """Complete the record, publish the slot to other processes, and return the first lease on it.
 
@@ -258,10 +262,14 @@ class Pebble:
             )
         return PebbleLoan(self._ledger, slot, pulse_id, memory)
 
-    def claim_ahead(self, pulse_id: int) -> PebbleLoan | None:
-        """Return the slot of a future pulse, or None, not counted as a miss, when it is not free now. For the producer thread."""
-        slot = self.layout.slot_of(pulse_id)
-        return PebbleLoan(self._ledger, slot, pulse_id, self._open_memory()) if self._ledger.take_free(slot) else None
+    def claim_ahead(self, pulse_id: int, *, in_order: bool = True) -> PebbleLoan | None:
+        """Return the slot of a future pulse, or None, not counted as a miss, when it is not free now.
+
+        For the producer thread; without ``in_order`` for any thread, and the producer must ``enlist`` the loan.
+        """
+        memory, slot = self._open_memory(), self.layout.slot_of(pulse_id)
+        taken = self._ledger.take_free(slot, in_order=in_order)
+        return PebbleLoan(self._ledger, slot, pulse_id, memory) if taken else None
 
     def _open_memory(self) -> _Slots:
         if self._memory is None:

@@ -9,23 +9,22 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-import numpy as np
-
 from detectors.assembly.datagram import DatagramLayout, missing_mask
 from detectors.assembly.match import Settled
 from detectors.buffer.registration import read_detector
 from detectors.config import Config, PvaSection
 from detectors.errors import BufferReadError
 from detectors.frame import Damage, FrameHead
-from detectors.outputs.outputs import Outputs
+from detectors.outputs.outputs import Outputs, shares
 from detectors.outputs.stage import StageAccount
 from detectors.pools.host_memory import Machine, check_memory
-from detectors.pools.pebble import Pebble, PebbleLease
+from detectors.pools.pebble import Pebble, PebbleLease, PebbleLoan
 from detectors.pools.sizing import BufferPlan
 from detectors.pools.transition import TransitionPool
 from detectors.runtime import Runtime
 from detectors.worker_names import worker_name
 from detectors.workers.monitor.messages import Staged
+from detectors.workers.monitor.update_slots import UpdateSlots
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +47,12 @@ def detector_folder(root: Path, name: str, layout: DatagramLayout) -> Path:
     shape = "x".join(map(str, layout.shape))
     fields = json.dumps([field.as_dict() for field in layout.parts])
     return root / f"{name}-{layout.dtype}-{shape}{f'-{crc32(fields.encode()):08x}' if layout.parts else ''}"
+
+
+def slots_ahead(count: int, *, disk: bool) -> int:
+    """Return how many of a pebble's slots may be claimed before their event: those that the outputs and the present event leave."""
+    disk_share, zmq_share = shares(count)
+    return max(0, count - 1 - (disk_share if disk else zmq_share) - 1)
 
 
 class MonitorBuffers:
@@ -74,6 +79,7 @@ class MonitorBuffers:
         self.layout = layout
         self._checked = pools.checked
         self._wait_s = pools.exhausted_wait_s
+        self._ahead = slots_ahead(plan.pebble.count, disk=config.disk is not None)
         # The ring is there already.
         check_memory([replace(plan, dma=replace(plan.dma, memory_bytes=0))], Machine.read())
         with ExitStack() as undo:
@@ -94,7 +100,7 @@ class MonitorBuffers:
                 },
             )
             undo.callback(self.pebble.close)
-            self.transitions = self._make_transitions(layout)
+            self.updates = self._update_slots(layout)
             folder = None
             self.module_folder: Path | None = None
             """Where records are written at first."""
@@ -121,7 +127,7 @@ class MonitorBuffers:
 
     def restage(self, layout: DatagramLayout) -> None:
         """Stage larger arrays from now on; the pebble and its records stay as they are, and events are truncated."""
-        self.transitions = self._make_transitions(layout)
+        self.updates = self._update_slots(layout)
         self.layout = layout
 
     @property
@@ -130,7 +136,7 @@ class MonitorBuffers:
         return self.layout.payload_bytes > self.pebble.shape.data_bytes
 
     def place(self, settled: Settled[Staged]) -> PebbleLease:
-        """Copy the updates of one event into its pebble slot; the part of a missing update is zero.
+        """Put the updates of one event into its pebble slot, unless they are there; the part of a missing update is zero.
 
         Raises PoolExhaustedError when the slot does not come free in time.
         """
@@ -149,15 +155,21 @@ class MonitorBuffers:
             expected_packets=len(present),
             missing=b"" if all(present) else missing_mask(present),
         )
-        with self.pebble.claim(event.pulse_id, self._wait_s) as loan:
-            for field, update in zip(self.layout.fields, updates, strict=True):
-                place = loan.data[field.offset : field.offset + field.nbytes]
-                if update is None:
-                    place[:] = 0
-                else:
-                    # the GIL is free during this copy
-                    np.copyto(place, update.buffer.array[: place.size])
+        with first.buffer.settle(event.pulse_id) or self._filled_slot(event.pulse_id, updates) as loan:
             return loan.freeze(head, self._attributes(updates))
+
+    def _filled_slot(self, pulse_id: int, updates: Sequence[Staged | None]) -> PebbleLoan:
+        """Return the slot of a pulse with the updates copied to it."""
+        for slots in self.updates:
+            slots.vacate(pulse_id)
+        loan = self.pebble.claim(pulse_id, self._wait_s)
+        for field, update in zip(self.layout.fields, updates, strict=True):
+            place = loan.data[field.offset : field.offset + field.nbytes]
+            if update is None:
+                place[:] = 0
+            else:
+                update.buffer.copy_to(place)
+        return loan
 
     def _attributes(self, updates: Sequence[Staged | None]) -> Mapping[str, Any]:
         """Return the attributes of an event; with several PVs their names begin with the field's."""
@@ -168,10 +180,14 @@ class MonitorBuffers:
 
     def close(self, drain_s: float) -> bool:
         """Let the outputs finish and free everything; False when they took longer than ``drain_s``."""
+        for slots in self.updates:
+            slots.close()
         drained = self.outputs.close(drain_s)
         self.pebble.close()
         return drained
 
-    def _make_transitions(self, layout: DatagramLayout) -> list[TransitionPool]:
+    def _update_slots(self, layout: DatagramLayout) -> list[UpdateSlots]:
         count = self.plan.pebble.count
-        return [TransitionPool(count, f.nbytes, checked=self._checked) for f in layout.fields]
+        ahead = self._ahead if len(layout.fields) == 1 else 0
+        pools = [TransitionPool(count, f.nbytes, checked=self._checked) for f in layout.fields]
+        return [UpdateSlots(pool, self.pebble, ahead) for pool in pools]

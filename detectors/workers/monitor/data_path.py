@@ -22,6 +22,7 @@ from detectors.workers.monitor.messages import (
 )
 from detectors.workers.monitor.store import DRAIN_S, BufferStore
 from detectors.workers.monitor.tally import Tally
+from detectors.workers.monitor.update_slots import UpdateSlots
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +77,7 @@ class DataPath:
             case Build():
                 return self._build(action)
             case Restage(layout, arrays):
-                self._attach(self._store.restage(layout).transitions, arrays)
+                self._attach(self._store.restage(layout).updates, arrays)
             case Resume(pv):
                 self._intakes[pv].resume()
             case _:
@@ -99,12 +100,12 @@ class DataPath:
             buffers = self._store.build(build.plan, build.layout)
         except PebbleDaqError as error:
             return error
-        self._attach(buffers.transitions, build.arrays)
+        self._attach(buffers.updates, build.arrays)
         return None
 
-    def _attach(self, pools: Sequence[Any], arrays: Sequence[Any]) -> None:
-        for intake, pool, array in zip(self._intakes, pools, arrays, strict=True):
-            intake.attach(pool, array)
+    def _attach(self, updates: Sequence[UpdateSlots], arrays: Sequence[Any]) -> None:
+        for intake, slots, array in zip(self._intakes, updates, arrays, strict=True):
+            intake.attach(slots, array)
 
     def _place(self, settled: Settled[Staged]) -> None:
         buffers, pulse_id = self._store.present, settled.event.pulse_id

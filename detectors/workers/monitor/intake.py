@@ -7,13 +7,12 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from detectors.errors import ConfigError
-from detectors.pools.buffer_pool import PooledBuffer
-from detectors.pools.transition import TransitionPool
 from detectors.sources.image_sink import Description
 from detectors.wire.ntndarray import MAX_TIMESTAMP_NS, ArrayHead
 from detectors.wire.unique_id import UniqueIds
 from detectors.workers.monitor.messages import Input, PvChanged, PvState, Staged
 from detectors.workers.monitor.tally import Tally
+from detectors.workers.monitor.update_slots import UpdateMemory, UpdateSlots
 
 log = logging.getLogger(__name__)
 
@@ -56,14 +55,14 @@ class Intake:
         self._ids = UniqueIds()
         self.last_ids = self._ids.last
         """The last uniqueId, unwrapped and as received, -1 before the first; the update that had it is counted."""
-        self._pool: TransitionPool | None = None
+        self._slots: UpdateSlots | None = None
         self._planned: Description | None = None
         self._unfit = False
         """Whether arrays come that do not fit the slots."""
-        self._loan: PooledBuffer | None = None
-        self._loan_pool: TransitionPool | None = None
-        self._last: memoryview | None = None
-        """Bytes of the slot filled last. No other than the source takes slots, so they stay there until it fills the next."""
+        self._filling: UpdateMemory | None = None
+        self._filling_of: UpdateSlots | None = None
+        self._last: UpdateMemory | None = None
+        """What was filled last. No other than the source takes slots, so its bytes stay there until it fills the next."""
         self._unwanted = "discarded_disabled"
         """The counter of an array for which there was no slot."""
         self._early = False
@@ -74,16 +73,16 @@ class Intake:
 
     # --- data thread
 
-    def attach(self, pool: TransitionPool, planned: Description) -> None:
+    def attach(self, slots: UpdateSlots, planned: Description) -> None:
         """Give it slots for arrays like ``planned``; a source that waits goes on at ``resume``."""
         with self._tally.lock:
-            self._planned, self._pool, self._last = planned, pool, None
+            self._planned, self._slots, self._last = planned, slots, None
             self._unfit = not self.state.fits(planned)
 
     def detach(self) -> None:
         """Take its slots away; what is staged stays staged."""
         with self._tally.lock:
-            self._pool = self._planned = self._last = None
+            self._slots = self._planned = self._last = None
             self._unfit = False
 
     def resume(self) -> None:
@@ -94,7 +93,7 @@ class Intake:
         """Let the source's thread go on wherever it waits, so that it can be joined."""
         with self._tally.lock:
             self._closing = True
-            self._pool = self._last = None
+            self._slots = self._last = None
         self.resume()
 
     def resume_ids(self, value: int, raw: int) -> None:
@@ -131,49 +130,51 @@ class Intake:
             self._change(replace(self.state, up=False, message=reason))
 
     def slot(self, nbytes: int) -> memoryview | None:
-        """Return a transition slot, or None when none is free, or none is wanted."""
-        pool = self._pool
+        """Return memory for an update, or None when none is free, or none is wanted."""
+        slots, description = self._slots, self.state.description
         self._early = self._early or not self.accepting
-        if pool is None or self._unfit or not (self.accepting or self._hold):
+        if slots is None or self._unfit or description is None or not (self.accepting or self._hold):
             self._unwanted = "discarded_disabled"
             return None
-        buffer = pool.try_acquire()
-        if buffer is None:
+        memory = slots.acquire(nbytes, plain=not description.codec)
+        if memory is None:
             self._unwanted = "exhausted"
             return None
-        self._loan, self._loan_pool = buffer, pool
-        return buffer.view[:nbytes]
+        self._filling, self._filling_of = memory, slots
+        return memory.view
 
     def update(self, update: ArrayHead) -> None:
-        """Stage the filled slot for the data thread."""
-        buffer, pool = self._loan, self._loan_pool
-        self._loan = self._loan_pool = None
-        assert buffer is not None
+        """Stage what was filled for the data thread."""
+        memory, slots = self._filling, self._filling_of
+        self._filling = self._filling_of = None
+        assert memory is not None
+        memory.fill()
         with self._tally.lock:
             unique_id = self._note(update)
-            wanted = self.accepting and not self._early and pool is self._pool
-            self._last = buffer.view[: update.nbytes] if pool is self._pool else None
+            wanted = self.accepting and not self._early and slots is self._slots
+            self._last = memory if slots is self._slots else None
             if wanted:
                 if self.state.message:
                     self._change(replace(self.state, message=""))
                 self._tally.add(updates=1, held=1)
                 stamp_ns, arrived_ns = update.timestamp_ns, self.last_update_ns
-                self._post(Staged(self._pv, buffer, update.nbytes, unique_id, stamp_ns, arrived_ns, update.attributes))
+                self._post(Staged(self._pv, memory, update.nbytes, unique_id, stamp_ns, arrived_ns, update.attributes))
             else:
                 self._tally.add(updates=1, discarded_disabled=1)
         self._early = False
         if not wanted:
-            buffer.release()
+            memory.release()
 
     def last(self) -> memoryview | None:
-        """Return the bytes of the slot filled last, unless that pool is gone."""
-        return self._last
+        """Return the bytes of what was filled last, unless those slots are gone."""
+        last = self._last
+        return None if last is None else last.keep()
 
     def abandon(self) -> None:
         """Take the unfilled slot back; its image shows as a gap in uniqueId, or as ``bad``."""
-        assert self._loan is not None
-        self._loan.release()
-        self._loan = self._loan_pool = None
+        assert self._filling is not None
+        self._filling.release()
+        self._filling = self._filling_of = None
         self._early = False
 
     def dropped(self, update: ArrayHead) -> None:

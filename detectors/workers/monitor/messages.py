@@ -8,11 +8,11 @@ from typing import Any, TypeAlias
 from detectors.assembly.datagram import DatagramLayout
 from detectors.assembly.match import Discarded, Settled
 from detectors.errors import ConfigError, PebbleDaqError
-from detectors.pools.buffer_pool import PooledBuffer
 from detectors.pools.sizing import BufferPlan
 from detectors.run_state import Service
 from detectors.sources.image_sink import Description
 from detectors.wire.timing import TimingEvent
+from detectors.workers.monitor.update_slots import UpdateMemory
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +41,10 @@ class PvState:
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """One update of a PV in its transition slot."""
+    """One update of a PV in its memory."""
 
     pv: int
-    buffer: PooledBuffer
+    buffer: UpdateMemory
     nbytes: int
     unique_id: int | None
     """Unwrapped; None when the source has none."""

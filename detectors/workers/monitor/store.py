@@ -167,7 +167,7 @@ class BufferStore:
 
     @staticmethod
     def _stats_of(buffers: MonitorBuffers) -> dict[str, Any]:
-        transition = side_by_side([t.stats() for t in buffers.transitions])
+        transition = side_by_side([t.stats() for t in buffers.updates])
         return {**buffers.outputs.stats(), "pebble": buffers.pebble.stats(), "transition": transition}
 
     def _expected(self) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import os
 import time
-from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack
@@ -32,9 +31,10 @@ from detectors.worker_names import worker_name
 from detectors.workers.account import Account
 from detectors.workers.monitor.account import MonitorAccount
 from detectors.workers.monitor.data_path import DataPath
+from detectors.workers.monitor.inbox import Inbox
 from detectors.workers.monitor.intake import Intake
 from detectors.workers.monitor.machine import MonitorMachine, drive
-from detectors.workers.monitor.messages import Input, RunCommand, Taken
+from detectors.workers.monitor.messages import RunCommand, Taken
 from detectors.workers.monitor.pvs import Pvs, conform, declared
 from detectors.workers.monitor.status import MonitorStatusTaker
 from detectors.workers.monitor.store import BufferStore
@@ -78,8 +78,7 @@ class MonitorWorker:
     ) -> None:
         self.name = worker_name(source)
         self._config, self._source, self._runtime = config, source, runtime
-        self._ring_bell: Callable[[], object] = lambda: None
-        self._inbox: deque[Input] = deque()
+        self._inbox = Inbox()
         driver = read_datadev()
         plan = plan_buffers(config, source, driver=driver)
         if plan.payload_bytes is not None:  # else it is known when the PV is connected
@@ -92,25 +91,29 @@ class MonitorWorker:
                 number,
                 name,
                 tally,
-                self._post,
+                self._inbox.post,
                 hold=source.when_full == "hold",
                 conform=partial(conform, name=name, spec=spec, source=source),
             )
             for number, (name, spec) in enumerate(zip(names, specs, strict=True))
         ]
         self._sources = [open_pv(spec) for spec in specs]
-        self._store = BufferStore(config, source, self._runtime, self._post)
+        self._store = BufferStore(config, source, self._runtime, self._inbox.post)
         ring = DmaRing(plan.dma.count, plan.dma.size_bytes) if config.timing else None
         self._timing = TimingRing(ring, tally) if ring else None
         self._receiver: TimingReceiver | None = None
         self._notifier: Notifier | None = None
         self._look_at = 0.0
+        self._finished: list[int] = []
+        """Pulses of this step that are not told yet."""
         pvs = Pvs(names, [declared(spec, source) for spec in specs], source.connect_timeout_s)
         now_ns = time.monotonic_ns()
         self.machine = MonitorMachine(config, source, pvs, aim=aim, now_ns=now_ns, driver=driver)
         self._account = MonitorAccount(tally, self._intakes, self._timing)
         self.blocks = self._account.blocks
-        self._path = DataPath(self._intakes, self._store, tally, self._inputs, self._notify, enter=self._account.enter)
+        self._path = DataPath(
+            self._intakes, self._store, tally, self._inbox.take, self._finished.append, enter=self._account.enter
+        )
         self._taker = MonitorStatusTaker(
             source, self._sources, self._intakes, self.machine, self._path, self._store, tally, self._timing
         )
@@ -124,14 +127,14 @@ class MonitorWorker:
         """Take what others can refuse, and start the threads. Raises HostError."""
         self._path.pulse_id = self._account.go_on(account["data"], account.last)
         if self._config.timing is None and self._path.pulse_id:
-            self._post(Taken(self._path.pulse_id))
+            self._inbox.post(Taken(self._path.pulse_id))
         self._store.accounts = {output: StageAccount(account[output]) for output in ACCOUNTS}
-        self._ring_bell = wake.ring
+        self._inbox.open(wake)
         self._notifier = Notifier(self._runtime.notify(self.name))
         stack.callback(self._notifier.close)
         stack.callback(lambda: self.finish(time.monotonic()))
         if self._timing and self._config.timing:
-            self._receiver = TimingReceiver(self._config.timing, self._timing.ring, self._ring_bell)
+            self._receiver = TimingReceiver(self._config.timing, self._timing.ring, wake.ring)
         with starting_receivers(self._source.tuning):
             for image_source, intake in zip(self._sources, self._intakes, strict=True):
                 image_source.start(intake)
@@ -139,11 +142,13 @@ class MonitorWorker:
 
     def step(self) -> float:
         """Take what has come in, and do all that can be done now. Return how long to wait if nothing comes, s."""
+        self._inbox.gather(self.machine.memory.plan.pebble.count)
         room = self.machine.room
         events = self._timing.read(room) if self._timing else []  # first: commands take their turn behind them
-        inputs = [*events, *self._inputs()]
+        inputs = [*events, *self._inbox.take()]
         drive(self.machine.step(inputs, time.monotonic_ns()), self._path.do)
-        if inputs:
+        self._tell()
+        if inputs or not self._inbox.listen():
             self._account.enter(self._path.pulse_id)
             return 0.0
         now_ns = time.monotonic_ns()
@@ -155,7 +160,7 @@ class MonitorWorker:
         status = self._taker.take()
         self._account.enter(self._path.pulse_id)
         # A snapshot is published before a command's turn, and not again until that is over: making buffers takes a while.
-        asked = any(isinstance(one, RunCommand) and one.service is Service.CONFIGURE for one in tuple(self._inbox))
+        asked = any(isinstance(one, RunCommand) and one.service is Service.CONFIGURE for one in self._inbox.peek())
         return replace(status, state="Configuring") if asked else status
 
     def finish(self, deadline_s: float) -> None:
@@ -168,7 +173,8 @@ class MonitorWorker:
             self._receiver.close()
         events = self._timing.read(self._timing.ring.stats().count) if self._timing else []
         self._path.drain_s = max(0.0, deadline_s - time.monotonic())
-        drive(self.machine.finish([*events, *self._inputs()]), self._path.do)
+        drive(self.machine.finish([*events, *self._inbox.take()]), self._path.do)
+        self._tell()
 
     def ask(self, service: str) -> "Future[str]":
         """Ask for a transition by its label, ``Enable``; the Future gives the state that it led to.
@@ -179,25 +185,20 @@ class MonitorWorker:
         """
         transition = service_by_label(service)
         answer: Future[str] = Future()
-        self._post(RunCommand(transition, answer))
+        self._inbox.post(RunCommand(transition, answer))
         return answer
 
-    def _post(self, one: Input) -> None:
-        self._inbox.append(one)
-        self._ring_bell()
-
-    def _inputs(self) -> list[Input]:
-        """Return what has come in, in its order."""
-        return [self._inbox.popleft() for _ in range(len(self._inbox))]
-
-    def _notify(self, pulse_id: int) -> None:
-        if self._notifier is None:
+    def _tell(self) -> None:
+        """Tell other processes of this step's pulses: at its end, since each message lets other threads go first."""
+        if not self._finished or self._notifier is None:
             return
         now = time.monotonic()
         if now >= self._look_at:
             self._notifier.look()
             self._look_at = now + BUSY_S
-        self._notifier.send(pulse_id)
+        for pulse_id in self._finished:
+            self._notifier.send(pulse_id)
+        self._finished.clear()
 
 
 def _check_folder(folder: Path | None) -> None:
