@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import numpy as np
 import psutil
 import zmq
 
@@ -25,10 +26,11 @@ PREFIX = "BENCH:"
 class Player:
     """Modules that finish a frame each at a steady rate, and the processes that read them: all in a folder of their own.
 
-    ``sections`` complete the configuration; ``{folder}`` in them is the folder.
+    ``sections`` complete the configuration; ``{folder}`` in them is the folder. Every frame has ``pixels`` (uint16[512, 1024]), or what
+    lies in its slot.
     """
 
-    def __init__(self, modules: int, sections: str = "") -> None:
+    def __init__(self, modules: int, sections: str = "", *, pixels: np.ndarray | None = None) -> None:
         self.modules = modules
         self._folder = tempfile.TemporaryDirectory(prefix="pd", dir="/tmp")
         self.folder = Path(self._folder.name)
@@ -52,7 +54,11 @@ class Player:
         for m in range(modules):
             name = f"udp.M{m:02}"
             slot_bytes = least_slot_bytes(shape)
-            self._pebbles.append(Pebble(self.runtime.shm(name), shape, count=SLOTS, slot_bytes=slot_bytes, info=info))
+            pebble = Pebble(self.runtime.shm(name), shape, count=SLOTS, slot_bytes=slot_bytes, info=info)
+            self._pebbles.append(pebble)
+            for pulse_id in range(SLOTS if pixels is not None else 0):
+                with pebble.claim(pulse_id) as loan:
+                    loan.data[:] = pixels.reshape(-1).view(np.uint8)
             socket = self._context.socket(zmq.PUB)
             socket.bind(self.runtime.notify(name))
             self._sockets.append(socket)

@@ -121,6 +121,8 @@ class CompressedImages(ImageOutput):
         self._jobs: deque[_Job] = deque()
         self._pebble: Pebble | None = None
         self._asked = self._streamed = False
+        self.ring: Callable[[], None] = lambda: None
+        """Is called on a thread when an image is compressed, for ``poll`` to hand it out."""
         self.pixel_bytes = 0
         """Bytes of the images that were compressed, before."""
 
@@ -139,11 +141,6 @@ class CompressedImages(ImageOutput):
             slot_bytes=slot_bytes,
             pulse_id_step=self._pulse_id_step,
         )
-
-    @property
-    def under_way(self) -> bool:
-        """Whether an image is being compressed, and ``poll`` will hand it out soon."""
-        return bool(self._jobs)
 
     @property
     def ratio(self) -> float:
@@ -170,9 +167,9 @@ class CompressedImages(ImageOutput):
         header = replace(header, compression=COMPRESSION)
         text = encode_header(header)
         pixels, room = lease.array.view(header.dtype), loan.data[chunk_start(text) :]
-        self._jobs.append(
-            _Job(header, text, lease, loan, self._threads.submit(_compress, pixels, room), self._streamed)
-        )
+        chunk_bytes = self._threads.submit(_compress, pixels, room)
+        self._jobs.append(_Job(header, text, lease, loan, chunk_bytes, self._streamed))
+        chunk_bytes.add_done_callback(lambda _: self.ring())
         if self._streamed:
             self._full.promise(header.head.pulse_id)
         return None

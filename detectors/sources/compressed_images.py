@@ -1,6 +1,7 @@
 """The images that the worker of the full stream has compressed, as other workers of its host read them."""
 
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -41,6 +42,11 @@ class CompressedSource:
     def is_there(self) -> bool:
         """Whether the memory is there: its owner runs."""
         return self._module.is_there
+
+    @property
+    def descriptors(self) -> Sequence[int]:
+        """What is readable when an image is announced that was asked for; see ``Subscriptions``."""
+        return self._notifications.descriptors if self._notifications else ()
 
     def ask(self, *, on: bool) -> None:
         """Ask for all images from now on, or no longer. Idempotent. Raises HostError."""

@@ -99,6 +99,7 @@ class CapturePart:
 
         Raises HostError, also when the configuration's folder is not there and cannot be made.
         """
+        self._wake = wake
         self._captures.open(stack, wake)
         stack.callback(self._gatherer.close)
         if self._elsewhere:
@@ -113,7 +114,7 @@ class CapturePart:
         captures.poll()
         matched = self._gatherer.step()
         if elsewhere:
-            elsewhere.ask(on=captures.selector is not None and captures.compression == COMPRESSION)
+            elsewhere.ask(self._wake, on=captures.selector is not None and captures.compression == COMPRESSION)
             matched = elsewhere.ready(matched)
         for one in matched:
             self._image(one)

@@ -15,12 +15,13 @@ from detectors.assembly.sync import Matched
 from detectors.sources.compressed_images import CompressedSource
 from detectors.workers.gather import Assembler
 from detectors.workers.runtime import IDLE_S
+from detectors.workers.wake import Wake
 
 _PATIENCE_S: Final = 0.25
 """How long an image may wait for its compression, s; once one has waited in vain none waits until another one was compressed."""
 
-_LOOK_S: Final = 0.002
-"""Time between two looks while an image waits, s."""
+_LOOK_S: Final = 0.02
+"""Time between two looks while an image waits and none is announced, s."""
 
 _Command = Callable[[], None]
 
@@ -53,11 +54,16 @@ class CompressedElsewhere:
         """Whether images wait."""
         return bool(self._waiting)
 
-    def ask(self, *, on: bool) -> None:
-        """Have all images compressed from now on, or no longer. Idempotent. Raises HostError."""
-        if on != self._source.asks:
-            self._source.ask(on=on)
-            self._in_vain = False
+    def ask(self, wake: Wake, *, on: bool) -> None:
+        """Have all images compressed from now on, or no longer; ``wake`` watches for them. Idempotent. Raises HostError."""
+        if on == self._source.asks:
+            return
+        for descriptor in self._source.descriptors:
+            wake.unwatch(descriptor)
+        self._source.ask(on=on)
+        self._in_vain = False
+        for descriptor in self._source.descriptors:
+            wake.watch(descriptor)
 
     def ready(self, matched: Iterable[Matched]) -> Iterator[Matched]:
         """Yield images that are in step, in their order, when they are compressed or when that is not to be waited for any longer."""

@@ -38,9 +38,6 @@ _PULSE_HWM: Final = 1000
 _LOOK_S: Final = 0.005
 """Time between two looks for messages of parts, s."""
 
-_UNDER_WAY_S: Final = 0.001
-"""Time between two looks at images that are being compressed, s."""
-
 _REST_S: Final = 2.0
 """After the last consumer has gone the parts are subscribed to for so long, s: one that connects again wants them at once."""
 
@@ -109,7 +106,7 @@ class Streamer:
         for output in self._streams(context):
             self._outputs[output.name] = output
             if isinstance(output, CompressedImages):
-                self._compressed = output
+                self._compressed, output.ring = output, wake.ring
             stack.callback(output.close)
         if self._joined is None:
             self._gatherer.open(wake)
@@ -124,8 +121,6 @@ class Streamer:
             return IDLE_S
         for matched in self._gatherer.step():
             self._image(matched)
-        if self._compressed and self._compressed.under_way:
-            return min(self._gatherer.wait_s, _UNDER_WAY_S)
         # The descriptors of parts are not watched: their messages are taken several at a time.
         return min(self._gatherer.wait_s, _LOOK_S) if self._joined else self._gatherer.wait_s
 

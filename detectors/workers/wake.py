@@ -25,6 +25,10 @@ class Wake:
         """End waits also when ``descriptor`` is readable. Whoever waits must read all that is there before the next wait."""
         self._poll.register(descriptor, select.POLLIN)
 
+    def unwatch(self, descriptor: int) -> None:
+        """Let ``descriptor`` end no waits any more: it will be closed."""
+        self._poll.unregister(descriptor)
+
     def ring(self) -> None:
         """End the present wait, or the next one."""
         os.eventfd_write(self._bell, 1)

@@ -94,7 +94,7 @@ class Streams:
         return any(wanted.values())
 
     def settle(self) -> None:
-        self.until(lambda: not self.compressed.under_way)
+        self.until(lambda: not self.compressed.stats(0).queued)
         for output in (self.compressed, self.full):
             stats = output.stats(0)
             assert stats.offered == stats.written + stats.dropped + stats.disabled + stats.queued

@@ -38,3 +38,17 @@ def test_data_does_not_end_a_rest(wake: Wake) -> None:
     finally:
         os.close(reader)
         os.close(writer)
+
+
+def test_what_is_not_watched_any_more_ends_no_wait(wake: Wake) -> None:
+    reader, writer = os.pipe()
+    try:
+        wake.watch(reader)
+        os.write(writer, b"x")
+        wake.unwatch(reader)
+        began = time.monotonic()
+        wake.wait(0.02)
+        assert time.monotonic() - began >= 0.02
+    finally:
+        os.close(reader)
+        os.close(writer)
