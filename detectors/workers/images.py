@@ -106,7 +106,7 @@ class ImagesPart:
         self._compressed: NewestCompressed | None = None
         if config.is_compressed(sources, config.images.host) and config.images.codec == COMPRESSION:
             self._compressed = NewestCompressed(CompressedSource(runtime.notify(STREAM), runtime.shm(STREAM)))
-        self._shows_compressed = False
+        self._shows_compressed = self._awaits_compressed = False
         self._compressed_here = 0
         self.commands = self._counter.commands
         self._described: dict[str, Any] = {}
@@ -143,15 +143,18 @@ class ImagesPart:
         newest.gather(now, on=bool(wanted))
         if not wanted:
             self._shows_compressed = False
+            if self._compressed:
+                self._compressed.expect()
             return IDLE_S
         due = [place for place in wanted if place.due_s <= now]
         pixels_due = [place for place in due if place is not self._full or not self._show_compressed(now)]
         if pixels_due and newest.take(now):
-            self._describe(newest.pixels.shape, newest.pixels.dtype)
+            self._described = described(newest.pixels.shape, newest.pixels.dtype)
+        self._awaits_compressed = False
         for place in pixels_due:
-            if newest.number not in {0, place.shown} and not self._was_shown(place):
-                if place is self._full:
-                    self._shows_compressed = False
+            if newest.number in {0, place.shown}:
+                continue
+            if place is not self._full or not self._is_compressed(now):
                 place.show(newest.number, now)
         self._welcome(now)
         shortest, longest = _LOOK_S
@@ -165,19 +168,21 @@ class ImagesPart:
             return False
         if compressed.take(now):
             header, _ = compressed.image
-            self._describe(header.shape, np.dtype(header.dtype))
+            self._described = described(header.shape, np.dtype(header.dtype))
             self._shows_compressed = True
             self._full.show(self._newest.number, now)
         return compressed.is_live(now)
 
-    def _was_shown(self, place: _Place) -> bool:
-        """Return whether the newest image was shown as it was compressed elsewhere."""
-        if place is not self._full or not self._shows_compressed or self._compressed is None:
+    def _is_compressed(self, now: float) -> bool:
+        """Return whether the newest image was shown as the stream has compressed it, or may be compressed soon."""
+        compressed = self._compressed
+        if compressed is None:
             return False
-        return self._compressed.head.pulse_id == self._newest.head.pulse_id
-
-    def _describe(self, shape: tuple[int, ...], pixel_type: np.dtype) -> None:
-        self._described = described(shape, pixel_type)
+        if self._shows_compressed and compressed.head.pulse_id == self._newest.head.pulse_id:
+            return True
+        self._awaits_compressed = compressed.is_awaited(now)
+        self._shows_compressed &= self._awaits_compressed
+        return self._awaits_compressed
 
     def snapshot(self) -> ImagesStatus:
         """Return what there is to know."""
@@ -219,6 +224,8 @@ class ImagesPart:
         """Give clients that have just connected the image that is there, or after a while an empty one."""
         for name, place in ((IMAGE, self._full), (PREVIEW, self._preview)):
             if self._pva.waiting(self._prefix + name):
+                if place is self._full and self._awaits_compressed:
+                    continue
                 if self._newest.number or (self._shows_compressed and place is self._full):
                     place.send(True)
                 elif now - self._newest.begun_s > _EMPTY_S:

@@ -9,6 +9,9 @@ from detectors.sources.compressed_images import FRESH_S, CompressedSource, Taken
 from detectors.wire.array10 import ImageHeader
 from detectors.wire.bslz4 import CHUNK_HEADER
 
+_PATIENCE_S: Final = 0.25
+"""How long an image may wait for its compression, s; once one has waited in vain none waits until another one was compressed."""
+
 _NEVER: Final = float("-inf")
 
 
@@ -20,6 +23,8 @@ class NewestCompressed:
         self._image: TakenImage | None = None
         self.taken_s = _NEVER
         """When the last one was taken, on the monotonic clock."""
+        self._waits_since_s: float | None = None
+        self._in_vain = False
         self.taken = 0
         """Images that were taken."""
 
@@ -32,12 +37,24 @@ class NewestCompressed:
         if image is None:
             return False
         self._image, self.taken_s = image, now
+        self.expect()
         self.taken += 1
         return True
 
+    def expect(self) -> None:
+        """Let the next image wait for its compression, though others may have waited in vain."""
+        self._waits_since_s, self._in_vain = None, False
+
     def is_live(self, now: float) -> bool:
-        """Return whether images are being compressed, so that the next one is worth waiting for."""
+        """Return whether images are being compressed, so that none need be compressed elsewhere."""
         return now - self.taken_s < FRESH_S
+
+    def is_awaited(self, now: float) -> bool:
+        """Return whether an image that is due waits, since it may be the first that is compressed."""
+        if self._waits_since_s is None:
+            self._waits_since_s = now
+        self._in_vain |= now - self._waits_since_s > _PATIENCE_S
+        return not self._in_vain
 
     @property
     def head(self) -> ImageHead:
