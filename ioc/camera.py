@@ -22,6 +22,8 @@ _GIVEN: Final = {"data_type": tuple(DATA_TYPES.values()), "color_mode": _COLOR_M
 """Choices of the records of what the detector decides, in order."""
 
 _POOLS: Final = ("pebble", "transition", "pool")
+_POOLS_S: Final = 0.5
+"""The buffers of all workers are added up this often, s."""
 _MIB: Final = 1 << 20
 _RATE_S: Final = 1.0
 """Images are counted for so long before their rate is shown, s."""
@@ -127,6 +129,8 @@ class Camera:
         self.status = CameraStatus()
         self._count = ImageCount()
         self._count_set = 0
+        self._pools: dict[str, Any] = {}
+        self._pools_due_s = 0.0
 
     @property
     def images(self) -> int:
@@ -163,8 +167,10 @@ class Camera:
         """Note what the records of all workers show; ``counter`` is the one that counts, ``in_run`` as for ImageCount."""
         values = workers.get(counter, {})
         self._count.seen(values, now_s, in_run=in_run)
+        if now_s >= self._pools_due_s:
+            self._pools, self._pools_due_s = pool_figures(workers.values()), now_s + _POOLS_S
         numbers = {name: values.get(f"acquisition.{name}", 0) for name in ("taken", "damaged", "filled", "lost")}
-        figures = image_figures(values) | pool_figures(workers.values())
+        figures = image_figures(values) | self._pools
         rate = round(self._count.rate, 3)
         self.status = replace(self.status, array_counter=self._count.total, array_rate=rate, **numbers, **figures)
 

@@ -79,7 +79,7 @@ class Display:
         self._turns = Turns(len(self._views))
         self._refusal = ""
         self._started_s = time.monotonic()
-        self._published, self._fresh = 0, True
+        self._published = -1
         self._in_progress = [(False, False) for _ in faces]
         self._status = IocStatus(
             version=_version(),
@@ -133,11 +133,10 @@ class Display:
         self._records.show(AUTOSAVE, flat(self._autosave.status))
         for owner, values, valid in self._hosts.look(now_s):
             self._records.show(owner, values, valid=valid)
-        fresh, self._published = self._published != self._records.published, self._records.published
-        if fresh or self._fresh:  # once more later: EPICS sets a severity in a thread of its own, soon after
+        if self._published != self._records.published:
+            self._published = self._records.published
             alarm, health = self._health.look(self._records.readings)
             self._status = replace(self._status, alarm=alarm, health=health)
-        self._fresh = fresh
         processes = self._roster.processes.values()
         uptime_s = int(now_s - self._started_s)
         self._status = replace(

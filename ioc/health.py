@@ -1,6 +1,6 @@
 """The health of a server: the worst alarm of all its records, named in words that stand still, and events of what changes."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from ioc.bindings import RECENT
@@ -21,6 +21,8 @@ class HealthWatch:
         self._named: tuple[Reading, int, str] | None = None
         """The record that is named, with its severity and, of a state, its text."""
         self._text = ""
+        self._noted: dict[str, Reading] = {}
+        """Readings whose alarm is an event that has not ended, by name."""
 
     def state_changed(self, reading: Reading, before: str) -> None:
         """Note a state: of a worker or a detector each one, of its parts those that alarm."""
@@ -32,36 +34,42 @@ class HealthWatch:
                 self._short(reading), severity, reading.text if severity else f"{before} -> {reading.text}"
             )
 
-    def look(self, readings: Iterable[Reading]) -> tuple[str, str]:
+    def look(self, readings: Sequence[Reading]) -> tuple[str, str]:
         """Return the worst severity of all readings, and the record that has it, with its value and the reason.
 
         Of equal ones a state comes first, and that of a host before those of its workers: it explains the others. The text stays, and with it the value that it began with, while the
         record is in that alarm and none is worse.
         """
-        listed = [reading for reading in readings if reading.binding.owner != IOC]
+        alarmed = [reading for reading in readings if reading.severity and reading.binding.owner != IOC]
+        ended = [reading for reading in self._noted.values() if not reading.severity]
         found: Reading | None = None
         worst = (0, 0)
-        for reading in listed:
+        for reading in (*ended, *alarmed):
             severity = reading.severity
             # INVALID: only the last known value, which says nothing new.
-            if (
-                not reading.is_state
-                and severity < _INVALID
-                and self._events.has_changed(self._short(reading), severity)
-            ):
-                self._events.alarm(self._short(reading), severity, self._loss(reading))
+            if not reading.is_state and severity < _INVALID:
+                self._note(reading, severity)
             rank = (severity, _explains(reading))
             if rank[0] and (rank > worst or (rank == worst and self._named and reading is self._named[0])):
                 found, worst = reading, rank
         if found is None:
             self._named = None
             return SEVERITIES[0], "OK"
-        named = found, worst[0], found.text + _message(found, listed) if worst[1] else ""
+        named = found, worst[0], found.text + _message(found, readings) if worst[1] else ""
         if named != self._named:
             self._named = named
-            reason = _message(found, listed) if worst[1] else found.binding.record.fields.get("DESC", "")
+            reason = _message(found, readings) if worst[1] else found.binding.record.fields.get("DESC", "")
             self._text = f"{self._short(found)}: {found.text}" + (f" ({reason})" if reason else "")
         return SEVERITIES[worst[0]], self._text
+
+    def _note(self, reading: Reading, severity: int) -> None:
+        """Note the alarm of a reading that is no state; None ends it."""
+        if severity:
+            self._noted[reading.name] = reading
+        else:
+            self._noted.pop(reading.name, None)
+        if self._events.has_changed(self._short(reading), severity):
+            self._events.alarm(self._short(reading), severity, self._loss(reading))
 
     def _short(self, reading: Reading) -> str:
         return reading.name.removeprefix(self._prefix)

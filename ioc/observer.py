@@ -1,7 +1,7 @@
 """Snapshots of the workers to values for the records.
 
-One subscription takes the snapshots of all workers; ten times a second at most a ``View`` turns the newest one of each
-into the values of its records. No bulk data comes here.
+One subscription takes the snapshots of all workers; ten times a second what has come is taken in, and a ``View`` turns the newest one
+of each into the values of its records. No bulk data comes here.
 """
 
 import logging
@@ -11,7 +11,6 @@ from typing import Any, Final
 
 import orjson
 import zmq
-import zmq.asyncio
 
 from detectors.curve import load_client
 from detectors.hosts import Reach
@@ -47,11 +46,14 @@ _AT_REST: Final[tuple[tuple[str, Any], ...]] = (
 
 
 class Observer:
-    """Receives the snapshots of all workers into the roster. Raises ConfigError when keys cannot be read."""
+    """Receives the snapshots of all workers into the roster. Raises ConfigError when keys cannot be read.
 
-    def __init__(self, context: zmq.asyncio.Context, reaches: Iterable[Reach], roster: Roster) -> None:
+    They wait in the socket until they are taken: to wake for each would cost as much as all that is done with them.
+    """
+
+    def __init__(self, context: zmq.Context[Any], reaches: Iterable[Reach], roster: Roster) -> None:
         self._roster = roster
-        self._socket = context.socket(zmq.SUB)
+        self._socket = context.socket(zmq.SUB, zmq.Socket)
         self._socket.linger = 0
         self._socket.maxmsgsize = MAX_MESSAGE_BYTES
         self._socket.reconnect_ivl, self._socket.reconnect_ivl_max = _RECONNECT_MS, _RECONNECT_MAX_MS
@@ -65,14 +67,17 @@ class Observer:
                 used = keys
             self._socket.connect(status)
 
-    async def listen(self, clock: Callable[[], float]) -> None:
-        """Take snapshots until cancelled. ``clock()`` gives monotonic seconds."""
+    def take(self, now_s: float) -> None:
+        """Take all snapshots that have come."""
         while True:
-            message = await self._socket.recv()
             try:
-                self._roster.snapshot(orjson.loads(message), clock())
+                message = self._socket.recv(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            try:
+                self._roster.snapshot(orjson.loads(message), now_s)
             except (ValueError, KeyError, TypeError):
-                log.error("found %r, expected a worker's snapshot", bytes(message[:80]))  # noqa: TRY400
+                log.error("found %r, expected a worker's snapshot", message[:80])  # noqa: TRY400
 
     def close(self) -> None:
         """Close the subscription."""

@@ -30,8 +30,11 @@ class Reading:
 
     def __init__(self, binding: StatusBinding) -> None:
         self.binding = binding
+        self.is_state = binding.record.kind == "mbbi" and binding.field.endswith("state")
+        """Whether it shows a state, in words."""
         self._record = InputRecord(binding.record)
         self._choices = binding.record.choices
+        self._field, self._is_of_process = binding.field, binding.field.startswith("process.")
         self._shown: tuple[Any, bool, int] | None = None
 
     @property
@@ -39,21 +42,25 @@ class Reading:
         """Name of the record."""
         return self.binding.record.name
 
-    def show(self, value: Any, *, valid: bool = True, time_ns: int = 0, severity: int = alarm.NO_ALARM) -> bool:
-        """Publish ``value`` with its time, INVALID when it is only the last known one; return whether anything changed.
+    def show(self, values: Mapping[str, Any], *, valid: bool) -> bool:
+        """Publish its field of ``values``, INVALID when these are only the last known ones; return whether anything changed.
 
-        ``time_ns`` is for records that have their time from the data, 0: now; ``severity`` for those whose alarm is not their own.
+        The state of a process is always known.
         """
-        if (value, valid, severity) == self._shown:
+        if self._field not in values:
             return False
-        self._shown = (value, valid, severity)
+        binding, value, current = self.binding, values[self._field], valid or self._is_of_process
+        severity = SEVERITIES.index(values[binding.severity]) if binding.severity else alarm.NO_ALARM
+        if (value, current, severity) == self._shown:
+            return False
+        self._shown = (value, current, severity)
         raw, known = self._raw(value)
         status = alarm.STATE_ALARM if severity else 0
-        if not valid:
+        if not current:
             severity, status = alarm.INVALID_ALARM, alarm.COMM_ALARM
         elif not known:
             severity, status = alarm.INVALID_ALARM, alarm.STATE_ALARM
-        self._record.set(raw, severity, status, (time_ns or time.time_ns()) if self.binding.time else 0)
+        self._record.set(raw, severity, status, (values.get(binding.time) or time.time_ns()) if binding.time else 0)
         return True
 
     def _raw(self, value: Any) -> tuple[Any, bool]:
@@ -80,13 +87,8 @@ class Reading:
         return self._record.severity
 
     @property
-    def is_state(self) -> bool:
-        """Whether it shows a state, in words."""
-        return self.binding.record.kind == "mbbi" and self.binding.field.endswith("state")
-
-    @property
     def state_severity(self) -> int:
-        """Severity of the state that it shows, by its template: EPICS sets its own a little later."""
+        """Severity of the state that it shows, by its template, also of one that is only the last known."""
         value = self.text
         if value not in self._choices:
             return 0
@@ -137,17 +139,11 @@ class Records:
     def show(self, owner: str, values: Mapping[str, Any], *, valid: bool = True) -> None:
         """Publish what changed of an owner. ``valid`` false marks all but the state of its process as last known."""
         for reading in self._by_owner.get(owner, ()):
-            field = reading.binding.field
-            if field in values:
-                current = valid or field.startswith("process.")
-                severity = SEVERITIES.index(values.get(reading.binding.severity, SEVERITIES[0]))
-                before = reading.text if reading.is_state else ""
-                changed = reading.show(
-                    values[field], valid=current, time_ns=values.get(reading.binding.time, 0), severity=severity
-                )
+            before = reading.text if reading.is_state else ""
+            if reading.show(values, valid=valid):
+                self.published += owner != IOC
                 if before and before != reading.text:
                     self._state_changed(reading, before)
-                self.published += changed and owner != IOC
 
     def show_array(self, owner: str, pixels: np.ndarray, time_ns: int) -> None:
         """Publish an image of an owner, at the time of its data."""

@@ -159,7 +159,6 @@ class Server:
             display = await self._start(templates)
             self._show(display, 0)
             tasks = [
-                asyncio.create_task(self._observer.listen(time.monotonic), name="observer"),
                 asyncio.create_task(self._tick(display), name="tick"),
                 *([asyncio.create_task(self._clocks.follow(), name="clocks")] if self._config.host else []),
             ]
@@ -282,6 +281,7 @@ class Server:
 
     def _show(self, display: "Display", count: int) -> None:
         now_s = time.monotonic()
+        self._observer.take(now_s)
         self._supervisor.follow(now_s)
         display.show_workers(now_s)
         self._follower.follow(now_s)
