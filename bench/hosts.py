@@ -15,9 +15,9 @@ import psutil
 
 from bench.table import Row
 from detectors.curve import make_keys
-from tests.support.namespaces import Hosts, why_no_hosts
-from tests.support.wide import HOSTS, MODULES
-from tests.support.wide_rig import CONTROL, WideRig
+from sim.hosts.namespaces import SimulatedHosts, why_no_hosts
+from sim.hosts.wide import HOSTS, MODULES
+from sim.hosts.wide_rig import CONTROL, WideRig
 
 RATE_HZ = 10
 SECONDS, QUICK_SECONDS = 20, 5
@@ -73,7 +73,7 @@ def _stream(folder: Path | None, repeats: int) -> Iterator[Row]:
     keys = folder / "stream-keys" if folder else None
     if keys:
         make_keys(keys, "server")
-    with Hosts("left", "right") as hosts:
+    with SimulatedHosts("left", "right") as hosts:
         found = [_one_stream(hosts, keys) for _ in range(repeats)]
     name = "a stream between two hosts, with keys" if keys else "a stream between two hosts"
     gb = MESSAGES * MESSAGE_BYTES / 1e9
@@ -82,7 +82,7 @@ def _stream(folder: Path | None, repeats: int) -> Iterator[Row]:
     yield Row(f"{name}: taker", take / gb, "CPU s/GB", note=f"{gb / elapsed:.2f} GB/s")
 
 
-def _one_stream(hosts: Hosts, keys: Path | None) -> tuple[float, float, float]:
+def _one_stream(hosts: SimulatedHosts, keys: Path | None) -> tuple[float, float, float]:
     """Return the processor time of the sender and of the taker, and how long it took, s."""
     words = [f"tcp://{hosts['left'].address}:{PORT}", str(MESSAGES), str(MESSAGE_BYTES), *([str(keys)] if keys else [])]
     with hosts["left"].start("-m", "bench.host_stream", "send", *words) as sending:

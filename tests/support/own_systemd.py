@@ -14,7 +14,7 @@ from typing import Final, Self
 
 import psutil
 
-from tests.support.namespaces import why_no_hosts
+from sim.hosts.namespaces import why_no_hosts
 from tests.support.waiting import until
 
 _SYSTEMD: Final = Path("/lib/systemd/systemd")

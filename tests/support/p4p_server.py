@@ -10,7 +10,7 @@ from p4p.nt import NTEnum, NTNDArray, NTScalar
 from p4p.server import Server
 from p4p.server.thread import SharedPV
 
-from tests.support.child import serve
+from sim.console import serve
 from tests.support.compress import compress
 from tests.support.images import UNION_MEMBERS, image
 

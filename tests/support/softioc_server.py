@@ -6,7 +6,7 @@ import sys
 from epicscorelibs.ioc import dbCore
 from softioc import asyncio_dispatcher, builder, softioc
 
-from tests.support.child import serve
+from sim.console import serve
 from tests.support.images import image
 
 

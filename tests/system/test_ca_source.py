@@ -10,7 +10,7 @@ import pytest
 
 from detectors.sources.image_source import open_source
 from detectors.sources.pvspec import parse_pv_spec
-from tests.support.child import Child
+from sim.console import Console
 from tests.support.epics_env import isolate
 from tests.support.images import image
 from tests.support.recording_sink import RecordingSink
@@ -38,7 +38,7 @@ def watching(text: str, *, room: int | None = None) -> Iterator[RecordingSink]:
 
 
 def test_a_waveform_as_an_image() -> None:
-    with Child(SERVER, "X:") as server, watching("ca/X:Wave") as sink:
+    with Console(SERVER, "X:") as server, watching("ca/X:Wave") as sink:
         sink.wait_for("update")  # of one element
         for seed in (1, 2):
             server.ask("write", record="wave", dtype="int32", count=1200, seed=seed)
@@ -50,7 +50,7 @@ def test_a_waveform_as_an_image() -> None:
 
 
 def test_time_is_posix() -> None:
-    with Child(SERVER, "X:") as server, watching("ca/X:Number") as sink:
+    with Console(SERVER, "X:") as server, watching("ca/X:Number") as sink:
         sink.wait_for("update")
         before = time.time_ns()
         server.ask("write", record="number", value=2.5)
@@ -71,7 +71,7 @@ def test_time_is_posix() -> None:
     ],
 )
 def test_other_values(record: str, expected: np.ndarray) -> None:
-    with Child(SERVER, "X:"), watching(f"ca/X:{record}") as sink:
+    with Console(SERVER, "X:"), watching(f"ca/X:{record}") as sink:
         sink.wait_for("update")
     update, data = sink.of("update")[0]
     np.testing.assert_array_equal(data, expected)
@@ -84,7 +84,7 @@ def test_other_values(record: str, expected: np.ndarray) -> None:
 def test_a_killed_server_is_found_again() -> None:
     with watching("ca/X:Number") as sink:
         for life in range(2):
-            with Child(SERVER, "X:") as server:
+            with Console(SERVER, "X:") as server:
                 sink.wait_for("update", life + 1, timeout_s=30)
                 server.kill()
             sink.wait_for("disconnected", life + 1)
@@ -93,7 +93,7 @@ def test_a_killed_server_is_found_again() -> None:
 
 
 def test_without_room_updates_are_dropped_and_counted() -> None:
-    with Child(SERVER, "X:") as server, watching("ca/X:Number", room=1) as sink:
+    with Console(SERVER, "X:") as server, watching("ca/X:Number", room=1) as sink:
         sink.wait_for("update")
         for value in range(3):
             server.ask("write", record="number", value=float(value))

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.support.namespaces import Hosts, Link, why_no_hosts
+from sim.hosts.namespaces import HostLink, SimulatedHosts, why_no_hosts
 from tests.support.process import Process
 from tests.support.waiting import until
 
@@ -34,21 +34,21 @@ def interfaces() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def hosts() -> Iterator[Hosts]:
+def hosts() -> Iterator[SimulatedHosts]:
     before = interfaces()
-    with Hosts("one", "two", "far", links={"far": Link(DELAY_S, 0.05)}) as made:
+    with SimulatedHosts("one", "two", "far", links={"far": HostLink(DELAY_S, 0.05)}) as made:
         assert interfaces() == before
         yield made
     assert interfaces() == before
 
 
-def test_a_host_is_reached_by_its_address_and_has_its_name(hosts: Hosts) -> None:
+def test_a_host_is_reached_by_its_address_and_has_its_name(hosts: SimulatedHosts) -> None:
     with hosts["one"].start("-c", LISTEN).ready():
         said = hosts["two"].run("-c", ASK, hosts["one"].address).stdout
     assert said == f"one hears {hosts['two'].address}\n"
 
 
-def test_shared_memory_runtime_folder_and_data_are_a_host_s_own(hosts: Hosts) -> None:
+def test_shared_memory_runtime_folder_and_data_are_a_host_s_own(hosts: SimulatedHosts) -> None:
     one, two = hosts["one"], hosts["two"]
     places = ("/dev/shm/trial", f"{one.environment['XDG_RUNTIME_DIR']}/trial", f"{one.data}/trial")
     write = "import pathlib, sys\nfor name in sys.argv[1:]: pathlib.Path(name).write_text('one')"
@@ -60,7 +60,7 @@ def test_shared_memory_runtime_folder_and_data_are_a_host_s_own(hosts: Hosts) ->
     assert two.run("-c", found, f"{one.seen_at}/trial").stdout == "[True]\n"
 
 
-def test_packets_of_a_module_pass_whole(hosts: Hosts) -> None:
+def test_packets_of_a_module_pass_whole(hosts: SimulatedHosts) -> None:
     take = (
         "import socket\n"
         "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('', 5001)); s.settimeout(10)\n"
@@ -76,7 +76,7 @@ def test_packets_of_a_module_pass_whole(hosts: Hosts) -> None:
         assert taking.wait() == 0
 
 
-def test_a_link_delays_and_loses_and_tcp_gets_all_through(hosts: Hosts) -> None:
+def test_a_link_delays_and_loses_and_tcp_gets_all_through(hosts: SimulatedHosts) -> None:
     far = hosts["far"]
     send = "import socket\ns = socket.create_server(('', 5002))\nprint('READY', flush=True)\ns.accept()[0].sendall(bytes(2_000_000))"
     take = (
@@ -94,7 +94,7 @@ def test_a_link_delays_and_loses_and_tcp_gets_all_through(hosts: Hosts) -> None:
     assert counts["to_far"]["carried"] > 0
 
 
-def test_a_killed_host_is_gone_and_comes_back_with_its_disk(hosts: Hosts) -> None:
+def test_a_killed_host_is_gone_and_comes_back_with_its_disk(hosts: SimulatedHosts) -> None:
     two = hosts["two"]
     (two.seen_at / "kept").write_text("yes")
     with two.start("-c", LISTEN).ready() as listening:
@@ -111,8 +111,8 @@ def test_a_killed_host_is_gone_and_comes_back_with_its_disk(hosts: Hosts) -> Non
 def test_all_processes_of_a_host_end_with_what_made_it(tmp_path: Path) -> None:
     made = (
         "import time\n"
-        "from tests.support.namespaces import Hosts\n"
-        "with Hosts('alone') as hosts:\n"
+        "from sim.hosts.namespaces import SimulatedHosts\n"
+        "with SimulatedHosts('alone') as hosts:\n"
         "    process = hosts['alone'].start('-c', 'import time; time.sleep(1000)')\n"
         "    print('process', process.pid, flush=True)\n"
         "    time.sleep(1000)\n"

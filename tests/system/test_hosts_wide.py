@@ -10,12 +10,12 @@ import pytest
 
 from detectors.buffer.folder_lease import LEASE, STALE_S
 from detectors.stats import ReceiverStatus
+from sim.hosts.image_console import right_modules
+from sim.hosts.namespaces import why_no_hosts
+from sim.hosts.wide import HOSTS, MODULES, PACKETS, SHAPE, host_of, modules_of
+from sim.hosts.wide_rig import CONTROL, FAR, WideRig
 from tests.support.balance import imbalance
-from tests.support.image_console import right_modules
-from tests.support.namespaces import why_no_hosts
 from tests.support.process import run
-from tests.support.wide import HOSTS, MODULES, PACKETS, SHAPE, host_of, modules_of
-from tests.support.wide_rig import CONTROL, FAR, WideRig
 
 pytestmark = [pytest.mark.alone, pytest.mark.long, pytest.mark.skipif(bool(why_no_hosts()), reason=why_no_hosts())]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.child import Child
+from sim.console import Console
 from tests.support.epics_env import epics_variables, isolate
 from tests.support.ioc_process import IocProcess
 from tests.support.ioc_setup import CAM, SOURCES, prefix_of, start, write_config
@@ -51,7 +51,7 @@ def test_a_camera_that_cannot_be_configured_leaves_the_run_unconfigured(
     variables = epics_variables() | {"EPICS_PVA_ADDR_LIST": f"127.0.0.1 127.0.0.1:{search}"}
     first = json.dumps({"unique_id": 1, "shape": [200, 200]})
     with (
-        Child("tests.support.p4p_server", IMAGE, "ntndarray", first),
+        Console("tests.support.p4p_server", IMAGE, "ntndarray", first),
         IocProcess(prefix_of(config), "-m", "ioc", "run", str(config), variables=variables) as ioc,
     ):
         ioc.until("CAM:Message_RBV", lambda text: "DMA" in text)

@@ -15,7 +15,7 @@ import pytest
 from detectors.buffer.reader import BufferReader
 from detectors.errors import CommandError
 from detectors.run_state import Service
-from tests.support.child import Child
+from sim.console import Console
 from tests.support.images import image
 from tests.support.monitor_process import MonitorProcess, TimingLine, settled
 from tests.support.ports import free_ports
@@ -30,8 +30,8 @@ def start(start_monitor: Callable[..., MonitorProcess]) -> Callable[..., Monitor
     return partial(start_monitor, PV)
 
 
-def camera(**first: Any) -> Child:
-    return Child(SERVER, PV, "ntndarray", json.dumps(first) if first else "null")
+def camera(**first: Any) -> Console:
+    return Console(SERVER, PV, "ntndarray", json.dumps(first) if first else "null")
 
 
 def check(tmp_path: Path, pulses: dict[int, np.ndarray], folder: str = "DET-CAM") -> None:

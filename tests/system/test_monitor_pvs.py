@@ -17,8 +17,8 @@ import pytest
 from detectors.buffer.reader import BufferReader
 from detectors.frame import Damage
 from detectors.run_state import Service
+from sim.console import Console
 from sim.pattern import frame_pattern
-from tests.support.child import Child
 from tests.support.images import image
 from tests.support.monitor_process import EPOCH_NS, MonitorProcess, TimingLine, settled
 from tests.support.ports import free_ports
@@ -31,11 +31,11 @@ def start(start_monitor: Callable[..., MonitorProcess]) -> Callable[..., Monitor
     return start_monitor
 
 
-def camera(pv: str, **first: Any) -> Child:
-    return Child("tests.support.p4p_server", pv, "ntndarray", json.dumps({"unique_id": 0, **first}))
+def camera(pv: str, **first: Any) -> Console:
+    return Console("tests.support.p4p_server", pv, "ntndarray", json.dumps({"unique_id": 0, **first}))
 
 
-def post(server: Child, n: int, nanoseconds: int | None = None, **what: Any) -> None:
+def post(server: Console, n: int, nanoseconds: int | None = None, **what: Any) -> None:
     """Post image n, stamped so many nanoseconds, n if not given, after the epoch of the timing."""
     seconds, rest = divmod(EPOCH_NS + (n if nanoseconds is None else nanoseconds), 10**9)
     server.ask("post", unique_id=n, stamp=[seconds, rest], **what)
@@ -201,7 +201,7 @@ def test_a_camera_on_channel_access_is_bit_exact_on_disk(
 def test_the_waveform_of_a_soft_ioc(
     start: Callable[..., MonitorProcess], tmp_path: Path, spec: str, client: str, used: str
 ) -> None:
-    with Child("tests.support.softioc_server", "T:IOC", "600") as ioc:
+    with Console("tests.support.softioc_server", "T:IOC", "600") as ioc:
         monitor = start(f"{spec},20", f'client = "{client}"')
         monitor.enabled()
         for n in range(1, 6):

@@ -8,7 +8,7 @@ import pytest
 
 from detectors.sources.image_source import open_source
 from detectors.sources.pvspec import parse_pv_spec
-from tests.support.child import Child
+from sim.console import Console
 from tests.support.epics_env import isolate
 from tests.support.images import UNION_MEMBERS, image, memory
 from tests.support.recording_sink import RecordingSink
@@ -45,7 +45,7 @@ def story(sink: RecordingSink) -> list[str]:
 
 
 def test_an_image_and_its_head(client: str) -> None:
-    with Child(SERVER, PV) as camera, watching(PV, client) as sink:
+    with Console(SERVER, PV) as camera, watching(PV, client) as sink:
         sink.wait_for("empty")
         camera.ask("post", unique_id=7, shape=[3, 4], attributes={"ColorMode": 0, "gain": 1.5, "who": "me"})
         sink.wait_for("update")
@@ -58,7 +58,7 @@ def test_an_image_and_its_head(client: str) -> None:
 
 
 def test_all_types_of_pixels(client: str) -> None:
-    with Child(SERVER, PV) as camera, watching(PV, client) as sink:
+    with Console(SERVER, PV) as camera, watching(PV, client) as sink:
         sink.wait_for("empty")
         for number, dtype in enumerate(UNION_MEMBERS):
             camera.ask("post", unique_id=number, dtype=dtype, shape=[5, 7])
@@ -74,7 +74,7 @@ def test_all_types_of_pixels(client: str) -> None:
 @pytest.mark.parametrize("codec", ["blosc", "lz4", "lz4+h5", "bslz4", "bslz4+h5", "zlib", "jpeg"])
 def test_compressed_images(client: str, codec: str) -> None:
     dtype = "uint8" if codec == "jpeg" else "uint16"
-    with Child(SERVER, PV) as camera, watching(PV, client) as sink:
+    with Console(SERVER, PV) as camera, watching(PV, client) as sink:
         sink.wait_for("empty")
         for unique_id in range(3):
             camera.ask("post", unique_id=unique_id, dtype=dtype, shape=[50, 61], codec=codec)
@@ -87,7 +87,7 @@ def test_compressed_images(client: str, codec: str) -> None:
 
 def test_a_changed_payload_is_announced_before_its_first_image(client: str) -> None:
     shapes = [[4, 6], [6, 4], [2, 3, 4], [8, 8]]
-    with Child(SERVER, PV) as camera, watching(PV, client) as sink:
+    with Console(SERVER, PV) as camera, watching(PV, client) as sink:
         sink.wait_for("empty")
         for unique_id, shape in enumerate(shapes):
             for again in range(2):
@@ -98,7 +98,7 @@ def test_a_changed_payload_is_announced_before_its_first_image(client: str) -> N
 
 
 def test_what_cannot_be_decoded_is_counted_and_skipped(client: str) -> None:
-    with Child(SERVER, PV) as camera, watching(PV, client) as sink:
+    with Console(SERVER, PV) as camera, watching(PV, client) as sink:
         sink.wait_for("empty")
         posts = [
             {"codec": "lz4"},
@@ -118,7 +118,7 @@ def test_what_cannot_be_decoded_is_counted_and_skipped(client: str) -> None:
 
 
 def test_updates_without_an_array_are_empty(client: str) -> None:
-    with Child(SERVER, PV) as camera, watching(PV, client) as sink:
+    with Console(SERVER, PV) as camera, watching(PV, client) as sink:
         sink.wait_for("empty")
         camera.ask("post", unique_id=1, shape=[3, 4])
         sink.wait_for("update", 1)
@@ -133,7 +133,7 @@ def test_updates_without_an_array_are_empty(client: str) -> None:
 
 @pytest.mark.parametrize("codec", ["", "lz4"])
 def test_unchanged_pixels_come_again_with_the_new_id_and_time(client: str, codec: str) -> None:
-    with Child(SERVER, PV) as camera, watching(PV, client) as sink:
+    with Console(SERVER, PV) as camera, watching(PV, client) as sink:
         sink.wait_for("empty")
         for count, unique_id in enumerate((1, 2, 4), 1):
             if unique_id == 2:
@@ -152,7 +152,7 @@ def test_unchanged_pixels_come_again_with_the_new_id_and_time(client: str, codec
 
 
 def test_unchanged_pixels_that_were_dropped_are_fetched_again(client: str) -> None:
-    with Child(SERVER, PV) as camera, watching(PV, client, room=1) as sink:
+    with Console(SERVER, PV) as camera, watching(PV, client, room=1) as sink:
         sink.wait_for("empty")
         camera.ask("post", unique_id=1, shape=[30, 40])
         camera.ask("post", unique_id=2, shape=[30, 40])
@@ -170,7 +170,7 @@ def test_unchanged_pixels_that_were_dropped_are_fetched_again(client: str) -> No
 
 
 def test_without_room_images_are_dropped_and_counted(client: str) -> None:
-    with Child(SERVER, PV) as camera, watching(PV, client, room=2) as sink:
+    with Console(SERVER, PV) as camera, watching(PV, client, room=2) as sink:
         sink.wait_for("empty")
         for unique_id in range(6):
             camera.ask("post", unique_id=unique_id, shape=[30, 40], codec="lz4" if unique_id == 4 else "")
@@ -180,7 +180,7 @@ def test_without_room_images_are_dropped_and_counted(client: str) -> None:
 
 
 def test_a_held_source_waits_for_room(client: str) -> None:
-    with Child(SERVER, PV) as camera, watching(PV, client, room=1, when_full="hold") as sink:
+    with Console(SERVER, PV) as camera, watching(PV, client, room=1, when_full="hold") as sink:
         sink.wait_for("empty")
         for unique_id in range(2):
             camera.ask("post", unique_id=unique_id, shape=[30, 40])
@@ -195,7 +195,7 @@ def test_a_held_source_waits_for_room(client: str) -> None:
 def test_a_server_that_is_killed_is_found_again(client: str) -> None:
     with watching(PV, client) as sink:
         for life, shape in enumerate([[3, 4], [3, 4], [5, 2]]):
-            with Child(SERVER, PV, "ntndarray", f'{{"unique_id": {life}, "shape": {shape}}}') as camera:
+            with Console(SERVER, PV, "ntndarray", f'{{"unique_id": {life}, "shape": {shape}}}') as camera:
                 sink.wait_for("update", life + 1)
                 camera.kill()
             sink.wait_for("disconnected", life + 1)
@@ -204,7 +204,7 @@ def test_a_server_that_is_killed_is_found_again(client: str) -> None:
 
 
 def test_a_channel_that_is_closed_is_found_again(client: str) -> None:
-    with Child(SERVER, PV, "ntndarray", '{"unique_id": 1}') as camera, watching(PV, client) as sink:
+    with Console(SERVER, PV, "ntndarray", '{"unique_id": 1}') as camera, watching(PV, client) as sink:
         sink.wait_for("update")
         camera.ask("reopen", first={"unique_id": 2})
         sink.wait_for("update", 2)
@@ -216,7 +216,7 @@ def test_a_pv_that_nobody_has_is_reported_and_awaited(client: str) -> None:
     with watching(PV, client) as sink:
         sink.wait_for("disconnected")
         assert "no server answered" in sink.of("disconnected")[0][0]
-        with Child(SERVER, PV, "ntndarray", '{"unique_id": 1}'):
+        with Console(SERVER, PV, "ntndarray", '{"unique_id": 1}'):
             sink.wait_for("update", timeout_s=25)
 
 
@@ -233,7 +233,7 @@ def test_a_pv_that_nobody_has_is_reported_and_awaited(client: str) -> None:
 )
 def test_plain_values(client: str, kind: str, posts: list[dict], expected: np.ndarray) -> None:
     first = {"array": '{"count": 6, "seed": 1}', "enum": '{"value": {"index": 0, "choices": ["no", "yes"]}}'}
-    with Child(SERVER, PV, kind, first.get(kind, "{}")) as server, watching(PV, client) as sink:
+    with Console(SERVER, PV, kind, first.get(kind, "{}")) as server, watching(PV, client) as sink:
         sink.wait_for("update")
         for post in posts:
             server.ask("post", **post)
@@ -246,13 +246,13 @@ def test_plain_values(client: str, kind: str, posts: list[dict], expected: np.nd
 
 def test_the_choice_of_an_enum_as_text(client: str) -> None:
     first = '{"value": {"index": 1, "choices": ["no", "yes"]}}'
-    with Child(SERVER, PV, "enum", first), watching(f"{PV}(string)", client) as sink:
+    with Console(SERVER, PV, "enum", first), watching(f"{PV}(string)", client) as sink:
         sink.wait_for("update")
     assert sink.of("update")[0][1].tobytes() == b"yes".ljust(256, b"\0")
 
 
 def test_texts_are_no_image(client: str) -> None:
-    with Child(SERVER, PV, "strings", '{"value": ["a", "b"]}'), watching(PV, client) as sink:
+    with Console(SERVER, PV, "strings", '{"value": ["a", "b"]}'), watching(PV, client) as sink:
         sink.wait_for("bad")
     assert "expected a number" in sink.of("bad")[0][0]
 
@@ -266,7 +266,7 @@ def test_texts_are_no_image(client: str) -> None:
     ],
 )
 def test_a_pv_must_be_as_specified(client: str, spec: str, wrong: str) -> None:
-    with Child(SERVER, PV, "ntndarray", '{"unique_id": 9}'), watching(spec, client) as sink:
+    with Console(SERVER, PV, "ntndarray", '{"unique_id": 9}'), watching(spec, client) as sink:
         if wrong:
             sink.wait_for("bad")
             assert wrong in sink.of("bad")[0][0]
@@ -280,7 +280,7 @@ def test_auto_takes_our_client_for_large_arrays_only(case: str) -> None:
     shape = {"small": [3, 4], "large": [400, 400]}[case]
     sink = RecordingSink()
     source = open_source(parse_pv_spec(PV, "cam"), client="auto", direct_above=256 << 10, when_full="drop")
-    with Child(SERVER, PV, "ntndarray", f'{{"unique_id": 1, "shape": {shape}}}'):
+    with Console(SERVER, PV, "ntndarray", f'{{"unique_id": 1, "shape": {shape}}}'):
         source.start(sink)
         try:
             sink.wait_for("update")
@@ -290,7 +290,7 @@ def test_auto_takes_our_client_for_large_arrays_only(case: str) -> None:
     assert sink.kinds() == ["connected", "update"]
 
 
-SCRIPT: list[Callable[[Child, int], object]] = [
+SCRIPT: list[Callable[[Console, int], object]] = [
     lambda camera, i: camera.ask("post", unique_id=i, shape=[9, 5]),
     lambda camera, i: camera.ask("post", unique_id=i, shape=[9, 5], attributes={"a": i, "b": "x"}),
     lambda camera, i: camera.ask("post", unique_id=i, shape=[5, 9], severity=3),
@@ -304,7 +304,7 @@ SCRIPT: list[Callable[[Child, int], object]] = [
 
 
 def test_both_clients_tell_the_same_story() -> None:
-    with Child(SERVER, PV) as camera, watching(PV, "direct") as ours, watching(PV, "p4p") as theirs:
+    with Console(SERVER, PV) as camera, watching(PV, "direct") as ours, watching(PV, "p4p") as theirs:
         ours.wait_for("empty")
         theirs.wait_for("empty")
         for step, act in enumerate(SCRIPT):

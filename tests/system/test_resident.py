@@ -11,7 +11,7 @@ from detectors.config import load_config
 from detectors.pools.available import mem_available
 from detectors.pools.sizing import size_text
 from ioc.plan import plan_source_by_source
-from tests.support.child import Child
+from sim.console import Console
 from tests.support.epics_env import isolate
 from tests.support.ports import free_ports
 from tests.support.process import WorkerProcess, run
@@ -23,9 +23,9 @@ pytestmark = pytest.mark.long
 
 
 @pytest.fixture
-def camera(short_runtime_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Child]:
+def camera(short_runtime_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Console]:
     isolate(monkeypatch)
-    with Child(
+    with Console(
         "tests.support.p4p_server", PV, "ntndarray", json.dumps({"unique_id": 0, "shape": [2048, 4096]})
     ) as child:
         yield child
@@ -56,7 +56,7 @@ class Monitor:
         )
         self.plan = plan_source_by_source(load_config(self.config))["CAM"]
 
-    def run(self, camera: Child) -> tuple[int, int]:
+    def run(self, camera: Console) -> tuple[int, int]:
         """Let it take more images than there are slots; return what is resident then, of its own and shared, bytes."""
         camera.ask("post", unique_id=0, shape=self._shape)
         with WorkerProcess(PREFIX, "pva.CAM", "monitor", str(self.config)) as monitor:
@@ -71,7 +71,7 @@ class Monitor:
 
 
 @pytest.mark.parametrize(("rx_count", "timing"), [(15, True), (31, False)])
-def test_it_is_what_sizes_said(camera: Child, tmp_path: Path, rx_count: int, timing: bool) -> None:
+def test_it_is_what_sizes_said(camera: Console, tmp_path: Path, rx_count: int, timing: bool) -> None:
     if mem_available() < 4 << 30:
         pytest.skip("needs 4 GiB of memory")
     small, large = (Monitor(tmp_path, shape, rx_count, timing) for shape in (SMALL, LARGE))

@@ -1,37 +1,49 @@
 """A wide detector: four hosts with eight modules each, which send real packets in small frames."""
 
-import random
-import string
+import json
 from pathlib import Path
+from typing import Any, Final
 
-from tests.support.namespaces import Hosts
+from sim.hosts.namespaces import SimulatedHosts
 
-HOSTS = ("daq1", "daq2", "daq3", "daq4")
-MODULES_PER_HOST = 8
-MODULES = tuple(f"M{number:02}" for number in range(MODULES_PER_HOST * len(HOSTS)))
-PACKETS = 8
+HOSTS: Final = ("daq1", "daq2", "daq3", "daq4")
+MODULES_PER_HOST: Final = 8
+MODULES: Final = tuple(f"M{number:02}" for number in range(MODULES_PER_HOST * len(HOSTS)))
+PACKETS: Final = 8
 """Packets of a frame."""
-SHAPE = (32, 1024)
+SHAPE: Final = (32, 1024)
 """A strip of a JUNGFRAU module: its packets hold four rows each."""
-REDUCED_PORT, PARTS_PORT = 54000, 54100
-
-_GEOMETRY = (
-    f'{{header = "jungfrau", rows = {SHAPE[0]}, cols = {SHAPE[1]}, dtype = "uint16", packets_per_frame = {PACKETS}}}'
-)
+GEOMETRY: Final[dict[str, Any]] = {
+    "header": "jungfrau", "rows": SHAPE[0], "cols": SHAPE[1], "dtype": "uint16", "packets_per_frame": PACKETS,
+}  # fmt: skip
+"""The geometry of a module, as a configuration gives it."""
+REDUCED_PORT, PARTS_PORT, UDP_PORT = 54000, 54100, 51000
+"""Ports of the stream of images, of the first of its parts, and of the first module."""
 
 
 def host_of(module: str) -> str:
+    """Return the host of a module."""
     return HOSTS[int(module[1:]) // MODULES_PER_HOST]
 
 
 def modules_of(host: str) -> list[str]:
+    """Return the modules of a host."""
     return [module for module in MODULES if host_of(module) == host]
 
 
-def write_wide(hosts: Hosts, folder: Path) -> Path:
+def port_of(module: str) -> int:
+    """Return the port that the packets of a module go to."""
+    return UDP_PORT + int(module[1:])
+
+
+def geometry_table() -> str:
+    """Return the geometry of a module as an inline table of TOML."""
+    return "{" + ", ".join(f"{name} = {json.dumps(value)}" for name, value in GEOMETRY.items()) + "}"
+
+
+def write_wide(hosts: SimulatedHosts, folder: Path, prefix: str) -> Path:
     """Write the configuration of all hosts to a folder, where ``keys`` holds the CURVE keys; the first host makes the images."""
     # A dead host is waited for 2 s, twice missing_after_s, in which so many images must wait for it: rate x 2 s.
-    prefix = "T" + "".join(random.choices(string.ascii_uppercase, k=8)) + ":"
     first = hosts[HOSTS[0]]
     text = [
         f'[detector]\nname = "WIDE"\nprefix = "{prefix}"\n',
@@ -47,7 +59,7 @@ def write_wide(hosts: Hosts, folder: Path) -> Path:
         ),
         *(
             f'[[udp]]\nname = "{module}"\nhost = "{host_of(module)}"\naddress = "{hosts[host_of(module)].address}"\n'
-            f"port = {51000 + number}\nexpect_module_id = {number}\ngeometry = {_GEOMETRY}\n"
+            f"port = {port_of(module)}\nexpect_module_id = {number}\ngeometry = {geometry_table()}\n"
             for number, module in enumerate(MODULES)
         ),
     ]

@@ -1,4 +1,4 @@
-"""A client of an image stream, on a host of its own: ``python -m tests.support.image_console ADDRESS KEYS ROWS``.
+"""A client of an image stream, on a host of its own: ``python -m sim.hosts.image_console ADDRESS KEYS ROWS``.
 
 ``images`` waits until the image of a pulse has come, and tells of all so far: pulse_id, whether it is good, and which modules, of so
 many rows each, have the pixels that the simulated detector has sent.
@@ -13,12 +13,13 @@ import numpy as np
 
 from detectors.api import ImageHead, ImageStream
 from detectors.curve import own_keys
+from sim.console import serve
 from sim.pattern import frame_pattern
-from tests.support.child import serve
-from tests.support.waiting import until
+from sim.waiting import until
 
 
 def main() -> None:
+    """Collect images, and tell of them."""
     address, keys, rows = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
     taken: list[tuple[ImageHead, np.ndarray | None]] = []
     found: list[tuple[int, bool, list[int]]] = []

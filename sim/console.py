@@ -1,4 +1,4 @@
-"""A server in a process of its own, driven by one line of JSON a command."""
+"""A process that is driven by one line of JSON a command."""
 
 import json
 import selectors
@@ -13,7 +13,7 @@ START_S = 60.0
 END_S = 20.0
 
 
-class Child:
+class Console:
     """Runs ``python -m module *args``; waits for READY; ``ask`` sends a command and returns the answer.
 
     ``launcher`` are words before it, of a command that runs it elsewhere.
@@ -33,6 +33,7 @@ class Child:
         assert line == "READY", f"{module} said {line!r}"
 
     def ask(self, command: str, **args: Any) -> Any:
+        """Send a command and return its answer."""
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps({"command": command, **args}) + "\n")
         self.process.stdin.flush()

@@ -1,4 +1,4 @@
-from tests.support.delay_line import DelayLine
+from sim.hosts.delay_line import DelayLine
 
 
 def test_packets_come_out_after_the_delay_in_order() -> None:

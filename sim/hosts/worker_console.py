@@ -1,16 +1,22 @@
-"""Commands to the workers of one host, for tests on another: ``python -m tests.support.worker_console PREFIX``."""
+"""Commands to the workers of one host, for those who watch on another: ``python -m sim.hosts.worker_console PREFIX``."""
 
 import sys
 from typing import Any
 
 from detectors.runtime import Runtime
 from detectors.workers.commands import request
-from tests.support.child import serve
+from sim.console import serve
 
-if __name__ == "__main__":
+
+def main() -> None:
+    """Ask workers for their snapshots."""
     runtime = Runtime(sys.argv[1])
 
     def status(workers: list[str]) -> dict[str, Any]:
         return {worker: request(runtime.command(worker), "status", timeout_s=10.0) for worker in workers}
 
     serve({"status": status})
+
+
+if __name__ == "__main__":
+    main()

@@ -18,10 +18,11 @@ class DelayLine:
         """Packets lost by chance."""
         self.dropped = 0
         """Packets lost because it was full."""
-        self._random = random.Random(seed)
+        self._random = random.Random(seed)  # noqa: S311  to be repeated, not to be secret
         self._under_way: deque[tuple[float, bytes]] = deque()
 
     def put(self, packet: bytes, now_s: float) -> None:
+        """Take in a packet."""
         if self._random.random() < self.loss:
             self.lost += 1
         elif len(self._under_way) >= self.limit:
@@ -31,7 +32,7 @@ class DelayLine:
 
     def due(self, now_s: float) -> list[bytes]:
         """Take out what has arrived by now."""
-        arrived = []
+        arrived: list[bytes] = []
         while self._under_way and self._under_way[0][0] <= now_s:
             arrived.append(self._under_way.popleft()[1])
         return arrived

@@ -1,4 +1,4 @@
-"""Several hosts on one machine, for tests of what runs on more than one.
+"""Several hosts on one machine, for what runs on more than one.
 
 A host is a set of namespaces: it has its own network interface, processes, host name, /dev/shm, runtime folder and data folder, and shares
 the processors and the files of the machine. All hosts are ports of one bridge, in a namespace of its own: the machine's network is not touched.
@@ -17,21 +17,19 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Final, NamedTuple, Self
 
-import psutil
+from sim.console import Console
+from sim.process import ROOT, Process, children
+from sim.waiting import until
 
-from tests.support.child import Child
-from tests.support.process import ROOT, Process
-from tests.support.waiting import until
-
-PROGRAMS = ("unshare", "nsenter", "ip", "mount", "hostname")
-OWN = ("unshare", "--net", "--mount", "--uts", "--pid", "--fork", "--mount-proc")
-MTU = 9000
+PROGRAMS: Final = ("unshare", "nsenter", "ip", "mount", "hostname")
+OWN: Final = ("unshare", "--net", "--mount", "--uts", "--pid", "--fork", "--mount-proc")
+MTU: Final = 9000
 """Bytes of a network packet: one of a JUNGFRAU fits."""
 
 
-class Link(NamedTuple):
+class HostLink(NamedTuple):
     """What a host's network is like; each direction has the whole delay, and loses each packet with the probability ``loss``."""
 
     delay_s: float
@@ -53,16 +51,16 @@ def why_no_hosts() -> str:
     return "" if Path("/dev/net/tun").exists() else "found no /dev/net/tun, expected the device: modprobe tun"
 
 
-class Hosts:
+class SimulatedHosts:
     """Context manager. ``names`` are the hosts; those in ``links`` are reached over a link with delay and loss."""
 
-    def __init__(self, *names: str, links: Mapping[str, Link] | None = None) -> None:
+    def __init__(self, *names: str, links: Mapping[str, HostLink] | None = None) -> None:
         self._stack = ExitStack()
         self._folder = Path(tempfile.mkdtemp(prefix="pd"))
         self._stack.callback(shutil.rmtree, self._folder)
         self._links = links or {}
         self.names = names
-        self.by_name: dict[str, Host] = {}
+        self.by_name: dict[str, SimulatedHost] = {}
 
     def __enter__(self) -> Self:
         with self._stack:
@@ -71,7 +69,9 @@ class Hosts:
             self._switch = _Holder(["unshare", "--net"], "ip link add name switch type bridge; ip link set switch up")
             self._stack.callback(self._switch.end)
             for number, name in enumerate(self.names, 1):
-                self.by_name[name] = Host(name, f"10.83.0.{number}", self._folder, self._switch, self._links.get(name))
+                self.by_name[name] = SimulatedHost(
+                    name, f"10.83.0.{number}", self._folder, self._switch, self._links.get(name)
+                )
                 self._stack.callback(self.by_name[name].end)
                 self.by_name[name].boot()
             self._stack = self._stack.pop_all()
@@ -80,21 +80,21 @@ class Hosts:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def __getitem__(self, name: str) -> "Host":
+    def __getitem__(self, name: str) -> "SimulatedHost":
         return self.by_name[name]
 
 
-class Host:
+class SimulatedHost:
     """One host. Every path that is not its own is the same file as outside."""
 
-    def __init__(self, name: str, address: str, folder: Path, switch: "_Holder", link: Link | None) -> None:
+    def __init__(self, name: str, address: str, folder: Path, switch: "_Holder", link: HostLink | None) -> None:
         self.name = name
         self.address = address
         self.data = folder / "data"
         """Its data folder: the same path on each host, and another folder."""
         self.seen_at = folder / "net" / name
-        """Its data folder as the other hosts and the test see it, while the host lives."""
-        self.link: Child | None = None
+        """Its data folder as the other hosts and the machine see it, while the host lives."""
+        self.link: Console | None = None
         """What carries its network, when that has delay and loss: ``ask("counts")`` tells what was lost."""
         self._mac = f"02:00:00:00:00:{int(address.rpartition('.')[2]):02x}"
         self._run = folder / "run"
@@ -118,7 +118,7 @@ class Host:
             self._switch.run("ip", "link", "add", "name", port, "type", "veth", "peer", "name", far)
         else:
             words = (port, far, *map(str, self._link))
-            self.link = Child("tests.support.lossy_link", *words, launcher=self._switch.launcher)
+            self.link = Console("sim.hosts.lossy_link", *words, launcher=self._switch.launcher)
         self._switch.run("ip", "link", "set", port, "mtu", str(MTU), "master", "switch", "up")
         self._switch.run("ip", "link", "set", far, "netns", str(own))
         self._init.run("ip", "link", "set", far, "name", "eth0", "address", self._mac, "mtu", str(MTU), "up")
@@ -129,6 +129,7 @@ class Host:
         self.end()
 
     def end(self) -> None:
+        """End all its processes, and its network."""
         if self._init is None:
             return
         if self.link is None:
@@ -157,9 +158,9 @@ class Host:
         """Start ``python WORDS...``."""
         return HostProcess(*words, environment=self.environment, timeout_s=timeout_s, launcher=self.launcher)
 
-    def child(self, module: str, *words: str) -> Child:
+    def child(self, module: str, *words: str) -> Console:
         """Start ``python -m MODULE WORDS...``, to be commanded over its input."""
-        return Child(module, *words, environment=self.environment, launcher=self.launcher)
+        return Console(module, *words, environment=self.environment, launcher=self.launcher)
 
     def run(self, *words: str, timeout_s: float = 60.0) -> subprocess.CompletedProcess[str]:
         """Run ``python WORDS...`` to its end."""
@@ -175,20 +176,18 @@ class HostProcess(Process):
     @property
     def pid(self) -> int:
         """The process itself: ``self.process`` only waits for it."""
-        (own,) = until(self._children)
-        return own.pid
+        (own,) = until(self._own)
+        return own
 
     def end(self, number: int = signal.SIGTERM) -> int:
-        for own in until(self._children, lambda found: found or self.process.poll() is not None):
-            with suppress(psutil.NoSuchProcess):
-                own.send_signal(number)
+        """Send it a signal, and return the exit code."""
+        for own in until(self._own, lambda found: found or self.process.poll() is not None):
+            with suppress(ProcessLookupError):
+                os.kill(own, number)
         return self.wait()
 
-    def _children(self) -> list[psutil.Process]:
-        try:
-            return psutil.Process(self.process.pid).children()
-        except psutil.NoSuchProcess:
-            return []
+    def _own(self) -> list[int]:
+        return children(self.process.pid)
 
 
 class _Holder:
@@ -210,18 +209,20 @@ class _Holder:
         assert stdout.readline() == b"ready\n", stderr.read()
         self.pid = self._process.pid
         if self._forked:
-            (child,) = psutil.Process(self.pid).children()
-            self.pid = child.pid
+            (self.pid,) = children(self.pid)
 
     @property
     def launcher(self) -> list[str]:
+        """Words before a command that run it in these namespaces."""
         own = ["--net", "--mount", "--uts", "--pid"] if self._forked else ["--net"]
         return ["nsenter", "--target", str(self.pid), *own, "--", "env", f"--chdir={ROOT}"]
 
     def run(self, *words: str) -> None:
+        """Run a command in these namespaces."""
         subprocess.run([*self.launcher, *words], check=True, timeout=20)
 
     def end(self) -> None:
+        """End it, and all processes of a host with it."""
         os.kill(self.pid, signal.SIGKILL)  # the first process of a host: the kernel kills all others with it
         self._process.wait(20)
         for pipe in self._pipes:

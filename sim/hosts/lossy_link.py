@@ -1,6 +1,6 @@
 """A network link with delay and loss: a process that carries Ethernet frames between two TAP devices.
 
-``python -m tests.support.lossy_link NEAR FAR DELAY_S LOSS SEED`` makes both devices in its network namespace and says READY.
+``python -m sim.hosts.lossy_link NEAR FAR DELAY_S LOSS SEED`` makes both devices in its network namespace and says READY.
 Each may be moved to another namespace then. A line of its input asks for what was carried and lost; it ends with its input.
 """
 
@@ -13,7 +13,7 @@ import sys
 import time
 from typing import TextIO
 
-from tests.support.delay_line import DelayLine
+from sim.hosts.delay_line import DelayLine
 
 _TUNSETIFF = 0x400454CA
 _IFF_TAP_NO_PI = 0x0002 | 0x1000
@@ -57,6 +57,7 @@ class Direction:
                 self.carried += 1
 
     def counts(self) -> dict[str, int]:
+        """Return how many frames it has carried and lost."""
         return {"carried": self.carried, "lost": self.line.lost, "dropped": self.line.dropped}
 
 
@@ -80,6 +81,7 @@ def carry(directions: dict[str, Direction], commands: TextIO) -> None:
 
 
 def main() -> None:
+    """Carry frames until the input ends."""
     near, far = open_tap(sys.argv[1]), open_tap(sys.argv[2])
     delay_s, loss, seed = float(sys.argv[3]), float(sys.argv[4]), int(sys.argv[5])
     print("READY", flush=True)  # noqa: T201

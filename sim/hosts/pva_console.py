@@ -4,10 +4,11 @@ from typing import Any
 
 from p4p.client.thread import Context
 
-from tests.support.child import serve
+from sim.console import serve
 
 
 def main() -> None:
+    """Get and put records."""
     with Context("pva", nt=False) as pva:
 
         def get(names: list[str]) -> dict[str, Any]:
@@ -20,7 +21,7 @@ def main() -> None:
 
 
 def _plain(found: Any) -> Any:
-    """The value of a record as JSON has it; an enum as its text."""
+    """Return the value of a record as JSON has it; an enum as its text."""
     value = found.value
     if hasattr(value, "choices"):
         return value.choices[value.index]
