@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
+from bench.processor import cpu_s
 from detectors.runtime import COUNTERS_VARIABLE, Runtime
 from detectors.workers.commands import request
 
@@ -51,9 +52,8 @@ class WorkerProcess:
         return request(self.command, "status", 10.0)
 
     def cpu_s(self) -> float:
-        """Return the processor time of all threads so far, ns-precise."""
-        tasks = Path(f"/proc/{self.process.pid}/task").iterdir()
-        return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
+        """Return the processor time of all threads so far, s."""
+        return cpu_s(self.process.pid)
 
     def __enter__(self) -> Self:
         return self

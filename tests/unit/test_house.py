@@ -75,3 +75,13 @@ def test_nothing_committed_names_a_machine() -> None:
         text = path.read_bytes()
         assert b"/home/" not in text, name
         assert b"/root/" not in text, name
+
+
+def test_nothing_but_tests_imports_tests() -> None:
+    found = [
+        path.relative_to(ROOT).as_posix()
+        for folder in ("bench", "db", "detectors", "examples", "ioc", "sim")
+        for path in (ROOT / folder).rglob("*.py")
+        if re.search(r"^\s*(?:from|import) tests\b|[\"']tests\.", path.read_text(), re.MULTILINE)
+    ]
+    assert found == []
