@@ -5,7 +5,8 @@ A worker counts from 0 in each life. Its totals are these counts and a base: wha
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from functools import cache
 from typing import Any, Final, TypeVar
 
 from detectors.balance import LINES, OFFERED, OUTPUTS
@@ -56,18 +57,27 @@ S = TypeVar("S", bound=WorkerStatus)
 
 def counters(status: WorkerStatus) -> Totals:
     """Return the counters of a snapshot by dotted names: ``packets.lost``."""
-    return dict(_walk(status, ""))
+    found: Totals = {}
+    _collect(status, "", found)
+    return found
 
 
-def _walk(part: Any, prefix: str) -> Iterator[tuple[str, float]]:
-    gauges = GAUGES.get(part.__class__)
-    for field in dataclasses.fields(part):
-        name = field.name
+def _collect(part: Any, prefix: str, found: Totals) -> None:
+    for name, dotted, counts in _fields(part.__class__, prefix):
         value: Any = getattr(part, name)
-        if type(value) in GAUGES:
-            yield from _walk(value, f"{prefix}{name}.")
-        elif type(value) in (int, float) and (name in _OF_WORKERS if gauges is None else name not in gauges):
-            yield f"{prefix}{name}", value
+        kind: type = type(value)
+        if kind in GAUGES:
+            _collect(value, f"{dotted}.", found)
+        elif counts and kind in (int, float):
+            found[dotted] = value
+
+
+@cache
+def _fields(kind: type, prefix: str) -> tuple[tuple[str, str, bool], ...]:
+    """Return the fields of a kind: name, dotted name, and whether a number in it is a counter. Kept: it is asked for at every snapshot."""
+    gauges = GAUGES.get(kind)
+    names = [field.name for field in dataclasses.fields(kind)]
+    return tuple((n, f"{prefix}{n}", n in _OF_WORKERS if gauges is None else n not in gauges) for n in names)
 
 
 def add_base(status: S, base: Mapping[str, float]) -> S:
@@ -77,12 +87,12 @@ def add_base(status: S, base: Mapping[str, float]) -> S:
 
 def _add(part: Any, base: Mapping[str, float], prefix: str) -> Any:
     changes: dict[str, Any] = {}
-    for field in dataclasses.fields(part):
-        name, value = f"{prefix}{field.name}", getattr(part, field.name)
+    for name, dotted, _ in _fields(part.__class__, prefix):
+        value = getattr(part, name)
         if type(value) in GAUGES:
-            changes[field.name] = _add(value, base, f"{name}.")
-        elif name in base:
-            changes[field.name] = value + base[name]
+            changes[name] = _add(value, base, f"{dotted}.")
+        elif dotted in base:
+            changes[name] = value + base[dotted]
     new = dataclasses.replace(part, **changes)
     return _without_earlier(new) if isinstance(new, OutputStats) and new.name == "disk" else new
 
