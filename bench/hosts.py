@@ -13,15 +13,19 @@ from pathlib import Path
 
 import psutil
 
-from bench.table import Row
+from bench.processor import cores
+from bench.table import Row, spread
 from detectors.curve import make_keys
 from sim.hosts.namespaces import SimulatedHosts, why_no_hosts
 from sim.hosts.wide import HOSTS, MODULES
 from sim.hosts.wide_rig import CONTROL, WideRig
 
 RATE_HZ = 10
-SECONDS, QUICK_SECONDS = 20, 5
-MESSAGES, MESSAGE_BYTES = 1000, 1 << 20
+PARTS = 5
+PART_S, QUICK_PART_S = 2.0, 0.5
+SETTLE_S = 2.0
+MESSAGES, MESSAGE_BYTES = 500, 1 << 20
+REPEATS = 5
 PORT = 5000
 
 
@@ -31,12 +35,12 @@ def rows(*, quick: bool) -> Iterator[Row]:
         print(f"hosts: not measured: {why}")
         return
     with tempfile.TemporaryDirectory(prefix="pd") as folder:
-        yield from _wide(Path(folder), QUICK_SECONDS if quick else SECONDS)
+        yield from _wide(Path(folder), QUICK_PART_S if quick else PART_S)
         for keys in (False, True):
-            yield from _stream(Path(folder) if keys else None, 1 if quick else 3)
+            yield from _stream(Path(folder) if keys else None, 1 if quick else REPEATS)
 
 
-def _wide(folder: Path, seconds: int) -> Iterator[Row]:
+def _wide(folder: Path, part_s: float) -> Iterator[Row]:
     began_s = time.monotonic()
     with WideRig(folder) as rig:
         workers_s = time.monotonic() - began_s
@@ -46,26 +50,22 @@ def _wide(folder: Path, seconds: int) -> Iterator[Row]:
         started_s = time.monotonic() - began_s
         yield Row(f"start of {what}", started_s, "s", 30, note=f"{workers_s:.1f} s until the workers are up")
         modules = [receiver.pid for receiver in rig.receivers.values()]
-        groups = {"IOC": [ioc.pid], "a receiver": modules, "the assembler": [rig.stream.pid]}
-        before = {name: _cpu_s(pids) for name, pids in groups.items()}
-        sent_s = time.monotonic()
-        rig.send(seconds * RATE_HZ, rate_hz=RATE_HZ)
+        rig.send(round((SETTLE_S + PARTS * part_s + 1) * RATE_HZ), rate_hz=RATE_HZ)
+        time.sleep(SETTLE_S)
+        of_ioc, of_stream, *of_modules = cores([ioc.pid, rig.stream.pid, *modules], PARTS, part_s)
+        of_module = [statistics.mean(part) for part in zip(*of_modules, strict=True)]
         rig.wait_sent()
-        sent_s = time.monotonic() - sent_s
-        used = {name: (_cpu_s(pids) - before[name]) / sent_s / len(pids) for name, pids in groups.items()}
-        targets = {"IOC": 0.25}
-        for name, cores in used.items():
-            yield Row(f"{name}, {len(MODULES)} modules at {RATE_HZ} Hz", cores, "cores", targets.get(name))
+        for name, taken, target in (
+            ("IOC", of_ioc, 0.08), ("a receiver", of_module, None), ("the assembler", of_stream, None)
+        ):  # fmt: skip
+            what = f"{name}, {len(MODULES)} modules at {RATE_HZ} Hz"
+            yield Row(what, statistics.median(taken), "cores", target, note=spread(taken))
         for host in HOSTS:
             rig.until_written(host, lambda written: written == len(rig.pulses))
         own = statistics.median(psutil.Process(pid).memory_full_info().uss for pid in modules) / 1e6
         yield Row("memory of a receiver, its buffers included", own, "MB", note="private; the pebble is 5 MB of it")
         good = sum(good for good, _ in rig.images().values())
         yield Row("frames lost", len(rig.pulses) - good, "images", 0, note=f"of {len(rig.pulses)} whole images")
-
-
-def _cpu_s(pids: list[int]) -> float:
-    return sum(sum(psutil.Process(pid).cpu_times()[:2]) for pid in pids)
 
 
 def _stream(folder: Path | None, repeats: int) -> Iterator[Row]:
@@ -78,8 +78,9 @@ def _stream(folder: Path | None, repeats: int) -> Iterator[Row]:
     name = "a stream between two hosts, with keys" if keys else "a stream between two hosts"
     gb = MESSAGES * MESSAGE_BYTES / 1e9
     send, take, elapsed = (statistics.median(column) for column in zip(*found, strict=True))
-    yield Row(f"{name}: sender", send / gb, "CPU s/GB")
-    yield Row(f"{name}: taker", take / gb, "CPU s/GB", note=f"{gb / elapsed:.2f} GB/s")
+    sent, taken = (spread(one / gb for one in column) for column in [*zip(*found, strict=True)][:2])
+    yield Row(f"{name}: sender", send / gb, "CPU s/GB", note=sent)
+    yield Row(f"{name}: taker", take / gb, "CPU s/GB", note=f"{taken}; {gb / elapsed:.2f} GB/s")
 
 
 def _one_stream(hosts: SimulatedHosts, keys: Path | None) -> tuple[float, float, float]:
