@@ -65,7 +65,7 @@ def counters(status: WorkerStatus) -> Totals:
 def _collect(part: Any, prefix: str, found: Totals) -> None:
     for name, dotted, counts in _fields(part.__class__, prefix):
         value: Any = getattr(part, name)
-        kind: type = type(value)
+        kind: type[Any] = value.__class__
         if kind in GAUGES:
             _collect(value, f"{dotted}.", found)
         elif counts and kind in (int, float):
