@@ -9,7 +9,7 @@ from pathlib import Path
 from bench.machine import describe
 from bench.table import MARKDOWN_HEAD, Row
 
-BENCHES = ("udp", "chain", "pva", "stream", "hdf5", "bluesky", "web", "hosts")
+BENCHES = ("udp", "chain", "pva", "stream", "live", "hdf5", "bluesky", "web", "hosts")
 """Modules of ``bench`` with ``rows(*, quick) -> Iterator[Row]``; add yours."""
 
 OUTPUT = Path(__file__).parent.parent / "docs" / "reference" / "benchmarks.md"

@@ -60,9 +60,8 @@ def _of(modules: int, rate_hz: float, repeats: int, seconds: float) -> Iterator[
             costs.append((cpu_s(assembler) - before) / (count * modules * FRAME_BYTES / 1e9))
             played += count
         status = request(player.runtime.command("stream"), "status", timeout_s=5)
-    overwritten = status["images"]["overwritten"]
-    lost = overwritten + played - status["full"]["written"]
-    note = f"of {played}; {overwritten} were overwritten"
+    note = f"of {played}; {status['images']['overwritten']} of them were overwritten"
+    lost = played - status["full"]["written"]
     yield Row(f"{name}: images not made or not sent", lost, "images", 0, note=note)
     cost = statistics.median(costs)
     note = f"{spread(costs)}; {cost * rate_hz * modules * FRAME_BYTES / 1e9:.2f} cores"

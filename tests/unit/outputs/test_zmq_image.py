@@ -120,6 +120,19 @@ def test_full_drops_and_counts_when_its_worker_is_slow(context, pool):
         socket.close()
 
 
+def test_full_has_room_again_when_zmq_has_let_go_of_pixels(context, pool):
+    full = FullStream(context, "tcp://127.0.0.1:*", 3)
+    worker = consumer(context, zmq.PULL, full.address)
+    until(lambda: full.stats(0).subscribers == 1, full)
+    for pulse_id in range(1, 4):
+        full.send(header(pulse_id), image(pool, pulse_id), 0)
+    for _ in range(3):
+        receive(worker)
+    until(lambda: full.wants_pixels(4, 0))  # many images may be sent between two polls
+    for socket in (full, worker):
+        socket.close()
+
+
 def test_full_notices_that_its_consumer_left(context):
     full = FullStream(context, "tcp://127.0.0.1:*", 3)
     worker = consumer(context, zmq.PULL, full.address)
