@@ -77,7 +77,7 @@ class Display:
             for worker, empty in defaults.items()
         }
         self._turns = Turns(len(self._views))
-        self._refusal = ""
+        self._refusal, self._refused_s = "", 0.0
         self._started_s = time.monotonic()
         self._published = -1
         self._in_progress = [(False, False) for _ in faces]
@@ -168,11 +168,17 @@ class Display:
             face.show_settings(self._records)
         self._records.refresh()
 
-    def _command_done(self, record: str, refusal: str | None) -> None:
-        """Show the outcome of a command before its put completes."""
-        self._refusal = f"{record.removeprefix(self._prefix)}: {refusal}" if refusal else ""
+    def _command_done(self, record: str, refusal: str | None, at_s: float) -> None:
+        """Show the outcome of a command before its put completes.
+
+        A good one, which began ``at_s``, leaves the refusal of another that was refused after that.
+        """
+        name = record.removeprefix(self._prefix)
         if refusal:
-            self._events.add(record.removeprefix(self._prefix), 1, f"refused: {refusal}")
+            self._refusal, self._refused_s = f"{name}: {refusal}", at_s
+            self._events.add(name, 1, f"refused: {refusal}")
+        elif at_s > self._refused_s:
+            self._refusal = ""
         self._status = replace(self._status, refused=self._status.refused + (refusal is not None))
         self._show_run()
 

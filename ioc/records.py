@@ -110,10 +110,13 @@ class Records:
         self,
         bindings: Bindings,
         handlers: Mapping[str, Handler],
-        done: Callable[[str, str | None], None],
+        done: Callable[[str, str | None, float], None],
         state_changed: Callable[[Reading, str], None],
     ) -> None:
-        """``done(record, refusal)`` is called after each command, ``state_changed(reading, before)`` after each change of a state."""
+        """``state_changed(reading, before)`` is called after each change of a state, ``done(record, refusal, at_s)`` after each command.
+
+        ``at_s`` is when it was refused or, of a good one, when it began, on the monotonic clock.
+        """
         self._state_changed = state_changed
         self.readings = [Reading(binding) for binding in bindings.status]
         self._puts = PutLog()

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -26,7 +27,7 @@ class Setpoint:
         self,
         binding: CommandBinding,
         handler: Handler,
-        done: Callable[[str, str | None], None],
+        done: Callable[[str, str | None, float], None],
         putter: Callable[[str], str],
         leader: "Setpoint | None" = None,
     ) -> None:
@@ -75,7 +76,7 @@ class Setpoint:
 
     def _refused(self, reason: str) -> None:
         log.warning("%s refused: %s", self.binding.record.name, reason)
-        self._done(self.binding.record.name, reason)
+        self._done(self.binding.record.name, reason, time.monotonic())
 
     async def _on_update(self, value: Any) -> None:
         if self.binding.trigger and not value:
@@ -84,7 +85,7 @@ class Setpoint:
         if self._leader and self._leader.refused:  # nothing was started
             self.refresh()
             return
-        reason = ""
+        reason, begun_s = "", time.monotonic()
         self._running += 1
         try:
             arguments = self.binding.words if self.binding.trigger else (value, *self.binding.words)
@@ -100,7 +101,7 @@ class Setpoint:
             if reason:
                 self._refused(reason)
             elif not self._leader:  # that has reported the outcome
-                self._done(self.binding.record.name, None)
+                self._done(self.binding.record.name, None, begun_s)
             self.refresh()
             if reason:  # after the value, which clears it
                 epics.refuse_put(self._device, reason)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from p4p.client.thread import RemoteError
 
 from tests.support.ioc_process import IocProcess
 from tests.support.ioc_setup import CAM, SOURCES, start, write_config
@@ -48,6 +49,19 @@ def test_a_long_configure_is_waited_for_and_holds_up_nothing(ioc: IocProcess) ->
     ioc.until("RunState_RBV", "Configured")
     ioc.until("Message_RBV", "")
     assert ioc.value("Refused_RBV") == 0
+
+
+def test_what_is_refused_meanwhile_is_still_shown_at_its_end(ioc: IocProcess) -> None:
+    configure_and_hold(ioc)
+    with pytest.raises(RemoteError):
+        ioc.put("M00:Disk:Folder", "/etc")
+    ioc.until("Refused_RBV", 1)
+    ioc.ask(CAM, "let_go")
+    ioc.until("Configure", "Done")
+    ioc.until("RunState_RBV", "Configured")
+    ioc.until("Message_RBV", lambda text: text.startswith("M00:Disk:Folder: "))
+    ioc.put("M00:Disk:On", 1)
+    assert ioc.value("Message_RBV") == ""
 
 
 def test_the_death_of_who_is_waited_for_ends_the_wait(ioc: IocProcess) -> None:
