@@ -447,3 +447,12 @@ def test_only_the_full_stream_of_whole_images_is_compressed(stream: str) -> None
     config = parse_config(f'{GOOD}[stream]\ncompression = "bslz4"\nfull = "tcp://127.0.0.1:9200"')
     assert config.stream is not None
     assert (config.stream.compression, config.stream.compression_threads) == ("bslz4", 2)
+
+
+def test_images_are_compressed_for_those_who_have_the_same_ones() -> None:
+    both = f"""{GOOD}[[pva]]\nname = "CAM"\npv = "X"\n[stream]\nfull = "tcp://127.0.0.1:9200"\ncompression = """
+    config = parse_config(f'{both}"bslz4"')
+    assert config.is_compressed(config.udp, None)
+    assert not config.is_compressed(config.pva, None)
+    assert not config.is_compressed(config.udp, "daq2")
+    assert not parse_config(f'{both}"none"').is_compressed(config.udp, None)
