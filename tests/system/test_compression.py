@@ -227,3 +227,24 @@ def test_another_compression_is_the_captures_own(short_runtime_dir: Path, stack:
     assert found["hdf5"]["compressed_elsewhere"] == 0
     assert found["hdf5"]["compressed_here"] == (3 if compression == "blosc" else 0)
     bench.stop()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("workers", [("images",), ("images", "stream")])
+def test_a_pv_compresses_itself_what_nobody_else_does(
+    short_runtime_dir: Path, monkeypatch: pytest.MonkeyPatch, stack: ExitStack, workers: tuple[str, ...]
+) -> None:
+    variables = isolate(monkeypatch)
+    bench = Bench(short_runtime_dir, stack, *workers)
+    shown: list[Any] = []
+    client = stack.enter_context(Context("pva", conf=variables, useenv=False, nt=False))
+    stack.enter_context(client.monitor(f"{bench.prefix}Pva1:Image", shown.append))
+    until(lambda: shown)
+    for pulse_id in (1, 2, 3):
+        bench.send(pulse_id)
+        until(lambda pulse_id=pulse_id: pulse_of(shown[-1]) == pulse_id)
+        shape = tuple(d.size for d in reversed(shown[-1].dimension))
+        np.testing.assert_array_equal(read_stream(shown[-1].value.tobytes(), "uint16", shape), expected(pulse_id))
+    found = bench.counts()
+    assert (found["images"]["compressed_elsewhere"], found["images"]["compressed_here"]) == (0, 3)
+    bench.stop()
