@@ -1,3 +1,4 @@
+import os
 import shutil
 
 import h5py
@@ -80,6 +81,28 @@ def test_nothing_appears_when_it_fails_midway(raw, reader, tmp_path):
     with pytest.raises(BufferReadError, match="was it deleted meanwhile"):
         write_file(reader, RANGE, out / "run.h5", progress=remove)
     assert list(out.iterdir()) == []
+
+
+def test_nothing_appears_when_a_file_is_cut_off_midway(raw, reader, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+
+    def cut(done: int, total: int) -> None:
+        os.truncate(raw.path("M01", START), 100)
+
+    with pytest.raises(BufferReadError, match="the file was cut off"):
+        write_file(reader, RANGE, out / "run.h5", progress=cut)
+    assert list(out.iterdir()) == []
+
+
+@pytest.mark.parametrize("compress", ["none", "bslz4", "blosc", "lz4", "zlib"])
+def test_the_images_of_one_module(raw, tmp_path, compress):
+    reader = BufferReader(raw.folder, "M00")
+    pulses = reader.pulses(START, START + 29)
+    assert write_file(reader, RANGE, tmp_path / "one.h5", compress=compress) == len(pulses)
+    with h5py.File(tmp_path / "one.h5") as file:
+        for row, pulse_id in enumerate(pulses.tolist()):
+            np.testing.assert_array_equal(dataset(file, "data/JF01/data")[row], raw.frame("M00", pulse_id))
 
 
 @pytest.mark.parametrize(
