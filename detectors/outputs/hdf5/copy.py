@@ -9,6 +9,8 @@ import shutil
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,16 +18,20 @@ import h5py
 import numpy as np
 from crc32c import crc32c
 
-from detectors.buffer.reader import BufferReader
+from detectors.buffer.layout import data_file
+from detectors.buffer.reader import MAPPED_PER_MODULE, BufferReader
 from detectors.errors import BufferReadError, HostError
-from detectors.frame import SIDECAR_HAS_CRC
+from detectors.frame import FILE_MOD, SIDECAR_HAS_CRC
 from detectors.outputs.hdf5.filters import Compression, Encode, compression
 from detectors.outputs.hdf5.schema import DATA, FileLayout, atomic_file, link_images, write_metadata
-from detectors.outputs.hdf5.selection import Missing, PulseRange, Selection, frame_file, select
+from detectors.outputs.hdf5.selection import Missing, PulseRange, Selection, pixel_offset, select
 
 _ALIGN: Final = 4096
 _ALIGN_ABOVE: Final = 16 * _ALIGN
 """Chunks start on pages: writing them is a quarter faster than across the edges of pages."""
+
+_POPULATE_READ: Final = 22
+"""MADV_POPULATE_READ of Linux 5.14 and newer, which Python has no name for."""
 
 _AHEAD: Final = 2
 """Images of each processor that are read while an earlier one is waited for."""
@@ -110,6 +116,8 @@ class _Images:
         self._reader = reader
         self._layout = layout
         self._selection = selection
+        self._frame_bytes = layout.frame_bytes
+        self._file = lru_cache(MAPPED_PER_MODULE * len(layout.modules))(partial(_DataFile, reader))
 
     def __len__(self) -> int:
         return len(self._selection)
@@ -118,7 +126,7 @@ class _Images:
         """Return the frames of image ``row``, uint8 each, one for each module."""
         pulse_id, layout = int(self._selection.pulses[row]), self._layout
         return [
-            self._frame(pulse_id, module) if present else np.zeros(layout.frame_bytes, np.uint8)
+            self._frame(pulse_id, module) if present else np.zeros(self._frame_bytes, np.uint8)
             for module, present in zip(layout.modules, self._selection.present[row], strict=True)
         ]
 
@@ -130,39 +138,50 @@ class _Images:
 
     def _frame(self, pulse_id: int, module: str) -> np.ndarray:
         info = self._reader.info
-        path, offset = frame_file(self._reader, pulse_id, module)
-        stored = map_frame(path, offset, info.data_bytes)
-        entry = self._reader.sidecar(pulse_id, module)
+        file = self._file(module, data_file(pulse_id))
+        stored = file.pixels(pixel_offset(info, pulse_id), info.data_bytes)
+        entry = file.entries[pulse_id % FILE_MOD]
+        if not entry["flags"]:  # it may have been written since
+            entry = self._reader.sidecar(pulse_id, module)
         if entry is not None and entry["flags"] & SIDECAR_HAS_CRC and (found := crc32c(stored.data)) != entry["crc32c"]:
             raise BufferReadError(
-                f"{path}: the pixels of pulse {pulse_id} have CRC32C {found:#010x}, the sidecar says "
+                f"{file.path}: the pixels of pulse {pulse_id} have CRC32C {found:#010x}, the sidecar says "
                 f"{int(entry['crc32c']):#010x}; `pebbledaq repair` marks the record as a hole"
             )
         if not info.layout.is_packed:
-            return stored[: self._layout.frame_bytes]
-        pixels = np.empty(self._layout.frame_bytes, np.uint8)
+            return stored[: self._frame_bytes]
+        pixels = np.empty(self._frame_bytes, np.uint8)
         info.layout.unpack(stored[: info.layout.data_bytes], pixels.view(info.layout.pixel_type))
         return pixels
 
 
-def map_frame(path: Path, offset: int, size: int) -> np.ndarray:
-    """Return the pixels of a frame, uint8[size], as they lie in its file. Raises BufferReadError when it is gone or was cut off."""
-    try:
-        with path.open("rb", buffering=0) as file:
-            if (there := os.fstat(file.fileno()).st_size) < offset + size:
-                raise BufferReadError(f"{path}: found {there} bytes, expected {offset + size}; the file was cut off")
-            start = offset - offset % mmap.ALLOCATIONGRANULARITY
-            # Populated: faults on the pages one by one take a quarter longer than the copy.
-            mapped = mmap.mmap(
-                file.fileno(),
-                offset + size - start,
-                flags=mmap.MAP_SHARED | mmap.MAP_POPULATE,
-                prot=mmap.PROT_READ,
-                offset=start,
-            )
-    except OSError as error:
-        raise BufferReadError(f"{path}: cannot be read: {error.strerror}; was it deleted meanwhile?") from None
-    return np.frombuffer(mapped, np.uint8, size, offset - start)
+class _DataFile:
+    """A data file of a module, mapped, and its sidecar. Raises BufferReadError when it is gone."""
+
+    def __init__(self, reader: BufferReader, module: str, first_pulse: int) -> None:
+        self.path = reader.path(first_pulse, module).absolute()
+        self.entries = reader.sidecars(first_pulse, module)
+        try:
+            with self.path.open("rb", buffering=0) as file:
+                self._map = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+        except OSError as error:
+            raise self._gone(error) from None
+
+    def pixels(self, offset: int, size: int) -> np.ndarray:
+        """Return uint8[size], a view. Raises BufferReadError when the file is gone or was cut off meanwhile."""
+        try:
+            there = self.path.stat().st_size
+        except OSError as error:
+            raise self._gone(error) from None
+        if there < offset + size:
+            raise BufferReadError(f"{self.path}: found {there} bytes, expected {offset + size}; the file was cut off")
+        begin = offset - offset % mmap.PAGESIZE
+        with suppress(OSError):  # of an older kernel: pages then come one by one, which takes a quarter longer
+            self._map.madvise(_POPULATE_READ, begin, offset + size - begin)
+        return np.frombuffer(self._map, np.uint8, size, offset)
+
+    def _gone(self, error: OSError) -> BufferReadError:
+        return BufferReadError(f"{self.path}: cannot be read: {error.strerror}; was it deleted meanwhile?")
 
 
 def _addresses(data: h5py.Dataset) -> list[int]:
