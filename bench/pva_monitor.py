@@ -1,9 +1,8 @@
-"""Our monitor under measurement: the process, with images of one or several PVs, with a disk or without."""
+"""Our monitor under measurement: the process, with images of one PV."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import zmq
@@ -12,7 +11,7 @@ from bench.pva_images import Source
 from bench.worker_process import WorkerProcess
 
 SLOTS = {1: 32, 4: 16, 16: 8, 74: 8}
-"""Slots of the pebble, and of each PV's transition pool, by the MiB of an image: few, for the sake of memory."""
+"""Slots of the pebble, and of every other contender, by the MiB of an image: few, for the sake of memory."""
 
 _LOOK_S = 0.01
 _PATIENCE_MS = 3000
@@ -25,77 +24,64 @@ class Burst:
     mb_per_s: float
     cpu_per_gb: float
     lost: int
-    """Images that were sent and are not in the pebble, or not on the disk."""
+    """Images that were sent and were not received, or are not in the pebble."""
 
 
 class Monitor(WorkerProcess):
-    """``pebbledaq monitor`` of one event source: image ``n`` of every PV together are event ``n``.
+    """``pebbledaq monitor`` of one PV that runs free: each image is an event.
 
     A source that sends faster than the monitor takes is held back, so that all images count.
     """
 
-    def __init__(self, mib: int, pvs: Sequence[str], environment: Mapping[str, str], *, disk: Path | None) -> None:
+    def __init__(self, mib: int, pv: str, environment: Mapping[str, str]) -> None:
         config = f"""
 [dma]
 cfgRxCount = {SLOTS[mib] - 1}
-cfgSize = "{mib * len(pvs)} MiB"
+cfgSize = "{mib} MiB"
 [pools]
 exhausted_wait_s = 10
 [[pva]]
 name = "CAM"
-pv = {list(pvs)}
+pv = "{pv}"
 client = "direct"
 when_full = "hold"
 match_tmo_ms = 20000
 connect_timeout_s = 20
 """
-        config += f'[disk]\nfolder = "{disk}"\nmin_free = "1 MiB"\n' if disk else ""
         super().__init__("monitor", "pva.CAM", config, environment)
         self._image_gb = (mib << 20) / 1e9
-        self._disk = disk is not None
         self._context = zmq.Context()
         self._told = self._context.socket(zmq.SUB)
         self._told.subscribe(b"")
         self._told.connect(self.notify)
 
-    def prime(self, sources: Sequence[Source]) -> None:
-        """Show it an image of each PV, which tells it what memory to make, and one more once it takes data."""
-        _send(sources, 1)
+    def prime(self, source: Source) -> None:
+        """Show it an image, which tells it what memory to make, and more until it tells of them."""
+        _send(source, 1)
         self._until(lambda status: status["run_state"] == "Enabled", 60)
         sent = 1
-        while not self._told.poll(200):  # nor does it tell of events before it has seen that somebody listens
-            _send(sources, 1)  # of the first ones some may have come too early: these settle what waits for them
+        while not self._told.poll(200):  # it does not tell of events before it has seen that somebody listens
+            _send(source, 1)
             sent += 1
-            self._until(lambda status: _settled(status, sent * len(sources)), 60)  # noqa: B023  used at once
+            self._until(lambda status: _settled(status, sent), 60)  # noqa: B023  used at once
 
-    def take(self, sources: Sequence[Source], count: int) -> Burst:
-        """Let each source send ``count`` images, and return what they came to once all is settled.
+    def take(self, source: Source, count: int) -> Burst:
+        """Let the source send ``count`` images, and return what they came to once all is settled.
 
-        The time ends with the last event in the pebble, as the monitor itself tells, or on the disk; it begins with the
-        first byte sent, because images of several PVs come at the same time.
+        The time begins with the first byte sent and ends with the last event in the pebble, as the monitor itself tells.
         """
         while self._told.poll(0):
             self._told.recv()
-        before = self.status
-        for source in sources:
-            source.prepare(count)
-        images = count * len(sources)
+        before = self.status["updates"]
+        source.prepare(count)
         cpu_s, started = self.cpu_s(), time.monotonic()
-        for source in sources:
-            source.go()
-        ended = self._hear(count)
-        for source in sources:
-            source.sent()
-        updates = before["updates"]["updates"] + images
-        status = self._until(lambda status: _settled(status, updates), 60)
-        if self._disk:
-            ended = time.monotonic()
-        wall_s, cpu_s = ended - started, self.cpu_s() - cpu_s
-        gb = images * self._image_gb
-        lost = images - (status["updates"]["match"] - before["updates"]["match"])
-        if self._disk:
-            lost += count - (status["disk"]["written"] - before["disk"]["written"])
-        return Burst(gb * 1e3 / wall_s, cpu_s / gb, lost)
+        source.go()
+        wall_s = self._hear(count) - started
+        source.sent()
+        status = self._until(lambda status: _settled(status, before["updates"] + count), 60)
+        gb = count * self._image_gb
+        lost = count - (status["updates"]["match"] - before["match"])
+        return Burst(gb * 1e3 / wall_s, (self.cpu_s() - cpu_s) / gb, lost)
 
     def __exit__(self, *exc: object) -> None:
         self._context.destroy(linger=0)
@@ -118,17 +104,13 @@ connect_timeout_s = 20
         return status
 
 
-def _send(sources: Sequence[Source], count: int) -> None:
-    for source in sources:
-        source.prepare(count)
-    for source in sources:
-        source.go()
-    for source in sources:
-        source.sent()
+def _send(source: Source, count: int) -> None:
+    source.prepare(count)
+    source.go()
+    source.sent()
 
 
 def _settled(status: dict[str, Any], updates: int) -> bool:
     """Whether so many updates have come in all, and all of them are where they go."""
     counts = status["updates"]
-    waiting = counts["held"] or counts["l1_pending"] or status["disk"]["queued"]
-    return counts["updates"] >= updates and not waiting
+    return counts["updates"] >= updates and not (counts["held"] or counts["l1_pending"])

@@ -1,7 +1,6 @@
-"""One receiver of images, measured: ``python -m bench.pva_receiver CLIENT PV NBYTES COUNT``; prints JSON.
+"""One receiver of images, measured: ``python -m bench.pva_receiver CLIENT PV NBYTES COUNT SLOTS``; prints JSON.
 
-CLIENT is "raw" (recv_into, nothing else), "direct", "p4p" (its allocator tuned) or "p4p-untuned". All receive into the
-same few slots, faulted beforehand. The first images are not counted.
+CLIENT is "raw" (recv_into, nothing else), "p4p" or "pvapy". The first images are not counted.
 """
 
 import contextlib
@@ -14,117 +13,112 @@ import sys
 import threading
 import time
 
-from detectors.sources.image_sink import Description
-from detectors.sources.image_source import ImageSource
-from detectors.sources.pva_direct import DirectClient
-from detectors.sources.pva_p4p import P4pClient
-from detectors.sources.pvspec import parse_pv_spec
-from detectors.wire.ntndarray import ArrayHead
+import numpy as np
 
-SLOTS = 8
+from detectors.pools.heap import ARENA_MAX, MMAP_MAX, TOP_PAD, TRIM_THRESHOLD, tune_heap
+
 WARM = 4
-
-
-def slots(nbytes: int) -> list[memoryview]:
-    found = []
-    for _ in range(SLOTS):
-        memory = mmap.mmap(-1, nbytes)
-        with contextlib.suppress(OSError):
-            memory.madvise(mmap.MADV_HUGEPAGE)
-        memory[::4096] = b"\1" * len(memory[::4096])
-        found.append(memoryview(memory))
-    return found
+PATIENCE_S = 60
 
 
 class Meter:
-    """Counts images from the first one after warming up to the last one wanted."""
+    """Counts images from the first one after warming up to the last one wanted, and has a slot for each."""
 
-    def __init__(self, count: int) -> None:
-        self._count = count
-        self.seen = 0
-        self.missed = 0
+    def __init__(self, nbytes: int, count: int, slots: int) -> None:
+        self._nbytes, self._count = nbytes, count
+        self._slots = [_slot(nbytes) for _ in range(slots)]
+        self._seen = self._missed = 0
         self._last: int | None = None
+        self._start: tuple[float, float] | None = None
         self.done = threading.Event()
-        self.start: tuple[float, float] | None = None
         self.result: dict[str, float] = {}
 
-    def image(self, unique_id: int, nbytes: int) -> None:
+    @property
+    def slot(self) -> memoryview:
+        """The slot of the next image."""
+        return self._slots[self._seen % len(self._slots)]
+
+    def copy(self, pixels: np.ndarray, number: int) -> None:
+        """Take an image that lies somewhere else."""
+        np.copyto(np.frombuffer(self.slot, np.uint8), pixels.view(np.uint8))
+        self.image(number)
+
+    def image(self, number: int) -> None:
+        """Take note that an image is in its slot."""
         if self._last is not None:
-            self.missed += unique_id - self._last - 1
-        self._last = unique_id
-        self.seen += 1
-        if self.start is None and self.seen >= WARM:
-            self.start, self.seen, self.missed = now(), 0, 0
-        elif self.start is not None and unique_id == self._count - 1:
-            wall, cpu = (b - a for a, b in zip(self.start, now(), strict=True))
-            gb = self.seen * nbytes / 1e9
-            self.result = {
-                "mb_per_s": gb * 1e3 / wall,
-                "cpu_per_gb": cpu / gb,
-                "missed": self.missed,
-                "seen": self.seen,
-            }
+            self._missed += number - self._last - 1
+        self._last = number
+        self._seen += 1
+        if self._start is None and self._seen >= WARM:
+            self._start, self._seen, self._missed = _now(), 0, 0
+        elif self._start is not None and number == self._count - 1:
+            wall_s, cpu_s = (b - a for a, b in zip(self._start, _now(), strict=True))
+            gb = self._seen * self._nbytes / 1e9
+            self.result = {"mb_per_s": gb * 1e3 / wall_s, "cpu_per_gb": cpu_s / gb, "missed": self._missed}
             self.done.set()
 
 
-def now() -> tuple[float, float]:
+def _slot(nbytes: int) -> memoryview:
+    memory = mmap.mmap(-1, nbytes)
+    with contextlib.suppress(OSError):
+        memory.madvise(mmap.MADV_HUGEPAGE)
+    memory[::4096] = b"\1" * len(memory[::4096])
+    return memoryview(memory)
+
+
+def _now() -> tuple[float, float]:
     used = resource.getrusage(resource.RUSAGE_SELF)
     return time.monotonic(), used.ru_utime + used.ru_stime
 
 
-class Sink:
-    """Takes every image, and gives the next slot."""
-
-    def __init__(self, meter: Meter, nbytes: int) -> None:
-        self._meter, self._slots, self._next = meter, slots(nbytes), 0
-
-    def connected(self, description: Description) -> None: ...
-
-    def disconnected(self, reason: str) -> None:
-        print(reason, file=sys.stderr)
-
-    def slot(self, nbytes: int) -> memoryview:
-        self._next = (self._next + 1) % SLOTS
-        return self._slots[self._next][:nbytes]
-
-    def update(self, update: ArrayHead) -> None:
-        self._meter.image(update.unique_id or 0, update.nbytes)
-
-    def last(self) -> memoryview | None: ...
-
-    def abandon(self) -> None: ...
-
-    def dropped(self, update: ArrayHead) -> None: ...
-
-    def bad(self, reason: str) -> None:
-        print(reason, file=sys.stderr)
-
-    def empty(self) -> None: ...
-
-
 def raw(meter: Meter, nbytes: int, count: int) -> None:
-    memory = slots(nbytes)
     with socket.create_connection(("127.0.0.1", int(os.environ["EPICS_PVA_SERVER_PORT"]))) as sock:
         for number in range(count):
-            slot, at = memory[number % SLOTS], 0
+            slot, at = meter.slot, 0
             while at < nbytes:
                 at += sock.recv_into(slot[at:], 0, socket.MSG_WAITALL)
-            meter.image(number, nbytes)
+            meter.image(number)
 
 
-def main(client: str, pv: str, nbytes: int, count: int) -> None:
-    meter = Meter(count)
+def p4p(meter: Meter, pv: str) -> None:
+    """Receive with p4p as fast as it goes: its arrays from one heap that is never given back."""
+    tune_heap({MMAP_MAX: 0, ARENA_MAX: 1, TRIM_THRESHOLD: 2**31 - 1, TOP_PAD: 400 << 20})
+    from p4p import Value
+    from p4p.client.raw import Context
+
+    wake = threading.Event()
+    with Context("pva", nt=False, useenv=True) as context:
+        subscription = context.monitor(pv, wake.set, request="record[queueSize=8]field()")
+        while not meter.done.is_set() and wake.wait(PATIENCE_S):
+            wake.clear()
+            while (update := subscription.pop()) is not None:
+                if isinstance(update, Value):
+                    meter.copy(update["value"], update["uniqueId"])
+        subscription.close()
+
+
+def pvapy(meter: Meter, pv: str) -> None:
+    """Receive with pvapy; its callback is called by the C++ client."""
+    import pvaccess
+
+    def take(update: pvaccess.PvObject) -> None:
+        (pixels,) = update["value"][0].values()
+        meter.copy(pixels, update["uniqueId"])
+
+    channel = pvaccess.Channel(pv, pvaccess.PVA)
+    channel.monitor(take, "record[queueSize=8]field()")
+    meter.done.wait(PATIENCE_S)
+    channel.stopMonitor()
+
+
+def main(client: str, pv: str, nbytes: int, count: int, slots: int) -> None:
+    meter = Meter(nbytes, count, slots)
     if client == "raw":
         raw(meter, nbytes, count)
     else:
-        spec = parse_pv_spec(pv, "bench")
-        served = DirectClient() if client == "direct" else P4pClient(tune=client == "p4p")
-        source = ImageSource(spec, "drop", served)
-        source.start(Sink(meter, nbytes))
-        meter.done.wait(60)
-        source.close()
-    print(json.dumps(meter.result))
+        (p4p if client == "p4p" else pvapy)(meter, pv)
+    print(json.dumps(meter.result), flush=True)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
+    main(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:]))
