@@ -25,6 +25,8 @@ SECONDS, QUICK_SECONDS = 60, 5
 RATE_HZ = 1000
 DISK_SHARE = 0.8
 """Of its own rate the disk is asked for no more than this."""
+SLOTS = 2048
+"""The disk may stall for a second or two before frames are lost."""
 KEPT = 4
 """Newest data files that are kept while the run lasts: 1000 frames each."""
 
@@ -46,7 +48,7 @@ def rows(*, quick: bool) -> Iterator[Row]:
 
 def _measure(udp: Udp, folder: Path, rate: int, seconds: int) -> Iterator[Row]:
     frames = rate * seconds
-    with Worker(PORT, disk=folder) as worker, _subscriber(worker) as subscriber, _deleting_old(folder):
+    with Worker(PORT, disk=folder, slots=SLOTS) as worker, _subscriber(worker) as subscriber, _deleting_old(folder):
         used = worker.cpu_s()
         udp.send(frames, rate, "burst", cpu=-1, first=1)
         status = worker.settled(frames)

@@ -18,7 +18,7 @@ SENDER_CPU, RECEIVER_CPU = 0, 1
 _NATIVE_PORT = PORT + 20
 _RCVBUF = RING_COUNT << 20
 _SLOTS = 2 * RING_COUNT
-"""Frames that the C programs receive into: as many as a worker with a ring of RING_COUNT."""
+"""Frames that the C programs receive into: as many as a worker has unless it is given more."""
 _LONGEST_S = 0.05
 """Longest tick that so large a buffer allows."""
 _WARM_S = 0.5

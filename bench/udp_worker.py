@@ -20,12 +20,15 @@ class Worker(WorkerProcess):
         cpus: tuple[int, ...] = (),
         disk: Path | None = None,
         crc: bool = True,
+        slots: int = 2 * RING_COUNT,
         max_frame_gap: int = 100,
     ) -> None:
         config = f"""
 [dma]
 cfgRxCount = {RING_COUNT}
 cfgSize = "1 MiB"
+[pools]
+pebbleBufCount = {slots}
 [[udp]]
 name = "M00"
 expect_module_id = {module}
