@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from detectors.errors import CommandError
-from detectors.thinning import DATA_TYPES
+from detectors.thinning import DATA_TYPES, described
 from ioc.bindings import Handler
 
 SINGLE, MULTIPLE, CONTINUOUS = "Single", "Multiple", "Continuous"
@@ -27,7 +27,6 @@ _POOLS_S: Final = 0.5
 _MIB: Final = 1 << 20
 _RATE_S: Final = 1.0
 """Images are counted for so long before their rate is shown, s."""
-_RGB: Final = 3
 
 _LEAST_TIMEOUT_S: Final = 5.0
 _PERIODS: Final = 10
@@ -212,26 +211,13 @@ def image_figures(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return size and kind of the images of a worker, as fields of CameraStatus, from what it shows."""
     data_ns = int(values.get("data_ns", 0))
     found = {"unique_id": values.get("unique_id", 0), "data_ns": data_ns, "data_s": data_ns / 1e9}
-    shape = [int(text) for text in str(values.get("shape", "")).split(" x ") if text]
-    name = DATA_TYPES.get(str(values.get("dtype", "")))
-    if not shape or name is None:
+    shape = tuple(int(text) for text in str(values.get("shape", "")).split(" x ") if text)
+    name = str(values.get("dtype", ""))
+    if not shape or name not in DATA_TYPES:
         return found
-    dimensions = len(shape)
-    first, second, third, *_ = (*reversed(shape), 0, 0, 0)
-    colors = shape.pop() if len(shape) == 3 and shape[-1] == _RGB else 0
-    x, y, z, *_ = (*reversed(shape), 0, 0, 0)
-    return found | {
-        "dimensions": dimensions,
-        "size_x": x,
-        "size_y": y,
-        "size_z": colors or z,
-        "size_0": first,
-        "size_1": second,
-        "size_2": third,
-        "array_bytes": math.prod((*shape, colors or 1)) * np.dtype(name.lower()).itemsize,
-        "data_type": name,
-        "color_mode": "RGB1" if colors else "Mono",
-    }
+    figures = described(shape, np.dtype(name))
+    figures["data_type"] = figures.pop("dtype")
+    return found | figures | {"array_bytes": math.prod(shape) * np.dtype(name).itemsize}
 
 
 def pool_figures(workers: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

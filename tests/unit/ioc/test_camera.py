@@ -1,11 +1,11 @@
 import asyncio
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
 
 from detectors.errors import CommandError
-from ioc.camera import Camera, ImageCount, image_figures, pool_figures
+from ioc.camera import Camera, CameraStatus, ImageCount, image_figures, pool_figures
 
 
 def shows(number: int, taken: int, assembled: int = 0, *, is_open: bool = True) -> dict[str, Any]:
@@ -49,6 +49,8 @@ def test_the_rate_is_of_the_last_second() -> None:
     [
         ("1024 x 512", "uint16", (512, 1024, 0), (512, 1024, 0), (1 << 20, "UInt16", "Mono")),
         ("48 x 64 x 3", "uint8", (64, 48, 3), (3, 64, 48), (9216, "UInt8", "RGB1")),
+        ("48 x 3 x 64", "uint8", (64, 48, 3), (64, 3, 48), (9216, "UInt8", "RGB2")),
+        ("3 x 48 x 64", "uint8", (64, 48, 3), (64, 48, 3), (9216, "UInt8", "RGB3")),
         ("7", "float64", (7, 0, 0), (7, 0, 0), (56, "Float64", "Mono")),
         ("4 x 5 x 6", "int32", (6, 5, 4), (6, 5, 4), (480, "Int32", "Mono")),
     ],
@@ -61,6 +63,7 @@ def test_images_are_described_as_areadetector_does(
     assert tuple(found[f"size_{axis}"] for axis in "012") == fastest
     assert (found["array_bytes"], found["data_type"], found["color_mode"]) == kind
     assert (found["unique_id"], found["data_ns"]) == (5, 7)
+    assert not found.keys() - {field.name for field in fields(CameraStatus)}
 
 
 def test_images_that_are_not_known_yet_have_no_size() -> None:
