@@ -1,6 +1,6 @@
 """EPICS's static database: load templates, connect the records to softioc, and read them before the IOC starts.
 
-EPICS's own C functions are called here only. softioc must have been imported first: it loads the record definitions.
+EPICS's C functions of the static database are called here only. softioc must have been imported first: it loads the record definitions.
 """
 
 import ctypes
