@@ -25,8 +25,8 @@ from bench.table import Row, spread
 from detectors.workers.commands import request
 
 RATE_HZ = 200.0
-SECONDS = 1.5
-WARM_S = 0.75
+SECONDS = 1.0
+WARM_S = 0.5
 REPEATS = 3
 """Of each start, of which there are two for each contender."""
 
@@ -93,10 +93,10 @@ def _measure(player: Player, streaming: subprocess.Popen[str], way: Way, file: s
     player.play(RATE_HZ, WARM_S)
     workers = [streaming, *children[:2]]
     for _ in range(repeats):
-        time.sleep(0.3)
+        time.sleep(0.2)
         before, compressed, lost = sum(map(cpu_s, workers)), _compressions(player), _lost(player)
         count = player.play(RATE_HZ, SECONDS)
-        time.sleep(0.3)
+        time.sleep(0.2)
         way.cpu_s_per_gb.append((sum(map(cpu_s, workers)) - before) / (count * FRAME_BYTES / 1e9))
         way.compressions.append((_compressions(player) - compressed) / count)
         way.lost += _lost(player) - lost
