@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, Generic, Literal, Self, TypeVar
+from typing import Any, Final, Generic, Literal, Self, TypeVar
 
 import numpy as np
 import zmq
@@ -34,6 +34,9 @@ _LOOK_S: Final = 0.1
 
 _QUEUE: Final = 100
 """Messages that wait in a client."""
+
+_GATHER_S: Final = 0.004
+"""Least time between two looks at what modules of this host have finished, s: it gathers meanwhile, and one wait is for several."""
 
 
 class Live(ABC, Generic[T]):
@@ -100,8 +103,11 @@ class LiveFrames(Live[tuple[FrameHead, np.ndarray]]):
         runtime, worker = Runtime(config.detector.prefix), worker_name(sources[module])
         self._module = LocalModule(runtime.shm(worker), None)
         self._modules = Modules([runtime.notify(worker)], [self._module])
-        self._out = out
+        self._out, self._pace = out, _Pace()
         self._pulses: deque[int] = deque()
+        self._info: dict[str, Any] | None = None
+        self._layout = FrameLayout((0,), "uint8")
+        """As ``_info`` says."""
 
     @property
     def problem(self) -> str:
@@ -110,12 +116,16 @@ class LiveFrames(Live[tuple[FrameHead, np.ndarray]]):
 
     def _take(self, timeout_s: float) -> tuple[FrameHead, np.ndarray] | None:
         if not self._pulses:
+            self._pace.rest()
             self._pulses.extend(pulse_id for _, pulse_id in self._modules.poll(timeout_s))
+            self._pace.looked()
         while self._pulses:
             pulse_id = self._pulses.popleft()
             info = self._module.info()
             if info:
-                layout = FrameLayout(tuple(info["shape"]), info["dtype"])
+                if info is not self._info:
+                    self._info, self._layout = info, FrameLayout(tuple(info["shape"]), info["dtype"])
+                layout = self._layout
                 data = _room(self._out, layout.shape, layout.pixel_type)
                 stored = np.empty(layout.data_bytes, np.uint8) if layout.is_packed else data.reshape(-1).view(np.uint8)
                 head = self._module.read(pulse_id, stored)
@@ -159,7 +169,7 @@ class LiveImages(Live[tuple[ImageHead, np.ndarray]]):
         runtime, mosaic = Runtime(config.detector.prefix), config.mosaic_of(sources)
         self._gatherer = Gatherer(DetectorModules(config, runtime, sources, rules, host, mosaic=mosaic))
         self._gatherer.open()
-        self._out = out
+        self._out, self._pace = out, _Pace()
         self._matched: Iterator[Matched] = iter(())
 
     @property
@@ -170,8 +180,10 @@ class LiveImages(Live[tuple[ImageHead, np.ndarray]]):
     def _take(self, timeout_s: float) -> tuple[ImageHead, np.ndarray] | None:
         matched = next(self._matched, None)
         if matched is None:
+            self._pace.rest()
             self._matched = self._gatherer.step(timeout_s)
             matched = next(self._matched, None)
+            self._pace.looked()
         if matched is None:
             return None
         assembler = self._gatherer.assembler
@@ -297,6 +309,23 @@ class ResultStream(Live[tuple[ResultHead, np.ndarray]]):
     def close(self) -> None:
         """Close the socket. Idempotent."""
         self._sockets.close()
+
+
+class _Pace:
+    """Looks that are not too close to one another. What comes after a pause is looked at without delay."""
+
+    def __init__(self) -> None:
+        self._next_s = float("-inf")
+
+    def rest(self) -> None:
+        """Wait until a look is due."""
+        wait_s = self._next_s - time.monotonic()
+        if wait_s > 0:
+            time.sleep(wait_s)
+
+    def looked(self) -> None:
+        """Note the end of a look."""
+        self._next_s = time.monotonic() + _GATHER_S
 
 
 def _loaded(config: Config | Path | str) -> Config:

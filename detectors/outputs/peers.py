@@ -14,6 +14,8 @@ from typing import Final
 
 import zmq
 
+from detectors.zmq_events import readable
+
 _GREETING_BYTES: Final = 14
 """What a peer has sent at least when it is connected by the shortest handshake (ZMTP 2). A port scanner sends less."""
 
@@ -39,11 +41,6 @@ _EVENTS_HWM: Final = 20_000
 
 _EVENT: Final = struct.Struct("=Hi")
 """An event of ZMQ's monitor and its value, here the descriptor of a connection. Source: zmq_socket_monitor(3)."""
-
-_EVENTS: Final = int(zmq.EVENTS)
-_READABLE: Final = int(zmq.POLLIN)
-_WRITABLE: Final = int(zmq.POLLOUT)
-"""As plain numbers: pyzmq's enumerations cost more than the call."""
 
 _BYTES_RECEIVED: Final = struct.Struct("<128xQ")
 """``struct tcp_info`` as far as tcpi_bytes_received. Source: linux/tcp.h."""
@@ -158,13 +155,3 @@ def _borrowed(descriptor: int) -> Generator[socket.socket]:
         yield found
     finally:
         found.detach()
-
-
-def readable(found: zmq.Socket[bytes]) -> bool:
-    """Return whether a message has come; half the price of ``poll``."""
-    return int(found.getsockopt(_EVENTS)) & _READABLE != 0
-
-
-def writable(found: zmq.Socket[bytes]) -> bool:
-    """Return whether a message can be sent; a fifth of the price of ``poll``."""
-    return int(found.getsockopt(_EVENTS)) & _WRITABLE != 0

@@ -8,7 +8,8 @@ import zmq
 
 from detectors.curve import AUTHORIZED, load_pair, server_secret
 from detectors.errors import HostError
-from detectors.outputs.peers import Peers, readable, writable
+from detectors.outputs.peers import Peers
+from detectors.zmq_events import readable, writable
 
 if TYPE_CHECKING:
     from zmq.auth.thread import ThreadAuthenticator

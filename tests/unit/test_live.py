@@ -3,6 +3,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -47,6 +48,20 @@ def test_frames_come_one_by_one_as_the_module_finishes_them(config, modules):
         for head, data in kept:  # each is an array of its own
             np.testing.assert_array_equal(data, modules[1].pixels(head.pulse_id))
         assert (frames.missed, frames.problem) == (0, "")
+
+
+def test_frames_gather_between_two_looks(config, modules, monkeypatch):
+    rests = []
+    monkeypatch.setattr("detectors.live.time", SimpleNamespace(monotonic=lambda: 0.0, sleep=rests.append))
+    with LiveFrames(config, "M00", timeout_s=20) as frames:
+        modules[0].wait_for_subscriber(modules[0].notify)
+        modules[0].send(1)
+        assert next(frames)[0].pulse_id == 1
+        before = len(rests)
+        modules[0].send(2)
+        assert next(frames)[0].pulse_id == 2
+    assert len(rests) > before
+    assert set(rests) == {0.004}
 
 
 def test_frames_overwritten_before_they_were_read_are_missed(config, modules):
