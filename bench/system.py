@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from p4p.client.thread import Context
 
+from detectors.runtime import COUNTERS_VARIABLE
 from ioc.demo.children import Child, clean_environment, epics_environment, free_ports
 
 PREFIX = "BENCH:"
@@ -22,7 +23,7 @@ class Server:
 
     def __init__(self, folder: Path, tables: str) -> None:
         self.folder = folder
-        self.environment = clean_environment() | epics_environment(*free_ports(5))
+        self.environment = clean_environment() | epics_environment(*free_ports(5)) | {COUNTERS_VARIABLE: str(folder)}
         self.config = folder / "bench.toml"
         self.config.write_text(f'[detector]\nname = "BENCH"\nprefix = "{PREFIX}"\n[ioc]\nautosave = false\n{tables}')
         self._stack = ExitStack()
@@ -63,9 +64,9 @@ class Server:
             assert time.monotonic() < end_s, f"{name} is {found}, expected {wanted}"
             time.sleep(0.02)
 
-    def subscribe(self, name: str, take: Callable[[Any], None]) -> Any:
-        """Call ``take`` with each update of a record, in threads of the client; return what is to be closed."""
-        return self._pva.monitor(PREFIX + name, take)
+    def subscribe(self, name: str, take: Callable[[Any], None]) -> None:
+        """Call ``take`` with each update of a record, in a thread of the client, until the end."""
+        self._stack.callback(self._pva.monitor(PREFIX + name, take).close)
 
 
 class System(Server):
