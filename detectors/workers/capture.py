@@ -33,7 +33,7 @@ WORKER: Final = "hdf5"
 _BUFFER_BYTES: Final = 256 << 20
 """Memory for images on their way to the disk: a quarter of a second at 1 GB/s."""
 
-_SHARE_WAITING: Final = 4
+_SHARE_WAITING: Final = 2
 """Part of the memory of a module that images may fill while they wait for their compression: 1/n."""
 
 _LEAST_BUFFERS: Final = 4
