@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, cast
 
 import numpy as np
+import orjson
 
 from detectors.errors import WireError
 from detectors.image_head import ImageHead
@@ -30,8 +31,6 @@ COMPRESSIONS: Final = ("none", "bslz4")
 
 _MOST_RATIO: Final = 256
 """LZ4 makes data at most 255 times as large as its block: a header that promises more is refused before memory is taken for it."""
-
-_ENCODER: Final = json.JSONEncoder(separators=(",", ":"))
 
 
 def _is_whole(value: Any) -> bool:
@@ -126,7 +125,7 @@ def encode_header(header: ImageHeader, *, with_data: bool = True) -> bytes:
         place = {"modules": part.modules, "of_modules": part.of_modules, "row": part.row, "column": part.column}
         place["number"] = header.number
     compressed = {"compression": header.compression} if with_data and header.compression != "none" else {}
-    return _ENCODER.encode(
+    return orjson.dumps(
         {
             "pulse_id": header.head.pulse_id,
             "frame": header.head.frame_index,
@@ -145,7 +144,7 @@ def encode_header(header: ImageHeader, *, with_data: bool = True) -> bytes:
             **place,
             **compressed,
         }
-    ).encode()
+    )
 
 
 def decode_header(text: bytes | memoryview) -> ImageHeader:

@@ -40,7 +40,7 @@ _LOOK_S: Final = 0.005
 
 _GATHER_S: Final = 0.008
 """How long frames gather before they are taken, s: those of one pulse come one after the other, and of fast modules several
-pulses are taken at once."""
+pulses are taken at once. The time that the images before them took counts: who is behind does not rest."""
 
 _REST_S: Final = 2.0
 """After the last consumer has gone the parts are subscribed to for so long, s: one that connects again wants them at once."""
@@ -93,7 +93,9 @@ class Streamer:
         self._pool_of: Assembler | None = None
         self._outputs: dict[str, ImageOutput] = {}
         self._compressed: CompressedImages | None = None
-        self._rest: Callable[[float], None] = lambda _: None
+        self._wake: Wake | None = None
+        """To rest on while frames gather; None: messages of parts have their own pace."""
+        self._rest_s = 0.0
         self._gathered = 0
         self._latest = ImageHead(0)
         self._rates = RateMeter()
@@ -115,19 +117,22 @@ class Streamer:
             stack.callback(output.close)
         if self._joined is None:
             self._gatherer.open(wake)
-            self._rest = wake.rest
+            self._wake = wake
         self._follow_size()
         return " ".join(f"{name}={output.stats(0).folder}" for name, output in self._outputs.items())
 
     def step(self) -> float:
         """Take in what the modules have sent, and send what is in step."""
-        self._rest(_GATHER_S)
+        if self._wake and self._rest_s > 0:
+            self._wake.rest(self._rest_s)
+        begun = time.monotonic()
         for output in self._outputs.values():
             output.poll()
         if self._joined and not self._follow_demand(time.monotonic()):
             return IDLE_S
         for matched in self._gatherer.step():
             self._image(matched)
+        self._rest_s = _GATHER_S - (time.monotonic() - begun)
         # The descriptors of parts are not watched: their messages are taken several at a time.
         return min(self._gatherer.wait_s, _LOOK_S) if self._joined else self._gatherer.wait_s
 
