@@ -59,7 +59,7 @@ def test_what_cannot_be_made_says_why(bench: Bench) -> None:
         ioc.put(f"Retro:{name}", value)
     ioc.put("Retro:Write", 1, wait=False)
     ioc.until("Retro:WriteStatus_RBV", "Failed")
-    assert "deleted by retention" in ioc.value("Retro:Message_RBV")
+    ioc.until("Retro:Message_RBV", lambda text: "deleted by retention" in text)
     assert not (bench.folder / "files" / "gone.h5").exists()
 
 
