@@ -12,7 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, Self
 
-ROOT: Final = Path(__file__).parents[1]
+STARTED_IN: Final = Path.cwd()
+"""Where this program was started: processes find its packages there."""
 TIMEOUT_S: Final = 60.0
 """Most time for a process to start, to say something or to end, on a machine that is busy, s."""
 
@@ -49,7 +50,7 @@ class Process:
         self.timeout_s = timeout_s
         self.process = subprocess.Popen(
             [*launcher, sys.executable, *words],
-            cwd=ROOT,
+            cwd=STARTED_IN,
             env=dict(os.environ if environment is None else environment),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, Self
 
 from sim.console import Console
-from sim.process import ROOT, Process, children
+from sim.process import STARTED_IN, Process, children
 from sim.waiting import until
 
 PROGRAMS: Final = ("unshare", "nsenter", "ip", "mount", "hostname")
@@ -215,7 +215,7 @@ class _Holder:
     def launcher(self) -> list[str]:
         """Words before a command that run it in these namespaces."""
         own = ["--net", "--mount", "--uts", "--pid"] if self._forked else ["--net"]
-        return ["nsenter", "--target", str(self.pid), *own, "--", "env", f"--chdir={ROOT}"]
+        return ["nsenter", "--target", str(self.pid), *own, "--", "env", f"--chdir={STARTED_IN}"]
 
     def run(self, *words: str) -> None:
         """Run a command in these namespaces."""

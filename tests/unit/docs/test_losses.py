@@ -20,6 +20,10 @@ NO_LOSS: Final = {
 """Fates of what is kept, or was empty."""
 
 
+_EXAMPLES: Final = "both", "hosts", "eiger-500k"
+"""One host, several, and images that are compressed."""
+
+
 def named(column: int) -> set[str]:
     return {name for row in ROWS for name in re.findall(r"`([^`]+)`", row[column])}
 
@@ -34,7 +38,7 @@ def test_the_counters_are_counted() -> None:
 
 
 def test_the_pvs_exist() -> None:
-    found = [load_config(ROOT / "examples" / f"{name}.toml") for name in ("both", "hosts")]  # one host, and several
+    found = [load_config(ROOT / "examples" / f"{name}.toml") for name in _EXAMPLES]
     records = {name.removeprefix(one.detector.prefix) for one in found for load in loads(one) for name in load.names()}
     assert named(3) - records == set()
 
