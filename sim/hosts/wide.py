@@ -43,7 +43,8 @@ def geometry_table() -> str:
 
 def write_wide(hosts: SimulatedHosts, folder: Path, prefix: str) -> Path:
     """Write the configuration of all hosts to a folder, where ``keys`` holds the CURVE keys; the first host makes the images."""
-    # A dead host is waited for 2 s, twice missing_after_s, in which so many images must wait for it: rate x 2 s.
+    # A dead host is waited for 4 s, twice missing_after_s, in which so many images must wait for it: rate x 4 s. On a busy machine
+    # a living module may be late by more than a second.
     first = hosts[HOSTS[0]]
     text = [
         f'[detector]\nname = "WIDE"\nprefix = "{prefix}"\n',
@@ -52,7 +53,7 @@ def write_wide(hosts: SimulatedHosts, folder: Path, prefix: str) -> Path:
         '[dma]\ncfgRxCount = 40\ncfgSize = "64 KiB"\n',
         f'[disk]\nfolder = "{first.data}"\nmin_free = "64 MiB"\n',
         f'[stream]\nhost = "{HOSTS[0]}"\nreduced = "tcp://{first.address}:{REDUCED_PORT}"\nreduced_rate_hz = 1e6',
-        f"parts = true\npart_port_base = {PARTS_PORT}\njoin_every = 1\nhigh_water_mark = 60\n",
+        f"parts = true\npart_port_base = {PARTS_PORT}\njoin_every = 1\nhigh_water_mark = 60\nmissing_after_s = 2\n",
         *(
             f'[[host]]\nname = "{name}"\naddress = "{hosts[name].address}"\nseen_at = "{hosts[name].seen_at}"\n'
             for name in HOSTS
