@@ -1,4 +1,4 @@
-"""The IOC of 32 modules on one host, receiving at 10 Hz: what it costs while nobody looks, and with a screen open.
+"""The IOC of 32 modules on one host, receiving at 10 Hz: what it costs without a client, and with a screen.
 
 A module sends frames of 64 KiB in 8 packets, which are written and published. The screen is one client over PV Access that subscribes
 to three records of each module. Each figure is the median of five parts of one run, three seconds long,

@@ -56,11 +56,11 @@ connect_timeout_s = 20
         self._told.connect(self.notify)
 
     def prime(self, source: Source) -> None:
-        """Show it an image, which tells it what memory to make, and more until it tells of them."""
+        """Post images until the monitor announces them; it takes memory by the size of the first."""
         _send(source, 1)
         self._until(lambda status: status["run_state"] == "Enabled", 60)
         sent = 1
-        while not self._told.poll(200):  # it does not tell of events before it has seen that somebody listens
+        while not self._told.poll(200):  # it announces nothing before it has seen the subscription
             _send(source, 1)
             sent += 1
             self._until(lambda status: _settled(status, sent), 60)  # noqa: B023  used at once

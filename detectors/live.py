@@ -19,7 +19,8 @@ from detectors.frame import FrameHead
 from detectors.image_head import ImageHead
 from detectors.pixels import FrameLayout
 from detectors.runtime import Runtime
-from detectors.sources.module_stream import LocalModule, Modules, Sender, Subscriptions
+from detectors.sources.module_stream import LocalModule, Modules
+from detectors.sources.subscriptions import Sender, Subscriptions
 from detectors.wire.array10 import ImageHeader, decode_image
 from detectors.wire.module_message import parse_module_message
 from detectors.wire.result_message import ResultHead, decode_result

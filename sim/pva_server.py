@@ -9,7 +9,6 @@ import socket
 import struct
 import threading
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any, Self
 
 from sim.pva_encode import NTNDARRAY, Encoder
@@ -72,9 +71,7 @@ class SimulatedPvaServer:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def wait_subscribed(self, count: int = 1, timeout_s: float = 30.0) -> None:

@@ -58,7 +58,7 @@ class ControlSection(Section):
     port_base: Port
     """First of the tcp ports of control: two for each worker of this file, in its order. A worker without a host uses none."""
     curve_keys: AbsolutePath
-    """Folder of CURVE keys (``pebbledaq keys``), the same on all hosts: whoever has it can command the workers."""
+    """Folder of CURVE keys (``pebbledaq keys``), the same on all hosts. A client with these keys can command the workers."""
 
 
 def disagreements(

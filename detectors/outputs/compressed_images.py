@@ -1,7 +1,7 @@
-"""Images that are compressed once, for all who want them so: the full stream of this worker, and other workers of its host.
+"""Images that are compressed once, for the full stream of this worker and for other workers of its host.
 
-They lie in a pebble of compressed images, which others read as they read those of modules: a notification names each image
-that is there, and who subscribes to these asks for every one. While nobody asks nothing is compressed.
+They lie in a pebble of compressed images, which other workers read as they read those of modules: a notification names each
+image. A worker that subscribes to the notifications requests all images; without a subscriber or a consumer nothing is compressed.
 """
 
 import time
@@ -53,18 +53,9 @@ class CompressedFullStream(FullStream):
     What is compressed for it counts as queued until it is delivered.
     """
 
-    def __init__(
-        self,
-        context: zmq.Context[zmq.Socket[bytes]],
-        address: str,
-        high_water_mark: int,
-        *,
-        curve_keys: Path | None = None,
-    ) -> None:
-        super().__init__(context, address, high_water_mark, curve_keys=curve_keys)
-        self.compresses: Callable[[], bool] = lambda: True
-        """Whether compressed images are to be had."""
-        self._promised: int | None = None
+    compressor: "CompressedImages | None" = None
+    """Where compressed images come from; it sets itself."""
+    _promised: int | None = None
 
     def has_room(self) -> bool:
         """Return whether a worker has room, beside what it waits for."""
@@ -72,7 +63,7 @@ class CompressedFullStream(FullStream):
 
     def wants_pixels(self, pulse_id: int, now: float) -> bool:
         """Return whether a worker has room for what is not compressed, because nothing is."""
-        return not self.compresses() and super().wants_pixels(pulse_id, now)
+        return self.compressor is not None and not self.compressor.enabled and super().wants_pixels(pulse_id, now)
 
     def promise(self, pulse_id: int) -> None:
         """Let the image that is sent next wait until it is delivered."""
@@ -116,7 +107,7 @@ class CompressedImages(ImageOutput):
         self._limit = high_water_mark
         self._segment, self._pulse_id_step = segment, pulse_id_step
         self._full = full
-        full.compresses = lambda: self.enabled
+        full.compressor = self
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="compress")
         self._jobs: deque[_Job] = deque()
         self._pebble: Pebble | None = None

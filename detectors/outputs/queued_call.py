@@ -18,5 +18,5 @@ class QueuedCall:
             return
         try:
             self.answer.set_result(self.action())
-        except Exception as error:  # noqa: BLE001  the asker gets it, whatever it is
+        except Exception as error:  # noqa: BLE001  the caller gets it
             self.answer.set_exception(error)

@@ -80,7 +80,7 @@ class PebbleReader:
     def copy(self, pulse_id: int, take: Callable[[np.ndarray], T]) -> T | None:
         """Return what ``take`` copies of the data of a pulse (uint8[data_bytes]); None when it is not there, or was overwritten meanwhile.
 
-        The data may change while ``take`` has it: it must bear whatever it finds, and keep no view.
+        The data may change while ``take`` reads it: ``take`` must accept any bytes, and keep no view.
         """
         if self._region.closed:
             raise UseAfterReleaseError("pebble: the reader is closed; attach another")

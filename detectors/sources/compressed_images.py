@@ -14,7 +14,7 @@ from detectors.wire.array10 import ImageHeader, decode_header
 from detectors.wire.compressed_image import copy_image
 
 FRESH_S: Final = 2.0
-"""No image is taken that was compressed longer ago, s: its pulse_id may have come again since, and nobody need have asked for newer ones."""
+"""An image that was compressed longer ago is not taken, s: its pulse_id may have come again since, without being compressed."""
 
 
 class TakenImage(NamedTuple):

@@ -161,7 +161,7 @@ class Captures:
         wanted = beginning.answer.set_running_or_notify_cancel()
         try:
             capture = beginning.file.result()
-        except Exception as error:  # noqa: BLE001  whatever it is, it is the answer
+        except Exception as error:  # noqa: BLE001  the caller gets it as the answer
             if isinstance(error, HostError):
                 self.refusal = str(error)
             if wanted:

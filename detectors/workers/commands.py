@@ -58,7 +58,7 @@ class Command:
             return
         try:
             result = self._action()
-        except Exception as error:  # noqa: BLE001  whatever it is, it is the answer
+        except Exception as error:  # noqa: BLE001  the caller gets it as the answer
             self._answer.set_exception(error)
             return
         if isinstance(result, Future):

@@ -125,7 +125,7 @@ def _carry_out(answer: "Future[Any]", command: Callable[[], Any]) -> None:
         return
     try:
         found = command()
-    except Exception as error:  # noqa: BLE001  whatever it is, it is the answer
+    except Exception as error:  # noqa: BLE001  the caller gets it as the answer
         answer.set_exception(error)
         return
     if isinstance(found, Future):

@@ -16,7 +16,7 @@ _NEVER: Final = float("-inf")
 
 
 class NewestCompressed:
-    """What ``source`` has compressed. It asks for nothing: while the stream compresses for nobody else there is nothing. For one thread."""
+    """The newest image that ``source`` has compressed for others; it requests none itself. For one thread."""
 
     def __init__(self, source: CompressedSource) -> None:
         self._source = source

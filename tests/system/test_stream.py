@@ -72,6 +72,13 @@ class Bench(WorkerProcess):
         stack.callback(module.close)
         return module
 
+    def both_modules(self, stack: ExitStack) -> list[FakeModule]:
+        """Start the modules, and wait until they are subscribed to."""
+        modules = [self.module(number, stack) for number in (0, 1)]
+        for module in modules:
+            module.wait_for_subscriber(module.notify)
+        return modules
+
     def consumer(self, kind: int, name: str, **options: int) -> zmq.Socket:
         socket = self.context.socket(kind)
         self.stack.callback(socket.close, linger=0)
@@ -151,9 +158,7 @@ def test_images_of_local_modules(short_runtime_dir, stack):
 def test_compressed_images_reach_a_client_that_knows_nothing_of_us(short_runtime_dir, stack):
     bench = Bench(short_runtime_dir, stack, CONFIG.replace("{more}", 'compression = "bslz4"'))
     full, reduced = bench.consumer(zmq.PULL, "full"), bench.consumer(zmq.SUB, "reduced")
-    modules = [bench.module(m, stack) for m in (0, 1)]
-    for module in modules:
-        module.wait_for_subscriber(module.notify)
+    modules = bench.both_modules(stack)
     for pulse_id in range(100, 130):
         for module in modules:
             module.send(pulse_id)
@@ -175,9 +180,7 @@ def test_compressed_images_reach_a_client_that_knows_nothing_of_us(short_runtime
 
 def test_nobody_listens_and_nothing_is_copied(short_runtime_dir, stack):
     bench = Bench(short_runtime_dir, stack)
-    modules = [bench.module(m, stack) for m in (0, 1)]
-    for module in modules:
-        module.wait_for_subscriber(module.notify)
+    modules = bench.both_modules(stack)
     for pulse_id in range(1, 8):
         for module in modules:
             module.send(pulse_id)
@@ -191,9 +194,7 @@ def test_a_slow_consumer_of_one_stream_holds_up_nobody(short_runtime_dir, stack)
     bench = Bench(short_runtime_dir, stack)
     slow = bench.consumer(zmq.PULL, "full", rcvhwm=1)
     pulse = bench.consumer(zmq.SUB, "pulse")
-    modules = [bench.module(m, stack) for m in (0, 1)]
-    for module in modules:
-        module.wait_for_subscriber(module.notify)
+    modules = bench.both_modules(stack)
     for pulse_id in range(1, 301):
         for module in modules:
             module.send(pulse_id)
@@ -211,9 +212,7 @@ def test_a_slow_consumer_of_one_stream_holds_up_nobody(short_runtime_dir, stack)
 def test_overwritten_frames_are_counted_and_never_sent(short_runtime_dir, stack):
     bench = Bench(short_runtime_dir, stack)
     full = bench.consumer(zmq.PULL, "full")
-    modules = [bench.module(m, stack) for m in (0, 1)]
-    for module in modules:
-        module.wait_for_subscriber(module.notify)
+    modules = bench.both_modules(stack)
     for pulse_id in range(1, 41):  # the second module's ring of 16 goes round before anybody is told of its pulses
         modules[1].send(pulse_id, notify=False)
     for pulse_id in range(25, 41):
@@ -234,9 +233,7 @@ def test_overwritten_frames_are_counted_and_never_sent(short_runtime_dir, stack)
 def test_a_dead_module_is_filled_and_taken_back(short_runtime_dir, stack):
     bench = Bench(short_runtime_dir, stack)
     full = bench.consumer(zmq.PULL, "full")
-    modules = [bench.module(m, stack) for m in (0, 1)]
-    for module in modules:
-        module.wait_for_subscriber(module.notify)
+    modules = bench.both_modules(stack)
     for module in modules:
         module.send(1)
     assert decode_image(receive(full))[0].head.is_good_frame
@@ -259,9 +256,8 @@ def test_a_dead_module_is_filled_and_taken_back(short_runtime_dir, stack):
 def test_a_module_that_restarts_is_found_again(short_runtime_dir, stack):
     bench = Bench(short_runtime_dir, stack)
     full = bench.consumer(zmq.PULL, "full")
-    modules = [bench.module(m, stack) for m in (0, 1)]
+    modules = bench.both_modules(stack)
     for module in modules:
-        module.wait_for_subscriber(module.notify)
         module.send(1)
     assert decode_image(receive(full))[0].head.pulse_id == 1
     modules[1].close()
@@ -278,9 +274,8 @@ def test_a_module_that_restarts_is_found_again(short_runtime_dir, stack):
 def test_losing_step_is_an_alarm_and_not_the_end(short_runtime_dir, stack):
     bench = Bench(short_runtime_dir, stack)
     full = bench.consumer(zmq.PULL, "full")
-    modules = [bench.module(m, stack) for m in (0, 1)]
+    modules = bench.both_modules(stack)
     for module in modules:
-        module.wait_for_subscriber(module.notify)
         module.send(1)
     assert decode_image(receive(full))[0].head.pulse_id == 1
     modules[0].send(2)

@@ -27,7 +27,7 @@ class UpdateSlots:
         self._landed: dict[int, UpdateMemory] = {}
         """Updates in a pebble slot that are not settled, by that slot."""
         self.lock = threading.Lock()
-        """Held by whoever claims a pebble slot ahead, or moves an update out of one."""
+        """Held while a pebble slot is claimed ahead, and while an update is moved out of one."""
 
     def acquire(self, nbytes: int, *, plain: bool) -> "UpdateMemory | None":
         """Return memory for the next update, or None when no transition slot is free.

@@ -1,16 +1,10 @@
 """Records that are filled in and processed directly, in an IOC of their own."""
 
-import json
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.epics_env import epics_variables
-
-ROOT = Path(__file__).parents[3]
+from tests.support.ioc_script import run_ioc_script
 
 SCRIPT = """
 import asyncio, ctypes, json, os, sys
@@ -85,18 +79,7 @@ os._exit(0)
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    inherited = {"PATH": "/usr/bin:/bin"}
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(tmp_path_factory.mktemp("epics") / "one.template")],
-        cwd=ROOT,
-        env=inherited | epics_variables(),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    return run_ioc_script(SCRIPT, tmp_path_factory.mktemp("epics"))
 
 
 def test_a_record_is_undefined_until_it_is_set(shown: dict[str, Any]) -> None:

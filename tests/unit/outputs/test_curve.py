@@ -13,7 +13,7 @@ from detectors.curve import make_keys, own_keys
 from detectors.errors import ConfigError, HostError
 from detectors.frame import FrameHead
 from detectors.outputs.publisher import Publisher
-from detectors.sources.module_stream import Sender, Subscriptions
+from detectors.sources.subscriptions import Sender, Subscriptions
 from ioc.cli.keys import command
 
 HEAD = FrameHead(7, 8, 0, 1, 0).module_frame
