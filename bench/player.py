@@ -16,7 +16,7 @@ import zmq
 from detectors.frame import FrameHead, RecordShape
 from detectors.pools.pebble import Pebble
 from detectors.pools.segment import least_slot_bytes
-from detectors.runtime import COUNTERS_VARIABLE, Runtime
+from detectors.runtime_names import COUNTERS_VARIABLE, RuntimeNames
 
 FRAME_BYTES = 2 * 512 * 1024
 SLOTS = 128
@@ -35,7 +35,7 @@ class Player:
         self._folder = tempfile.TemporaryDirectory(prefix="pd", dir="/tmp")
         self.folder = Path(self._folder.name)
         os.environ["XDG_RUNTIME_DIR"] = os.environ[COUNTERS_VARIABLE] = self._folder.name
-        self.runtime = Runtime(PREFIX)
+        self.runtime = RuntimeNames(PREFIX)
         self.runtime.make_folder()
         self.config = self.folder / "config.toml"
         tables = "".join(

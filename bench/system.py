@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from p4p.client.thread import Context
 
-from detectors.runtime import COUNTERS_VARIABLE
+from detectors.runtime_names import COUNTERS_VARIABLE
 from ioc.demo.children import Child, clean_environment, epics_environment, free_ports
 
 PREFIX = "BENCH:"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from bench.processor import cpu_s
-from detectors.runtime import COUNTERS_VARIABLE, Runtime
+from detectors.runtime_names import COUNTERS_VARIABLE, RuntimeNames
 from detectors.workers.commands import request
 
 
@@ -38,7 +38,7 @@ class WorkerProcess:
         before = os.environ.get("XDG_RUNTIME_DIR")
         os.environ["XDG_RUNTIME_DIR"] = str(self._folder)
         try:
-            runtime = Runtime(prefix)
+            runtime = RuntimeNames(prefix)
             self.command, self.frames = runtime.command(worker), runtime.frames(worker)
             self.notify = runtime.notify(worker)
         finally:

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 from detectors.config import Config, HostSection
 from detectors.curve import CurveKeys, own_keys
 from detectors.errors import ConfigError
-from detectors.runtime import Runtime
+from detectors.runtime_names import RuntimeNames
 from detectors.worker_names import KEEPER, PARTS, workers
 
 PORTS: Final = 2
@@ -66,7 +66,7 @@ def endpoint(config: Config, worker: str) -> Endpoint | None:
     return Endpoint(host, port, port + 1, config.control.curve_keys)
 
 
-def reach(config: Config, runtime: Runtime, worker: str) -> Reach:
+def reach(config: Config, runtime: RuntimeNames, worker: str) -> Reach:
     """Return how the IOC reaches a worker: over ipc on its own host, over tcp where the worker has a host.
 
     Raises ConfigError as ``endpoint`` does.

@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from detectors.run_state import RunState
-from detectors.runtime import Runtime
+from detectors.runtime_names import RuntimeNames
 from detectors.stats import flat
 from detectors.workers.account import read_totals
 from ioc.autosave import OWNER as AUTOSAVE
@@ -71,7 +71,7 @@ class Display:
         self._last_warning = last_warning
         self._health = HealthWatch(events, prefix)
         self._records = Records(bindings, handlers, self._command_done, self._health.state_changed)
-        runtime = Runtime(prefix)
+        runtime = RuntimeNames(prefix)
         self._views = {
             worker: View(empty, self._records.fields(worker), window_s, partial(read_totals, runtime, worker))
             for worker, empty in defaults.items()

@@ -7,7 +7,7 @@ import zmq.asyncio
 
 from detectors.config import Config
 from detectors.outputs.data_sets import mapped_detector
-from detectors.runtime import Runtime
+from detectors.runtime_names import RuntimeNames
 from detectors.stats import flat
 from ioc.acquisition import AcquisitionControl
 from ioc.bindings import Handler, field_types
@@ -49,7 +49,7 @@ class Face:
         *,
         roster: Roster,
         context: zmq.asyncio.Context,
-        runtime: Runtime,
+        runtime: RuntimeNames,
         folders: Mapping[str, str],
     ) -> None:
         """``folders`` are the root folders that the workers write below, now."""

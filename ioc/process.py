@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
 
-from detectors.runtime import Runtime
+from detectors.runtime_names import RuntimeNames
 from detectors.workers import logs
 from detectors.workers.account import reset_page
 from detectors.workers.lock import hold_lock, is_running, remove_leftovers
@@ -41,7 +41,7 @@ class WorkerProcess:
 
     def __init__(
         self,
-        runtime: Runtime,
+        runtime: RuntimeNames,
         roster: Roster,
         worker: str,
         command: Callable[[], Sequence[str]],

@@ -14,7 +14,7 @@ from detectors.config import Config
 from detectors.errors import CommandError
 from detectors.hosts import host_of, reach
 from detectors.run_state import RunState
-from detectors.runtime import Runtime
+from detectors.runtime_names import RuntimeNames
 from detectors.worker_names import worker_name, workers
 from detectors.workers.commands import check_address
 from detectors.workers.lock import hold_lock, is_running
@@ -67,7 +67,7 @@ def serve(config: Config, config_path: Path, build: CommandLine | None = None, *
     """
     templates = loads(config)
     plan = Plan(config)
-    runtime = Runtime(config.detector.prefix)
+    runtime = RuntimeNames(config.detector.prefix)
     for worker in workers(config):
         check_address(runtime.status(worker))
 
@@ -81,7 +81,7 @@ def serve(config: Config, config_path: Path, build: CommandLine | None = None, *
 class Server:
     """The parts of one server. Made, and its ``main`` run, on the event loop."""
 
-    def __init__(self, config: Config, runtime: Runtime, build: CommandLine, plan: Plan) -> None:
+    def __init__(self, config: Config, runtime: RuntimeNames, build: CommandLine, plan: Plan) -> None:
         self._config = config
         self._runtime = runtime
         self._plan = plan

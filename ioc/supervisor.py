@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from detectors.run_state import RunState
-from detectors.runtime import Runtime
+from detectors.runtime_names import RuntimeNames
 from detectors.worker_names import HDF5, IMAGES, KEEPER, PARTS, PROCESS, STREAM, WEB
 from ioc.process import WorkerProcess
 from ioc.remote import RemoteWorker
@@ -49,7 +49,7 @@ class Supervisor:
 
     def __init__(
         self,
-        runtime: Runtime,
+        runtime: RuntimeNames,
         roster: Roster,
         build: CommandLine,
         run_state: Callable[[str], RunState],

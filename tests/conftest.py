@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from detectors.runtime import COUNTERS_VARIABLE
+from detectors.runtime_names import COUNTERS_VARIABLE
 
 # A busy machine is slow now and then; and what CI tries is the same each time, so that it judges the change alone.
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])

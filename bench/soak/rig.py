@@ -14,7 +14,7 @@ from typing import Any, Final, Self, TypeVar
 from bench.soak.processes import end_all, with_runtime_dir
 from bench.soak.setup import CAMERA, CAMERA_DTYPE, FIRST_PULSE, Place, Setup, config, config_text
 from detectors.errors import HostError
-from detectors.runtime import COUNTERS_VARIABLE, SHM_FOLDER, Runtime
+from detectors.runtime_names import COUNTERS_VARIABLE, SHM_FOLDER, RuntimeNames
 from detectors.worker_names import worker_name
 from detectors.workers.commands import request
 from ioc.demo.children import Child, clean_environment, epics_environment, free_ports
@@ -75,7 +75,7 @@ class Rig:
         self._config_path = data / "soak.toml"
         self._config_path.write_text(config_text(self.setup, self.place), encoding="utf-8")
         self.config = config(self.setup, self.place)
-        self.runtime = Runtime(self.place.prefix)
+        self.runtime = RuntimeNames(self.place.prefix)
         self._environment = {**clean_environment(), **epics_environment(ca, repeater, pva, search, self._camera_search)}
         stack.callback(end_all, self._runtime_dir)
         stack.callback(self._remove_shared_memory)

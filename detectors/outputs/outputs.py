@@ -17,7 +17,7 @@ from detectors.outputs.stage import Stage, StageAccount
 from detectors.outputs.zmq_module import ModulePublisher
 from detectors.pools.pebble import PebbleLease
 from detectors.roots import confined
-from detectors.runtime import Runtime
+from detectors.runtime_names import RuntimeNames
 from detectors.stats import OutputStats
 from detectors.worker_names import worker_name
 
@@ -44,7 +44,7 @@ def shares(slots: int) -> tuple[int, int]:
     return max(1, usable * 3 // 4), max(1, min(PUBLISH_SHARE, usable // 2))
 
 
-def stream_address(config: Config, source: SourceSection, runtime: Runtime) -> str:
+def stream_address(config: Config, source: SourceSection, runtime: RuntimeNames) -> str:
     """Return the ZMQ address that a source's module stream is bound to."""
     if config.zmq.port_base is None:
         return runtime.frames(worker_name(source))
@@ -75,7 +75,7 @@ class Outputs:
         cls,
         config: Config,
         source: SourceSection,
-        runtime: Runtime,
+        runtime: RuntimeNames,
         *,
         shape: RecordShape,
         dtype: str,

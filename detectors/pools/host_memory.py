@@ -9,7 +9,7 @@ from pathlib import Path
 from detectors.errors import HostError
 from detectors.pools.available import mem_available
 from detectors.pools.sizing import BufferPlan, size_text
-from detectors.runtime import SHM_FOLDER
+from detectors.runtime_names import SHM_FOLDER
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from detectors.counters_page import Block, CountersPage, PageError, Values, read_page
-from detectors.runtime import Runtime
+from detectors.runtime_names import RuntimeNames
 from detectors.stats import WorkerStatus
 from detectors.totals import Totals, add_base, counters, reset_base, running_total, total
 from detectors.workers.lock import is_running
@@ -84,7 +84,7 @@ def _read(path: Path) -> tuple[dict[str, Values], Totals, int, int]:
         return {}, {}, time.time_ns(), 1
 
 
-def read_totals(runtime: Runtime, worker: str) -> dict[str, float | str]:
+def read_totals(runtime: RuntimeNames, worker: str) -> dict[str, float | str]:
     """Return the totals of a worker by its page, by dotted names; empty without one. If it does not run, they are settled."""
     path, make = runtime.counters(worker), total if is_running(runtime, worker) is None else running_total
     try:

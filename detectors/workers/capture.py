@@ -13,7 +13,7 @@ from detectors.hosts import endpoint
 from detectors.image_head import ImageHead
 from detectors.outputs.hdf5.capture import Selector
 from detectors.pools.buffer_pool import BufferPool
-from detectors.runtime import Runtime
+from detectors.runtime_names import RuntimeNames
 from detectors.sources.compressed_images import CompressedSource
 from detectors.stats import CaptureStatus, PoolStats
 from detectors.wire.bslz4 import chunk_bound
@@ -45,7 +45,7 @@ def run(config: Config, detector: str = "") -> int:
 
     Raises ConfigError without an [hdf5] section, HostError when the memory or the folder is refused.
     """
-    runtime = Runtime(config.detector.prefix)
+    runtime = RuntimeNames(config.detector.prefix)
     part = CapturePart(config, runtime, detector)
     return run_worker(part, runtime, config.run.drain_s, endpoint(config, part.name))
 
@@ -59,7 +59,7 @@ class CapturePart:
     blocks: Mapping[str, Sequence[str]] = {}
     empty = CaptureStatus()
 
-    def __init__(self, config: Config, runtime: Runtime, detector: str = "") -> None:
+    def __init__(self, config: Config, runtime: RuntimeNames, detector: str = "") -> None:
         sources = config.sources_of(detector)
         self.name = image_worker_name(WORKER, detector)
         if config.hdf5 is None:

@@ -21,7 +21,7 @@ import zmq
 
 from detectors.errors import CommandError
 from detectors.hosts import Endpoint
-from detectors.runtime import Runtime
+from detectors.runtime_names import RuntimeNames
 from detectors.stats import WorkerStatus, to_json
 from detectors.workers.commands import Command, check_address, failure, parse
 from detectors.workers.host_clock import read_clock
@@ -56,7 +56,7 @@ class ControlThread:
 
     def __init__(
         self,
-        runtime: Runtime,
+        runtime: RuntimeNames,
         first: WorkerStatus,
         handlers: Mapping[str, Callable[..., Any]],
         *,

@@ -10,7 +10,7 @@ from detectors.mosaic import Mosaic
 from detectors.outputs.outputs import remote_address
 from detectors.pixels import FrameLayout
 from detectors.pools.sizing import plan_buffers
-from detectors.runtime import Runtime
+from detectors.runtime_names import RuntimeNames
 from detectors.sources.module_stream import LocalModule, Modules, RemoteModule, SeenModules
 from detectors.worker_names import worker_name
 
@@ -26,7 +26,7 @@ class DetectorModules:
     def __init__(
         self,
         config: Config,
-        runtime: Runtime,
+        runtime: RuntimeNames,
         sources: tuple[SourceSection, ...],
         rules: StreamSection,
         host: str | None,

@@ -17,7 +17,7 @@ from detectors.errors import ConfigError
 from detectors.hosts import endpoint
 from detectors.outputs.publisher import Publisher
 from detectors.outputs.pva_images import PvaImages
-from detectors.runtime import Runtime
+from detectors.runtime_names import RuntimeNames
 from detectors.sources.compressed_images import CompressedSource
 from detectors.stats import ImagesStatus, ShownStats
 from detectors.thinning import binning, color_mode, colours_last, described, eight_bits, thinned
@@ -52,7 +52,7 @@ def run(config: Config, detector: str = "") -> int:
 
     Raises ConfigError without an [images] section, HostError when a port or an address is refused.
     """
-    runtime = Runtime(config.detector.prefix)
+    runtime = RuntimeNames(config.detector.prefix)
     part = ImagesPart(config, runtime, detector)
     return run_worker(part, runtime, config.run.drain_s, endpoint(config, part.name))
 
@@ -89,7 +89,7 @@ class ImagesPart:
     blocks: Mapping[str, Sequence[str]] = {}
     empty = ImagesStatus()
 
-    def __init__(self, config: Config, runtime: Runtime, detector: str = "") -> None:
+    def __init__(self, config: Config, runtime: RuntimeNames, detector: str = "") -> None:
         sources = config.sources_of(detector)
         self.name = image_worker_name(IMAGES, detector)
         self._prefix = f"{runtime.prefix}{detector}:" if detector else runtime.prefix

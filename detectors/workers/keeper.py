@@ -21,7 +21,7 @@ from detectors.buffer.retention_plan import Limits
 from detectors.config import Config
 from detectors.errors import CommandError, ConfigError, HostError
 from detectors.hosts import endpoint
-from detectors.runtime import Runtime
+from detectors.runtime_names import RuntimeNames
 from detectors.stats import KeeperStatus, LimitsShown
 from detectors.worker_names import KEEPER, keepers, worker_name
 from detectors.workers.account import Account
@@ -56,7 +56,7 @@ def run(config: Config, host: str) -> int:
 
     Raises HostError for a limit that its disk can never meet.
     """
-    runtime = Runtime(config.detector.prefix)
+    runtime = RuntimeNames(config.detector.prefix)
     part = KeeperPart(config, runtime, host)
     return run_worker(part, runtime, config.run.drain_s, endpoint(config, part.name))
 
@@ -67,7 +67,7 @@ class KeeperPart:
     blocks: Mapping[str, Sequence[str]] = {"limits": ("last.set", "last.keep_bytes", "last.keep_s", "last.free_bytes")}
     empty = KeeperStatus()
 
-    def __init__(self, config: Config, runtime: Runtime, host: str) -> None:
+    def __init__(self, config: Config, runtime: RuntimeNames, host: str) -> None:
         assert config.disk  # or no host is kept
         self.name = f"{KEEPER}.{host}"
         self._runtime = runtime

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Final
 
 from detectors.errors import HostError
-from detectors.runtime import Runtime
+from detectors.runtime_names import RuntimeNames
 
 _FLOCK: Final = struct.Struct("hhqqi4x")
 """``struct flock``: type, whence, start, length, pid. Locks belong to the open file, so threads cannot confuse each other."""
 
 
-def is_running(runtime: Runtime, worker: str) -> int | None:
+def is_running(runtime: RuntimeNames, worker: str) -> int | None:
     """Return the pid of the worker that holds the lock, or None."""
     try:
         descriptor = os.open(runtime.lock(worker), os.O_RDONLY | os.O_CLOEXEC)
@@ -31,21 +31,21 @@ def is_running(runtime: Runtime, worker: str) -> int | None:
         os.close(descriptor)
 
 
-def running_systems() -> list[Runtime]:
+def running_systems() -> list[RuntimeNames]:
     """Return the runtime of every system of this account that has a process at work, found by the locks."""
-    found: set[Runtime] = set()
-    for path in Runtime.all_folders().glob("*/*.lock"):
+    found: set[RuntimeNames] = set()
+    for path in RuntimeNames.all_folders().glob("*/*.lock"):
         with suppress(OSError):
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             _, prefix = _read_lock(descriptor)
             os.close(descriptor)
-            runtime = Runtime(prefix)
+            runtime = RuntimeNames(prefix)
             if prefix and runtime.folder == path.parent and is_running(runtime, path.stem) is not None:
                 found.add(runtime)
     return sorted(found, key=lambda runtime: runtime.prefix)
 
 
-def workers_seen(runtime: Runtime) -> list[str]:
+def workers_seen(runtime: RuntimeNames) -> list[str]:
     """Return the workers of a system that run or have left a counters page, by name."""
     page = runtime.counters("*")
     names = {path.stem for path in runtime.folder.glob("*.lock")}
@@ -54,7 +54,7 @@ def workers_seen(runtime: Runtime) -> list[str]:
     return sorted(names)
 
 
-def remove_leftovers(runtime: Runtime, worker: str) -> list[Path]:
+def remove_leftovers(runtime: RuntimeNames, worker: str) -> list[Path]:
     """Remove what a killed worker left behind, and return it. Nothing is removed while the worker runs."""
     if is_running(runtime, worker) is not None:
         return []
@@ -68,7 +68,7 @@ def remove_leftovers(runtime: Runtime, worker: str) -> list[Path]:
 
 
 @contextmanager
-def hold_lock(runtime: Runtime, worker: str) -> Generator[None]:
+def hold_lock(runtime: RuntimeNames, worker: str) -> Generator[None]:
     """Hold the worker's lock, with our pid in the file, and remove the pebble of an earlier, killed one.
 
     Raises HostError when the worker is running already.

@@ -10,7 +10,7 @@ from detectors.config import Config
 from detectors.hosts import endpoint
 from detectors.outputs.zmq_image import FullStream, ImageOutput, PartStream
 from detectors.parts import ImagePart, part_of
-from detectors.runtime import Runtime
+from detectors.runtime_names import RuntimeNames
 from detectors.wire.array10 import ImageHeader
 from detectors.worker_names import PARTS
 from detectors.workers.detector_modules import DetectorModules
@@ -24,7 +24,7 @@ def run(config: Config, host: str) -> int:
 
     Raises ConfigError when the host has none, HostError when an address or the memory is refused.
     """
-    part, runtime, rules = part_of(config, host), Runtime(config.detector.prefix), config.image_rules(config.udp)
+    part, runtime, rules = part_of(config, host), RuntimeNames(config.detector.prefix), config.image_rules(config.udp)
     sources = tuple(config.udp[m] for m in part.place.modules)
     mosaic = config.mosaic_of(config.udp)
     modules = DetectorModules(

@@ -21,7 +21,7 @@ from detectors.buffer.registration import module_info
 from detectors.config import Config, UdpSection
 from detectors.errors import BufferReadError, HostError
 from detectors.frame import FORMAT_MARKER, RECORD_HEAD
-from detectors.runtime import Runtime
+from detectors.runtime_names import RuntimeNames
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +98,9 @@ def _start_from_disk(config: Config, module: UdpSection) -> PulseStart:
     return PulseStart(base, above, max(highest.values()))
 
 
-def shared_start(config: Config, module: UdpSection, runtime: Runtime, stack: ExitStack) -> tuple[PulseStart, NextBase]:
+def shared_start(
+    config: Config, module: UdpSection, runtime: RuntimeNames, stack: ExitStack
+) -> tuple[PulseStart, NextBase]:
     """Return where a module's pulse ids stand, and what gives the next base. ``stack`` closes it.
 
     Raises HostError when the shared base cannot be opened.

@@ -20,7 +20,7 @@ from detectors.pools.host_memory import Machine, check_memory
 from detectors.pools.pebble import Pebble
 from detectors.pools.sizing import BufferPlan, plan_buffers
 from detectors.run_state import RunState, next_state, service_by_label
-from detectors.runtime import Runtime
+from detectors.runtime_names import RuntimeNames
 from detectors.sources.pace import Pace
 from detectors.sources.udp import UdpSource
 from detectors.stats import PacketStats, ReceiverStatus
@@ -65,7 +65,7 @@ def run(config: Config, source: UdpSection, state: RunState) -> int:
     rules.
     """
     use_processors(source.tuning)
-    runtime = Runtime(config.detector.prefix)
+    runtime = RuntimeNames(config.detector.prefix)
     part = Receiver(config, source, runtime, state)
     return run_worker(part, runtime, config.run.drain_s, endpoint(config, part.name))
 
@@ -75,7 +75,7 @@ class Receiver:
 
     empty = ReceiverStatus()
 
-    def __init__(self, config: Config, module: UdpSection, runtime: Runtime, state: RunState) -> None:
+    def __init__(self, config: Config, module: UdpSection, runtime: RuntimeNames, state: RunState) -> None:
         self.name = worker_name(module)
         self._config, self._module, self._runtime = config, module, runtime
         self._aim = state

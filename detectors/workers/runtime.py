@@ -18,7 +18,7 @@ from typing import Any, Final, Protocol
 
 from detectors.buffer.registration import software_version
 from detectors.hosts import Endpoint
-from detectors.runtime import Runtime
+from detectors.runtime_names import RuntimeNames
 from detectors.stats import WorkerStatus
 from detectors.workers.account import Account
 from detectors.workers.commands import Command
@@ -87,7 +87,7 @@ class Part(Protocol):
         ...
 
 
-def run_worker(part: Part, runtime: Runtime, drain_s: float, network: Endpoint | None) -> int:
+def run_worker(part: Part, runtime: RuntimeNames, drain_s: float, network: Endpoint | None) -> int:
     """Run a worker until a signal, or the command ``stop``; return its exit code. For the main thread.
 
     What is queued then is settled for ``drain_s`` at most. With ``network`` it is commanded and heard from other hosts, too. Raises HostError when the worker runs already, and what the part
@@ -102,7 +102,7 @@ class _Worker:
     """The data thread of a worker."""
 
     def __init__(
-        self, part: Part, runtime: Runtime, drain_s: float, account: Account, network: Endpoint | None
+        self, part: Part, runtime: RuntimeNames, drain_s: float, account: Account, network: Endpoint | None
     ) -> None:
         self._part = part
         self._account = account

@@ -16,7 +16,7 @@ from detectors.image_head import ImageHead
 from detectors.outputs.compressed_images import CompressedFullStream, CompressedImages
 from detectors.outputs.zmq_image import FullStream, ImageOutput, PartStream, PulseStream, ReducedStream
 from detectors.pools.buffer_pool import BufferPool
-from detectors.runtime import Runtime
+from detectors.runtime_names import RuntimeNames
 from detectors.stats import OutputStats, PoolStats, StreamStatus
 from detectors.wire.array10 import ImageHeader
 from detectors.wire.compressed_image import COMPRESSION
@@ -54,7 +54,7 @@ def run(config: Config) -> int:
 
     Raises ConfigError without a [stream] that fits the sources, HostError when an address or the memory is refused.
     """
-    runtime, section = Runtime(config.detector.prefix), _section(config)
+    runtime, section = RuntimeNames(config.detector.prefix), _section(config)
     joined = PartStreams(config, section) if section.parts else None
     sources = config.udp or config.sources_of("")
     members = joined or DetectorModules(
@@ -236,7 +236,7 @@ class Streamer:
         self._latest = header.head
 
 
-def _streams(config: Config, stream: StreamSection, runtime: Runtime, context: _Context) -> Iterator[ImageOutput]:
+def _streams(config: Config, stream: StreamSection, runtime: RuntimeNames, context: _Context) -> Iterator[ImageOutput]:
     """Yield the streams of whole images that the configuration names. Raises HostError."""
     queue, keys = stream.high_water_mark, config.zmq.curve_keys
     if stream.full and stream.compression == COMPRESSION:

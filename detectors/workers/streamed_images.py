@@ -9,7 +9,7 @@ from detectors.config import Config, SourceSection, StreamSection
 from detectors.curve import own_keys
 from detectors.parts import PartPlace
 from detectors.pixels import FrameLayout
-from detectors.runtime import Runtime
+from detectors.runtime_names import RuntimeNames
 from detectors.sources.module_stream import Modules
 from detectors.sources.reduced_images import ReducedImages
 from detectors.workers.detector_modules import DetectorModules
@@ -66,7 +66,12 @@ class StreamedImages:
 
 
 def members_to_show(
-    config: Config, runtime: Runtime, sources: tuple[SourceSection, ...], host: str | None, *, pixels_only: bool = False
+    config: Config,
+    runtime: RuntimeNames,
+    sources: tuple[SourceSection, ...],
+    host: str | None,
+    *,
+    pixels_only: bool = False,
 ) -> Members:
     """Return what a worker on a host makes the images of that it shows: the modules, or where some are elsewhere the stream.
 

@@ -19,7 +19,7 @@ from detectors.config import Config, parse_config
 from detectors.errors import HostError
 from detectors.extras import missing
 from detectors.pools.available import mem_available
-from detectors.runtime import COUNTERS_VARIABLE, SHM_FOLDER, Runtime
+from detectors.runtime_names import COUNTERS_VARIABLE, SHM_FOLDER, RuntimeNames
 from detectors.stats import ReceiverStatus
 from detectors.worker_names import worker_name, workers
 from detectors.workers.lock import is_running, remove_leftovers
@@ -321,7 +321,7 @@ def _machine(folder: Path) -> DemoHost:
 
 def _free_prefix() -> str:
     """Return a prefix that no other IOC of ours uses."""
-    return "DEMO:" if is_running(Runtime("DEMO:"), "ioc") is None else f"DEMO{os.getpid()}:"
+    return "DEMO:" if is_running(RuntimeNames("DEMO:"), "ioc") is None else f"DEMO{os.getpid()}:"
 
 
 @contextmanager
@@ -330,7 +330,7 @@ def _nothing_left(config: Config) -> Generator[None]:
     try:
         yield
     finally:
-        runtime = Runtime(config.detector.prefix)
+        runtime = RuntimeNames(config.detector.prefix)
         for worker in workers(config):
             pid = is_running(runtime, worker)
             if pid:

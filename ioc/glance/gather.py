@@ -11,7 +11,7 @@ import zmq
 from detectors.config import AlarmsSection, Config
 from detectors.curve import load_client
 from detectors.hosts import Reach, host_of, reach
-from detectors.runtime import Runtime
+from detectors.runtime_names import RuntimeNames
 from detectors.stats import flat
 from detectors.worker_names import workers
 from detectors.workers.account import read_totals
@@ -32,7 +32,7 @@ class System:
     when their keys cannot be read.
     """
 
-    def __init__(self, runtime: Runtime, config: Config | None = None) -> None:
+    def __init__(self, runtime: RuntimeNames, config: Config | None = None) -> None:
         self.prefix = runtime.prefix
         self.workers: list[WorkerView] = []
         """What was known at the last ``look``."""

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from detectors.config import load_config
 from detectors.errors import HostError
-from detectors.runtime import Runtime
+from detectors.runtime_names import RuntimeNames
 from detectors.workers.commands import SILENCE_S
 from detectors.workers.lock import running_systems
 from ioc.glance.gather import System
@@ -29,11 +29,11 @@ def systems_of(config: Path | None) -> list[System]:
     """Return the system of a configuration, or those that run. Raises HostError when none does."""
     if config is not None:
         loaded = load_config(config)
-        return [System(Runtime(loaded.detector.prefix), loaded)]
+        return [System(RuntimeNames(loaded.detector.prefix), loaded)]
     found = [System(runtime) for runtime in running_systems()]
     if not found:
         raise HostError(
-            f"{Runtime.all_folders()}: found no running system of this account, expected at least one; give the CONFIG of "
+            f"{RuntimeNames.all_folders()}: found no running system of this account, expected at least one; give the CONFIG of "
             "one that is down, or set XDG_RUNTIME_DIR as its service does"
         )
     return found

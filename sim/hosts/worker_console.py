@@ -3,14 +3,14 @@
 import sys
 from typing import Any
 
-from detectors.runtime import Runtime
+from detectors.runtime_names import RuntimeNames
 from detectors.workers.commands import request
 from sim.console import serve
 
 
 def main() -> None:
     """Ask workers for their snapshots."""
-    runtime = Runtime(sys.argv[1])
+    runtime = RuntimeNames(sys.argv[1])
 
     def status(workers: list[str]) -> dict[str, Any]:
         return {worker: request(runtime.command(worker), "status", timeout_s=10.0) for worker in workers}

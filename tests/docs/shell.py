@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
-from detectors.runtime import COUNTERS_VARIABLE
+from detectors.runtime_names import COUNTERS_VARIABLE
 from tests.docs.blocks import ROOT, Block, Step
 from tests.docs.names import Names
 from tests.docs.shape import agrees

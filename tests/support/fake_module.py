@@ -7,7 +7,7 @@ from detectors.frame import FrameHead, RecordShape
 from detectors.pixels import FrameLayout
 from detectors.pools.pebble import Pebble
 from detectors.pools.segment import least_slot_bytes
-from detectors.runtime import Runtime
+from detectors.runtime_names import RuntimeNames
 from sim.pattern import frame_pattern, stored_pattern
 
 SLOTS = 16
@@ -18,7 +18,7 @@ class FakeModule:
 
     def __init__(
         self,
-        runtime: Runtime,
+        runtime: RuntimeNames,
         number: int,
         context: zmq.Context,
         shape: tuple[int, int] = (64, 128),

@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from detectors.hosts import Endpoint
-from detectors.runtime import Runtime
+from detectors.runtime_names import RuntimeNames
 from detectors.stats import ReceiverStatus
 from detectors.workers.account import Account
 from detectors.workers.commands import request
@@ -47,7 +47,7 @@ class FakePart:
 
 
 @contextmanager
-def running(part: FakePart, runtime: Runtime, network: Endpoint | None = None) -> Iterator[str]:
+def running(part: FakePart, runtime: RuntimeNames, network: Endpoint | None = None) -> Iterator[str]:
     """Run a worker on a thread, of a host at ``network`` if any, and yield the address of its commands."""
     thread = threading.Thread(target=run_worker, args=(part, runtime, 5.0, network), daemon=True)
     thread.start()

@@ -13,7 +13,7 @@ from detectors.config import load_config
 from detectors.errors import CommandError
 from detectors.hosts import endpoint
 from detectors.run_state import RunState, Service, next_state
-from detectors.runtime import Runtime
+from detectors.runtime_names import RuntimeNames
 from detectors.stats import MonitorStatus, OutputStats, ReceiverStatus
 from detectors.workers.account import Account
 from detectors.workers.runtime import run_worker
@@ -120,7 +120,7 @@ def main() -> int:
     fake = FakeWorker(options.worker, RunState[options.state.upper()], options.folder)
     fake.deaf = options.deaf
     network = endpoint(load_config(options.config), options.worker) if options.config else None
-    return run_worker(fake, Runtime(options.prefix), 3600.0 if options.deaf else 1.0, network)
+    return run_worker(fake, RuntimeNames(options.prefix), 3600.0 if options.deaf else 1.0, network)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import Any, Self
 import pytest
 from p4p.client.thread import Context, RemoteError
 
-from detectors.runtime import Runtime
+from detectors.runtime_names import RuntimeNames
 from detectors.workers.commands import request
 from tests.support.epics_env import epics_variables
 from tests.support.process import ANSWER_S, Process
@@ -23,7 +23,7 @@ class IocProcess(Process):
 
     def __init__(self, prefix: str, *command: str, variables: Mapping[str, str] | None = None) -> None:
         self.prefix = prefix
-        self.runtime = Runtime(prefix)
+        self.runtime = RuntimeNames(prefix)
         self.variables = dict(variables or epics_variables())
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("EPICS_", "CAPROTO_"))}
         self.environment = inherited | self.variables
@@ -99,7 +99,7 @@ class IocProcess(Process):
 
 def leftovers(prefix: str) -> list[str]:
     """Sockets, locks, shared memory and processes of a prefix; what is being looked for must be gone."""
-    runtime = Runtime(prefix)
+    runtime = RuntimeNames(prefix)
     shared = [str(path) for path in runtime.shm("x").parent.glob(f"*{runtime.key}*")]
     files = [str(path) for path in runtime.folder.glob("*")]
     return shared + files + [f"process {pid}" for pid in worker_processes(prefix)]

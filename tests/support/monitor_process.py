@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from detectors.run_state import Service
-from detectors.runtime import Runtime
+from detectors.runtime_names import RuntimeNames
 from detectors.stats import MonitorStatus, UpdateStats
 from detectors.wire.timing import TimingEvent, encode_timing
 from tests.support.process import WorkerProcess
@@ -58,7 +58,7 @@ def monitors(folder: Path) -> Iterator[Callable[..., MonitorProcess]]:
             return monitor.ready() if wait else monitor
 
         yield make
-    runtime = Runtime(PREFIX)
+    runtime = RuntimeNames(PREFIX)
     assert not runtime.shm("pva.CAM").exists()
     assert not runtime.folder.exists()
 

@@ -8,7 +8,7 @@ from detectors.buffer.reader import BufferReader
 from detectors.config import Config
 from detectors.pools.dma import DmaRing
 from detectors.run_state import RunState, Service
-from detectors.runtime import Runtime
+from detectors.runtime_names import RuntimeNames
 from detectors.stats import MonitorStatus
 from detectors.wire.timing import TimingEvent, encode_timing
 from detectors.workers.account import Account
@@ -24,7 +24,7 @@ class MonitorRig:
     def __init__(self, config: Config, state: RunState, sources: list[FakeSource], stack: ExitStack) -> None:
         self.config, self.sources = config, sources
         waiting = iter(sources)
-        runtime = Runtime(config.detector.prefix)
+        runtime = RuntimeNames(config.detector.prefix)
         self.worker = MonitorWorker(config, config.pva[0], lambda _: next(waiting), runtime, aim=state)
         runtime.make_folder()  # as run_worker does, which is not running here
         wake = Wake()

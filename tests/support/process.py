@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from detectors.runtime import Runtime
+from detectors.runtime_names import RuntimeNames
 from detectors.workers.commands import request
 from sim.process import Process
 from tests.support.waiting import until
@@ -21,7 +21,7 @@ class WorkerProcess(Process):
 
     def __init__(self, prefix: str, worker: str, *words: str, environment: Mapping[str, str] | None = None) -> None:
         super().__init__("-m", "ioc", *words, environment=environment)
-        self.runtime = Runtime(prefix)
+        self.runtime = RuntimeNames(prefix)
         self.worker = worker
 
     def ask(self, command: str, timeout_s: float = ANSWER_S, **arguments: Any) -> Any:

@@ -14,7 +14,7 @@ import pytest
 import zmq
 from p4p.client.thread import Context
 
-from detectors.runtime import Runtime
+from detectors.runtime_names import RuntimeNames
 from detectors.stats import CaptureStatus, ImagesStatus, StreamStatus
 from tests.support.balance import imbalance
 from tests.support.epics_env import isolate
@@ -48,7 +48,7 @@ class Bench:
         self.config.write_text(CONFIG.format(prefix=self.prefix, folder=folder, more=MORE.format(folder=folder)))
         self.context = zmq.Context()
         stack.callback(self.context.destroy, linger=0)
-        self.modules = [FakeModule(Runtime(self.prefix), number, self.context) for number in (0, 1)]
+        self.modules = [FakeModule(RuntimeNames(self.prefix), number, self.context) for number in (0, 1)]
         for module in self.modules:
             stack.callback(module.close)
             module.notify.setsockopt(zmq.XPUB_VERBOSE, 1)  # each of the workers subscribes

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from detectors.buffer.reader import BufferReader
-from detectors.runtime import SHM_FOLDER, Runtime
+from detectors.runtime_names import SHM_FOLDER, RuntimeNames
 from sim.pattern import check_frame
 from tests.support.process import Process
 from tests.support.waiting import until
@@ -33,7 +33,7 @@ def demo():
 
 def left_behind(prefix: str) -> list[str]:
     """Processes, shared memory and sockets of a demo's IOC."""
-    runtime = Runtime(prefix)
+    runtime = RuntimeNames(prefix)
     found = [str(p) for p in SHM_FOLDER.glob(runtime.shm("*").name)]
     found += [str(p) for p in runtime.folder.glob("*")]
     until(running_here, lambda running: not running)  # one that was killed may take a moment

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from bench.soak.processes import with_runtime_dir
-from detectors.runtime import SHM_FOLDER, Runtime
+from detectors.runtime_names import SHM_FOLDER, RuntimeNames
 from detectors.workers.lock import hold_lock
 from tests.support.epics_env import epics_variables
 from tests.support.forked import run_forked
@@ -73,7 +73,7 @@ class Detector:
     def left_behind(self) -> list[str]:
         """Processes, shared memory, and anything in the runtime folder but the folder of all detectors."""
         found = [f"process {pid}: {words}" for pid, words in with_runtime_dir(self.runtime_dir).items()]
-        found += [str(path) for path in SHM_FOLDER.glob(f"*{Runtime(PREFIX).key}*")]
+        found += [str(path) for path in SHM_FOLDER.glob(f"*{RuntimeNames(PREFIX).key}*")]
         return found + [str(path) for path in self.runtime_dir.glob("*/*")]
 
 
@@ -138,7 +138,7 @@ def test_a_second_process_of_the_same_name(detector: Detector, command: str, mon
     detector.write()
     with monkeypatch.context() as patch:
         patch.setenv("XDG_RUNTIME_DIR", str(detector.runtime_dir))
-        runtime = Runtime(PREFIX)
+        runtime = RuntimeNames(PREFIX)
         with hold_lock(runtime, owner):
             patch.undo()
             found = detector.fails(

@@ -13,7 +13,7 @@ import zmq
 
 from detectors.config import parse_config
 from detectors.parts import parts
-from detectors.runtime import Runtime
+from detectors.runtime_names import RuntimeNames
 from detectors.stats import StreamStatus
 from detectors.wire.array10 import ImageHeader, decode_image
 from tests.support.balance import imbalance
@@ -70,7 +70,7 @@ class Bench:
             self.parts.append(stack.enter_context(self.worker(host)))
             with on_host(folder / host):
                 for m in part.place.modules:
-                    module = self.modules[m] = FakeModule(Runtime(self.prefix), m, self.context)
+                    module = self.modules[m] = FakeModule(RuntimeNames(self.prefix), m, self.context)
                     stack.callback(module.close)
                     module.wait_for_subscriber(module.notify)
         self.stream = stack.enter_context(WorkerProcess(self.prefix, "stream", "stream", str(self.path)).ready())

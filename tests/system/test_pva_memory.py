@@ -11,7 +11,7 @@ import pytest
 
 from detectors.config import parse_config
 from detectors.run_state import RunState
-from detectors.runtime import Runtime
+from detectors.runtime_names import RuntimeNames
 from detectors.sources.image_source import ImageSource, open_source
 from detectors.sources.pvspec import PvSpec
 from detectors.workers.account import Account
@@ -55,7 +55,7 @@ def worker(tmp_path: Path, short_runtime_dir: Path, monkeypatch: pytest.MonkeyPa
     def direct(spec: PvSpec) -> ImageSource:
         return open_source(spec, client="direct", direct_above=0, when_full=source.when_full)
 
-    runtime = Runtime(config.detector.prefix)
+    runtime = RuntimeNames(config.detector.prefix)
     worker = MonitorWorker(config, source, direct, runtime, aim=RunState.ENABLED)
     runtime.make_folder()  # as run_worker does, which is not running here
     with ExitStack() as stack:

@@ -24,7 +24,7 @@ from detectors.errors import CommandError
 from detectors.frame import MODULE_FRAME, FrameHead
 from detectors.geometry import GEOMETRIES, ModuleGeometry
 from detectors.live import ModuleStream
-from detectors.runtime import Runtime
+from detectors.runtime_names import RuntimeNames
 from detectors.stats import ReceiverStatus
 from detectors.wire.module_packets import ModulePackets
 from sim.clock import Schedule
@@ -398,7 +398,7 @@ def test_port_in_use_is_one_line_and_leaves_nothing(tmp_path: Path):
             timeout=60,
             check=False,
         )
-    runtime = Runtime(f"T{os.getpid()}:{port}:")
+    runtime = RuntimeNames(f"T{os.getpid()}:{port}:")
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert [line for line in done.stderr.splitlines() if line.startswith("pebbledaq: ")] == [

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bench.soak.processes import with_runtime_dir
-from detectors.runtime import SHM_FOLDER
+from detectors.runtime_names import SHM_FOLDER
 from tests.support.process import Process
 
 END_S = 150

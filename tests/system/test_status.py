@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from detectors.config import load_config
-from detectors.runtime import Runtime
+from detectors.runtime_names import RuntimeNames
 from detectors.workers.commands import request
 from tests.support.ioc_setup import CAM, M00, M01, write_config
 from tests.support.process import Process, run
@@ -24,7 +24,7 @@ class FakeProcess(Process):
     """A fake worker of a system; ``set`` changes its snapshot."""
 
     def __init__(self, prefix: str, worker: str, folder: Path) -> None:
-        self.address = Runtime(prefix).command(worker)
+        self.address = RuntimeNames(prefix).command(worker)
         super().__init__("-m", "tests.support.fake_worker", prefix, worker, str(folder))
 
     def set(self, **fields: Any) -> None:

@@ -13,7 +13,7 @@ import zmq
 
 from detectors.buffer.reader import BufferReader
 from detectors.geometry import GEOMETRIES
-from detectors.runtime import Runtime
+from detectors.runtime_names import RuntimeNames
 from detectors.wire.array10 import decode_image
 from sim.clock import Schedule
 from sim.pattern import frame_pattern
@@ -36,7 +36,7 @@ class Detector:
 
     def __init__(self, folder: Path, stack: ExitStack) -> None:
         self.prefix = f"E{os.getpid()}:"
-        self.runtime = Runtime(self.prefix)
+        self.runtime = RuntimeNames(self.prefix)
         *self.ports, self.out = free_ports(3)
         self.path, self.stack = folder / "eiger.toml", stack
         modules = "".join(

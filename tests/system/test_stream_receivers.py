@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import zmq
 
-from detectors.runtime import Runtime
+from detectors.runtime_names import RuntimeNames
 from detectors.wire.array10 import decode_image
 from detectors.workers.commands import request
 from sim.pattern import frame_pattern
@@ -52,7 +52,7 @@ def workers(stack: ExitStack) -> Workers:
     return Workers(stack, inherited | epics_variables())
 
 
-def consumer(stack: ExitStack, runtime: Runtime, address: str) -> zmq.Socket[bytes]:
+def consumer(stack: ExitStack, runtime: RuntimeNames, address: str) -> zmq.Socket[bytes]:
     """A consumer of the full stream, once the assembler has it."""
     context = stack.enter_context(zmq.Context())
     socket = stack.enter_context(context.socket(zmq.PULL))
@@ -62,7 +62,7 @@ def consumer(stack: ExitStack, runtime: Runtime, address: str) -> zmq.Socket[byt
     return socket
 
 
-def status(runtime: Runtime, worker: str) -> dict:
+def status(runtime: RuntimeNames, worker: str) -> dict:
     return request(runtime.command(worker), "status", timeout_s=20)
 
 
@@ -81,7 +81,7 @@ def test_two_receivers_and_their_images(tmp_path: Path, stack: ExitStack, worker
         f'[[udp]]\nname = "M01"\nexpect_module_id = 1\nport = {second}\naddress = "127.0.0.1"\n'
         f'[stream]\nfull = "tcp://127.0.0.1:{out}"\n'
     )
-    runtime = Runtime(prefix)
+    runtime = RuntimeNames(prefix)
     with stack:
         for name in ("M00", "M01"):
             workers.start("receive", str(path), name)
@@ -111,7 +111,7 @@ def test_a_camera_and_its_images(tmp_path: Path, stack: ExitStack, workers: Work
         f'[detector]\nname = "DET"\nprefix = "{prefix}"\n[dma]\ncfgRxCount = 16\ncfgSize = "64 KiB"\n'
         f'[[pva]]\nname = "CAM"\npv = "{prefix}image"\n[stream]\nfull = "tcp://127.0.0.1:{out}"\n'
     )
-    runtime = Runtime(prefix)
+    runtime = RuntimeNames(prefix)
     rows, cols = CAMERA_SHAPE
     with stack:
         workers.start(

@@ -12,7 +12,7 @@ import zmq
 from detectors.errors import CapacityError, ConfigError
 from detectors.image_head import ImageHead
 from detectors.live import ImageStream, LiveFrames, LiveImages, ModuleStream
-from detectors.runtime import Runtime
+from detectors.runtime_names import RuntimeNames
 from detectors.wire.array10 import ImageHeader, encode_header
 from detectors.wire.bslz4 import encode_bslz4
 from tests.support.fake_module import SLOTS, FakeModule
@@ -32,7 +32,7 @@ def config(tmp_path: Path, short_runtime_dir: Path) -> Path:
 @pytest.fixture
 def modules(config: Path) -> Iterator[list[FakeModule]]:
     with zmq.Context() as context:
-        modules = [FakeModule(Runtime(f"L{os.getpid()}:"), m, context) for m in (0, 1)]
+        modules = [FakeModule(RuntimeNames(f"L{os.getpid()}:"), m, context) for m in (0, 1)]
         yield modules
         for module in modules:
             module.close()
@@ -109,7 +109,7 @@ def test_iteration_ends_after_silence_and_when_it_is_stopped(config, modules):
 def test_a_module_that_does_not_run_is_waited_for_and_said(config):
     with LiveFrames(config, "M00", timeout_s=0.1) as frames, zmq.Context() as context:
         assert list(frames) == []
-        module = FakeModule(Runtime(f"L{os.getpid()}:"), 0, context)
+        module = FakeModule(RuntimeNames(f"L{os.getpid()}:"), 0, context)
         module.wait_for_subscriber(module.notify)
         module.send(3)
         assert next(frames)[0].pulse_id == 3
@@ -151,7 +151,7 @@ def test_images_are_put_together(config, modules):
 def test_images_have_the_modules_of_other_hosts_by_their_streams(config, short_runtime_dir):
     text, port = on_hosts(config.read_text(), short_runtime_dir, {"M00": "h2", "M01": "h3", "stream": "h2"})
     config.write_text(text)
-    runtime = Runtime(f"L{os.getpid()}:")
+    runtime = RuntimeNames(f"L{os.getpid()}:")
     with zmq.Context() as context, LiveImages(config, host="h2", timeout_s=20) as images:
         near, far = (
             FakeModule(runtime, 0, context),
@@ -180,7 +180,7 @@ def test_images_with_an_overwritten_frame_are_missed(config, modules):
 
 
 def test_a_module_stream(modules):
-    with ModuleStream(Runtime(f"L{os.getpid()}:").frames("udp.M01"), SHAPE, "uint16", timeout_s=20) as frames:
+    with ModuleStream(RuntimeNames(f"L{os.getpid()}:").frames("udp.M01"), SHAPE, "uint16", timeout_s=20) as frames:
         modules[1].wait_for_subscriber(modules[1].frames)
         modules[1].frames.send(b"something else")
         modules[1].publish(9)
@@ -193,8 +193,8 @@ def test_a_module_stream(modules):
 
 def test_packed_pixels_are_unpacked(config):
     with zmq.Context() as context:
-        module = FakeModule(Runtime(f"L{os.getpid()}:"), 0, context, dtype="uint12p")
-        address = Runtime(f"L{os.getpid()}:").frames("udp.M00")
+        module = FakeModule(RuntimeNames(f"L{os.getpid()}:"), 0, context, dtype="uint12p")
+        address = RuntimeNames(f"L{os.getpid()}:").frames("udp.M00")
         with (
             LiveFrames(config, "M00", timeout_s=20) as frames,
             ModuleStream(address, SHAPE, "uint12p", timeout_s=20) as stream,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from detectors.balance import balance
-from detectors.runtime import Runtime
+from detectors.runtime_names import RuntimeNames
 from detectors.stats import (
     BrowserStats,
     CaptureStatus,
@@ -125,7 +125,7 @@ def test_what_was_queued_is_dropped_if_the_output_takes_frames(page: Path):
 
 
 def test_a_worker_that_does_not_run_shows_what_its_next_life_goes_on_from(status: Any, short_runtime_dir: Path):
-    runtime = Runtime("T:TOTALS:")
+    runtime = RuntimeNames("T:TOTALS:")
     page = runtime.counters("w")
     assert read_totals(runtime, "w") == {}
     Account(page, type(status)(), {}).enter(status)

@@ -21,7 +21,7 @@ from detectors.pools.host_memory import Machine, check_memory
 from detectors.pools.pebble import Pebble, PebbleLease, PebbleLoan
 from detectors.pools.sizing import BufferPlan
 from detectors.pools.transition import TransitionPool
-from detectors.runtime import Runtime
+from detectors.runtime_names import RuntimeNames
 from detectors.worker_names import worker_name
 from detectors.workers.monitor.messages import Staged
 from detectors.workers.monitor.update_slots import UpdateSlots
@@ -65,7 +65,7 @@ class MonitorBuffers:
         self,
         config: Config,
         source: PvaSection,
-        runtime: Runtime,
+        runtime: RuntimeNames,
         plan: BufferPlan,
         layout: DatagramLayout,
         *,

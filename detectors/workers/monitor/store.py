@@ -15,7 +15,7 @@ from detectors.errors import CommandError, HostError, PebbleDaqError
 from detectors.outputs.stage import StageAccount
 from detectors.pools.sizing import BufferPlan
 from detectors.roots import confined
-from detectors.runtime import Runtime
+from detectors.runtime_names import RuntimeNames
 from detectors.stats import OutputStats, PoolStats
 from detectors.workers.monitor.buffers import MonitorBuffers
 from detectors.workers.monitor.messages import Taken
@@ -68,7 +68,9 @@ class BufferStore:
     ``post`` is given the highest pulse_id of each folder before anything is written there.
     """
 
-    def __init__(self, config: Config, source: PvaSection, runtime: Runtime, post: Callable[[Taken], object]) -> None:
+    def __init__(
+        self, config: Config, source: PvaSection, runtime: RuntimeNames, post: Callable[[Taken], object]
+    ) -> None:
         self.present: MonitorBuffers | None = None
         self.accounts: Mapping[str, StageAccount] = {}
         """Where the outputs write what they settled."""

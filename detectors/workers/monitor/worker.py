@@ -22,7 +22,7 @@ from detectors.pools.dma import DmaRing
 from detectors.pools.host_memory import Machine, check_memory
 from detectors.pools.sizing import plan_buffers
 from detectors.run_state import RunState, Service, service_by_label
-from detectors.runtime import Runtime
+from detectors.runtime_names import RuntimeNames
 from detectors.sources.image_source import ImageSource, open_source
 from detectors.sources.pvspec import PvSpec, parse_pv_spec
 from detectors.sources.timing_receiver import TimingReceiver
@@ -60,7 +60,7 @@ def run(config: Config, source: PvaSection, state: RunState) -> int:
             spec, client=source.client, direct_above=int(source.direct_above), when_full=source.when_full
         )
 
-    runtime = Runtime(config.detector.prefix)
+    runtime = RuntimeNames(config.detector.prefix)
     part = MonitorWorker(config, source, open_pv, runtime, aim=state)
     return run_worker(part, runtime, config.run.drain_s, endpoint(config, part.name))
 
@@ -74,7 +74,7 @@ class MonitorWorker:
     empty = MonitorStatus()
 
     def __init__(
-        self, config: Config, source: PvaSection, open_pv: OpenSource, runtime: Runtime, *, aim: RunState
+        self, config: Config, source: PvaSection, open_pv: OpenSource, runtime: RuntimeNames, *, aim: RunState
     ) -> None:
         self.name = worker_name(source)
         self._config, self._source, self._runtime = config, source, runtime

@@ -10,7 +10,7 @@ from detectors.hosts import endpoint
 from detectors.interfaces import interfaces
 from detectors.outputs.outputs import stream_address
 from detectors.parts import parts
-from detectors.runtime import Runtime
+from detectors.runtime_names import RuntimeNames
 from detectors.worker_names import workers
 from detectors.workers.preflight.checks import Finding, Request, ok
 
@@ -41,7 +41,7 @@ def check_addresses(request: Request) -> Iterator[Finding]:
     """List what this host listens on."""
     for name, address, port in listening(request.config, os.environ, request.host):
         yield ok(f"{name}: {address or '*'}:{port or 'any free port'}: {reach(address)}")
-    folder = Runtime(request.config.detector.prefix).folder
+    folder = RuntimeNames(request.config.detector.prefix).folder
     yield ok(f"commands, snapshots: {folder}: this account only")
 
 
@@ -71,7 +71,7 @@ def listening(
         yield f"{module.name} packets", module.address, module.port
     if config.timing and (cameras or host is None):
         yield "timing", config.timing.address, config.timing.port
-    runtime = Runtime(config.detector.prefix)
+    runtime = RuntimeNames(config.detector.prefix)
     streams = [(s.name, stream_address(config, s, runtime)) for s in (*modules, *cameras)]
     if config.stream and config.stream.host == host:
         streams += [(name, getattr(config.stream, name)) for name in ("full", "reduced", "pulse")]

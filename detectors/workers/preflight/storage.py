@@ -16,7 +16,7 @@ from detectors.errors import SizingError
 from detectors.pools.available import mem_available
 from detectors.pools.host_memory import Machine
 from detectors.pools.sizing import BufferPlan, size_text
-from detectors.runtime import SHM_FOLDER
+from detectors.runtime_names import SHM_FOLDER
 from detectors.workers.preflight.checks import Finding, Level, Request, error, judged, warning
 
 WRITE_PROBE_BYTES: Final = 256 << 20

@@ -16,7 +16,7 @@ from detectors.hosts import endpoint
 from detectors.image_head import ImageHead
 from detectors.outputs.results import ResultOutput
 from detectors.pools.shared_slots import SharedSlots
-from detectors.runtime import Runtime
+from detectors.runtime_names import RuntimeNames
 from detectors.stats import PoolStats, ProcessingStatus
 from detectors.worker_names import PROCESS
 from detectors.workers.account import Account
@@ -45,7 +45,7 @@ def run(config: Config, spec: str | None = None, *, workers: int | None = None, 
     refused.
     """
     config = with_function(config, spec, workers=workers, detector=detector)
-    runtime = Runtime(config.detector.prefix)
+    runtime = RuntimeNames(config.detector.prefix)
     part = ProcessPart(config, runtime)
     return run_worker(part, runtime, config.run.drain_s, endpoint(config, part.name))
 
@@ -69,7 +69,7 @@ class ProcessPart:
     blocks: Mapping[str, Sequence[str]] = {}
     empty = ProcessingStatus()
 
-    def __init__(self, config: Config, runtime: Runtime) -> None:
+    def __init__(self, config: Config, runtime: RuntimeNames) -> None:
         assert config.process
         self._section = section = config.process
         self._config = config

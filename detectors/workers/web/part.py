@@ -15,7 +15,7 @@ from detectors.config import Config
 from detectors.errors import ConfigError, HostError
 from detectors.extras import extra, image_codecs
 from detectors.hosts import endpoint
-from detectors.runtime import Runtime
+from detectors.runtime_names import RuntimeNames
 from detectors.stats import BrowserStats, ImageStats, WebStatus
 from detectors.wire.web_image import encode_web, flat_image, scaled
 from detectors.worker_names import WEB
@@ -46,7 +46,7 @@ def run(config: Config) -> int:
 
     Raises ConfigError without a [web] section, HostError when the address is refused or a package is missing.
     """
-    runtime = Runtime(config.detector.prefix)
+    runtime = RuntimeNames(config.detector.prefix)
     part = WebPart(config, runtime)
     return run_worker(part, runtime, config.run.drain_s, endpoint(config, part.name))
 
@@ -54,7 +54,7 @@ def run(config: Config) -> int:
 class LiveView:
     """The images of one detector, gathered while a browser wants them."""
 
-    def __init__(self, config: Config, runtime: Runtime, detector: str) -> None:
+    def __init__(self, config: Config, runtime: RuntimeNames, detector: str) -> None:
         assert config.web
         self._detector = detector
         self._section = config.web
@@ -120,7 +120,7 @@ class WebPart:
     commands: Mapping[str, Any] = {}
     empty = WebStatus()
 
-    def __init__(self, config: Config, runtime: Runtime) -> None:
+    def __init__(self, config: Config, runtime: RuntimeNames) -> None:
         if config.web is None:
             raise ConfigError("web: missing; give a [web] section")
         self._config, self._section = config, config.web

@@ -23,7 +23,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from detectors.config import Config, WebSection
 from detectors.errors import HostError
-from detectors.runtime import Runtime
+from detectors.runtime_names import RuntimeNames
 from detectors.worker_names import worker_name
 from detectors.workers.commands import MAX_MESSAGE_BYTES
 from detectors.workers.web.board import Board, Form, Wish
@@ -65,7 +65,7 @@ class Site:
     """
 
     def __init__(
-        self, config: Config, runtime: Runtime, wake: Callable[[], None], waiting: Callable[[str], str]
+        self, config: Config, runtime: RuntimeNames, wake: Callable[[], None], waiting: Callable[[str], str]
     ) -> None:
         assert config.web
         self._config = config

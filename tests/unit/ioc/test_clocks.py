@@ -9,7 +9,7 @@ import zmq.asyncio
 from detectors.config import HostSection
 from detectors.errors import CommandError
 from detectors.hosts import Reach
-from detectors.runtime import Runtime
+from detectors.runtime_names import RuntimeNames
 from ioc.clocks import Clocks, exchange
 from ioc.hosts import Host
 from ioc.link import connect
@@ -111,7 +111,7 @@ def test_a_host_that_does_not_respond_is_not_asked() -> None:
 
 @pytest.mark.usefixtures("short_runtime_dir")
 def test_the_clock_of_this_host_is_ours(short_runtime_dir: Path) -> None:
-    runtime = Runtime("T:CLOCKS:")
+    runtime = RuntimeNames("T:CLOCKS:")
 
     async def ask() -> Any:
         with zmq.asyncio.Context() as context, connect(context, Reach("", runtime.command("udp.M00"), None)) as socket:

@@ -8,7 +8,7 @@ import pytest
 from detectors.config import parse_config
 from detectors.errors import CommandError
 from detectors.run_state import RunState
-from detectors.runtime import Runtime
+from detectors.runtime_names import RuntimeNames
 from detectors.stats import OutputStats, ReceiverStatus
 from detectors.worker_names import workers
 from ioc.commands import Commands
@@ -55,7 +55,7 @@ class Server:
             RunState.ENABLED, self.ask, lambda: [w for w in self.roster.sources if w in self.roster.responding]
         )
         supervisor = Supervisor(
-            Runtime("D:"),
+            RuntimeNames("D:"),
             self.roster,
             lambda _w, _s: [],
             lambda _w: self.run.state,
@@ -70,7 +70,7 @@ class Server:
             self.ask,
             roster=self.roster,
             context=cast("Any", None),  # for live images, which this configuration does not have
-            runtime=Runtime("D:"),
+            runtime=RuntimeNames("D:"),
             folders={},
         )
         runs = Runs(dict.fromkeys(self.roster.sources, self.run))

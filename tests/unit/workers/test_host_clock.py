@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from detectors.runtime import Runtime
+from detectors.runtime_names import RuntimeNames
 from detectors.workers import host_clock
 from detectors.workers.commands import request
 from detectors.workers.host_clock import read_clock
@@ -59,7 +59,7 @@ def test_this_kernel_is_understood() -> None:
 
 
 def test_every_worker_tells_its_clock(short_runtime_dir: Path) -> None:
-    with running(FakePart(), Runtime("T:CLOCK:")) as command:
+    with running(FakePart(), RuntimeNames("T:CLOCK:")) as command:
         before_ns = time.time_ns()
         answer = request(command, "clock", 5.0)
         assert before_ns <= answer["time_ns"] <= time.time_ns()

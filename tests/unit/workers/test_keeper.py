@@ -14,7 +14,7 @@ import zmq
 from detectors.config import Config, parse_config
 from detectors.curve import make_keys
 from detectors.errors import CommandError, ConfigError, HostError
-from detectors.runtime import Runtime
+from detectors.runtime_names import RuntimeNames
 from detectors.stats import LimitsShown, OutputStats, ReceiverStatus, to_json
 from detectors.workers.commands import request
 from detectors.workers.keeper import KeeperPart, kept_host, run
@@ -57,9 +57,9 @@ def left(raw: RawBuffer, module: str) -> list[str]:
 
 
 @pytest.fixture
-def runtime(short_runtime_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Runtime:
+def runtime(short_runtime_dir: Path, monkeypatch: pytest.MonkeyPatch) -> RuntimeNames:
     monkeypatch.setattr("detectors.workers.keeper.SETTLE_S", 0.0)
-    runtime = Runtime(PREFIX)
+    runtime = RuntimeNames(PREFIX)
     runtime.make_folder()
     return runtime
 
@@ -67,7 +67,7 @@ def runtime(short_runtime_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Runtime
 class Keeper:
     """A keeper that runs, as its IOC sees it."""
 
-    def __init__(self, runtime: Runtime, host: str) -> None:
+    def __init__(self, runtime: RuntimeNames, host: str) -> None:
         self._address = runtime.command(f"keeper.{host}")
 
     def ask(self, command: str, **arguments: Any) -> Any:
@@ -83,7 +83,7 @@ class Keeper:
 @contextmanager
 def keeping(
     config: Config,
-    runtime: Runtime,
+    runtime: RuntimeNames,
     host: str,
     begun: Callable[[dict[str, Any]], bool] = lambda status: status["state"] != "Starting",
 ) -> Iterator[Keeper]:
@@ -102,7 +102,7 @@ def keeping(
 
 
 def test_without_an_ioc_the_configured_limits_are_kept_for_the_hosts_own_modules(
-    tmp_path: Path, runtime: Runtime
+    tmp_path: Path, runtime: RuntimeNames
 ) -> None:
     one, shared = buffer(tmp_path / "one", "M00", "M01"), buffer(tmp_path / "all", "M02", "M03")
     config = hosts(tmp_path, "keep_hours = 25")
@@ -117,7 +117,7 @@ def test_without_an_ioc_the_configured_limits_are_kept_for_the_hosts_own_modules
     assert left(shared, "M03") == ["100000", "101000", "300000"]  # of the IOC's host, in the same folder
 
 
-def test_what_was_deleted_is_counted_over_restarts(tmp_path: Path, runtime: Runtime) -> None:
+def test_what_was_deleted_is_counted_over_restarts(tmp_path: Path, runtime: RuntimeNames) -> None:
     buffer(tmp_path / "all", "M02")
     config = hosts(tmp_path, "keep_hours = 25")
     for _ in range(2):
@@ -127,7 +127,7 @@ def test_what_was_deleted_is_counted_over_restarts(tmp_path: Path, runtime: Runt
             assert (status["retention"]["deleted_files"], status["retention"]["files"]) == (1, 2)
 
 
-def test_limits_are_set_by_command_and_looked_at_before(tmp_path: Path, runtime: Runtime) -> None:
+def test_limits_are_set_by_command_and_looked_at_before(tmp_path: Path, runtime: RuntimeNames) -> None:
     raw = buffer(tmp_path / "one", "M00", "M01")
     with keeping(hosts(tmp_path), runtime, "daq1") as keeper:
         status = keeper.until("files", 6)
@@ -146,7 +146,7 @@ def test_limits_are_set_by_command_and_looked_at_before(tmp_path: Path, runtime:
 
 
 def test_an_ioc_sets_its_limits_before_those_of_the_configuration_delete_anything(
-    tmp_path: Path, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, runtime: RuntimeNames, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("detectors.workers.keeper.SETTLE_S", 1e6)
     raw = buffer(tmp_path / "one", "M00", "M01")
@@ -161,7 +161,7 @@ def test_an_ioc_sets_its_limits_before_those_of_the_configuration_delete_anythin
 
 @pytest.mark.parametrize("limits", [{}, {"hours": 25.0}, {"hours": 0.7, "size_gib": 0.1, "free_gib": 0.3}])
 def test_limits_that_were_set_are_kept_by_one_that_is_started_again(
-    tmp_path: Path, runtime: Runtime, limits: dict[str, float]
+    tmp_path: Path, runtime: RuntimeNames, limits: dict[str, float]
 ) -> None:
     config = hosts(tmp_path, "keep_hours = 100")
     expected = {"hours": 100.0}
@@ -174,7 +174,7 @@ def test_limits_that_were_set_are_kept_by_one_that_is_started_again(
         assert keeper.ask("status")["keep"]["hours"] == 50
 
 
-def test_it_follows_the_folders_that_receivers_say(tmp_path: Path, runtime: Runtime) -> None:
+def test_it_follows_the_folders_that_receivers_say(tmp_path: Path, runtime: RuntimeNames) -> None:
     buffer(tmp_path / "one", "M00", "M01")
     (tmp_path / "one" / "moved").mkdir()
     buffer(tmp_path / "one" / "moved", "M01")
@@ -196,7 +196,7 @@ def test_it_follows_the_folders_that_receivers_say(tmp_path: Path, runtime: Runt
         assert say("") == 9  # one that starts
 
 
-def test_an_impossible_limit_is_refused_at_the_start(tmp_path: Path, runtime: Runtime) -> None:
+def test_an_impossible_limit_is_refused_at_the_start(tmp_path: Path, runtime: RuntimeNames) -> None:
     config = hosts(tmp_path, f"keep_free = {shutil.disk_usage(tmp_path).total}")
     make_keys(tmp_path / "keys", "server")
     with pytest.raises(HostError, match=r"^disk.keep_free: found .* GiB to keep free"):

@@ -8,19 +8,19 @@ from pathlib import Path
 import pytest
 
 from detectors.errors import HostError
-from detectors.runtime import Runtime
+from detectors.runtime_names import RuntimeNames
 from detectors.workers.lock import hold_lock, is_running, remove_leftovers
 
 WORKER = "udp.M00"
 
 
 @pytest.fixture
-def runtime(short_runtime_dir: Path) -> Iterator[Runtime]:
-    yield Runtime("T:LOCK:")
+def runtime(short_runtime_dir: Path) -> Iterator[RuntimeNames]:
+    yield RuntimeNames("T:LOCK:")
     assert [p for p in short_runtime_dir.rglob("*") if not p.is_dir()] == []
 
 
-def test_a_worker_runs_once(runtime: Runtime) -> None:
+def test_a_worker_runs_once(runtime: RuntimeNames) -> None:
     with hold_lock(runtime, WORKER):
         assert is_running(runtime, WORKER) == os.getpid()
         with pytest.raises(HostError, match=rf"already running as process {os.getpid()}"), hold_lock(runtime, WORKER):
@@ -28,13 +28,13 @@ def test_a_worker_runs_once(runtime: Runtime) -> None:
     assert is_running(runtime, WORKER) is None
 
 
-def test_what_a_killed_worker_left_is_removed(runtime: Runtime) -> None:
+def test_what_a_killed_worker_left_is_removed(runtime: RuntimeNames) -> None:
     program = textwrap.dedent(
         f"""
-        from detectors.runtime import Runtime
+        from detectors.runtime_names import RuntimeNames
         from detectors.workers.runtime import run_worker
         from tests.support.fake_part import FakePart
-        runtime = Runtime({runtime.prefix!r})
+        runtime = RuntimeNames({runtime.prefix!r})
         part = FakePart()
         opened = part.open
         part.open = lambda *a: runtime.shm(part.name).write_bytes(b"x") and opened(*a)
@@ -58,7 +58,7 @@ def test_what_a_killed_worker_left_is_removed(runtime: Runtime) -> None:
 
 
 @pytest.mark.parametrize("level", ["folder", "parent"])
-def test_a_runtime_folder_that_lets_others_in_is_refused(runtime: Runtime, level: str) -> None:
+def test_a_runtime_folder_that_lets_others_in_is_refused(runtime: RuntimeNames, level: str) -> None:
     runtime.make_folder()
     open_folder = runtime.folder if level == "folder" else runtime.folder.parent
     open_folder.chmod(0o777)
@@ -66,18 +66,18 @@ def test_a_runtime_folder_that_lets_others_in_is_refused(runtime: Runtime, level
         runtime.make_folder()
 
 
-def test_a_runtime_folder_of_another_owner_is_refused(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_runtime_folder_of_another_owner_is_refused(runtime: RuntimeNames, monkeypatch: pytest.MonkeyPatch) -> None:
     runtime.make_folder()
     owner = os.getuid()
     monkeypatch.setattr(os, "getuid", lambda: owner + 1)
-    monkeypatch.setattr(Runtime, "folder", runtime.folder)
+    monkeypatch.setattr(RuntimeNames, "folder", runtime.folder)
     with pytest.raises(
         HostError, match=f"found owner {owner} and mode 700, expected a folder of owner {owner + 1} with"
     ):
         runtime.make_folder()
 
 
-def test_a_link_in_place_of_the_runtime_folder_is_refused(runtime: Runtime, tmp_path: Path) -> None:
+def test_a_link_in_place_of_the_runtime_folder_is_refused(runtime: RuntimeNames, tmp_path: Path) -> None:
     runtime.make_folder()
     runtime.folder.rmdir()
     elsewhere = tmp_path / "elsewhere"

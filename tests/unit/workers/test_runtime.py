@@ -16,7 +16,7 @@ import pytest
 import zmq
 
 from detectors.errors import CommandError, HostError
-from detectors.runtime import Runtime
+from detectors.runtime_names import RuntimeNames
 from detectors.stats import ReceiverStatus
 from detectors.workers.account import Account
 from detectors.workers.commands import encode, request
@@ -30,8 +30,8 @@ WORKER = "udp.M00"
 
 
 @pytest.fixture
-def runtime(short_runtime_dir: Path) -> Iterator[Runtime]:
-    yield Runtime("T:RUNTIME:")
+def runtime(short_runtime_dir: Path) -> Iterator[RuntimeNames]:
+    yield RuntimeNames("T:RUNTIME:")
     assert [p for p in short_runtime_dir.rglob("*") if not p.is_dir()] == []
 
 
@@ -71,7 +71,7 @@ def switch(output: str, enabled: bool) -> str:
     return f"{output} {enabled}"
 
 
-def test_commands_go_in_and_replies_come_out(runtime: Runtime) -> None:
+def test_commands_go_in_and_replies_come_out(runtime: RuntimeNames) -> None:
     with running(FakePart(output=switch), runtime) as command:
         assert request(command, "output", output="disk", enabled=True) == "disk True"
         assert request(command, "status")["packets"]["lost"] == 0
@@ -86,7 +86,7 @@ def test_commands_go_in_and_replies_come_out(runtime: Runtime) -> None:
             request(command, "output", colour="red")
 
 
-def test_a_snapshot_has_the_head_of_its_worker(runtime: Runtime, client: Any) -> None:
+def test_a_snapshot_has_the_head_of_its_worker(runtime: RuntimeNames, client: Any) -> None:
     with running(FakePart(), runtime):
         status = answer(client(runtime.status(WORKER), zmq.SUB))
     assert (status["worker"], status["kind"], status["pid"], status["state"]) == (
@@ -99,7 +99,7 @@ def test_a_snapshot_has_the_head_of_its_worker(runtime: Runtime, client: Any) ->
     assert abs(time.time_ns() - status["time_ns"]) < 60_000_000_000
 
 
-def test_the_last_snapshot_is_published_at_the_end(runtime: Runtime, client: Any) -> None:
+def test_the_last_snapshot_is_published_at_the_end(runtime: RuntimeNames, client: Any) -> None:
     part = FakePart()
     with running(part, runtime):
         socket = client(runtime.status(WORKER), zmq.SUB)
@@ -108,7 +108,7 @@ def test_the_last_snapshot_is_published_at_the_end(runtime: Runtime, client: Any
     assert last(socket, "Stopped")["message"] == "all written"
 
 
-def test_an_error_of_the_part_is_the_last_snapshot(runtime: Runtime, client: Any) -> None:
+def test_an_error_of_the_part_is_the_last_snapshot(runtime: RuntimeNames, client: Any) -> None:
     class Broken(FakePart):
         def step(self) -> float:
             if broken.is_set():
@@ -136,7 +136,7 @@ def test_an_error_of_the_part_is_the_last_snapshot(runtime: Runtime, client: Any
     assert last(socket, "Failed")["message"] == "the socket is gone"
 
 
-def test_a_snapshot_that_fails_does_not_end_the_worker(runtime: Runtime, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_snapshot_that_fails_does_not_end_the_worker(runtime: RuntimeNames, caplog: pytest.LogCaptureFixture) -> None:
     class Broken(FakePart):
         def snapshot(self) -> ReceiverStatus:
             raise ZeroDivisionError
@@ -151,7 +151,7 @@ def test_a_snapshot_that_fails_does_not_end_the_worker(runtime: Runtime, caplog:
     thread.join(20)
 
 
-def test_snapshots_and_other_commands_go_on_while_an_answer_takes_its_time(runtime: Runtime, client: Any) -> None:
+def test_snapshots_and_other_commands_go_on_while_an_answer_takes_its_time(runtime: RuntimeNames, client: Any) -> None:
     later: Future[str] = Future()
     with running(FakePart(slow=lambda: later, ping=lambda: "pong"), runtime) as command:
         slow = client(command)
@@ -166,14 +166,14 @@ def test_snapshots_and_other_commands_go_on_while_an_answer_takes_its_time(runti
         assert answer(slow)["result"] == "at last"
 
 
-def test_a_refusal_that_comes_later_is_the_answer(runtime: Runtime) -> None:
+def test_a_refusal_that_comes_later_is_the_answer(runtime: RuntimeNames) -> None:
     refused: Future[str] = Future()
     refused.set_exception(CommandError("not today"))
     with running(FakePart(slow=lambda: refused), runtime) as command, pytest.raises(CommandError, match="not today"):
         request(command, "slow", timeout_s=20)
 
 
-def test_a_time_out_inside_a_command_has_a_text(runtime: Runtime) -> None:
+def test_a_time_out_inside_a_command_has_a_text(runtime: RuntimeNames) -> None:
     def late() -> None:
         raise TimeoutError
 
@@ -181,7 +181,7 @@ def test_a_time_out_inside_a_command_has_a_text(runtime: Runtime) -> None:
         request(command, "late")
 
 
-def test_a_command_that_is_not_answered_in_time_is_cancelled_and_never_runs(runtime: Runtime) -> None:
+def test_a_command_that_is_not_answered_in_time_is_cancelled_and_never_runs(runtime: RuntimeNames) -> None:
     ran: list[int] = []
     blocked, go_on = threading.Event(), threading.Event()
 
@@ -201,7 +201,7 @@ def test_a_command_that_is_not_answered_in_time_is_cancelled_and_never_runs(runt
         assert ran == []
 
 
-def test_what_a_cancelled_command_would_do_later_is_cancelled_too(runtime: Runtime) -> None:
+def test_what_a_cancelled_command_would_do_later_is_cancelled_too(runtime: RuntimeNames) -> None:
     later: Future[None] = Future()
     with running(FakePart(slow=lambda: later), runtime) as command:
         with pytest.raises(CommandError, match=r"^slow: not answered in 0.1 s, cancelled$"):
@@ -209,7 +209,7 @@ def test_what_a_cancelled_command_would_do_later_is_cancelled_too(runtime: Runti
         assert later.cancelled()
 
 
-def test_a_command_that_has_begun_cannot_be_cancelled_and_says_so(runtime: Runtime) -> None:
+def test_a_command_that_has_begun_cannot_be_cancelled_and_says_so(runtime: RuntimeNames) -> None:
     later: Future[None] = Future()
     later.set_running_or_notify_cancel()
     with (
@@ -219,7 +219,7 @@ def test_a_command_that_has_begun_cannot_be_cancelled_and_says_so(runtime: Runti
         request(command, "slow", timeout_s=0.1)
 
 
-def test_commands_are_refused_while_the_worker_starts(runtime: Runtime) -> None:
+def test_commands_are_refused_while_the_worker_starts(runtime: RuntimeNames) -> None:
     go_on = threading.Event()
 
     class Slow(FakePart):
@@ -242,7 +242,7 @@ def test_commands_are_refused_while_the_worker_starts(runtime: Runtime) -> None:
     assert not thread.is_alive()
 
 
-def test_commands_that_wait_are_answered_at_the_end(runtime: Runtime, client: Any) -> None:
+def test_commands_that_wait_are_answered_at_the_end(runtime: RuntimeNames, client: Any) -> None:
     never: Future[str] = Future()
     asked = threading.Event()
 
@@ -274,7 +274,7 @@ def test_commands_that_wait_are_answered_at_the_end(runtime: Runtime, client: An
         b"[" * 500_000 + b"]" * 500_000,
     ],
 )
-def test_garbage_on_the_command_socket_is_answered(runtime: Runtime, client: Any, garbage: bytes) -> None:
+def test_garbage_on_the_command_socket_is_answered(runtime: RuntimeNames, client: Any, garbage: bytes) -> None:
     with running(FakePart(ping=lambda: "pong"), runtime) as command:
         socket = client(command)
         socket.send(garbage)
@@ -284,12 +284,12 @@ def test_garbage_on_the_command_socket_is_answered(runtime: Runtime, client: Any
         assert request(command, "ping", 20.0) == "pong"
 
 
-def test_a_result_that_is_no_json_is_answered(runtime: Runtime) -> None:
+def test_a_result_that_is_no_json_is_answered(runtime: RuntimeNames) -> None:
     with running(FakePart(odd=object), runtime) as command, pytest.raises(CommandError, match="not JSON serializable"):
         request(command, "odd")
 
 
-def test_an_idle_worker_hardly_wakes(runtime: Runtime) -> None:
+def test_an_idle_worker_hardly_wakes(runtime: RuntimeNames) -> None:
     part = FakePart()
     part.idle_s = 100.0
     with running(part, runtime):
@@ -298,7 +298,7 @@ def test_an_idle_worker_hardly_wakes(runtime: Runtime) -> None:
         assert part.steps - before <= 1 + (time.monotonic() - began_s) / IDLE_S  # one for each snapshot
 
 
-def test_a_ring_ends_the_wait(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_ring_ends_the_wait(runtime: RuntimeNames, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("detectors.workers.runtime.IDLE_S", 60.0)
     rung = threading.Event()
 
@@ -320,7 +320,7 @@ def test_a_ring_ends_the_wait(runtime: Runtime, monkeypatch: pytest.MonkeyPatch)
             part.expecting = False
 
 
-def test_no_answer(runtime: Runtime) -> None:
+def test_no_answer(runtime: RuntimeNames) -> None:
     with pytest.raises(CommandError, match=r"no answer from .* within 0.1 s"):
         request(runtime.command(WORKER), "ping", timeout_s=0.1)
 
@@ -329,22 +329,22 @@ def test_a_socket_path_too_long_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / ("x" * 90)))
     (tmp_path / ("x" * 90)).mkdir()
     with pytest.raises(HostError, match="longer than 107 bytes; set XDG_RUNTIME_DIR"):
-        run_worker(FakePart(), Runtime("T:"), 1.0, None)
+        run_worker(FakePart(), RuntimeNames("T:"), 1.0, None)
 
 
 PROGRAM = """
 import sys, threading, time
-from detectors.runtime import Runtime
+from detectors.runtime_names import RuntimeNames
 from detectors.workers import control_thread
 from detectors.workers.runtime import run_worker
 from tests.support.fake_part import FakePart
-part, runtime = FakePart(), Runtime({prefix!r})
+part, runtime = FakePart(), RuntimeNames({prefix!r})
 {body}
 sys.exit(run_worker(part, runtime, 0.5, None))
 """
 
 
-def end_of(runtime: Runtime, body: str, number: int = signal.SIGTERM) -> tuple[int, float]:
+def end_of(runtime: RuntimeNames, body: str, number: int = signal.SIGTERM) -> tuple[int, float]:
     """Exit code of a worker that gets a signal when it is ready, and how long it took to end: less than what it is stuck in."""
     program = PROGRAM.format(prefix=runtime.prefix, body=textwrap.dedent(body))
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
@@ -359,11 +359,11 @@ def end_of(runtime: Runtime, body: str, number: int = signal.SIGTERM) -> tuple[i
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_the_worker(runtime: Runtime, number: int) -> None:
+def test_a_signal_ends_the_worker(runtime: RuntimeNames, number: int) -> None:
     assert end_of(runtime, "", number)[0] == 0
 
 
-def test_a_signal_ends_the_worker_while_the_control_thread_is_blocked(runtime: Runtime) -> None:
+def test_a_signal_ends_the_worker_while_the_control_thread_is_blocked(runtime: RuntimeNames) -> None:
     body = """
         free = threading.Event()
         part.finish = lambda deadline_s: free.set()
@@ -372,7 +372,7 @@ def test_a_signal_ends_the_worker_while_the_control_thread_is_blocked(runtime: R
     assert end_of(runtime, body)[0] == 0
 
 
-def test_a_worker_whose_data_thread_is_stuck_is_ended_after_its_drain_time(runtime: Runtime) -> None:
+def test_a_worker_whose_data_thread_is_stuck_is_ended_after_its_drain_time(runtime: RuntimeNames) -> None:
     code, took_s = end_of(runtime, "part.finish = lambda deadline_s: time.sleep(60)")
     assert code == KILLED
     assert took_s >= 1.0

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from detectors.runtime import Runtime
+from detectors.runtime_names import RuntimeNames
 from detectors.workers import service
 from detectors.workers.commands import request
 from detectors.workers.service import ServiceNotifier
@@ -91,15 +91,15 @@ def test_a_manager_that_does_not_listen_holds_nobody_up(manager: socket.socket) 
 
 
 def test_a_worker_is_ready_alive_and_stopping(manager: socket.socket) -> None:
-    runtime = Runtime("T:SERVICE:")
+    runtime = RuntimeNames("T:SERVICE:")
     program = textwrap.dedent(
         f"""
         import os
-        from detectors.runtime import Runtime
+        from detectors.runtime_names import RuntimeNames
         from detectors.workers.runtime import run_worker
         from tests.support.fake_part import FakePart
         part = FakePart(environment=lambda: os.environ.get("NOTIFY_SOCKET", "none"))
-        run_worker(part, Runtime({runtime.prefix!r}), 1.0, None)
+        run_worker(part, RuntimeNames({runtime.prefix!r}), 1.0, None)
         """
     )
     environment = {**os.environ, "NOTIFY_SOCKET": manager.getsockname(), "WATCHDOG_USEC": "200000"}

@@ -10,7 +10,7 @@ from detectors.config import Config, parse_config
 from detectors.curve import make_keys
 from detectors.errors import ConfigError
 from detectors.hosts import endpoint
-from detectors.runtime import Runtime
+from detectors.runtime_names import RuntimeNames
 from ioc.glance.gather import System
 from ioc.glance.table import WIDTH, render
 from ioc.glance.verdict import Word
@@ -52,7 +52,7 @@ def look_until_heard(system: System, *, wait_s: float = 0.2) -> None:
 
 @pytest.mark.usefixtures("short_runtime_dir")
 def test_workers_of_a_host_are_heard_over_the_network(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    runtime = Runtime(config.detector.prefix)
+    runtime = RuntimeNames(config.detector.prefix)
     with running(FakePart(), runtime, endpoint(config, "udp.M00")), System(runtime, config) as system:
         monkeypatch.setattr("ioc.glance.gather.is_running", lambda *_: None)  # the locks are on the other host
         look_until_heard(system)
@@ -70,5 +70,5 @@ def test_workers_of_a_host_are_heard_over_the_network(config: Config, monkeypatc
 
 def test_without_keys_it_is_one_line(config: Config, tmp_path: Path) -> None:
     (tmp_path / "keys" / "server.key_secret").unlink()
-    with pytest.raises(ConfigError, match="no key can be read"), System(Runtime("T:GLANCE:"), config):
+    with pytest.raises(ConfigError, match="no key can be read"), System(RuntimeNames("T:GLANCE:"), config):
         pass

@@ -19,8 +19,8 @@ COUNTERS_VARIABLE = "PEBBLEDAQ_COUNTERS"
 
 
 @dataclass(frozen=True, slots=True)
-class Runtime:
-    """The runtime names of one detector server, keyed by its PV prefix."""
+class RuntimeNames:
+    """The names of one detector server, from its PV prefix."""
 
     prefix: str
 
