@@ -34,7 +34,10 @@ SEND_BUFFER: Final = 4 << 20
 """Asked of the kernel, bytes: a few bursts."""
 
 SPREAD: Final = 0.8
-"""Part of the period over which a frame's packets are spread."""
+"""Part of the period over which a frame's packets are spread, at most."""
+
+LONGEST_SPREAD_NS: Final = 20_000_000
+"""However long the period: a detector sends a frame at once when it is read out."""
 
 _TICKS_PER_S: Final = 10_000_000
 """The header's timestamp counts a 10 MHz clock. Source: slsDetectorPackage."""
@@ -142,7 +145,8 @@ class UdpModuleSender:
         plan = plan_frame(self.faults, packets, seed=self.seed, stream=self.number, frame=frame)
         messages = self._messages[plan.order]
         due_ns = self.schedule.time_ns(n)
-        spacing_ns = self.schedule.period_ns * SPREAD * self.burst / max(1, messages.size) if stop else 0
+        spread_ns = min(self.schedule.period_ns * SPREAD, LONGEST_SPREAD_NS) if stop else 0
+        spacing_ns = spread_ns * self.burst / max(1, messages.size)
         sent_ns = time.time_ns()
         for i, first in enumerate(range(0, messages.size, self.burst)):
             # A frame once begun is sent whole, stop or not: the report counts whole frames. A late one comes faster.

@@ -147,8 +147,9 @@ class Receiver:
     def step(self) -> float:
         """Take the packets that are there; sleep until the next look is worth while, or return how long to wait."""
         source, assembler = self._source, self._assembler
+        looked = time.monotonic()
         n = source.poll(assembler.landing())
-        now = time.monotonic()
+        now = time.monotonic() if n else looked  # silent until then: packets may have come since
         if n:
             if now - self._heard > IDLE_S:
                 self._notifier.look()  # who subscribed while nothing came

@@ -59,7 +59,7 @@ def write_wide(hosts: SimulatedHosts, folder: Path, prefix: str) -> Path:
             for name in HOSTS
         ),
         *(
-            f'[[udp]]\nname = "{module}"\nhost = "{host_of(module)}"\naddress = "{hosts[host_of(module)].address}"\n'
+            f'[[udp]]\nname = "{module}"\nflush_timeout_s = 2\nhost = "{host_of(module)}"\naddress = "{hosts[host_of(module)].address}"\n'
             f"port = {port_of(module)}\nexpect_module_id = {number}\ngeometry = {geometry_table()}\n"
             for number, module in enumerate(MODULES)
         ),

@@ -6,6 +6,7 @@ import string
 from pathlib import Path
 
 from tests.support.ports import free_ports
+from tests.support.senders import PATIENT
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -18,6 +19,7 @@ def write_example(name: str, folder: Path) -> Path:
     prefix = "T" + "".join(random.choices(string.ascii_uppercase, k=8)) + ":"
     text = re.sub(r'(?<=prefix = ")[^"]+', prefix, text)
     text = re.sub(r'(?<=^folder = ")[^"]+/([^"/]+)"', rf'{folder}/\1"', text, flags=re.MULTILINE)
+    text = text.replace("[[udp]]\n", f"[[udp]]\n{PATIENT}")
     text = text.replace("[disk]\n", '[disk]\nmin_free = "64 MiB"\n')
     ports = iter(free_ports(len(_PORTS.findall(text))))
     text = _PORTS.sub(lambda _: str(next(ports)), text)

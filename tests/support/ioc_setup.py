@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tests.support.ioc_process import IocProcess
 from tests.support.ports import free_ports
+from tests.support.senders import PATIENT
 
 M00, M01, CAM = "udp.M00", "udp.M01", "pva.CAM"
 SOURCES = ("M00", "M01", "CAM")
@@ -19,8 +20,8 @@ def write_config(folder: Path, more: str = "", *, ports: tuple[int, int] | None 
     path.write_text(
         f'[detector]\nname = "DET"\nprefix = "{prefix}"\n'
         f'[disk]\nfolder = "{folder}/data"\nroots = ["{folder}", "/tmp"]\n'
-        f'[[udp]]\nname = "M00"\nexpect_module_id = 0\nport = {first}\naddress = "127.0.0.1"\n'
-        f'[[udp]]\nname = "M01"\nexpect_module_id = 1\nport = {second}\naddress = "127.0.0.1"\n'
+        f'[[udp]]\nname = "M00"\n{PATIENT}expect_module_id = 0\nport = {first}\naddress = "127.0.0.1"\n'
+        f'[[udp]]\nname = "M01"\n{PATIENT}expect_module_id = 1\nport = {second}\naddress = "127.0.0.1"\n'
         f'[[pva]]\nname = "CAM"\npv = "SIM:IMAGE"\n{more}'
     )
     return path

@@ -4,12 +4,16 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Final
 
 from ioc.demo.children import Child
 
 START_S = 60.0
 LEAD_S = 0.3
 """From the line that starts them to their first packet: all of them have read it by then."""
+
+PATIENT: Final = "flush_timeout_s = 2\n"
+"""For the table of a module: a busy machine may stop a simulated detector for a while in the middle of a frame."""
 
 
 @contextmanager

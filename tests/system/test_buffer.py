@@ -14,6 +14,7 @@ import pytest
 
 from tests.support.ports import free_ports
 from tests.support.process import Process
+from tests.support.senders import PATIENT
 from tests.support.waiting import until
 from tests.unit.buffer.make import RawBuffer
 
@@ -104,7 +105,7 @@ def receivers_config(path: Path, ports: list[int], data: Path) -> Path:
         f"""
 [[udp]]
 name = "M{i:02}"
-expect_module_id = {i}
+{PATIENT}expect_module_id = {i}
 port = {port}
 address = "127.0.0.1"
 geometry = {{ header = "jungfrau", rows = {ROWS}, cols = {COLS}, dtype = "uint16", packets_per_frame = {PACKETS} }}

@@ -310,8 +310,8 @@ def test_after_a_restart_of_the_ioc_it_goes_on_right(bench: Bench, away: bool) -
             assert bench.ioc.value("cam1:Acquire_RBV") == "Acquire"
             assert bench.ioc.value("cam1:DetectorState_RBV") == "Acquire"
             assert bench.ioc.value("cam1:NumImages_RBV") == images
-        bench.ioc.until("cam1:Acquire_RBV", "Done")
-        assert bench.ended() == ("Idle", "Done", images, images)
+        assert until(bench.ended, lambda ended: ended[1] == "Done" and ended[0] != "Saving")[2:] == (images, images)
+        assert bench.ioc.value("cam1:DetectorState_RBV") == "Idle"
         bench.ioc.until("RunState_RBV", "Configured")
         bench.ioc.until("M00:State_RBV", "Idle")
     assert np.diff(pulses(path)).tolist() == [1] * (images - 1)

@@ -20,6 +20,7 @@ from detectors.workers.lock import hold_lock
 from tests.support.epics_env import epics_variables
 from tests.support.forked import run_forked
 from tests.support.ports import free_ports
+from tests.support.senders import PATIENT
 
 COMMANDS = {"run": (), "receive": ("M00",), "monitor": ("CAM",)}
 PREFIX = f"ERR{os.getpid()}:"
@@ -47,7 +48,7 @@ class Detector:
             f'[detector]\nname = "DET"\nprefix = "{PREFIX}"\n'
             f'[disk]\nfolder = "{folder}/data"\n'
             f"[timing]\nport = {self.timing_port}\n"
-            f'[[udp]]\nname = "M00"\nexpect_module_id = 0\nport = {self.module_port}\naddress = "127.0.0.1"\n'
+            f'[[udp]]\nname = "M00"\n{PATIENT}expect_module_id = 0\nport = {self.module_port}\naddress = "127.0.0.1"\n'
             '[[pva]]\nname = "CAM"\npv = "SIM:IMAGE"\ndtype = "uint16"\nshape = [64, 64]\n'
         )
 

@@ -15,6 +15,7 @@ from tests.support.epics_env import epics_variables
 from tests.support.ioc_process import leftovers
 from tests.support.ports import free_hundred, free_ports
 from tests.support.process import Process, run
+from tests.support.senders import PATIENT
 from tests.support.slurm_cluster import SlurmCluster, why_no_slurm
 from tests.support.waiting import until
 
@@ -36,7 +37,7 @@ def write_config(folder: Path, prefix: str) -> Path:
     assert run("keys", "server", "--output", f"{folder}/keys").returncode == 0
     modules = [
         f'[[host]]\nname = "daq{n}"\naddress = "127.0.0.{n}"\nfolder = "{folder}/data{n}"\n'
-        f'[[udp]]\nname = "M0{n}"\nhost = "daq{n}"\naddress = "127.0.0.{n}"\nport = {port}\n'
+        f'[[udp]]\nname = "M0{n}"\n{PATIENT}host = "daq{n}"\naddress = "127.0.0.{n}"\nport = {port}\n'
         for n, port in enumerate(ports, 1)
     ]
     path = folder / "wide.toml"

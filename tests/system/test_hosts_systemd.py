@@ -12,6 +12,7 @@ from tests.support.epics_env import epics_variables
 from tests.support.own_systemd import OwnSystemd, why_no_systemd
 from tests.support.ports import free_hundred, free_ports
 from tests.support.process import Process, run
+from tests.support.senders import PATIENT
 from tests.support.waiting import until
 
 pytestmark = [pytest.mark.long, pytest.mark.skipif(bool(why_no_systemd()), reason=why_no_systemd())]
@@ -28,7 +29,7 @@ def test_systemd_runs_a_host_and_the_ioc_and_starts_again_what_is_killed(tmp_pat
         f'[detector]\nname = "ONE"\nprefix = "{prefix}"\n[dma]\ncfgRxCount = 20\n[disk]\nfolder = "{tmp_path}/data"\nmin_free = "64 MiB"\n'
         f'[control]\nport_base = {free_hundred()}\ncurve_keys = "{tmp_path}/keys"\n'
         f'[[host]]\nname = "daq1"\naddress = "127.0.0.1"\n'
-        f'[[udp]]\nname = "M00"\nhost = "daq1"\naddress = "127.0.0.1"\nport = {port}\n'
+        f'[[udp]]\nname = "M00"\n{PATIENT}host = "daq1"\naddress = "127.0.0.1"\nport = {port}\n'
     )
     assert run("keys", "server", "--output", f"{tmp_path}/keys").returncode == 0
     files = json.loads(run("deploy", "systemd", str(config), "--json").stdout)["files"]

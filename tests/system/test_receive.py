@@ -35,6 +35,7 @@ from tests.support.balance import imbalance
 from tests.support.ports import free_ports
 from tests.support.process import WorkerProcess
 from tests.support.scheduling import realtime_allowed, realtime_threads
+from tests.support.senders import PATIENT
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.usefixtures("runtime_dir")
@@ -60,7 +61,7 @@ cfgRxCount = 16
 cfgSize = "1 MiB"
 [[udp]]
 name = "M00"
-expect_module_id = {MODULE}
+{PATIENT}expect_module_id = {MODULE}
 port = {port}
 address = "127.0.0.1"
 geometry = {geometry or '{header = "jungfrau", rows = 64, cols = 128, dtype = "uint16", packets_per_frame = 32}'}

@@ -17,7 +17,7 @@ from tests.support.epics_env import epics_variables
 from tests.support.ioc_process import leftovers
 from tests.support.ports import free_ports
 from tests.support.process import Process
-from tests.support.senders import send_frames
+from tests.support.senders import PATIENT, send_frames
 from tests.support.waiting import until
 
 pytestmark = [pytest.mark.alone, pytest.mark.long, pytest.mark.usefixtures("runtime_dir")]
@@ -77,8 +77,8 @@ def test_two_receivers_and_their_images(tmp_path: Path, stack: ExitStack, worker
     path = tmp_path / "udp.toml"
     path.write_text(
         f'[detector]\nname = "JF"\nprefix = "{prefix}"\n[dma]\ncfgRxCount = 40\n'
-        f'[[udp]]\nname = "M00"\nexpect_module_id = 0\nport = {first}\naddress = "127.0.0.1"\n'
-        f'[[udp]]\nname = "M01"\nexpect_module_id = 1\nport = {second}\naddress = "127.0.0.1"\n'
+        f'[[udp]]\nname = "M00"\n{PATIENT}expect_module_id = 0\nport = {first}\naddress = "127.0.0.1"\n'
+        f'[[udp]]\nname = "M01"\n{PATIENT}expect_module_id = 1\nport = {second}\naddress = "127.0.0.1"\n'
         f'[stream]\nfull = "tcp://127.0.0.1:{out}"\n'
     )
     runtime = RuntimeNames(prefix)
