@@ -20,7 +20,6 @@ from sim.pattern import frame_pattern
 from sim.udp_module import UdpModuleSender
 from tests.support.ports import free_ports
 from tests.support.process import WorkerProcess
-from tests.support.senders import PATIENT
 from tests.support.waiting import until
 
 pytestmark = [pytest.mark.long, pytest.mark.usefixtures("short_runtime_dir")]
@@ -41,7 +40,7 @@ class Detector:
         *self.ports, self.out = free_ports(3)
         self.path, self.stack = folder / "eiger.toml", stack
         modules = "".join(
-            f'[[udp]]\nname = "M{m:02}"\n{PATIENT}port = {port}\naddress = "127.0.0.1"\ngeometry = "eiger-16"\n'
+            f'[[udp]]\nname = "M{m:02}"\nport = {port}\naddress = "127.0.0.1"\ngeometry = "eiger-16"\n'
             f"expect_module_id = {MODULE_ID}\ncolumn = {m}\n"
             for m, port in enumerate(self.ports)
         )
