@@ -123,6 +123,17 @@ def test_run_sends_so_many_frames_and_reports(line):
         line.recv(65536)
 
 
+def test_the_packets_of_a_slow_detector_come_together(line, monkeypatch):
+    waits = []
+    monkeypatch.setattr("sim.udp_module.time.sleep", waits.append)
+    sender = UdpModuleSender(line.getsockname(), small("sls"), Schedule.at_rate(0.5), burst=1)
+    with Stop() as stop:
+        sender.send_frame(0, stop)
+    sender.close()
+    assert len(waits) == 7
+    assert 0 < max(waits) <= 0.02
+
+
 def test_a_receiver_that_is_not_there_is_no_error():
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as unbound:
         unbound.bind(("127.0.0.1", 0))
