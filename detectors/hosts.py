@@ -6,7 +6,6 @@ from typing import Final, NamedTuple
 from detectors.config import Config, HostSection
 from detectors.curve import CurveKeys, own_keys
 from detectors.errors import ConfigError
-from detectors.runtime_names import RuntimeNames
 from detectors.worker_names import KEEPER, PARTS, workers
 
 PORTS: Final = 2
@@ -66,13 +65,14 @@ def endpoint(config: Config, worker: str) -> Endpoint | None:
     return Endpoint(host, port, port + 1, config.control.curve_keys)
 
 
-def reach(config: Config, runtime: RuntimeNames, worker: str) -> Reach:
+def reach(config: Config, worker: str) -> Reach:
     """Return how the IOC reaches a worker: over ipc on its own host, over tcp where the worker has a host.
 
     Raises ConfigError as ``endpoint`` does.
     """
     found = endpoint(config, worker)
     if found is None:
-        return Reach(runtime.status(worker), runtime.command(worker), None)
+        names = config.runtime_names
+        return Reach(names.status(worker), names.command(worker), None)
     status, command = (f"tcp://{found.host.at}:{port}" for port in (found.status_port, found.command_port))
     return Reach(status, command, own_keys(found.keys))

@@ -18,7 +18,6 @@ from detectors.errors import CapacityError, ConfigError, WireError
 from detectors.frame import FrameHead
 from detectors.image_head import ImageHead
 from detectors.pixels import FrameLayout
-from detectors.runtime_names import RuntimeNames
 from detectors.sources.module_stream import LocalModule, Modules
 from detectors.sources.subscriptions import Sender, Subscriptions
 from detectors.wire.array10 import ImageHeader, decode_image
@@ -101,7 +100,7 @@ class LiveFrames(Live[tuple[FrameHead, np.ndarray]]):
         sources = {source.name: source for source in (*config.udp, *config.pva)}
         if module not in sources:
             raise ConfigError(f"module: found {module!r}, expected one of {', '.join(sources)}")
-        runtime, worker = RuntimeNames(config.detector.prefix), worker_name(sources[module])
+        runtime, worker = config.runtime_names, worker_name(sources[module])
         self._module = LocalModule(runtime.shm(worker), None)
         self._modules = Modules([runtime.notify(worker)], [self._module])
         self._out, self._pace = out, _Pace()
@@ -167,8 +166,8 @@ class LiveImages(Live[tuple[ImageHead, np.ndarray]]):
         config = _loaded(config)
         sources = config.sources_of(detector)
         rules = config.image_rules(sources)
-        runtime, mosaic = RuntimeNames(config.detector.prefix), config.mosaic_of(sources)
-        self._gatherer = Gatherer(DetectorModules(config, runtime, sources, rules, host, mosaic=mosaic))
+        mosaic = config.mosaic_of(sources)
+        self._gatherer = Gatherer(DetectorModules(config, sources, rules, host, mosaic=mosaic))
         self._gatherer.open()
         self._out, self._pace = out, _Pace()
         self._matched: Iterator[Matched] = iter(())

@@ -19,7 +19,6 @@ from detectors.buffer.atomic import write_atomically
 from detectors.buffer.regular import read_regular
 from detectors.config import Config
 from detectors.errors import ConfigError, PebbleDaqError
-from detectors.runtime_names import RuntimeNames
 from detectors.workers.file_thread import FileThread
 from ioc.bindings import Bindings, Handler
 from ioc.kept_settings import Setting, Value, from_text, settings, to_text
@@ -73,7 +72,7 @@ def autosave_file(config: Config) -> Path | None:
             raise ConfigError(
                 "ioc.autosave: found no home folder of this account to save settings in; name a folder, or false for none"
             ) from None
-    return folder / f"{RuntimeNames(config.detector.prefix).key}.settings"
+    return folder / f"{config.runtime_names.key}.settings"
 
 
 class Autosave:

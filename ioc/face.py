@@ -7,7 +7,6 @@ import zmq.asyncio
 
 from detectors.config import Config
 from detectors.outputs.data_sets import mapped_detector
-from detectors.runtime_names import RuntimeNames
 from detectors.stats import flat
 from ioc.acquisition import AcquisitionControl
 from ioc.bindings import Handler, field_types
@@ -49,7 +48,6 @@ class Face:
         *,
         roster: Roster,
         context: zmq.asyncio.Context,
-        runtime: RuntimeNames,
         folders: Mapping[str, str],
     ) -> None:
         """``folders`` are the root folders that the workers write below, now."""
@@ -64,11 +62,11 @@ class Face:
                 self.retro = Retro(
                     config.hdf5,
                     lambda: mapped_detector(config, detector.sources, folders),
-                    runtime.folder / f"{config.detector_of(detector.sources[0])}.map.json",
+                    config.runtime_names.folder / f"{config.detector_of(detector.sources[0])}.map.json",
                 )
         self._shown: dict[tuple[str, str], Any] = {}
         if config.images:
-            self._live_image = LiveImage(context, runtime.frames(detector.images), config.images)
+            self._live_image = LiveImage(context, config.runtime_names.frames(detector.images), config.images)
 
     @property
     def in_progress(self) -> tuple[bool, bool]:

@@ -14,7 +14,6 @@ from detectors.config import Config
 from detectors.errors import CommandError
 from detectors.hosts import host_of, reach
 from detectors.run_state import RunState
-from detectors.runtime_names import RuntimeNames
 from detectors.worker_names import worker_name, workers
 from detectors.workers.commands import check_address
 from detectors.workers.lock import hold_lock, is_running
@@ -67,12 +66,12 @@ def serve(config: Config, config_path: Path, build: CommandLine | None = None, *
     """
     templates = loads(config)
     plan = Plan(config)
-    runtime = RuntimeNames(config.detector.prefix)
+    runtime = config.runtime_names
     for worker in workers(config):
         check_address(runtime.status(worker))
 
     async def run() -> int:
-        return await Server(config, runtime, build or command_line(config_path), plan).main(templates, shell=shell)
+        return await Server(config, build or command_line(config_path), plan).main(templates, shell=shell)
 
     with hold_lock(runtime, OWNER):
         return asyncio.run(run())
@@ -81,15 +80,15 @@ def serve(config: Config, config_path: Path, build: CommandLine | None = None, *
 class Server:
     """The parts of one server. Made, and its ``main`` run, on the event loop."""
 
-    def __init__(self, config: Config, runtime: RuntimeNames, build: CommandLine, plan: Plan) -> None:
+    def __init__(self, config: Config, build: CommandLine, plan: Plan) -> None:
         self._config = config
-        self._runtime = runtime
+        self._runtime = config.runtime_names
         self._plan = plan
         self._service = ServiceNotifier.take()
         self._stop = asyncio.Event()
         self._context = zmq.asyncio.Context()
         self._roster = roster = Roster(workers(config))
-        reaches = {worker: reach(config, runtime, worker) for worker in roster}
+        reaches = {worker: reach(config, worker) for worker in roster}
         self._link = link = Link(self._context, reaches, roster)
         self._observer = Observer(self._context, reaches.values(), roster)
         self._hosts = Hosts(config, roster, time.monotonic())
@@ -105,7 +104,6 @@ class Server:
                 link.ask,
                 roster=roster,
                 context=self._context,
-                runtime=runtime,
                 folders=settings.folders,
             )
             for detector, run in faces
@@ -113,7 +111,7 @@ class Server:
         drain_s = config.run.drain_s
         self._remote = hosts = {worker: host.name for worker in roster if (host := host_of(config, worker))}
         self._supervisor = Supervisor(
-            runtime,
+            self._runtime,
             roster,
             build,
             self._start_state,

@@ -11,6 +11,7 @@ from pydantic import ValidationError, model_validator
 from detectors.config import hosts, sections
 from detectors.errors import ConfigError
 from detectors.mosaic import Mosaic
+from detectors.runtime_names import RuntimeNames
 
 
 class Config(sections.Section):
@@ -128,6 +129,11 @@ class Config(sections.Section):
         if not places or len(places) < len(self.udp):
             return None
         return Mosaic(self.udp[0].geometry.layout, places, self.stream.gap_value if self.stream else 0)
+
+    @property
+    def runtime_names(self) -> RuntimeNames:
+        """The names of what its processes leave in the system."""
+        return RuntimeNames(self.detector.prefix)
 
     @property
     def sources(self) -> tuple[sections.SourceSection, ...]:

@@ -17,7 +17,6 @@ from detectors.outputs.stage import Stage, StageAccount
 from detectors.outputs.zmq_module import ModulePublisher
 from detectors.pools.pebble import PebbleLease
 from detectors.roots import confined
-from detectors.runtime_names import RuntimeNames
 from detectors.stats import OutputStats
 from detectors.worker_names import worker_name
 
@@ -44,10 +43,10 @@ def shares(slots: int) -> tuple[int, int]:
     return max(1, usable * 3 // 4), max(1, min(PUBLISH_SHARE, usable // 2))
 
 
-def stream_address(config: Config, source: SourceSection, runtime: RuntimeNames) -> str:
+def stream_address(config: Config, source: SourceSection) -> str:
     """Return the ZMQ address that a source's module stream is bound to."""
     if config.zmq.port_base is None:
-        return runtime.frames(worker_name(source))
+        return config.runtime_names.frames(worker_name(source))
     host = config.host_of(source)
     return f"tcp://{host.bind if host else config.zmq.host}:{config.zmq.port_base + config.sources.index(source)}"
 
@@ -75,7 +74,6 @@ class Outputs:
         cls,
         config: Config,
         source: SourceSection,
-        runtime: RuntimeNames,
         *,
         shape: RecordShape,
         dtype: str,
@@ -108,11 +106,11 @@ class Outputs:
                 crc=config.disk.crc,
                 min_free=int(config.disk.min_free),
                 sync_s=config.disk.sync_s,
-                server=runtime.prefix,
+                server=config.detector.prefix,
             )
         try:
             publisher = ModulePublisher(
-                stream_address(config, source, runtime), config.zmq.high_water_mark, config.zmq.curve_keys
+                stream_address(config, source), config.zmq.high_water_mark, config.zmq.curve_keys
             )
         except HostError:
             if writer:

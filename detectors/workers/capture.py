@@ -9,11 +9,9 @@ from detectors.assembly.sync import Matched
 from detectors.config import Config, Hdf5Section, SourceSection, UdpSection
 from detectors.errors import ConfigError
 from detectors.frame import MISSING_MASK_BYTES
-from detectors.hosts import endpoint
 from detectors.image_head import ImageHead
 from detectors.outputs.hdf5.capture import Selector
 from detectors.pools.buffer_pool import BufferPool
-from detectors.runtime_names import RuntimeNames
 from detectors.sources.compressed_images import CompressedSource
 from detectors.stats import CaptureStatus, PoolStats
 from detectors.wire.bslz4 import chunk_bound
@@ -45,9 +43,7 @@ def run(config: Config, detector: str = "") -> int:
 
     Raises ConfigError without an [hdf5] section, HostError when the memory or the folder is refused.
     """
-    runtime = RuntimeNames(config.detector.prefix)
-    part = CapturePart(config, runtime, detector)
-    return run_worker(part, runtime, config.run.drain_s, endpoint(config, part.name))
+    return run_worker(CapturePart(config, detector), config)
 
 
 class CapturePart:
@@ -59,7 +55,7 @@ class CapturePart:
     blocks: Mapping[str, Sequence[str]] = {}
     empty = CaptureStatus()
 
-    def __init__(self, config: Config, runtime: RuntimeNames, detector: str = "") -> None:
+    def __init__(self, config: Config, detector: str = "") -> None:
         sources = config.sources_of(detector)
         self.name = image_worker_name(WORKER, detector)
         if config.hdf5 is None:
@@ -67,7 +63,7 @@ class CapturePart:
         self._section: Hdf5Section = config.hdf5
         self._pulse_id_step = config.detector.pulse_id_step
         # Without a mosaic: the documented files hold the modules one below the other.
-        modules = DetectorModules(config, runtime, sources, config.image_rules(sources), config.hdf5.host)
+        modules = DetectorModules(config, sources, config.image_rules(sources), config.hdf5.host)
         self._modules, self._gatherer = modules, Gatherer(modules)
         self._pool: BufferPool | None = None
         self._pool_of: Assembler | None = None
@@ -81,7 +77,8 @@ class CapturePart:
         self._captures = Captures(config.hdf5, modules.detector, modules.names, self._pulse_id_step, self._expect)
         self._elsewhere: CompressedElsewhere | None = None
         if config.is_compressed(sources, config.hdf5.host) and config.mosaic_of(sources) is None:
-            source = CompressedSource(runtime.notify(STREAM), runtime.shm(STREAM))
+            names = config.runtime_names
+            source = CompressedSource(names.notify(STREAM), names.shm(STREAM))
             self._elsewhere = CompressedElsewhere(source, modules.rules.depth // _SHARE_WAITING)
         self._compressed_here = 0
         self._gathered = 0

@@ -10,7 +10,6 @@ from detectors.mosaic import Mosaic
 from detectors.outputs.outputs import remote_address
 from detectors.pixels import FrameLayout
 from detectors.pools.sizing import plan_buffers
-from detectors.runtime_names import RuntimeNames
 from detectors.sources.module_stream import LocalModule, Modules, RemoteModule, SeenModules
 from detectors.worker_names import worker_name
 
@@ -26,7 +25,6 @@ class DetectorModules:
     def __init__(
         self,
         config: Config,
-        runtime: RuntimeNames,
         sources: tuple[SourceSection, ...],
         rules: StreamSection,
         host: str | None,
@@ -35,7 +33,7 @@ class DetectorModules:
         look: bool = False,
     ) -> None:
         _check(config, sources, host)
-        self._config, self._runtime = config, runtime
+        self._config, self._runtime = config, config.runtime_names
         self._sources, self._host = sources, host
         self._look = look
         self._image_names = ImageNames(config.detector_of(sources[0]), rules.pedestal_file, rules.gain_file)

@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from detectors.config import Config, SourceSection, UdpSection
-from detectors.runtime_names import RuntimeNames
 from detectors.stats import AcquisitionStats
 from detectors.workers.gate import AcquisitionGate
 from detectors.workers.gather import Gatherer
@@ -18,10 +17,8 @@ _LOOK_S: Final = 0.01
 class ImageCounter:
     """The acquisitions of a worker that shows images. It reads the modules, or the stream of images, on its own account."""
 
-    def __init__(
-        self, config: Config, runtime: RuntimeNames, sources: tuple[SourceSection, ...], host: str | None
-    ) -> None:
-        self._gatherer = Gatherer(members_to_show(config, runtime, sources, host))
+    def __init__(self, config: Config, sources: tuple[SourceSection, ...], host: str | None) -> None:
+        self._gatherer = Gatherer(members_to_show(config, sources, host))
         clocked = isinstance(sources[0], UdpSection) and all(source.host == host for source in sources)
         self._gate = AcquisitionGate("fill", config.detector.pulse_id_step, self._gatherer.expect_all, clocked=clocked)
         self._counting = False

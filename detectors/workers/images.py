@@ -14,10 +14,8 @@ import numpy as np
 
 from detectors.config import Config, ImagesSection
 from detectors.errors import ConfigError
-from detectors.hosts import endpoint
 from detectors.outputs.publisher import Publisher
 from detectors.outputs.pva_images import PvaImages
-from detectors.runtime_names import RuntimeNames
 from detectors.sources.compressed_images import CompressedSource
 from detectors.stats import ImagesStatus, ShownStats
 from detectors.thinning import binning, color_mode, colours_last, described, eight_bits, thinned
@@ -52,9 +50,7 @@ def run(config: Config, detector: str = "") -> int:
 
     Raises ConfigError without an [images] section, HostError when a port or an address is refused.
     """
-    runtime = RuntimeNames(config.detector.prefix)
-    part = ImagesPart(config, runtime, detector)
-    return run_worker(part, runtime, config.run.drain_s, endpoint(config, part.name))
+    return run_worker(ImagesPart(config, detector), config)
 
 
 @dataclass(slots=True)
@@ -89,20 +85,20 @@ class ImagesPart:
     blocks: Mapping[str, Sequence[str]] = {}
     empty = ImagesStatus()
 
-    def __init__(self, config: Config, runtime: RuntimeNames, detector: str = "") -> None:
+    def __init__(self, config: Config, detector: str = "") -> None:
         sources = config.sources_of(detector)
         self.name = image_worker_name(IMAGES, detector)
-        self._prefix = f"{runtime.prefix}{detector}:" if detector else runtime.prefix
+        self._prefix = f"{config.detector.prefix}{detector}:" if detector else config.detector.prefix
         if config.images is None:
             raise ConfigError("images: missing; give an [images] section")
         self._section: ImagesSection = config.images
-        self._runtime = runtime
+        runtime = self._runtime = config.runtime_names
         self._interfaces = [str(address) for address in config.ioc.interfaces]
         port = config.images.port
         # Each detector's worker is a server of its own.
         self._port = port and port + list(config.detectors.values()).index(sources)
-        self._newest = NewestImage(config, runtime, sources, config.images.host)
-        self._counter = ImageCounter(config, runtime, sources, config.images.host)
+        self._newest = NewestImage(config, sources, config.images.host)
+        self._counter = ImageCounter(config, sources, config.images.host)
         self._compressed: NewestCompressed | None = None
         if config.is_compressed(sources, config.images.host) and config.images.codec == COMPRESSION:
             self._compressed = NewestCompressed(CompressedSource(runtime.notify(STREAM), runtime.shm(STREAM)))

@@ -20,8 +20,6 @@ from detectors.buffer.retention_limits import beyond, configured_limits, limits_
 from detectors.buffer.retention_plan import Limits
 from detectors.config import Config
 from detectors.errors import CommandError, ConfigError, HostError
-from detectors.hosts import endpoint
-from detectors.runtime_names import RuntimeNames
 from detectors.stats import KeeperStatus, LimitsShown
 from detectors.worker_names import KEEPER, keepers, worker_name
 from detectors.workers.account import Account
@@ -56,9 +54,7 @@ def run(config: Config, host: str) -> int:
 
     Raises HostError for a limit that its disk can never meet.
     """
-    runtime = RuntimeNames(config.detector.prefix)
-    part = KeeperPart(config, runtime, host)
-    return run_worker(part, runtime, config.run.drain_s, endpoint(config, part.name))
+    return run_worker(KeeperPart(config, host), config)
 
 
 class KeeperPart:
@@ -67,10 +63,10 @@ class KeeperPart:
     blocks: Mapping[str, Sequence[str]] = {"limits": ("last.set", "last.keep_bytes", "last.keep_s", "last.free_bytes")}
     empty = KeeperStatus()
 
-    def __init__(self, config: Config, runtime: RuntimeNames, host: str) -> None:
+    def __init__(self, config: Config, host: str) -> None:
         assert config.disk  # or no host is kept
         self.name = f"{KEEPER}.{host}"
-        self._runtime = runtime
+        self._runtime = config.runtime_names
         sources = config.sources_on(host)
         self._detectors = {worker_name(source): config.detector_of(source) for source in sources}
         self._folders = {worker_name(source): config.disk_folder(source) or config.disk.folder for source in sources}
@@ -79,7 +75,7 @@ class KeeperPart:
         self._keeper = RetentionKeeper(
             self._wanted(),
             self._configured,
-            server=runtime.prefix,
+            server=config.detector.prefix,
             roots=config.disk_roots(sources[0]),
             others=modules_elsewhere(config, host),
         )

@@ -6,7 +6,6 @@ import numpy as np
 
 from detectors.config import Config, SourceSection
 from detectors.image_head import ImageHead
-from detectors.runtime_names import RuntimeNames
 from detectors.workers.gather import Gatherer
 from detectors.workers.runtime import IDLE_S
 from detectors.workers.streamed_images import members_to_show
@@ -21,10 +20,8 @@ class NewestImage:
     For one thread.
     """
 
-    def __init__(
-        self, config: Config, runtime: RuntimeNames, sources: tuple[SourceSection, ...], host: str | None
-    ) -> None:
-        self.gatherer = Gatherer(members_to_show(config, runtime, sources, host, pixels_only=True))
+    def __init__(self, config: Config, sources: tuple[SourceSection, ...], host: str | None) -> None:
+        self.gatherer = Gatherer(members_to_show(config, sources, host, pixels_only=True))
         self.gathering = False
         self.pixels = np.empty(0, np.uint8)
         self.number = 0

@@ -7,10 +7,8 @@ from functools import partial
 import zmq
 
 from detectors.config import Config
-from detectors.hosts import endpoint
 from detectors.outputs.zmq_image import FullStream, ImageOutput, PartStream
 from detectors.parts import ImagePart, part_of
-from detectors.runtime_names import RuntimeNames
 from detectors.wire.array10 import ImageHeader
 from detectors.worker_names import PARTS
 from detectors.workers.detector_modules import DetectorModules
@@ -24,17 +22,15 @@ def run(config: Config, host: str) -> int:
 
     Raises ConfigError when the host has none, HostError when an address or the memory is refused.
     """
-    part, runtime, rules = part_of(config, host), RuntimeNames(config.detector.prefix), config.image_rules(config.udp)
+    part, rules = part_of(config, host), config.image_rules(config.udp)
     sources = tuple(config.udp[m] for m in part.place.modules)
     mosaic = config.mosaic_of(config.udp)
-    modules = DetectorModules(
-        config, runtime, sources, rules, host, mosaic=mosaic.part(part.place.modules) if mosaic else None
-    )
+    modules = DetectorModules(config, sources, rules, host, mosaic=mosaic.part(part.place.modules) if mosaic else None)
     gatherer = Gatherer(modules)
     streams = partial(_streams, config, part)
     label = partial(_labelled, part, gatherer)
     worker = Streamer(f"{PARTS}.{host}", gatherer, streams, rules.high_water_mark, label=label)
-    return run_worker(worker, runtime, config.run.drain_s, endpoint(config, worker.name))
+    return run_worker(worker, config)
 
 
 def _streams(config: Config, part: ImagePart, context: zmq.Context[zmq.Socket[bytes]]) -> Iterator[ImageOutput]:

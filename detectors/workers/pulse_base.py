@@ -21,7 +21,6 @@ from detectors.buffer.registration import module_info
 from detectors.config import Config, UdpSection
 from detectors.errors import BufferReadError, HostError
 from detectors.frame import FORMAT_MARKER, RECORD_HEAD
-from detectors.runtime_names import RuntimeNames
 
 log = logging.getLogger(__name__)
 
@@ -98,9 +97,7 @@ def _start_from_disk(config: Config, module: UdpSection) -> PulseStart:
     return PulseStart(base, above, max(highest.values()))
 
 
-def shared_start(
-    config: Config, module: UdpSection, runtime: RuntimeNames, stack: ExitStack
-) -> tuple[PulseStart, NextBase]:
+def shared_start(config: Config, module: UdpSection, stack: ExitStack) -> tuple[PulseStart, NextBase]:
     """Return where a module's pulse ids stand, and what gives the next base. ``stack`` closes it.
 
     Raises HostError when the shared base cannot be opened.
@@ -108,7 +105,7 @@ def shared_start(
     if module.pulse_source == "bunchid":
         return UNKNOWN_START, counted_pulses.next_base
     start = pulse_start(config, module, time.time_ns())
-    shared = SharedBase(runtime.shm(WORKER))
+    shared = SharedBase(config.runtime_names.shm(WORKER))
     stack.callback(shared.close)
     return PulseStart(shared.begin(start.base), start.above, start.above_all), shared.next
 

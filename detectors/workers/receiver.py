@@ -12,7 +12,6 @@ from detectors.assembly.frames import ACCOUNT, FrameAssembler
 from detectors.assembly.open_frame import Finished
 from detectors.assembly.rules import AssemblyRules
 from detectors.config import Config, UdpSection
-from detectors.hosts import endpoint
 from detectors.outputs.notifier import Notifier
 from detectors.outputs.outputs import ACCOUNTS, Outputs
 from detectors.outputs.stage import StageAccount
@@ -20,7 +19,6 @@ from detectors.pools.host_memory import Machine, check_memory
 from detectors.pools.pebble import Pebble
 from detectors.pools.sizing import BufferPlan, plan_buffers
 from detectors.run_state import RunState, next_state, service_by_label
-from detectors.runtime_names import RuntimeNames
 from detectors.sources.pace import Pace
 from detectors.sources.udp import UdpSource
 from detectors.stats import PacketStats, ReceiverStatus
@@ -65,9 +63,7 @@ def run(config: Config, source: UdpSection, state: RunState) -> int:
     rules.
     """
     use_processors(source.tuning)
-    runtime = RuntimeNames(config.detector.prefix)
-    part = Receiver(config, source, runtime, state)
-    return run_worker(part, runtime, config.run.drain_s, endpoint(config, part.name))
+    return run_worker(Receiver(config, source, state), config)
 
 
 class Receiver:
@@ -75,9 +71,9 @@ class Receiver:
 
     empty = ReceiverStatus()
 
-    def __init__(self, config: Config, module: UdpSection, runtime: RuntimeNames, state: RunState) -> None:
+    def __init__(self, config: Config, module: UdpSection, state: RunState) -> None:
         self.name = worker_name(module)
-        self._config, self._module, self._runtime = config, module, runtime
+        self._config, self._module = config, module
         self._aim = state
         self._state = RunState.UNCONFIGURED
         self._rates = RateMeter()
@@ -95,7 +91,7 @@ class Receiver:
 
     def open(self, stack: ExitStack, wake: Wake, account: Account) -> str:
         """Take port, memory and outputs. Raises HostError or SizingError."""
-        config, module, runtime = self._config, self._module, self._runtime
+        config, module, runtime = self._config, self._module, self._config.runtime_names
         become_receiver(module.tuning)
         for finding in run_checks(config, cheap=True, only=module):
             if finding.level is not Level.OK:
@@ -119,7 +115,6 @@ class Receiver:
         self._outputs = Outputs.build(
             config,
             module,
-            runtime,
             shape=plan.record_shape,
             dtype=module.geometry.dtype,
             frame_shape=module.geometry.shape,
@@ -128,7 +123,7 @@ class Receiver:
         )
         stack.callback(self._outputs.close)
         self._page = account["data"]
-        self._assembler = self._make_assembler(plan, *shared_start(config, module, runtime, stack))
+        self._assembler = self._make_assembler(plan, *shared_start(config, module, stack))
         self._pace = Pace(
             packet_bytes=self._source.block.packet_bytes,
             packets_per_frame=module.geometry.packets_per_frame,
@@ -238,7 +233,7 @@ class Receiver:
     def _make_pebble(self, plan: BufferPlan) -> Pebble:
         config, module = self._config, self._module
         return Pebble(
-            self._runtime.shm(self.name),
+            self._config.runtime_names.shm(self.name),
             plan.record_shape,
             count=plan.pebble.count,
             slot_bytes=plan.pebble.size_bytes,

@@ -17,7 +17,8 @@ from types import FrameType
 from typing import Any, Final, Protocol
 
 from detectors.buffer.registration import software_version
-from detectors.hosts import Endpoint
+from detectors.config import Config
+from detectors.hosts import Endpoint, endpoint
 from detectors.runtime_names import RuntimeNames
 from detectors.stats import WorkerStatus
 from detectors.workers.account import Account
@@ -87,15 +88,20 @@ class Part(Protocol):
         ...
 
 
-def run_worker(part: Part, runtime: RuntimeNames, drain_s: float, network: Endpoint | None) -> int:
-    """Run a worker until a signal, or the command ``stop``; return its exit code. For the main thread.
+def run_worker(part: Part, config: Config) -> int:
+    """Run a worker of a configuration as ``run_part`` does; return its exit code. For the main thread."""
+    run_part(part, config.runtime_names, config.run.drain_s, endpoint(config, part.name))
+    return 0
 
-    What is queued then is settled for ``drain_s`` at most. With ``network`` it is commanded and heard from other hosts, too. Raises HostError when the worker runs already, and what the part
-    raises.
+
+def run_part(part: Part, runtime: RuntimeNames, drain_s: float, network: Endpoint | None = None) -> None:
+    """Run a part until a signal, or the command ``stop``. For the main thread.
+
+    What is queued then is settled for ``drain_s`` at most. With ``network`` it is commanded and heard from other hosts, too.
+    Raises HostError when the worker runs already, and what the part raises.
     """
     with hold_lock(runtime, part.name):
         _Worker(part, runtime, drain_s, Account(runtime.counters(part.name), part.empty, part.blocks), network).run()
-    return 0
 
 
 class _Worker:

@@ -11,12 +11,10 @@ import zmq
 from detectors.assembly.sync import Matched
 from detectors.config import Config, StreamSection
 from detectors.errors import CommandError, ConfigError
-from detectors.hosts import endpoint
 from detectors.image_head import ImageHead
 from detectors.outputs.compressed_images import CompressedFullStream, CompressedImages
 from detectors.outputs.zmq_image import FullStream, ImageOutput, PartStream, PulseStream, ReducedStream
 from detectors.pools.buffer_pool import BufferPool
-from detectors.runtime_names import RuntimeNames
 from detectors.stats import OutputStats, PoolStats, StreamStatus
 from detectors.wire.array10 import ImageHeader
 from detectors.wire.compressed_image import COMPRESSION
@@ -54,15 +52,13 @@ def run(config: Config) -> int:
 
     Raises ConfigError without a [stream] that fits the sources, HostError when an address or the memory is refused.
     """
-    runtime, section = RuntimeNames(config.detector.prefix), _section(config)
+    section = _section(config)
     joined = PartStreams(config, section) if section.parts else None
     sources = config.udp or config.sources_of("")
-    members = joined or DetectorModules(
-        config, runtime, sources, section, section.host, mosaic=config.mosaic_of(sources)
-    )
-    streams = partial(_streams, config, section, runtime)
+    members = joined or DetectorModules(config, sources, section, section.host, mosaic=config.mosaic_of(sources))
+    streams = partial(_streams, config, section)
     part = Streamer(WORKER, Gatherer(members), streams, section.high_water_mark, joined=joined)
-    return run_worker(part, runtime, config.run.drain_s, endpoint(config, part.name))
+    return run_worker(part, config)
 
 
 class Streamer:
@@ -236,12 +232,12 @@ class Streamer:
         self._latest = header.head
 
 
-def _streams(config: Config, stream: StreamSection, runtime: RuntimeNames, context: _Context) -> Iterator[ImageOutput]:
+def _streams(config: Config, stream: StreamSection, context: _Context) -> Iterator[ImageOutput]:
     """Yield the streams of whole images that the configuration names. Raises HostError."""
     queue, keys = stream.high_water_mark, config.zmq.curve_keys
     if stream.full and stream.compression == COMPRESSION:
         full = CompressedFullStream(context, stream.full, queue, curve_keys=keys)
-        address, segment = runtime.notify(WORKER), runtime.shm(WORKER)
+        address, segment = config.runtime_names.notify(WORKER), config.runtime_names.shm(WORKER)
         threads, step = stream.compression_threads, config.detector.pulse_id_step
         yield CompressedImages(context, address, segment, queue, full, threads=threads, pulse_id_step=step)
         yield full

@@ -9,7 +9,6 @@ from detectors.config import Config, SourceSection, StreamSection
 from detectors.curve import own_keys
 from detectors.parts import PartPlace
 from detectors.pixels import FrameLayout
-from detectors.runtime_names import RuntimeNames
 from detectors.sources.module_stream import Modules
 from detectors.sources.reduced_images import ReducedImages
 from detectors.workers.detector_modules import DetectorModules
@@ -67,7 +66,6 @@ class StreamedImages:
 
 def members_to_show(
     config: Config,
-    runtime: RuntimeNames,
     sources: tuple[SourceSection, ...],
     host: str | None,
     *,
@@ -80,7 +78,7 @@ def members_to_show(
     if config.stream and config.is_streamed(sources, host):
         return StreamedImages(config, config.stream, host, pixels_only=pixels_only)
     rules, mosaic = config.image_rules(sources), config.mosaic_of(sources)
-    return DetectorModules(config, runtime, sources, rules, host, mosaic=mosaic, look=True)
+    return DetectorModules(config, sources, rules, host, mosaic=mosaic, look=True)
 
 
 def _address(config: Config, stream: StreamSection, host: str | None) -> str:

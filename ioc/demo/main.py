@@ -330,7 +330,7 @@ def _nothing_left(config: Config) -> Generator[None]:
     try:
         yield
     finally:
-        runtime = RuntimeNames(config.detector.prefix)
+        runtime = config.runtime_names
         for worker in workers(config):
             pid = is_running(runtime, worker)
             if pid:

@@ -45,7 +45,7 @@ class System:
         hosts = {name: host_of(config, name) for name in self._wanted} if config else {}
         self._hosts = {name: host.name for name, host in hosts.items() if host}
         """The host of each worker that has one: whether it runs is not to be seen by its lock."""
-        self._reaches = {name: reach(config, runtime, name) for name in self._hosts} if config else {}
+        self._reaches = {name: reach(config, name) for name in self._hosts} if config else {}
         self._losses = RecentLosses((config.alarms if config else AlarmsSection()).window_s)
         self._heard: dict[str, tuple[float, Mapping[str, Any]]] = {}
         self._connected: set[str] = set()

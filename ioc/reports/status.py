@@ -29,7 +29,7 @@ def systems_of(config: Path | None) -> list[System]:
     """Return the system of a configuration, or those that run. Raises HostError when none does."""
     if config is not None:
         loaded = load_config(config)
-        return [System(RuntimeNames(loaded.detector.prefix), loaded)]
+        return [System(loaded.runtime_names, loaded)]
     found = [System(runtime) for runtime in running_systems()]
     if not found:
         raise HostError(

@@ -10,7 +10,7 @@ from detectors.runtime_names import RuntimeNames
 from detectors.stats import ReceiverStatus
 from detectors.workers.account import Account
 from detectors.workers.commands import request
-from detectors.workers.runtime import run_worker
+from detectors.workers.runtime import run_part
 from detectors.workers.wake import Wake
 from tests.support.waiting import until
 
@@ -49,7 +49,7 @@ class FakePart:
 @contextmanager
 def running(part: FakePart, runtime: RuntimeNames, network: Endpoint | None = None) -> Iterator[str]:
     """Run a worker on a thread, of a host at ``network`` if any, and yield the address of its commands."""
-    thread = threading.Thread(target=run_worker, args=(part, runtime, 5.0, network), daemon=True)
+    thread = threading.Thread(target=run_part, args=(part, runtime, 5.0, network), daemon=True)
     thread.start()
     assert part.opened.wait(20)
     until(lambda: request(runtime.command(part.name), "status", 20.0)["state"] != "Starting")

@@ -16,7 +16,7 @@ from detectors.run_state import RunState, Service, next_state
 from detectors.runtime_names import RuntimeNames
 from detectors.stats import MonitorStatus, OutputStats, ReceiverStatus
 from detectors.workers.account import Account
-from detectors.workers.runtime import run_worker
+from detectors.workers.runtime import run_part
 from detectors.workers.wake import Wake
 
 
@@ -120,7 +120,8 @@ def main() -> int:
     fake = FakeWorker(options.worker, RunState[options.state.upper()], options.folder)
     fake.deaf = options.deaf
     network = endpoint(load_config(options.config), options.worker) if options.config else None
-    return run_worker(fake, RuntimeNames(options.prefix), 3600.0 if options.deaf else 1.0, network)
+    run_part(fake, RuntimeNames(options.prefix), 3600.0 if options.deaf else 1.0, network)
+    return 0
 
 
 if __name__ == "__main__":

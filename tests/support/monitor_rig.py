@@ -8,7 +8,6 @@ from detectors.buffer.reader import BufferReader
 from detectors.config import Config
 from detectors.pools.dma import DmaRing
 from detectors.run_state import RunState, Service
-from detectors.runtime_names import RuntimeNames
 from detectors.stats import MonitorStatus
 from detectors.wire.timing import TimingEvent, encode_timing
 from detectors.workers.account import Account
@@ -24,12 +23,11 @@ class MonitorRig:
     def __init__(self, config: Config, state: RunState, sources: list[FakeSource], stack: ExitStack) -> None:
         self.config, self.sources = config, sources
         waiting = iter(sources)
-        runtime = RuntimeNames(config.detector.prefix)
-        self.worker = MonitorWorker(config, config.pva[0], lambda _: next(waiting), runtime, aim=state)
-        runtime.make_folder()  # as run_worker does, which is not running here
+        self.worker = MonitorWorker(config, config.pva[0], lambda _: next(waiting), aim=state)
+        config.runtime_names.make_folder()  # as run_part does, which is not running here
         wake = Wake()
         stack.callback(wake.close)
-        self.account = Account(runtime.counters(self.worker.name), self.worker.empty, self.worker.blocks)
+        self.account = Account(config.runtime_names.counters(self.worker.name), self.worker.empty, self.worker.blocks)
         self.worker.open(stack, wake, self.account)
         self._counter = 0
 

@@ -11,7 +11,6 @@ import pytest
 
 from detectors.config import parse_config
 from detectors.run_state import RunState
-from detectors.runtime_names import RuntimeNames
 from detectors.sources.image_source import ImageSource, open_source
 from detectors.sources.pvspec import PvSpec
 from detectors.workers.account import Account
@@ -55,13 +54,12 @@ def worker(tmp_path: Path, short_runtime_dir: Path, monkeypatch: pytest.MonkeyPa
     def direct(spec: PvSpec) -> ImageSource:
         return open_source(spec, client="direct", direct_above=0, when_full=source.when_full)
 
-    runtime = RuntimeNames(config.detector.prefix)
-    worker = MonitorWorker(config, source, direct, runtime, aim=RunState.ENABLED)
-    runtime.make_folder()  # as run_worker does, which is not running here
+    worker = MonitorWorker(config, source, direct, aim=RunState.ENABLED)
+    config.runtime_names.make_folder()  # as run_part does, which is not running here
     with ExitStack() as stack:
         wake = Wake()
         stack.callback(wake.close)
-        worker.open(stack, wake, Account(runtime.counters(worker.name), worker.empty, worker.blocks))
+        worker.open(stack, wake, Account(config.runtime_names.counters(worker.name), worker.empty, worker.blocks))
         yield worker
 
 

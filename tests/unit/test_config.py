@@ -8,7 +8,6 @@ from detectors.config import Config, load_config, parse_config
 from detectors.curve import own_keys
 from detectors.errors import ConfigError
 from detectors.hosts import endpoint, reach
-from detectors.runtime_names import RuntimeNames
 from detectors.worker_names import keepers
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.toml"))
@@ -375,8 +374,8 @@ def test_each_source_is_on_its_host_and_writes_to_its_folder() -> None:
 def test_workers_with_a_host_have_two_ports_each_in_the_order_of_the_file() -> None:
     config = parse_config(HOSTS.replace('host = "daq1"\n', "", 1))
     assert endpoint(config, "udp.M00") is None
-    runtime = RuntimeNames(config.detector.prefix)
-    own, module, stream = (reach(config, runtime, name) for name in ("udp.M00", "udp.M01", "stream"))
+    runtime = config.runtime_names
+    own, module, stream = (reach(config, name) for name in ("udp.M00", "udp.M01", "stream"))
     assert own == (runtime.status("udp.M00"), runtime.command("udp.M00"), None)
     assert module == ("tcp://daq2:52002", "tcp://daq2:52003", own_keys(Path("/keys")))
     assert stream[:2] == ("tcp://daq2:52004", "tcp://daq2:52005")

@@ -21,7 +21,6 @@ from detectors.pools.host_memory import Machine, check_memory
 from detectors.pools.pebble import Pebble, PebbleLease, PebbleLoan
 from detectors.pools.sizing import BufferPlan
 from detectors.pools.transition import TransitionPool
-from detectors.runtime_names import RuntimeNames
 from detectors.worker_names import worker_name
 from detectors.workers.monitor.messages import Staged
 from detectors.workers.monitor.update_slots import UpdateSlots
@@ -65,7 +64,6 @@ class MonitorBuffers:
         self,
         config: Config,
         source: PvaSection,
-        runtime: RuntimeNames,
         plan: BufferPlan,
         layout: DatagramLayout,
         *,
@@ -84,7 +82,7 @@ class MonitorBuffers:
         check_memory([replace(plan, dma=replace(plan.dma, memory_bytes=0))], Machine.read())
         with ExitStack() as undo:
             self.pebble = Pebble(
-                runtime.shm(worker_name(source)),
+                config.runtime_names.shm(worker_name(source)),
                 plan.record_shape,
                 count=plan.pebble.count,
                 slot_bytes=plan.pebble.size_bytes,
@@ -112,7 +110,6 @@ class MonitorBuffers:
             self.outputs = Outputs.build(
                 config,
                 source,
-                runtime,
                 shape=plan.record_shape,
                 dtype=layout.dtype,
                 frame_shape=layout.shape,

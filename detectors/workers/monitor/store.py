@@ -15,7 +15,6 @@ from detectors.errors import CommandError, HostError, PebbleDaqError
 from detectors.outputs.stage import StageAccount
 from detectors.pools.sizing import BufferPlan
 from detectors.roots import confined
-from detectors.runtime_names import RuntimeNames
 from detectors.stats import OutputStats, PoolStats
 from detectors.workers.monitor.buffers import MonitorBuffers
 from detectors.workers.monitor.messages import Taken
@@ -68,13 +67,11 @@ class BufferStore:
     ``post`` is given the highest pulse_id of each folder before anything is written there.
     """
 
-    def __init__(
-        self, config: Config, source: PvaSection, runtime: RuntimeNames, post: Callable[[Taken], object]
-    ) -> None:
+    def __init__(self, config: Config, source: PvaSection, post: Callable[[Taken], object]) -> None:
         self.present: MonitorBuffers | None = None
         self.accounts: Mapping[str, StageAccount] = {}
         """Where the outputs write what they settled."""
-        self._config, self._source, self._runtime, self._post = config, source, runtime, post
+        self._config, self._source, self._post = config, source, post
         self._root: Path | None = None
         self._enabled: dict[str, bool] = {}
         self._past: dict[str, Any] = {
@@ -132,7 +129,6 @@ class BufferStore:
         buffers = MonitorBuffers(
             self._config,
             self._source,
-            self._runtime,
             plan,
             layout,
             root=self._root,

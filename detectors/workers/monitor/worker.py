@@ -13,7 +13,6 @@ from typing import Any
 from detectors.buffer.fields import field_names
 from detectors.config import Config, PvaSection
 from detectors.errors import HostError
-from detectors.hosts import endpoint
 from detectors.outputs.notifier import Notifier
 from detectors.outputs.outputs import ACCOUNTS
 from detectors.outputs.stage import StageAccount
@@ -22,7 +21,6 @@ from detectors.pools.dma import DmaRing
 from detectors.pools.host_memory import Machine, check_memory
 from detectors.pools.sizing import plan_buffers
 from detectors.run_state import RunState, Service, service_by_label
-from detectors.runtime_names import RuntimeNames
 from detectors.sources.image_source import ImageSource, open_source
 from detectors.sources.pvspec import PvSpec, parse_pv_spec
 from detectors.sources.timing_receiver import TimingReceiver
@@ -60,9 +58,7 @@ def run(config: Config, source: PvaSection, state: RunState) -> int:
             spec, client=source.client, direct_above=int(source.direct_above), when_full=source.when_full
         )
 
-    runtime = RuntimeNames(config.detector.prefix)
-    part = MonitorWorker(config, source, open_pv, runtime, aim=state)
-    return run_worker(part, runtime, config.run.drain_s, endpoint(config, part.name))
+    return run_worker(MonitorWorker(config, source, open_pv, aim=state), config)
 
 
 class MonitorWorker:
@@ -73,11 +69,9 @@ class MonitorWorker:
 
     empty = MonitorStatus()
 
-    def __init__(
-        self, config: Config, source: PvaSection, open_pv: OpenSource, runtime: RuntimeNames, *, aim: RunState
-    ) -> None:
+    def __init__(self, config: Config, source: PvaSection, open_pv: OpenSource, *, aim: RunState) -> None:
         self.name = worker_name(source)
-        self._config, self._source, self._runtime = config, source, runtime
+        self._config, self._source, self._runtime = config, source, config.runtime_names
         self._inbox = Inbox()
         driver = read_datadev()
         plan = plan_buffers(config, source, driver=driver)
@@ -98,7 +92,7 @@ class MonitorWorker:
             for number, (name, spec) in enumerate(zip(names, specs, strict=True))
         ]
         self._sources = [open_pv(spec) for spec in specs]
-        self._store = BufferStore(config, source, self._runtime, self._inbox.post)
+        self._store = BufferStore(config, source, self._inbox.post)
         ring = DmaRing(plan.dma.count, plan.dma.size_bytes) if config.timing else None
         self._timing = TimingRing(ring, tally) if ring else None
         self._receiver: TimingReceiver | None = None

@@ -10,7 +10,6 @@ from detectors.hosts import endpoint
 from detectors.interfaces import interfaces
 from detectors.outputs.outputs import stream_address
 from detectors.parts import parts
-from detectors.runtime_names import RuntimeNames
 from detectors.worker_names import workers
 from detectors.workers.preflight.checks import Finding, Request, ok
 
@@ -41,7 +40,7 @@ def check_addresses(request: Request) -> Iterator[Finding]:
     """List what this host listens on."""
     for name, address, port in listening(request.config, os.environ, request.host):
         yield ok(f"{name}: {address or '*'}:{port or 'any free port'}: {reach(address)}")
-    folder = RuntimeNames(request.config.detector.prefix).folder
+    folder = request.config.runtime_names.folder
     yield ok(f"commands, snapshots: {folder}: this account only")
 
 
@@ -71,8 +70,7 @@ def listening(
         yield f"{module.name} packets", module.address, module.port
     if config.timing and (cameras or host is None):
         yield "timing", config.timing.address, config.timing.port
-    runtime = RuntimeNames(config.detector.prefix)
-    streams = [(s.name, stream_address(config, s, runtime)) for s in (*modules, *cameras)]
+    streams = [(s.name, stream_address(config, s)) for s in (*modules, *cameras)]
     if config.stream and config.stream.host == host:
         streams += [(name, getattr(config.stream, name)) for name in ("full", "reduced", "pulse")]
     streams += [(f"{p.host.name} {name} part", where) for p in parts(config) for name, where in p.bound.items()]

@@ -12,11 +12,9 @@ from typing import Any, Final
 from detectors.assembly.sync import Matched
 from detectors.config import Config, ProcessSection
 from detectors.errors import ConfigError
-from detectors.hosts import endpoint
 from detectors.image_head import ImageHead
 from detectors.outputs.results import ResultOutput
 from detectors.pools.shared_slots import SharedSlots
-from detectors.runtime_names import RuntimeNames
 from detectors.stats import PoolStats, ProcessingStatus
 from detectors.worker_names import PROCESS
 from detectors.workers.account import Account
@@ -45,9 +43,7 @@ def run(config: Config, spec: str | None = None, *, workers: int | None = None, 
     refused.
     """
     config = with_function(config, spec, workers=workers, detector=detector)
-    runtime = RuntimeNames(config.detector.prefix)
-    part = ProcessPart(config, runtime)
-    return run_worker(part, runtime, config.run.drain_s, endpoint(config, part.name))
+    return run_worker(ProcessPart(config), config)
 
 
 def with_function(config: Config, spec: str | None, *, workers: int | None, detector: str | None) -> Config:
@@ -69,14 +65,14 @@ class ProcessPart:
     blocks: Mapping[str, Sequence[str]] = {}
     empty = ProcessingStatus()
 
-    def __init__(self, config: Config, runtime: RuntimeNames) -> None:
+    def __init__(self, config: Config) -> None:
         assert config.process
         self._section = section = config.process
         self._config = config
-        self._memory = runtime.shm(PROCESS)
+        self._memory = config.runtime_names.shm(PROCESS)
         sources = config.sources_of(section.detector)
         rules, mosaic = config.image_rules(sources), config.mosaic_of(sources)
-        self._gatherer = Gatherer(DetectorModules(config, runtime, sources, rules, section.host, mosaic=mosaic))
+        self._gatherer = Gatherer(DetectorModules(config, sources, rules, section.host, mosaic=mosaic))
         self._detector = config.detector_of(sources[0])
         self._fates = ImageFates()
         self._gathering = False

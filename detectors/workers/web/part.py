@@ -14,8 +14,6 @@ from typing import Any, Final
 from detectors.config import Config
 from detectors.errors import ConfigError, HostError
 from detectors.extras import extra, image_codecs
-from detectors.hosts import endpoint
-from detectors.runtime_names import RuntimeNames
 from detectors.stats import BrowserStats, ImageStats, WebStatus
 from detectors.wire.web_image import encode_web, flat_image, scaled
 from detectors.worker_names import WEB
@@ -46,19 +44,17 @@ def run(config: Config) -> int:
 
     Raises ConfigError without a [web] section, HostError when the address is refused or a package is missing.
     """
-    runtime = RuntimeNames(config.detector.prefix)
-    part = WebPart(config, runtime)
-    return run_worker(part, runtime, config.run.drain_s, endpoint(config, part.name))
+    return run_worker(WebPart(config), config)
 
 
 class LiveView:
     """The images of one detector, gathered while a browser wants them."""
 
-    def __init__(self, config: Config, runtime: RuntimeNames, detector: str) -> None:
+    def __init__(self, config: Config, detector: str) -> None:
         assert config.web
         self._detector = detector
         self._section = config.web
-        self.newest = NewestImage(config, runtime, config.detectors[detector], config.web.host)
+        self.newest = NewestImage(config, config.detectors[detector], config.web.host)
         self._due_s = 0.0
         self._wanted_s = float("-inf")
         self.message = ""
@@ -120,12 +116,11 @@ class WebPart:
     commands: Mapping[str, Any] = {}
     empty = WebStatus()
 
-    def __init__(self, config: Config, runtime: RuntimeNames) -> None:
+    def __init__(self, config: Config) -> None:
         if config.web is None:
             raise ConfigError("web: missing; give a [web] section")
         self._config, self._section = config, config.web
-        self._runtime = runtime
-        self._views = {detector: LiveView(config, runtime, detector) for detector in config.detectors}
+        self._views = {detector: LiveView(config, detector) for detector in config.detectors}
         self._images = 0
         self._rates = RateMeter()
 
@@ -135,7 +130,7 @@ class WebPart:
             from detectors.workers.web.site import Site
         with suppress(OSError):
             os.nice(_NICE)
-        self._site = Site(self._config, self._runtime, wake.ring, self._why_waiting)
+        self._site = Site(self._config, wake.ring, self._why_waiting)
         stack.callback(self._site.close)
         for view in self._views.values():
             stack.callback(view.newest.close)

@@ -23,7 +23,6 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from detectors.config import Config, WebSection
 from detectors.errors import HostError
-from detectors.runtime_names import RuntimeNames
 from detectors.worker_names import worker_name
 from detectors.workers.commands import MAX_MESSAGE_BYTES
 from detectors.workers.web.board import Board, Form, Wish
@@ -64,12 +63,10 @@ class Site:
     ``wake`` is called when browsers come or go; ``waiting(detector)`` says why there is no image.
     """
 
-    def __init__(
-        self, config: Config, runtime: RuntimeNames, wake: Callable[[], None], waiting: Callable[[str], str]
-    ) -> None:
+    def __init__(self, config: Config, wake: Callable[[], None], waiting: Callable[[str], str]) -> None:
         assert config.web
         self._config = config
-        self._runtime = runtime
+        self._runtime = config.runtime_names
         self._wake = wake
         self._waiting = waiting
         sources = [worker_name(source) for source in (*config.udp, *config.pva) if source.enabled]

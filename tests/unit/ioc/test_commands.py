@@ -70,7 +70,6 @@ class Server:
             self.ask,
             roster=self.roster,
             context=cast("Any", None),  # for live images, which this configuration does not have
-            runtime=RuntimeNames("D:"),
             folders={},
         )
         runs = Runs(dict.fromkeys(self.roster.sources, self.run))

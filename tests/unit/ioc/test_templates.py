@@ -44,7 +44,7 @@ from ioc.templates import defaults, detectors, loads
 config = load_config(sys.argv[1])
 run = RunControl(RunState.UNCONFIGURED, None, None)
 roster = Roster(workers(config))
-parts = dict(roster=roster, context=zmq.asyncio.Context(), runtime=RuntimeNames(config.detector.prefix), folders={})
+parts = dict(roster=roster, context=zmq.asyncio.Context(), folders={})
 faces = [Face(config, detector, run, None, **parts) for detector in detectors(config)]
 runs = Runs(dict.fromkeys(roster.sources, run))
 retention = Retention(config, config.disk, roster, None)

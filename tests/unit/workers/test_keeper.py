@@ -18,7 +18,7 @@ from detectors.runtime_names import RuntimeNames
 from detectors.stats import LimitsShown, OutputStats, ReceiverStatus, to_json
 from detectors.workers.commands import request
 from detectors.workers.keeper import KeeperPart, kept_host, run
-from detectors.workers.runtime import run_worker
+from detectors.workers.runtime import run_part
 from tests.support.ports import free_hundred
 from tests.support.waiting import until
 from tests.unit.buffer.make import RawBuffer
@@ -88,8 +88,8 @@ def keeping(
     begun: Callable[[dict[str, Any]], bool] = lambda status: status["state"] != "Starting",
 ) -> Iterator[Keeper]:
     """Run a keeper; ``begun`` says by its status whether it has begun."""
-    part = KeeperPart(config, runtime, host)
-    thread = threading.Thread(target=run_worker, args=(part, runtime, 5.0, None), daemon=True)
+    part = KeeperPart(config, host)
+    thread = threading.Thread(target=run_part, args=(part, runtime, 5.0), daemon=True)
     thread.start()
     keeper = Keeper(runtime, host)
     until(lambda: keeper.ask("status"), begun)

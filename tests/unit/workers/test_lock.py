@@ -32,13 +32,13 @@ def test_what_a_killed_worker_left_is_removed(runtime: RuntimeNames) -> None:
     program = textwrap.dedent(
         f"""
         from detectors.runtime_names import RuntimeNames
-        from detectors.workers.runtime import run_worker
+        from detectors.workers.runtime import run_part
         from tests.support.fake_part import FakePart
         runtime = RuntimeNames({runtime.prefix!r})
         part = FakePart()
         opened = part.open
         part.open = lambda *a: runtime.shm(part.name).write_bytes(b"x") and opened(*a)
-        run_worker(part, runtime, 1.0, None)
+        run_part(part, runtime, 1.0)
         """
     )
     process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)

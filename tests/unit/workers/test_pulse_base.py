@@ -13,7 +13,6 @@ from detectors.buffer.layout import relative_path
 from detectors.buffer.registration import DetectorInfo, register_module
 from detectors.config import Config, parse_config
 from detectors.errors import HostError
-from detectors.runtime_names import RuntimeNames
 from detectors.workers import pulse_base
 from detectors.workers.pulse_base import SharedBase, pulse_start, shared_start
 
@@ -99,4 +98,4 @@ def test_bunch_ids_need_no_base(config: Config, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(pulse_base, "pulse_start", None)
     module = config.udp[0].model_copy(update={"pulse_from": "bunchid"})
     with ExitStack() as stack:
-        assert shared_start(config, module, RuntimeNames("E:"), stack)[0] == UNKNOWN_START
+        assert shared_start(config, module, stack)[0] == UNKNOWN_START

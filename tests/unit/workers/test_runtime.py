@@ -21,7 +21,7 @@ from detectors.stats import ReceiverStatus
 from detectors.workers.account import Account
 from detectors.workers.commands import encode, request
 from detectors.workers.control_thread import KILLED
-from detectors.workers.runtime import IDLE_S, run_worker
+from detectors.workers.runtime import IDLE_S, run_part
 from detectors.workers.wake import Wake
 from tests.support.fake_part import FakePart, running
 from tests.support.waiting import until
@@ -121,7 +121,7 @@ def test_an_error_of_the_part_is_the_last_snapshot(runtime: RuntimeNames, client
 
     def run() -> None:
         try:
-            run_worker(part, runtime, 1.0, None)
+            run_part(part, runtime, 1.0)
         except HostError as error:
             found.append(error)
 
@@ -142,7 +142,7 @@ def test_a_snapshot_that_fails_does_not_end_the_worker(runtime: RuntimeNames, ca
             raise ZeroDivisionError
 
     part = Broken(ping=lambda: "pong")
-    thread = threading.Thread(target=run_worker, args=(part, runtime, 1.0, None))
+    thread = threading.Thread(target=run_part, args=(part, runtime, 1.0))
     thread.start()
     assert part.opened.wait(20)
     until(lambda: "snapshot failed" in caplog.text)
@@ -229,7 +229,7 @@ def test_commands_are_refused_while_the_worker_starts(runtime: RuntimeNames) -> 
             return ""
 
     part = Slow(ping=lambda: "pong")
-    thread = threading.Thread(target=run_worker, args=(part, runtime, 1.0, None))
+    thread = threading.Thread(target=run_part, args=(part, runtime, 1.0))
     thread.start()
     assert part.opened.wait(20)
     assert request(runtime.command(WORKER), "status", 5.0)["state"] == "Starting"
@@ -329,18 +329,18 @@ def test_a_socket_path_too_long_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / ("x" * 90)))
     (tmp_path / ("x" * 90)).mkdir()
     with pytest.raises(HostError, match="longer than 107 bytes; set XDG_RUNTIME_DIR"):
-        run_worker(FakePart(), RuntimeNames("T:"), 1.0, None)
+        run_part(FakePart(), RuntimeNames("T:"), 1.0)
 
 
 PROGRAM = """
 import sys, threading, time
 from detectors.runtime_names import RuntimeNames
 from detectors.workers import control_thread
-from detectors.workers.runtime import run_worker
+from detectors.workers.runtime import run_part
 from tests.support.fake_part import FakePart
 part, runtime = FakePart(), RuntimeNames({prefix!r})
 {body}
-sys.exit(run_worker(part, runtime, 0.5, None))
+run_part(part, runtime, 0.5)
 """
 
 

@@ -96,10 +96,10 @@ def test_a_worker_is_ready_alive_and_stopping(manager: socket.socket) -> None:
         f"""
         import os
         from detectors.runtime_names import RuntimeNames
-        from detectors.workers.runtime import run_worker
+        from detectors.workers.runtime import run_part
         from tests.support.fake_part import FakePart
         part = FakePart(environment=lambda: os.environ.get("NOTIFY_SOCKET", "none"))
-        run_worker(part, RuntimeNames({runtime.prefix!r}), 1.0, None)
+        run_part(part, RuntimeNames({runtime.prefix!r}), 1.0)
         """
     )
     environment = {**os.environ, "NOTIFY_SOCKET": manager.getsockname(), "WATCHDOG_USEC": "200000"}

@@ -9,7 +9,6 @@ import zmq
 from detectors.config import Config, parse_config
 from detectors.errors import ConfigError
 from detectors.image_head import ImageHead
-from detectors.runtime_names import RuntimeNames
 from detectors.wire.array10 import NO_DATA, ImageHeader, encode_header
 from detectors.workers.detector_modules import DetectorModules
 from detectors.workers.gather import Gatherer
@@ -62,7 +61,7 @@ def served(stream: "zmq.Socket[bytes]") -> Config:
 
 
 def members(config: Config, host: str | None, *, pixels_only: bool = False) -> StreamedImages | DetectorModules:
-    found = members_to_show(config, RuntimeNames("D:"), config.udp, host, pixels_only=pixels_only)
+    found = members_to_show(config, config.udp, host, pixels_only=pixels_only)
     assert isinstance(found, StreamedImages | DetectorModules)
     return found
 

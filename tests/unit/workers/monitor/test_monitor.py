@@ -20,7 +20,6 @@ from detectors.config import parse_config
 from detectors.counters_page import read_page
 from detectors.errors import CommandError, ConfigError, HostError, SizingError, TransitionRefusedError
 from detectors.run_state import RunState, Service
-from detectors.runtime_names import RuntimeNames
 from detectors.totals import counters
 from detectors.wire.ntndarray import timestamp_ns
 from tests.support.fake_source import FakeSource
@@ -69,7 +68,7 @@ def rig(tmp_path: Path, short_runtime_dir: Path) -> Iterator[Callable[..., Monit
             """
             config = parse_config(text)
             if page:
-                page.rename(RuntimeNames(config.detector.prefix).counters("pva.CAM"))
+                page.rename(config.runtime_names.counters("pva.CAM"))
             rig = MonitorRig(config, state, sources or [FakeSource() for _ in range(pvs)], stack)
             rigs.append(rig)
             return rig

@@ -8,7 +8,6 @@ import pytest
 
 from detectors.config import Config, parse_config
 from detectors.errors import ConfigError, HostError
-from detectors.runtime_names import RuntimeNames
 from detectors.workers.wake import Wake
 from detectors.workers.web.part import WebPart
 from tests.support.ports import free_ports
@@ -25,7 +24,7 @@ def opened(config: Config) -> str:
     wake = Wake()
     with ExitStack() as stack:
         stack.callback(wake.close)
-        return WebPart(config, RuntimeNames("TWEB:")).open(stack, wake, None)  # type: ignore[arg-type]
+        return WebPart(config).open(stack, wake, None)  # type: ignore[arg-type]
 
 
 def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
