@@ -3,6 +3,7 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,13 @@ def counters_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytes
     folder = tmp_path_factory.mktemp("counters")
     monkeypatch.setenv(COUNTERS_VARIABLE, str(folder))
     return folder
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    """What is entered ends with the test."""
+    with ExitStack() as stack:
+        yield stack
 
 
 @pytest.fixture

@@ -34,3 +34,10 @@ def prefix_of(config: Path) -> str:
 def start(config: Path, *words: str) -> IocProcess:
     """The IOC with fake workers; for ``words`` see ``tests.support.fake_ioc``."""
     return IocProcess(prefix_of(config), "-m", "tests.support.fake_ioc", str(config), *words)
+
+
+def receiving(ioc: IocProcess) -> IocProcess:
+    """Wait until all sources receive."""
+    for name in SOURCES:
+        ioc.until(f"{name}:State_RBV", "Receiving")
+    return ioc

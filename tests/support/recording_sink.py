@@ -2,13 +2,27 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from detectors.sources.image_sink import Description
+from detectors.sources.image_source import ImageSource
 from detectors.wire.ntndarray import ArrayHead
+
+
+@contextmanager
+def watching(source: ImageSource, room: int | None = None) -> "Iterator[RecordingSink]":
+    """What a source delivers, until the block ends; it must have kept the rules."""
+    sink = RecordingSink(room)
+    source.start(sink)
+    try:
+        yield sink
+    finally:
+        source.close()
+    assert sink.faults == []
 
 
 class RecordingSink:

@@ -20,10 +20,15 @@ def runtime_dir() -> Iterator[Path]:
 
 
 @pytest.fixture
+def own_epics(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """The variables of an EPICS that this test, and what it starts, has to itself."""
+    return isolate(monkeypatch)
+
+
+@pytest.fixture
 def start_monitor(
-    tmp_path: Path, short_runtime_dir: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, short_runtime_dir: Path, own_epics: dict[str, str]
 ) -> Iterator[Callable[..., MonitorProcess]]:
     """What starts monitors in processes of their own, with EPICS to themselves; they end with the test."""
-    isolate(monkeypatch)
     with monitors(tmp_path) as make:
         yield make

@@ -1,7 +1,6 @@
 """Acquisitions of the HDF5 writer: which images get into the file, and what it says of those that do not."""
 
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -10,15 +9,15 @@ import numpy as np
 import pytest
 
 from detectors.errors import CommandError
-from tests.system.test_capture import Bench, dataset
+from tests.support.hdf5 import dataset
+from tests.system.test_capture import Bench
 
 NDATTRIBUTES = "entry/instrument/NDAttributes"
 
 
 @pytest.fixture
-def bench(short_runtime_dir: Path) -> Iterator[Bench]:
-    with ExitStack() as stack:
-        yield Bench(short_runtime_dir, stack, "")
+def bench(short_runtime_dir: Path, stack: ExitStack) -> Bench:
+    return Bench(short_runtime_dir, stack, "")
 
 
 def columns(path: str, *names: str) -> list[list[int]]:

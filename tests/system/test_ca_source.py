@@ -2,8 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 import numpy as np
 import pytest
@@ -11,34 +10,25 @@ import pytest
 from detectors.sources.image_source import open_source
 from detectors.sources.pvspec import parse_pv_spec
 from sim.console import Console
-from tests.support.epics_env import isolate
 from tests.support.images import image
-from tests.support.recording_sink import RecordingSink
+from tests.support.recording_sink import RecordingSink, watching
 
 SERVER = "tests.support.ca_server"
 
 
 @pytest.fixture(autouse=True)
-def own_epics(monkeypatch: pytest.MonkeyPatch) -> None:
-    isolate(monkeypatch)
+def quiet(own_epics: dict[str, str]) -> None:
     logging.getLogger("caproto").setLevel(logging.CRITICAL)
 
 
-@contextmanager
-def watching(text: str, *, room: int | None = None) -> Iterator[RecordingSink]:
-    sink = RecordingSink(room)
+def watch(text: str, *, room: int | None = None) -> AbstractContextManager[RecordingSink]:
     source = open_source(parse_pv_spec(text, "cam"), client="auto", direct_above=1, when_full="drop")
     assert source.name == "ca"
-    source.start(sink)
-    try:
-        yield sink
-    finally:
-        source.close()
-    assert sink.faults == []
+    return watching(source, room)
 
 
 def test_a_waveform_as_an_image() -> None:
-    with Console(SERVER, "X:") as server, watching("ca/X:Wave") as sink:
+    with Console(SERVER, "X:") as server, watch("ca/X:Wave") as sink:
         sink.wait_for("update")  # of one element
         for seed in (1, 2):
             server.ask("write", record="wave", dtype="int32", count=1200, seed=seed)
@@ -50,7 +40,7 @@ def test_a_waveform_as_an_image() -> None:
 
 
 def test_time_is_posix() -> None:
-    with Console(SERVER, "X:") as server, watching("ca/X:Number") as sink:
+    with Console(SERVER, "X:") as server, watch("ca/X:Number") as sink:
         sink.wait_for("update")
         before = time.time_ns()
         server.ask("write", record="number", value=2.5)
@@ -71,7 +61,7 @@ def test_time_is_posix() -> None:
     ],
 )
 def test_other_values(record: str, expected: np.ndarray) -> None:
-    with Console(SERVER, "X:"), watching(f"ca/X:{record}") as sink:
+    with Console(SERVER, "X:"), watch(f"ca/X:{record}") as sink:
         sink.wait_for("update")
     update, data = sink.of("update")[0]
     np.testing.assert_array_equal(data, expected)
@@ -82,7 +72,7 @@ def test_other_values(record: str, expected: np.ndarray) -> None:
 @pytest.mark.filterwarnings("ignore:Exception in thread retry:pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.long
 def test_a_killed_server_is_found_again() -> None:
-    with watching("ca/X:Number") as sink:
+    with watch("ca/X:Number") as sink:
         for life in range(2):
             with Console(SERVER, "X:") as server:
                 sink.wait_for("update", life + 1, timeout_s=30)
@@ -93,7 +83,7 @@ def test_a_killed_server_is_found_again() -> None:
 
 
 def test_without_room_updates_are_dropped_and_counted() -> None:
-    with Console(SERVER, "X:") as server, watching("ca/X:Number", room=1) as sink:
+    with Console(SERVER, "X:") as server, watch("ca/X:Number", room=1) as sink:
         sink.wait_for("update")
         for value in range(3):
             server.ask("write", record="number", value=float(value))

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from tests.support.epics_env import epics_variables
+from tests.support.hdf5 import dataset
 from tests.support.ioc_process import IocProcess
 from tests.support.ioc_setup import prefix_of, write_config
 from tests.support.ports import free_ports
@@ -140,9 +141,7 @@ def bench(module_bench: Bench) -> Bench:
 
 def pulses(path: Path) -> list[int]:
     with h5py.File(path) as file:
-        found = file["data/DET/pulse_id"]
-        assert isinstance(found, h5py.Dataset)
-        return found[:, 0].tolist()
+        return dataset(file, "data/DET/pulse_id")[:, 0].tolist()
 
 
 def test_one_image_is_seen_to_begin_and_to_end(bench: Bench) -> None:
@@ -243,8 +242,7 @@ def test_with_fill_every_loss_has_its_place(bench: Bench) -> None:
     found = pulses(path)
     assert np.diff(found).tolist() == [1] * 39
     with h5py.File(path) as file:
-        good = file["data/DET/is_good_frame"]
-        assert isinstance(good, h5py.Dataset)
+        good = dataset(file, "data/DET/is_good_frame")
         assert np.count_nonzero(good[:, 0] == 0) == damaged + filled
 
 

@@ -1,7 +1,6 @@
 """The writer of live images as a process of its own, between modules that this test plays and a reader that follows."""
 
 import os
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -14,9 +13,9 @@ import zmq
 from detectors.errors import CommandError
 from detectors.stats import CaptureStatus
 from tests.support.balance import imbalance
-from tests.support.fake_module import FakeModule
+from tests.support.hdf5 import dataset
 from tests.support.process import WorkerProcess
-from tests.system.test_stream import CONFIG, expected
+from tests.support.two_modules import STREAMED, pattern_image, play_modules
 
 assert hdf5plugin.FILTERS  # imported for the filters that it registers
 
@@ -26,15 +25,14 @@ class Bench(WorkerProcess):
 
     def __init__(self, folder: Path, stack: ExitStack, more: str) -> None:
         prefix = f"T{os.getpid()}:"
-        text = CONFIG.format(prefix=prefix, folder=folder, more=f'[hdf5]\nfolder = "{folder}"\n{more}')
+        text = STREAMED.format(prefix=prefix, folder=folder, more=f'[hdf5]\nfolder = "{folder}"\n{more}')
         (folder / "config.toml").write_text(text)
         super().__init__(prefix, "hdf5", "capture", str(folder / "config.toml"))
         stack.enter_context(self.ready())
         self.context = zmq.Context()
         stack.callback(self.context.destroy, linger=0)
-        self.modules = [FakeModule(self.runtime, m, self.context) for m in (0, 1)]
+        self.modules = play_modules(stack, self.runtime, self.context)
         for module in self.modules:
-            stack.callback(module.close)
             module.wait_for_subscriber(module.notify)
 
     def send(self, pulse_id: int, **changes: object) -> None:
@@ -51,18 +49,6 @@ class Bench(WorkerProcess):
 
     def stop(self) -> None:
         assert self.end() == 0
-
-
-@pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    with ExitStack() as stack:
-        yield stack
-
-
-def dataset(file: h5py.File, name: str) -> h5py.Dataset:
-    found = file[name]
-    assert isinstance(found, h5py.Dataset)
-    return found
 
 
 def test_a_capture_that_is_followed_and_one_that_is_finished(short_runtime_dir, stack):
@@ -86,7 +72,7 @@ def test_a_capture_that_is_followed_and_one_that_is_finished(short_runtime_dir, 
         assert dataset(file, "data/JF/is_good_frame")[:, 0].tolist() == [1, 1, 1, 0, 1, 1]
         for row, pulse_id in enumerate((2, 3, 4, 5, 6, 7)):
             image = dataset(file, "entry/data/data")[row]
-            np.testing.assert_array_equal(image, expected(pulse_id) if pulse_id != 5 else 0)
+            np.testing.assert_array_equal(image, pattern_image(pulse_id) if pulse_id != 5 else 0)
     tree = bench.check_balance()
     assert (tree["captured"], tree["filled"], tree["output"]["written"], tree["output"]["disabled"]) == (6, 1, 5, 2)
     path = bench.ask("capture", file="second.h5")
@@ -106,7 +92,7 @@ def test_a_range_of_pulses_compressed(short_runtime_dir, stack):
     bench.until(lambda s: s["state"] == "Idle")
     with h5py.File(path) as file:
         assert dataset(file, "data/JF/pulse_id")[:, 0].tolist() == [10, 15, 20]
-        np.testing.assert_array_equal(dataset(file, "data/JF/data")[2], expected(20))
+        np.testing.assert_array_equal(dataset(file, "data/JF/data")[2], pattern_image(20))
     bench.check_balance()
     bench.stop()
 

@@ -2,7 +2,6 @@
 
 import os
 import signal
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -45,12 +44,6 @@ def raw(tmp_path: Path) -> RawBuffer:
             raw.put(module, pulse_id)
     (tmp_path / "mine.py").write_text(FUNCTION)
     return raw
-
-
-@pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    with ExitStack() as stack:
-        yield stack
 
 
 def command(*words: object) -> Process:

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,10 @@ from p4p.client.thread import Context
 from detectors.runtime_names import RuntimeNames
 from detectors.stats import CaptureStatus, ImagesStatus, StreamStatus
 from tests.support.balance import imbalance
-from tests.support.epics_env import isolate
-from tests.support.fake_module import FakeModule
 from tests.support.process import WorkerProcess
 from tests.support.stock_bslz4 import read_chunk, read_stream
+from tests.support.two_modules import COLS, ROWS, STREAMED, pattern_image, play_modules
 from tests.support.waiting import until
-from tests.system.test_stream import COLS, CONFIG, ROWS, expected
 
 assert hdf5plugin.FILTERS  # imported for the filters that it registers
 
@@ -45,12 +43,11 @@ class Bench:
         self.folder, self.stack = folder, stack
         self.prefix = f"T{os.getpid()}:"
         self.config = folder / "config.toml"
-        self.config.write_text(CONFIG.format(prefix=self.prefix, folder=folder, more=MORE.format(folder=folder)))
+        self.config.write_text(STREAMED.format(prefix=self.prefix, folder=folder, more=MORE.format(folder=folder)))
         self.context = zmq.Context()
         stack.callback(self.context.destroy, linger=0)
-        self.modules = [FakeModule(RuntimeNames(self.prefix), number, self.context) for number in (0, 1)]
+        self.modules = play_modules(stack, RuntimeNames(self.prefix), self.context)
         for module in self.modules:
-            stack.callback(module.close)
             module.notify.setsockopt(zmq.XPUB_VERBOSE, 1)  # each of the workers subscribes
         commands = {"stream": "stream", "hdf5": "capture", "images": "images"}
         self.workers = {
@@ -97,29 +94,22 @@ class Bench:
             assert worker.end() == 0
 
 
-@pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    with ExitStack() as stack:
-        yield stack
-
-
 def check_file(path: Path, pulses: list[int]) -> None:
     with h5py.File(path) as file:
         assert file["data/JF/pulse_id"][:, 0].tolist() == pulses
         assert file["data/JF/is_good_frame"][:, 0].all()
         for row, pulse_id in enumerate(pulses):
-            np.testing.assert_array_equal(file["entry/data/data"][row], expected(pulse_id))
+            np.testing.assert_array_equal(file["entry/data/data"][row], pattern_image(pulse_id))
 
 
 def test_each_image_is_compressed_once_for_the_stream_the_file_and_the_pv(
-    short_runtime_dir: Path, monkeypatch: pytest.MonkeyPatch, stack: ExitStack
+    short_runtime_dir: Path, own_epics: dict[str, str], stack: ExitStack
 ) -> None:
-    variables = isolate(monkeypatch)
     bench = Bench(short_runtime_dir, stack)
     full = bench.consumer()
     path = bench.capture()
     shown: list[Any] = []
-    client = stack.enter_context(Context("pva", conf=variables, useenv=False, nt=False))
+    client = stack.enter_context(Context("pva", conf=own_epics, useenv=False, nt=False))
     stack.enter_context(client.monitor(f"{bench.prefix}Pva1:Image", shown.append))
     until(lambda: bench.workers["images"].status()["image"]["clients"], bool)
     until(lambda: shown)  # the empty one that stands for an image until there is one
@@ -131,7 +121,7 @@ def test_each_image_is_compressed_once_for_the_stream_the_file_and_the_pv(
         text, data = full.recv_multipart()
         head = json.loads(text)
         assert (head["pulse_id"], head["compression"]) == (pulse_id, "bslz4")
-        np.testing.assert_array_equal(read_chunk(data, head["type"], tuple(head["shape"])), expected(pulse_id))
+        np.testing.assert_array_equal(read_chunk(data, head["type"], tuple(head["shape"])), pattern_image(pulse_id))
         chunks[pulse_id] = data
         until(lambda pulse_id=pulse_id: pulse_of(shown[-1]) == pulse_id)
         value = shown[-1]
@@ -139,7 +129,7 @@ def test_each_image_is_compressed_once_for_the_stream_the_file_and_the_pv(
         assert value.compressedSize == value.value.size
         assert value.value.dtype == np.uint8
         shape = tuple(d.size for d in reversed(value.dimension))
-        np.testing.assert_array_equal(read_stream(value.value.tobytes(), "uint16", shape), expected(pulse_id))
+        np.testing.assert_array_equal(read_stream(value.value.tobytes(), "uint16", shape), pattern_image(pulse_id))
         bench.captured(len(pulses[: pulses.index(pulse_id) + 1]))
     bench.workers["hdf5"].ask("finish")
     bench.workers["hdf5"].until(lambda s: s["state"] == "Idle")
@@ -232,19 +222,18 @@ def test_another_compression_is_the_captures_own(short_runtime_dir: Path, stack:
 @pytest.mark.long
 @pytest.mark.parametrize("workers", [("images",), ("images", "stream")])
 def test_a_pv_compresses_itself_what_nobody_else_does(
-    short_runtime_dir: Path, monkeypatch: pytest.MonkeyPatch, stack: ExitStack, workers: tuple[str, ...]
+    short_runtime_dir: Path, own_epics: dict[str, str], stack: ExitStack, workers: tuple[str, ...]
 ) -> None:
-    variables = isolate(monkeypatch)
     bench = Bench(short_runtime_dir, stack, *workers)
     shown: list[Any] = []
-    client = stack.enter_context(Context("pva", conf=variables, useenv=False, nt=False))
+    client = stack.enter_context(Context("pva", conf=own_epics, useenv=False, nt=False))
     stack.enter_context(client.monitor(f"{bench.prefix}Pva1:Image", shown.append))
     until(lambda: shown)
     for pulse_id in (1, 2, 3):
         bench.send(pulse_id)
         until(lambda pulse_id=pulse_id: pulse_of(shown[-1]) == pulse_id)
         shape = tuple(d.size for d in reversed(shown[-1].dimension))
-        np.testing.assert_array_equal(read_stream(shown[-1].value.tobytes(), "uint16", shape), expected(pulse_id))
+        np.testing.assert_array_equal(read_stream(shown[-1].value.tobytes(), "uint16", shape), pattern_image(pulse_id))
     found = bench.counts()
     assert (found["images"]["compressed_elsewhere"], found["images"]["compressed_here"]) == (0, 3)
     bench.stop()

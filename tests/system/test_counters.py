@@ -199,45 +199,44 @@ def shown(ioc: IocProcess, name: str) -> int:
 
 @pytest.mark.alone
 @pytest.mark.long
-def test_totals_survive_the_ioc_the_receiver_and_both(tmp_path: Path):
+def test_totals_survive_the_ioc_the_receiver_and_both(tmp_path: Path, stack):
     """Kills of the IOC, of the receiver and of both while it receives: the PVs never fall, and count what was sent."""
     (port,) = free_ports(1)
     config = write_config(tmp_path, port=port)
-    with ExitStack() as stack:
-        ioc = stack.enter_context(IocProcess(prefix_of(config), "-m", "ioc", "run", str(config)))
-        ioc.until("M00:State_RBV", "Idle")
-        sending = Sending(port)
-        for victims in ("receiver", "ioc", "both"):
-            ioc.until("M00:State_RBV", "Receiving")
-            time.sleep(1.0)
-            before = {name: shown(ioc, name) for name in ("FramesComplete", "PacketsLost", "PacketsExpected")}
-            if victims != "ioc":
-                os.kill(ioc.value("M00:Pid_RBV"), signal.SIGKILL)
-            if victims != "receiver":
-                ioc.stop(signal.SIGKILL)
-                ioc = stack.enter_context(IocProcess(prefix_of(config), "-m", "ioc", "run", str(config)))
-                if victims == "ioc":
-                    assert ioc.value("M00:Adopted_RBV") == "Yes"
-                    assert shown(ioc, "PacketsLostRecently") == 0
-            else:
-                ioc.until("M00:PacketsLost_RBV", lambda n, least=before["PacketsLost"]: n > least)
-            after = {name: shown(ioc, name) for name in before}
-            assert all(after[name] >= value for name, value in before.items()), (victims, before, after)
-            ioc.until("M00:FramesComplete_RBV", lambda n, least=before["FramesComplete"]: n > least + 5)
-        sent = sending.end()
-        ioc.until("M00:PacketsExpected_RBV", sent)
-        fallen = {name: value for name, value in after.items() if shown(ioc, name) < value}
-        assert fallen == {}
-        assert shown(ioc, "PacketsPlaced") + shown(ioc, "PacketsLost") == sent
-        whole = shown(ioc, "FramesComplete") + shown(ioc, "FramesIncomplete") + shown(ioc, "FramesEmpty")
-        assert whole == sent // PACKETS
-        assert shown(ioc, "FramesAbandoned") <= 2
-        ioc.put("M00:Run", 0)
-        ioc.until("M00:State_RBV", "Off")
-        assert shown(ioc, "PacketsExpected") == sent
-        since = ioc.value("M00:ResetTime_RBV")
-        time.sleep(1)
-        ioc.put("ResetCounters", 1)
-        ioc.until("M00:PacketsExpected_RBV", 0)
-        ioc.until("M00:ResetTime_RBV", lambda text: text > since)
-        assert ioc.stop() == 0
+    ioc = stack.enter_context(IocProcess(prefix_of(config), "-m", "ioc", "run", str(config)))
+    ioc.until("M00:State_RBV", "Idle")
+    sending = Sending(port)
+    for victims in ("receiver", "ioc", "both"):
+        ioc.until("M00:State_RBV", "Receiving")
+        time.sleep(1.0)
+        before = {name: shown(ioc, name) for name in ("FramesComplete", "PacketsLost", "PacketsExpected")}
+        if victims != "ioc":
+            os.kill(ioc.value("M00:Pid_RBV"), signal.SIGKILL)
+        if victims != "receiver":
+            ioc.stop(signal.SIGKILL)
+            ioc = stack.enter_context(IocProcess(prefix_of(config), "-m", "ioc", "run", str(config)))
+            if victims == "ioc":
+                assert ioc.value("M00:Adopted_RBV") == "Yes"
+                assert shown(ioc, "PacketsLostRecently") == 0
+        else:
+            ioc.until("M00:PacketsLost_RBV", lambda n, least=before["PacketsLost"]: n > least)
+        after = {name: shown(ioc, name) for name in before}
+        assert all(after[name] >= value for name, value in before.items()), (victims, before, after)
+        ioc.until("M00:FramesComplete_RBV", lambda n, least=before["FramesComplete"]: n > least + 5)
+    sent = sending.end()
+    ioc.until("M00:PacketsExpected_RBV", sent)
+    fallen = {name: value for name, value in after.items() if shown(ioc, name) < value}
+    assert fallen == {}
+    assert shown(ioc, "PacketsPlaced") + shown(ioc, "PacketsLost") == sent
+    whole = shown(ioc, "FramesComplete") + shown(ioc, "FramesIncomplete") + shown(ioc, "FramesEmpty")
+    assert whole == sent // PACKETS
+    assert shown(ioc, "FramesAbandoned") <= 2
+    ioc.put("M00:Run", 0)
+    ioc.until("M00:State_RBV", "Off")
+    assert shown(ioc, "PacketsExpected") == sent
+    since = ioc.value("M00:ResetTime_RBV")
+    time.sleep(1)
+    ioc.put("ResetCounters", 1)
+    ioc.until("M00:PacketsExpected_RBV", 0)
+    ioc.until("M00:ResetTime_RBV", lambda text: text > since)
+    assert ioc.stop() == 0

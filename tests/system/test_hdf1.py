@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from detectors.geometry import GEOMETRIES
-from sim.pattern import frame_pattern
+from tests.support.hdf5 import dataset
+from tests.support.two_modules import pattern_image
 from tests.support.waiting import until
 from tests.system.test_cam import GEOMETRY, Bench
 from tests.system.test_detectors import Pair
@@ -122,24 +123,14 @@ def settings(bench: Bench) -> Iterator[None]:
     bench.idle()
 
 
-def image(pulse_id: int) -> np.ndarray:
-    return np.concatenate([frame_pattern(pulse_id, m, SHAPE, "uint16") for m in (0, 1)])
-
-
 def check(path: Path, images: int) -> list[int]:
     """The pulses of a file whose images are as they were sent."""
     with h5py.File(path) as file:
-        pulses = column(file, "data/DET/pulse_id")[:, 0].tolist()
+        pulses = dataset(file, "data/DET/pulse_id")[:, 0].tolist()
         assert len(pulses) == images
-        for row, pulse_id in zip(column(file, "entry/data/data"), pulses, strict=True):
-            np.testing.assert_array_equal(row, image(pulse_id))
+        for row, pulse_id in zip(dataset(file, "entry/data/data"), pulses, strict=True):
+            np.testing.assert_array_equal(row, pattern_image(pulse_id, shape=SHAPE))
     return pulses
-
-
-def column(file: h5py.File, name: str) -> h5py.Dataset:
-    found = file[name]
-    assert isinstance(found, h5py.Dataset)
-    return found
 
 
 def capture(bench: Bench, name: str, images: int = IMAGES) -> Path:
@@ -181,7 +172,7 @@ def test_a_compression_gives_the_same_pixels(bench: Bench, name: str) -> None:
     path = capture(bench, f"compressed-{name}")
     check(path, IMAGES)
     with h5py.File(path) as file:
-        kept = column(file, "data/DET/data").id.get_storage_size()
+        kept = dataset(file, "data/DET/data").id.get_storage_size()
     assert (kept == IMAGES * 2 * 2 * SHAPE[0] * SHAPE[1]) == (name == "None")
 
 
@@ -207,11 +198,13 @@ def test_attributes_by_text_or_file_have_a_value_for_every_image(bench: Bench, p
     bench.ioc.put(f"{part}:NDAttributesFile", str(listed) if given == "file" else xml)
     path = capture(bench, f"attributes-{part}-{given}", 40)
     with h5py.File(path) as file:
-        pulses = column(file, "data/DET/pulse_id")[:, 0].tolist()
-        values = {name: column(file, f"{ATTRIBUTES}/{name}")[:].tolist() for name in ("PulseId", "trigger", "IsGood")}
+        pulses = dataset(file, "data/DET/pulse_id")[:, 0].tolist()
+        values = {name: dataset(file, f"{ATTRIBUTES}/{name}")[:].tolist() for name in ("PulseId", "trigger", "IsGood")}
         assert values == {"PulseId": pulses, "trigger": pulses, "IsGood": [1] * 40}
-        assert column(file, f"{ATTRIBUTES}/exposure")[-1] == 0.25  # the first may have come before the PV was connected
-        assert column(file, f"{ATTRIBUTES}/sample").asstr()[:].tolist() == ["lysozyme"] * 40
+        assert (
+            dataset(file, f"{ATTRIBUTES}/exposure")[-1] == 0.25
+        )  # the first may have come before the PV was connected
+        assert dataset(file, f"{ATTRIBUTES}/sample").asstr()[:].tolist() == ["lysozyme"] * 40
 
 
 @pytest.mark.parametrize(
@@ -256,15 +249,14 @@ def test_pools_and_queues_have_sane_figures(bench: Bench) -> None:
 
 
 @pytest.mark.long
-def test_a_lazy_file_can_be_followed_only_when_it_is_there(tmp_path: Path, runtime_dir: Path) -> None:
-    with ExitStack() as stack:
-        pair = Pair(tmp_path, stack)
-        pair.capture("LEFT", "lazy")
-        assert pair.ioc.value("LEFT:HDF1:NumCaptured_RBV") == 0
-        assert not (tmp_path / "lazy.h5").exists()
-        assert pair.ioc.value("LEFT:HDF1:SWMRActive_RBV") == "Off"
-        pair.acquire("LEFT", 3)
-        pair.ioc.until("LEFT:HDF1:SWMRActive_RBV", "Active")
-        assert (tmp_path / "lazy.h5").exists()
-        pair.check_file("LEFT", "lazy", 3)
-        pair.ioc.until("LEFT:HDF1:SWMRActive_RBV", "Off")
+def test_a_lazy_file_can_be_followed_only_when_it_is_there(tmp_path: Path, runtime_dir: Path, stack: ExitStack) -> None:
+    pair = Pair(tmp_path, stack)
+    pair.capture("LEFT", "lazy")
+    assert pair.ioc.value("LEFT:HDF1:NumCaptured_RBV") == 0
+    assert not (tmp_path / "lazy.h5").exists()
+    assert pair.ioc.value("LEFT:HDF1:SWMRActive_RBV") == "Off"
+    pair.acquire("LEFT", 3)
+    pair.ioc.until("LEFT:HDF1:SWMRActive_RBV", "Active")
+    assert (tmp_path / "lazy.h5").exists()
+    pair.check_file("LEFT", "lazy", 3)
+    pair.ioc.until("LEFT:HDF1:SWMRActive_RBV", "Off")

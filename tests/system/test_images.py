@@ -6,7 +6,6 @@ import signal
 import socket
 import time
 import zlib
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -25,35 +24,23 @@ from detectors.wire.array10 import NO_DATA, ImageHeader, encode_header
 from detectors.wire.ntndarray import array_head
 from sim.pattern import frame_pattern
 from tests.support.balance import imbalance
-from tests.support.epics_env import isolate
-from tests.support.fake_module import FakeModule
 from tests.support.hosts import on_hosts
 from tests.support.installed import needs
 from tests.support.ports import free_ports
 from tests.support.process import Process, WorkerProcess
+from tests.support.two_modules import COLS, ROWS, TWO_MODULES, pattern_image, play_modules
 from tests.support.waiting import until
 
-ROWS, COLS = 64, 128
-CONFIG = """
-[detector]
-name = "JF"
-prefix = "{prefix}"
-[dma]
-cfgRxCount = 8
-[[udp]]
-name = "M00"
-port = 50020
-geometry = {{ header = "jungfrau", rows = 64, cols = 128, dtype = "uint16", packets_per_frame = 4 }}
-[[udp]]
-name = "M01"
-port = 50021
-geometry = {{ header = "jungfrau", rows = 64, cols = 128, dtype = "uint16", packets_per_frame = 4 }}
+CONFIG = (
+    TWO_MODULES
+    + """
 [stream]
 pulse = "ipc://{folder}/pulse"
 missing_after_s = 0.3
 [images]
 {more}
 """
+)
 
 SLOW = """
 import time
@@ -93,9 +80,7 @@ class Bench(WorkerProcess):
         stack.enter_context(self.ready())
         self.context = zmq.Context()
         stack.callback(self.context.destroy, linger=0)
-        self.modules = [FakeModule(self.runtime, number, self.context) for number in range(2)]
-        for module in self.modules:
-            stack.callback(module.close)
+        self.modules = play_modules(stack, self.runtime, self.context)
 
     def client(self) -> Context:
         context = Context("pva", conf=self.variables, useenv=False, nt=False)
@@ -106,19 +91,10 @@ class Bench(WorkerProcess):
         for module in self.modules:
             module.send(pulse_id, notify=False)
 
-    def image(self, pulse_id: int) -> np.ndarray:
-        return np.concatenate([module.pixels(pulse_id) for module in self.modules])
-
 
 @pytest.fixture
-def variables(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    return isolate(monkeypatch)
-
-
-@pytest.fixture
-def bench(tmp_path: Path, variables: dict[str, str]) -> Iterator[Bench]:
-    with ExitStack() as stack:
-        yield Bench(tmp_path, stack, variables)
+def bench(tmp_path: Path, own_epics: dict[str, str], stack: ExitStack) -> Bench:
+    return Bench(tmp_path, stack, own_epics)
 
 
 def pixels(value: Any) -> np.ndarray:
@@ -144,7 +120,7 @@ def test_a_client_reads_exactly_the_image_that_the_modules_have_with_all_that_is
         value = client.get(f"{bench.prefix}Pva1:Image", timeout=20)
     assert value.getID() == "epics:nt/NTNDArray:1.0"
     assert [(d.size, d.fullSize, d.binning) for d in value.dimension] == [(COLS, COLS, 1), (2 * ROWS, 2 * ROWS, 1)]
-    assert (pixels(value) == bench.image(1000)).all()
+    assert (pixels(value) == pattern_image(1000)).all()
     assert value.uniqueId == 1005
     known = attributes(value)
     assert {name: known[name] for name in ("ColorMode", "PulseId", "FrameIndex", "IsGood")} == {
@@ -167,7 +143,7 @@ def test_a_client_without_any_data_gets_an_empty_array_and_then_the_first_image(
     assert pixels(got[0]).size == 0
     bench.send(7)
     until(lambda: len(got) > 1)
-    assert (pixels(got[-1]) == bench.image(7)).all()
+    assert (pixels(got[-1]) == pattern_image(7)).all()
     subscription.close()
 
 
@@ -189,35 +165,32 @@ def test_an_image_without_a_module_is_shown_with_zeros_in_its_place_after_a_whil
 
 
 @pytest.mark.parametrize("codec", ["lz4", "bslz4", "blosc"])
-def test_a_compressed_image_decodes_to_the_same(tmp_path, variables, codec):
-    with ExitStack() as stack:
-        bench = Bench(tmp_path, stack, variables, f'codec = "{codec}"')
-        bench.send(50)
-        value = bench.client().get(f"{bench.prefix}Pva1:Image", timeout=20)
-        assert (value.codec.name, value.codec.parameters) == (codec, 6)
-        assert value.compressedSize == value.value.nbytes
-        assert value.uncompressedSize == 2 * ROWS * COLS * 2
-        assert (pixels(value) == bench.image(50)).all()
+def test_a_compressed_image_decodes_to_the_same(tmp_path, own_epics, codec, stack):
+    bench = Bench(tmp_path, stack, own_epics, f'codec = "{codec}"')
+    bench.send(50)
+    value = bench.client().get(f"{bench.prefix}Pva1:Image", timeout=20)
+    assert (value.codec.name, value.codec.parameters) == (codec, 6)
+    assert value.compressedSize == value.value.nbytes
+    assert value.uncompressedSize == 2 * ROWS * COLS * 2
+    assert (pixels(value) == pattern_image(50)).all()
 
 
-def test_a_preview_is_below_its_size_and_its_pixels_are_the_images(tmp_path, variables):
-    with ExitStack() as stack:
-        bench = Bench(tmp_path, stack, variables, "preview_pixels = 2000")
-        bench.send(3)
-        value = bench.client().get(f"{bench.prefix}Pva1:Preview", timeout=20)
-        assert [(d.size, d.fullSize, d.binning) for d in value.dimension] == [(43, 128, 3), (43, 128, 3)]
-        assert (pixels(value) == bench.image(3)[1::3, 1::3]).all()
+def test_a_preview_is_below_its_size_and_its_pixels_are_the_images(tmp_path, own_epics, stack):
+    bench = Bench(tmp_path, stack, own_epics, "preview_pixels = 2000")
+    bench.send(3)
+    value = bench.client().get(f"{bench.prefix}Pva1:Preview", timeout=20)
+    assert [(d.size, d.fullSize, d.binning) for d in value.dimension] == [(43, 128, 3), (43, 128, 3)]
+    assert (pixels(value) == pattern_image(3)[1::3, 1::3]).all()
 
 
-def test_a_jpeg_preview_shows_the_range_of_values(tmp_path, variables):
-    with ExitStack() as stack:
-        bench = Bench(tmp_path, stack, variables, 'preview_codec = "jpeg"')
-        bench.send(3)
-        value = bench.client().get(f"{bench.prefix}Pva1:Preview", timeout=20)
-        assert (value.codec.name, value.codec.parameters) == ("jpeg", 5)
-        shown, image = pixels(value), eight_bits(bench.image(3))
-        assert shown.shape == image.shape
-        assert np.corrcoef(shown.ravel(), image.ravel())[0, 1] > 0.99
+def test_a_jpeg_preview_shows_the_range_of_values(tmp_path, own_epics, stack):
+    bench = Bench(tmp_path, stack, own_epics, 'preview_codec = "jpeg"')
+    bench.send(3)
+    value = bench.client().get(f"{bench.prefix}Pva1:Preview", timeout=20)
+    assert (value.codec.name, value.codec.parameters) == ("jpeg", 5)
+    shown, image = pixels(value), eight_bits(pattern_image(3))
+    assert shown.shape == image.shape
+    assert np.corrcoef(shown.ravel(), image.ravel())[0, 1] > 0.99
 
 
 PYDM = """
@@ -265,7 +238,7 @@ def test_pydm_shows_the_preview_as_it_changes(bench):
         pictures: set[int] = set()
         for pulse in range(1, 5):
             bench.send(pulse)
-            wanted = zlib.crc32(bench.image(pulse).tobytes())
+            wanted = zlib.crc32(pattern_image(pulse).tobytes())
 
             def fresh() -> list[dict[str, Any]]:
                 found = [json.loads(line) for line in screen.lines if line.startswith("{")]
@@ -296,7 +269,7 @@ preview_pixels = 2000
     ],
 )
 def test_a_cameras_image_has_its_shape_and_colours_also_after_it_changed(  # noqa: PLR0917
-    tmp_path, variables, shape, changed, dtype, mode
+    tmp_path, own_epics, shape, changed, dtype, mode
 ):
     prefix, pv = f"T{os.getpid()}:", f"CAM{os.getpid()}:IMAGE"
     path = tmp_path / "config.toml"
@@ -308,7 +281,7 @@ def test_a_cameras_image_has_its_shape_and_colours_also_after_it_changed(  # noq
         Process(*camera, *restart) as server,
         WorkerProcess(prefix, "pva.C1", "monitor", str(path)) as monitor,
         WorkerProcess(prefix, "images", "images", str(path)) as images,
-        Context("pva", conf=variables, useenv=False, nt=False) as client,
+        Context("pva", conf=own_epics, useenv=False, nt=False) as client,
     ):
         server.wait_for(".")
         monitor.ready()
@@ -331,44 +304,43 @@ def test_a_cameras_image_has_its_shape_and_colours_also_after_it_changed(  # noq
         subscription.close()
 
 
-def test_images_of_modules_elsewhere_come_from_the_stream(tmp_path, variables):
-    with ExitStack() as stack:
-        (there,) = free_ports(1)
-        text, _ = on_hosts(CONFIG, tmp_path, {"M00": "h2", "M01": "h3", "stream": "h2"})
-        text = text.replace("[stream]\n", f'[stream]\nreduced = "tcp://127.0.0.2:{there}"\n')
-        bench = Bench(tmp_path, stack, variables, text=text)
-        stream = stack.enter_context(bench.context.socket(zmq.XPUB))
-        stream.bind(f"tcp://127.0.0.2:{there}")
+def test_images_of_modules_elsewhere_come_from_the_stream(tmp_path, own_epics, stack):
+    (there,) = free_ports(1)
+    text, _ = on_hosts(CONFIG, tmp_path, {"M00": "h2", "M01": "h3", "stream": "h2"})
+    text = text.replace("[stream]\n", f'[stream]\nreduced = "tcp://127.0.0.2:{there}"\n')
+    bench = Bench(tmp_path, stack, own_epics, text=text)
+    stream = stack.enter_context(bench.context.socket(zmq.XPUB))
+    stream.bind(f"tcp://127.0.0.2:{there}")
 
-        def send(pulse: int, *, with_data: bool, present: int = 0b11) -> None:
-            head = ImageHead(pulse, pulse + 5, 1, present == 0b11, present)
-            header = ImageHeader(head, "JF", "uint16", (2 * ROWS, COLS))
-            data = bench.image(pulse).tobytes() if with_data else NO_DATA
-            stream.send_multipart([encode_header(header, with_data=with_data), data])
+    def send(pulse: int, *, with_data: bool, present: int = 0b11) -> None:
+        head = ImageHead(pulse, pulse + 5, 1, present == 0b11, present)
+        header = ImageHeader(head, "JF", "uint16", (2 * ROWS, COLS))
+        data = pattern_image(pulse).tobytes() if with_data else NO_DATA
+        stream.send_multipart([encode_header(header, with_data=with_data), data])
 
-        def came() -> bytes:
-            assert stream.poll(20_000)
-            return stream.recv()
+    def came() -> bytes:
+        assert stream.poll(20_000)
+        return stream.recv()
 
-        got: list[Any] = []
-        client = bench.client()
-        subscription = client.monitor(f"{bench.prefix}Pva1:Image", got.append)
-        assert came() == b"\1"
-        for pulse in range(10, 13):
-            send(pulse, with_data=pulse == 11, present=0b01)
-        until(lambda: got and attributes(got[-1]).get("PulseId") == 11)
-        assert (pixels(got[-1]) == bench.image(11)).all()
-        assert (attributes(got[-1])["ModulesMissing"], attributes(got[-1])["IsGood"]) == (1, 0)
-        assert not imbalance(ImagesStatus, bench.status())
-        subscription.close()
-        client.close()
-        assert came() == b"\0"  # nobody looks any more
-        assert bench.ask("acquire", images=3, on_loss="fill") == 1
-        assert came() == b"\1"
-        for pulse in range(100, 104):  # only their heads are counted
-            send(pulse, with_data=False)
-        found = until(lambda: acquisition(bench), lambda a: not a["open"])
-        assert (found["taken"], found["good"]) == (3, 3)
+    got: list[Any] = []
+    client = bench.client()
+    subscription = client.monitor(f"{bench.prefix}Pva1:Image", got.append)
+    assert came() == b"\1"
+    for pulse in range(10, 13):
+        send(pulse, with_data=pulse == 11, present=0b01)
+    until(lambda: got and attributes(got[-1]).get("PulseId") == 11)
+    assert (pixels(got[-1]) == pattern_image(11)).all()
+    assert (attributes(got[-1])["ModulesMissing"], attributes(got[-1])["IsGood"]) == (1, 0)
+    assert not imbalance(ImagesStatus, bench.status())
+    subscription.close()
+    client.close()
+    assert came() == b"\0"  # nobody looks any more
+    assert bench.ask("acquire", images=3, on_loss="fill") == 1
+    assert came() == b"\1"
+    for pulse in range(100, 104):  # only their heads are counted
+        send(pulse, with_data=False)
+    found = until(lambda: acquisition(bench), lambda a: not a["open"])
+    assert (found["taken"], found["good"]) == (3, 3)
 
 
 def acquisition(bench: Bench) -> dict[str, Any]:
@@ -436,14 +408,13 @@ def test_a_client_that_does_not_read_loses_only_its_own_images(bench):
     subscription.close()
 
 
-def test_images_are_served_on_the_interfaces_of_the_configuration_only(tmp_path, variables):
-    with ExitStack() as stack:
-        bench = Bench(tmp_path, stack, variables, '[ioc]\ninterfaces = ["127.0.0.2"]')
-        port = bench.status()["port"]
-        with socket.create_connection(("127.0.0.2", port), timeout=20):
-            pass
-        with pytest.raises(ConnectionRefusedError):
-            socket.create_connection(("127.0.0.1", port), timeout=20)
+def test_images_are_served_on_the_interfaces_of_the_configuration_only(tmp_path, own_epics, stack):
+    bench = Bench(tmp_path, stack, own_epics, '[ioc]\ninterfaces = ["127.0.0.2"]')
+    port = bench.status()["port"]
+    with socket.create_connection(("127.0.0.2", port), timeout=20):
+        pass
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), timeout=20)
 
 
 @pytest.mark.long

@@ -1,6 +1,5 @@
 """``Pva1:Image`` of modules at their places with gaps between them, and of frames that are replayed: exact pixels by p4p."""
 
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -9,27 +8,16 @@ import numpy as np
 import pytest
 
 from sim.pattern import frame_pattern
-from tests.support.epics_env import isolate
 from tests.support.hosts import on_hosts
 from tests.support.process import Process, WorkerProcess
+from tests.support.two_modules import COLS, ROWS, pattern_image
 from tests.support.waiting import until
-from tests.system.test_images import COLS, CONFIG, ROWS, Bench, attributes, pixels
+from tests.system.test_images import CONFIG, Bench, attributes, pixels
 from tests.unit.buffer.make import RawBuffer
 
 CHIP, GAP, GAP_VALUE = 32, 2, 7
 BETWEEN = 10
 """Rows between the two modules."""
-
-
-@pytest.fixture
-def variables(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    return isolate(monkeypatch)
-
-
-@pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    with ExitStack() as stack:
-        yield stack
 
 
 def spread(frame: np.ndarray) -> np.ndarray:
@@ -45,7 +33,7 @@ def spread(frame: np.ndarray) -> np.ndarray:
 
 
 def test_modules_lie_at_their_places_with_gaps(
-    tmp_path: Path, variables: dict[str, str], stack: ExitStack, runtime_dir: Path
+    tmp_path: Path, own_epics: dict[str, str], stack: ExitStack, runtime_dir: Path
 ) -> None:
     second = ROWS + GAP + BETWEEN
     text = CONFIG.replace(
@@ -56,7 +44,7 @@ def test_modules_lie_at_their_places_with_gaps(
         "port = 50021\n", f'port = 50021\nplace = {{{{ row = {second}, column = 0, flip = "rows" }}}}\n'
     )
     text = text.replace("[stream]\n", f'[stream]\nlayout = "geometry"\ngap_value = {GAP_VALUE}\n')
-    bench = Bench(tmp_path, stack, variables, text=text)
+    bench = Bench(tmp_path, stack, own_epics, text=text)
     bench.send(1000)
     value = bench.client().get(f"{bench.prefix}Pva1:Image", timeout=20)
     upper, lower = (spread(module.pixels(1000)) for module in bench.modules)
@@ -69,7 +57,7 @@ def test_modules_lie_at_their_places_with_gaps(
 
 @pytest.mark.long
 def test_replayed_frames_are_shown(
-    tmp_path: Path, variables: dict[str, str], stack: ExitStack, runtime_dir: Path
+    tmp_path: Path, own_epics: dict[str, str], stack: ExitStack, runtime_dir: Path
 ) -> None:
     raw = RawBuffer(tmp_path / "JF", shape=(ROWS, COLS), packets=4)
     first, last = 1000, 1199
@@ -78,7 +66,7 @@ def test_replayed_frames_are_shown(
             raw.put(module, pulse_id, data=frame_pattern(pulse_id, m, (ROWS, COLS), "uint16").tobytes())
     text, port = on_hosts(CONFIG, tmp_path, {"M00": "h2", "M01": "h2", "stream": "h3"})
     text = text.replace("[stream]\n", f'[stream]\nreduced = "tcp://127.0.0.3:{port + 20}"\n')
-    bench = Bench(tmp_path, stack, variables, text=text)
+    bench = Bench(tmp_path, stack, own_epics, text=text)
     stack.enter_context(WorkerProcess(bench.prefix, "stream", "stream", str(tmp_path / "config.toml"))).ready()
     got: list[Any] = []
     subscription = bench.client().monitor(f"{bench.prefix}Pva1:Image", got.append)
@@ -91,6 +79,6 @@ def test_replayed_frames_are_shown(
     for value in got[1:]:
         pulse_id = attributes(value)["PulseId"]
         assert first <= pulse_id <= last
-        image = np.concatenate([frame_pattern(pulse_id, m, (ROWS, COLS), "uint16") for m in (0, 1)])
+        image = pattern_image(pulse_id)
         np.testing.assert_array_equal(pixels(value), image)
         assert attributes(value)["IsGood"] == 1

@@ -9,16 +9,14 @@ from pathlib import Path
 import pytest
 
 from tests.support.ioc_process import IocProcess
-from tests.support.ioc_setup import CAM, M00, M01, SOURCES, start, write_config
+from tests.support.ioc_setup import CAM, M00, M01, SOURCES, receiving, start, write_config
 from tests.support.waiting import until
 
 
 @pytest.fixture(scope="module")
 def ioc(tmp_path_factory: pytest.TempPathFactory, runtime_dir: Path) -> Iterator[IocProcess]:
     with start(write_config(tmp_path_factory.mktemp("ioc"))) as running:
-        for name in SOURCES:
-            running.until(f"{name}:State_RBV", "Receiving")
-        yield running
+        yield receiving(running)
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.ioc_process import IocProcess
-from tests.support.ioc_setup import M00, M01, SOURCES, start, write_config
+from tests.support.ioc_setup import M00, M01, receiving, start, write_config
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.long
@@ -15,8 +15,7 @@ pytestmark = pytest.mark.long
 @pytest.fixture(scope="module")
 def ioc(tmp_path_factory: pytest.TempPathFactory, runtime_dir: Path) -> Iterator[IocProcess]:
     with start(write_config(tmp_path_factory.mktemp("ioc"))) as process:
-        for name in SOURCES:  # the start of the last one is an event, too
-            process.until(f"{name}:State_RBV", "Receiving")
+        receiving(process)  # the start of the last one is an event, too
         process.until("Health_RBV", "OK")
         yield process
 

@@ -10,12 +10,13 @@ import hdf5plugin
 import numpy as np
 import pytest
 
-from sim.pattern import frame_pattern
+from tests.support.hdf5 import dataset
 from tests.support.ioc_process import IocProcess
 from tests.support.ioc_setup import prefix_of, write_config
 from tests.support.ports import free_ports
 from tests.support.process import run
 from tests.support.senders import send_frames
+from tests.support.two_modules import pattern_image
 from tests.support.waiting import until
 
 assert hdf5plugin.FILTERS  # imported for the filters that it registers
@@ -62,14 +63,8 @@ def bench(tmp_path_factory: pytest.TempPathFactory, runtime_dir: Path) -> Iterat
         assert ioc.leftovers() == []
 
 
-def dataset(file: h5py.File, name: str) -> h5py.Dataset:
-    found = file[name]
-    assert isinstance(found, h5py.Dataset)
-    return found
-
-
 def image(pulse_id: int) -> np.ndarray:
-    return np.concatenate([frame_pattern(pulse_id, m, SHAPE, "uint16") for m in (0, 1)])
+    return pattern_image(pulse_id, shape=SHAPE)
 
 
 @pytest.mark.long

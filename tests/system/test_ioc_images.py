@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from p4p.client.thread import Context
 
-from sim.pattern import frame_pattern
 from tests.support.installed import needs
 from tests.support.ioc_process import IocProcess
 from tests.support.ioc_setup import prefix_of, write_config
 from tests.support.ports import free_ports
 from tests.support.senders import sending
+from tests.support.two_modules import pattern_image
 from tests.support.waiting import until
 
 SHAPE = (512, 1024)
@@ -76,7 +76,7 @@ def senders(ioc: IocProcess, ports: tuple[int, int]) -> Iterator[None]:
 
 
 def image(pulse_id: int) -> np.ndarray:
-    return np.concatenate([frame_pattern(pulse_id, m, SHAPE, "uint16") for m in (0, 1)])
+    return pattern_image(pulse_id, shape=SHAPE)
 
 
 def pulse_of(value: Any) -> int:

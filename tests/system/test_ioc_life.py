@@ -15,16 +15,11 @@ import pytest
 
 from tests.support.epics_env import epics_variables
 from tests.support.ioc_process import IocProcess, leftovers, worker_processes
-from tests.support.ioc_setup import M00, SOURCES, prefix_of, start, write_config
+from tests.support.ioc_setup import M00, SOURCES, prefix_of, receiving, start, write_config
 from tests.support.ports import free_ports
 from tests.support.process import ROOT, Process, run
 
 pytestmark = [pytest.mark.long, pytest.mark.usefixtures("runtime_dir")]
-
-
-def receiving(ioc: IocProcess) -> None:
-    for name in SOURCES:
-        ioc.until(f"{name}:State_RBV", "Receiving")
 
 
 def failed_start(config: Path) -> tuple[int, list[str]]:

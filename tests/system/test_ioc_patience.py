@@ -10,7 +10,7 @@ import pytest
 from p4p.client.thread import RemoteError
 
 from tests.support.ioc_process import IocProcess
-from tests.support.ioc_setup import CAM, SOURCES, start, write_config
+from tests.support.ioc_setup import CAM, receiving, start, write_config
 
 pytestmark = [pytest.mark.long, pytest.mark.usefixtures("runtime_dir")]
 
@@ -21,9 +21,7 @@ OLD_LIMIT_S = 5.5
 @pytest.fixture
 def ioc(tmp_path: Path) -> Iterator[IocProcess]:
     with start(write_config(tmp_path, "[run]\nautostart = false\n")) as running:
-        for name in SOURCES:
-            running.until(f"{name}:State_RBV", "Receiving")
-        yield running
+        yield receiving(running)
 
 
 def configure_and_hold(ioc: IocProcess) -> None:

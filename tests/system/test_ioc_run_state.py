@@ -10,7 +10,7 @@ import pytest
 from sim.console import Console
 from tests.support.epics_env import epics_variables, isolate
 from tests.support.ioc_process import IocProcess
-from tests.support.ioc_setup import CAM, SOURCES, prefix_of, start, write_config
+from tests.support.ioc_setup import CAM, prefix_of, receiving, start, write_config
 
 pytestmark = [pytest.mark.long, pytest.mark.usefixtures("runtime_dir")]
 
@@ -82,8 +82,7 @@ def put_acquire(ioc: IocProcess, value: int) -> "Future[list[str]]":
 def test_a_stop_over_ca_ends_when_all_workers_have_stopped(tmp_path: Path) -> None:
     """A client waits for the end of its start, as bluesky does: the stop by another one must wait all the same."""
     with start(write_config(tmp_path, "[run]\nautostart = false\n")) as ioc:
-        for name in SOURCES:
-            ioc.until(f"{name}:State_RBV", "Receiving")
+        receiving(ioc)
         started = put_acquire(ioc, 1)
         ioc.until("RunState_RBV", "Enabled")
         ioc.ask(CAM, "hold")

@@ -9,7 +9,7 @@ import pytest
 from p4p.client.thread import RemoteError
 
 from tests.support.ioc_process import IocProcess
-from tests.support.ioc_setup import M00, SOURCES, start, write_config
+from tests.support.ioc_setup import M00, receiving, start, write_config
 from tests.support.waiting import until
 
 STEPS = 40
@@ -20,9 +20,7 @@ pytestmark = pytest.mark.long
 @pytest.fixture(scope="module")
 def ioc(tmp_path_factory: pytest.TempPathFactory, runtime_dir: Path) -> Iterator[IocProcess]:
     with start(write_config(tmp_path_factory.mktemp("ioc"))) as process:
-        for name in SOURCES:  # the start of the last one is an event, too
-            process.until(f"{name}:State_RBV", "Receiving")
-        yield process
+        yield receiving(process)  # the start of the last one is an event, too
 
 
 def table(ioc: IocProcess, name: str) -> dict[str, Any]:

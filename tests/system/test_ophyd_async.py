@@ -12,8 +12,9 @@ import h5py
 import numpy as np
 import pytest
 
-from sim.pattern import frame_pattern
+from tests.support.hdf5 import dataset
 from tests.support.process import ROOT
+from tests.support.two_modules import pattern_image
 from tests.system.test_cam import Bench
 
 SHAPE = (256, 1024)
@@ -83,21 +84,18 @@ def follow(documents: Documents, number: int) -> dict[str, np.ndarray]:
         rows = [row for d in datums for row in range(d["indices"]["start"], d["indices"]["stop"])]
         assert rows == list(range(number))
         with h5py.File(resource["uri"].removeprefix("file://localhost")) as file:
-            dataset = file[resource["parameters"]["dataset"]]
-            assert isinstance(dataset, h5py.Dataset)
-            assert len(dataset) == number  # documents, file and balance agree to the image
-            found[resource["data_key"]] = dataset[:]
+            images = dataset(file, resource["parameters"]["dataset"])
+            assert len(images) == number  # documents, file and balance agree to the image
+            found[resource["data_key"]] = images[:]
             for name in ("PulseId", "IsGood", "PacketsMissing"):
-                attribute = file[f"entry/instrument/NDAttributes/{name}"]
-                assert isinstance(attribute, h5py.Dataset)
-                found[name] = attribute[:]
+                found[name] = dataset(file, f"entry/instrument/NDAttributes/{name}")[:]
     return found
 
 
 def check_pixels(found: dict[str, np.ndarray], key: str = "det") -> None:
     for image, pulse_id, good in zip(found[key], found["PulseId"], found["IsGood"], strict=True):
         if good:
-            expected = np.concatenate([frame_pattern(int(pulse_id), m, SHAPE, "uint16") for m in (0, 1)])
+            expected = pattern_image(int(pulse_id), shape=SHAPE)
             np.testing.assert_array_equal(image, expected)
 
 

@@ -2,7 +2,6 @@
 
 import os
 import signal
-from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
@@ -110,9 +109,8 @@ class Bench:
 
 
 @pytest.fixture
-def bench(short_runtime_dir: Path) -> Iterator[Bench]:
-    with ExitStack() as stack:
-        yield Bench(short_runtime_dir, stack)
+def bench(short_runtime_dir: Path, stack: ExitStack) -> Bench:
+    return Bench(short_runtime_dir, stack)
 
 
 def receive(socket: zmq.Socket[bytes]) -> tuple[ImageHeader, np.ndarray | None]:

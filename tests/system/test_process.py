@@ -2,7 +2,6 @@
 
 import os
 import signal
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -18,29 +17,17 @@ from detectors.live import ResultStream
 from detectors.stats import ProcessingStatus
 from detectors.workers.account import read_totals
 from tests.support.balance import imbalance
-from tests.support.epics_env import isolate
-from tests.support.fake_module import FakeModule
 from tests.support.process import Process, WorkerProcess
+from tests.support.two_modules import TWO_MODULES, pattern_image, play_modules
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.usefixtures("runtime_dir")
 
-CONFIG = """
-[detector]
-name = "JF"
-prefix = "{prefix}"
+CONFIG = (
+    TWO_MODULES
+    + """
 [run]
 drain_s = 0.5
-[dma]
-cfgRxCount = 8
-[[udp]]
-name = "M00"
-port = 50020
-geometry = {{ header = "jungfrau", rows = 64, cols = 128, dtype = "uint16", packets_per_frame = 4 }}
-[[udp]]
-name = "M01"
-port = 50021
-geometry = {{ header = "jungfrau", rows = 64, cols = 128, dtype = "uint16", packets_per_frame = 4 }}
 [process]
 function = "{folder}/own.py:own"
 workers = 2
@@ -48,6 +35,7 @@ queue = 3
 publish_hz = 20
 results = "ipc://{folder}/results"
 """
+)
 
 OWN = """
 import os, pathlib, time
@@ -82,9 +70,8 @@ class Bench(WorkerProcess):
         stack.enter_context(self.ready())
         context = zmq.Context()
         stack.callback(context.destroy, linger=0)
-        self.modules = [FakeModule(self.runtime, number, context) for number in range(2)]
+        self.modules = play_modules(stack, self.runtime, context)
         for module in self.modules:
-            stack.callback(module.close)
             module.wait_for_subscriber(module.notify)
         self.client = stack.enter_context(Context("pva", conf=variables, useenv=False, nt=False))
         self.sent: list[int] = []
@@ -97,7 +84,7 @@ class Bench(WorkerProcess):
         self.until(lambda s: s["processing"]["offered"] == len(self.sent))
 
     def image(self, pulse_id: int) -> np.ndarray:
-        return np.concatenate([module.pixels(pulse_id) for module in self.modules]).astype(np.uint64)
+        return pattern_image(pulse_id).astype(np.uint64)
 
     def settled(self) -> dict[str, Any]:
         """The snapshot when no image is under way, with its balance checked."""
@@ -129,9 +116,8 @@ class Bench(WorkerProcess):
 
 
 @pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
-    with ExitStack() as stack:
-        yield Bench(tmp_path, stack, isolate(monkeypatch))
+def bench(tmp_path: Path, own_epics: dict[str, str], stack: ExitStack) -> Bench:
+    return Bench(tmp_path, stack, own_epics)
 
 
 def assert_total(found: dict[str, np.ndarray], expected: np.ndarray) -> None:

@@ -1,7 +1,7 @@
 """Both PVA clients against a pvxs server (p4p): what arrives is what was sent."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import numpy as np
 import pytest
@@ -9,17 +9,13 @@ import pytest
 from detectors.sources.image_source import open_source
 from detectors.sources.pvspec import parse_pv_spec
 from sim.console import Console
-from tests.support.epics_env import isolate
 from tests.support.images import UNION_MEMBERS, image, memory
-from tests.support.recording_sink import RecordingSink
+from tests.support.recording_sink import RecordingSink, watching
 
 SERVER = "tests.support.p4p_server"
 PV = "CAM:Image"
 
-
-@pytest.fixture(autouse=True)
-def own_epics(monkeypatch: pytest.MonkeyPatch) -> None:
-    isolate(monkeypatch)
+pytestmark = pytest.mark.usefixtures("own_epics")
 
 
 @pytest.fixture(params=["direct", "p4p"])
@@ -27,16 +23,11 @@ def client(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-@contextmanager
-def watching(text: str, client: str, *, room: int | None = None, when_full: str = "drop") -> Iterator[RecordingSink]:
-    sink = RecordingSink(room)
+def watch(
+    text: str, client: str, *, room: int | None = None, when_full: str = "drop"
+) -> AbstractContextManager[RecordingSink]:
     source = open_source(parse_pv_spec(text, "cam"), client=client, direct_above=256 << 10, when_full=when_full)
-    source.start(sink)
-    try:
-        yield sink
-    finally:
-        source.close()
-    assert sink.faults == []
+    return watching(source, room)
 
 
 def story(sink: RecordingSink) -> list[str]:
@@ -45,7 +36,7 @@ def story(sink: RecordingSink) -> list[str]:
 
 
 def test_an_image_and_its_head(client: str) -> None:
-    with Console(SERVER, PV) as camera, watching(PV, client) as sink:
+    with Console(SERVER, PV) as camera, watch(PV, client) as sink:
         sink.wait_for("empty")
         camera.ask("post", unique_id=7, shape=[3, 4], attributes={"ColorMode": 0, "gain": 1.5, "who": "me"})
         sink.wait_for("update")
@@ -58,7 +49,7 @@ def test_an_image_and_its_head(client: str) -> None:
 
 
 def test_all_types_of_pixels(client: str) -> None:
-    with Console(SERVER, PV) as camera, watching(PV, client) as sink:
+    with Console(SERVER, PV) as camera, watch(PV, client) as sink:
         sink.wait_for("empty")
         for number, dtype in enumerate(UNION_MEMBERS):
             camera.ask("post", unique_id=number, dtype=dtype, shape=[5, 7])
@@ -74,7 +65,7 @@ def test_all_types_of_pixels(client: str) -> None:
 @pytest.mark.parametrize("codec", ["blosc", "lz4", "lz4+h5", "bslz4", "bslz4+h5", "zlib", "jpeg"])
 def test_compressed_images(client: str, codec: str) -> None:
     dtype = "uint8" if codec == "jpeg" else "uint16"
-    with Console(SERVER, PV) as camera, watching(PV, client) as sink:
+    with Console(SERVER, PV) as camera, watch(PV, client) as sink:
         sink.wait_for("empty")
         for unique_id in range(3):
             camera.ask("post", unique_id=unique_id, dtype=dtype, shape=[50, 61], codec=codec)
@@ -87,7 +78,7 @@ def test_compressed_images(client: str, codec: str) -> None:
 
 def test_a_changed_payload_is_announced_before_its_first_image(client: str) -> None:
     shapes = [[4, 6], [6, 4], [2, 3, 4], [8, 8]]
-    with Console(SERVER, PV) as camera, watching(PV, client) as sink:
+    with Console(SERVER, PV) as camera, watch(PV, client) as sink:
         sink.wait_for("empty")
         for unique_id, shape in enumerate(shapes):
             for again in range(2):
@@ -98,7 +89,7 @@ def test_a_changed_payload_is_announced_before_its_first_image(client: str) -> N
 
 
 def test_what_cannot_be_decoded_is_counted_and_skipped(client: str) -> None:
-    with Console(SERVER, PV) as camera, watching(PV, client) as sink:
+    with Console(SERVER, PV) as camera, watch(PV, client) as sink:
         sink.wait_for("empty")
         posts = [
             {"codec": "lz4"},
@@ -118,7 +109,7 @@ def test_what_cannot_be_decoded_is_counted_and_skipped(client: str) -> None:
 
 
 def test_updates_without_an_array_are_empty(client: str) -> None:
-    with Console(SERVER, PV) as camera, watching(PV, client) as sink:
+    with Console(SERVER, PV) as camera, watch(PV, client) as sink:
         sink.wait_for("empty")
         camera.ask("post", unique_id=1, shape=[3, 4])
         sink.wait_for("update", 1)
@@ -133,7 +124,7 @@ def test_updates_without_an_array_are_empty(client: str) -> None:
 
 @pytest.mark.parametrize("codec", ["", "lz4"])
 def test_unchanged_pixels_come_again_with_the_new_id_and_time(client: str, codec: str) -> None:
-    with Console(SERVER, PV) as camera, watching(PV, client) as sink:
+    with Console(SERVER, PV) as camera, watch(PV, client) as sink:
         sink.wait_for("empty")
         for count, unique_id in enumerate((1, 2, 4), 1):
             if unique_id == 2:
@@ -152,7 +143,7 @@ def test_unchanged_pixels_come_again_with_the_new_id_and_time(client: str, codec
 
 
 def test_unchanged_pixels_that_were_dropped_are_fetched_again(client: str) -> None:
-    with Console(SERVER, PV) as camera, watching(PV, client, room=1) as sink:
+    with Console(SERVER, PV) as camera, watch(PV, client, room=1) as sink:
         sink.wait_for("empty")
         camera.ask("post", unique_id=1, shape=[30, 40])
         camera.ask("post", unique_id=2, shape=[30, 40])
@@ -170,7 +161,7 @@ def test_unchanged_pixels_that_were_dropped_are_fetched_again(client: str) -> No
 
 
 def test_without_room_images_are_dropped_and_counted(client: str) -> None:
-    with Console(SERVER, PV) as camera, watching(PV, client, room=2) as sink:
+    with Console(SERVER, PV) as camera, watch(PV, client, room=2) as sink:
         sink.wait_for("empty")
         for unique_id in range(6):
             camera.ask("post", unique_id=unique_id, shape=[30, 40], codec="lz4" if unique_id == 4 else "")
@@ -180,7 +171,7 @@ def test_without_room_images_are_dropped_and_counted(client: str) -> None:
 
 
 def test_a_held_source_waits_for_room(client: str) -> None:
-    with Console(SERVER, PV) as camera, watching(PV, client, room=1, when_full="hold") as sink:
+    with Console(SERVER, PV) as camera, watch(PV, client, room=1, when_full="hold") as sink:
         sink.wait_for("empty")
         for unique_id in range(2):
             camera.ask("post", unique_id=unique_id, shape=[30, 40])
@@ -193,7 +184,7 @@ def test_a_held_source_waits_for_room(client: str) -> None:
 
 @pytest.mark.long
 def test_a_server_that_is_killed_is_found_again(client: str) -> None:
-    with watching(PV, client) as sink:
+    with watch(PV, client) as sink:
         for life, shape in enumerate([[3, 4], [3, 4], [5, 2]]):
             with Console(SERVER, PV, "ntndarray", f'{{"unique_id": {life}, "shape": {shape}}}') as camera:
                 sink.wait_for("update", life + 1)
@@ -204,7 +195,7 @@ def test_a_server_that_is_killed_is_found_again(client: str) -> None:
 
 
 def test_a_channel_that_is_closed_is_found_again(client: str) -> None:
-    with Console(SERVER, PV, "ntndarray", '{"unique_id": 1}') as camera, watching(PV, client) as sink:
+    with Console(SERVER, PV, "ntndarray", '{"unique_id": 1}') as camera, watch(PV, client) as sink:
         sink.wait_for("update")
         camera.ask("reopen", first={"unique_id": 2})
         sink.wait_for("update", 2)
@@ -213,7 +204,7 @@ def test_a_channel_that_is_closed_is_found_again(client: str) -> None:
 
 @pytest.mark.long
 def test_a_pv_that_nobody_has_is_reported_and_awaited(client: str) -> None:
-    with watching(PV, client) as sink:
+    with watch(PV, client) as sink:
         sink.wait_for("disconnected")
         assert "no server answered" in sink.of("disconnected")[0][0]
         with Console(SERVER, PV, "ntndarray", '{"unique_id": 1}'):
@@ -233,7 +224,7 @@ def test_a_pv_that_nobody_has_is_reported_and_awaited(client: str) -> None:
 )
 def test_plain_values(client: str, kind: str, posts: list[dict], expected: np.ndarray) -> None:
     first = {"array": '{"count": 6, "seed": 1}', "enum": '{"value": {"index": 0, "choices": ["no", "yes"]}}'}
-    with Console(SERVER, PV, kind, first.get(kind, "{}")) as server, watching(PV, client) as sink:
+    with Console(SERVER, PV, kind, first.get(kind, "{}")) as server, watch(PV, client) as sink:
         sink.wait_for("update")
         for post in posts:
             server.ask("post", **post)
@@ -246,13 +237,13 @@ def test_plain_values(client: str, kind: str, posts: list[dict], expected: np.nd
 
 def test_the_choice_of_an_enum_as_text(client: str) -> None:
     first = '{"value": {"index": 1, "choices": ["no", "yes"]}}'
-    with Console(SERVER, PV, "enum", first), watching(f"{PV}(string)", client) as sink:
+    with Console(SERVER, PV, "enum", first), watch(f"{PV}(string)", client) as sink:
         sink.wait_for("update")
     assert sink.of("update")[0][1].tobytes() == b"yes".ljust(256, b"\0")
 
 
 def test_texts_are_no_image(client: str) -> None:
-    with Console(SERVER, PV, "strings", '{"value": ["a", "b"]}'), watching(PV, client) as sink:
+    with Console(SERVER, PV, "strings", '{"value": ["a", "b"]}'), watch(PV, client) as sink:
         sink.wait_for("bad")
     assert "expected a number" in sink.of("bad")[0][0]
 
@@ -266,7 +257,7 @@ def test_texts_are_no_image(client: str) -> None:
     ],
 )
 def test_a_pv_must_be_as_specified(client: str, spec: str, wrong: str) -> None:
-    with Console(SERVER, PV, "ntndarray", '{"unique_id": 9}'), watching(spec, client) as sink:
+    with Console(SERVER, PV, "ntndarray", '{"unique_id": 9}'), watch(spec, client) as sink:
         if wrong:
             sink.wait_for("bad")
             assert wrong in sink.of("bad")[0][0]
@@ -304,7 +295,7 @@ SCRIPT: list[Callable[[Console, int], object]] = [
 
 
 def test_both_clients_tell_the_same_story() -> None:
-    with Console(SERVER, PV) as camera, watching(PV, "direct") as ours, watching(PV, "p4p") as theirs:
+    with Console(SERVER, PV) as camera, watch(PV, "direct") as ours, watch(PV, "p4p") as theirs:
         ours.wait_for("empty")
         theirs.wait_for("empty")
         for step, act in enumerate(SCRIPT):

@@ -18,7 +18,6 @@ from detectors.workers.monitor.worker import MonitorWorker
 from detectors.workers.wake import Wake
 from sim.pva_encode import ntndarray
 from sim.pva_server import MONITOR, SimulatedPvaServer
-from tests.support.epics_env import isolate
 
 PV = "T:CAM"
 SHAPE = (512, 1024)
@@ -29,9 +28,8 @@ LIMIT = NBYTES // 4
 
 
 @pytest.fixture
-def worker(tmp_path: Path, short_runtime_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MonitorWorker]:
+def worker(tmp_path: Path, short_runtime_dir: Path, own_epics: dict[str, str]) -> Iterator[MonitorWorker]:
     """A monitor with the direct client, in this process: the test is its event thread."""
-    isolate(monkeypatch)
     config = parse_config(
         f"""
         [detector]

@@ -13,17 +13,13 @@ import pytest
 
 from detectors.sources.image_source import ImageSource, open_source
 from detectors.sources.pvspec import parse_pv_spec
-from tests.support.epics_env import isolate
 from tests.support.images import image
 from tests.support.recording_sink import RecordingSink
 
 PV = "SIM:Image"
 SIMULATOR = Path(sys.executable).parent / "pvapy-ad-sim-server"
 
-
-@pytest.fixture(autouse=True)
-def own_epics(monkeypatch: pytest.MonkeyPatch) -> None:
-    isolate(monkeypatch)
+pytestmark = pytest.mark.usefixtures("own_epics")
 
 
 @contextmanager

@@ -4,8 +4,7 @@ import getpass
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +17,9 @@ from detectors.sources.pva_p4p import P4pClient
 from detectors.sources.pvspec import parse_pv_spec
 from sim.pva_encode import NTNDARRAY, ntndarray
 from sim.pva_server import SimulatedPvaServer
-from tests.support.epics_env import isolate
 from tests.support.images import UNION_MEMBERS, image, memory
 from tests.support.ports import free_ports
-from tests.support.recording_sink import RecordingSink
+from tests.support.recording_sink import RecordingSink, watching
 
 ROOT = Path(__file__).parents[2]
 PV = "CAM:Image"
@@ -30,25 +28,14 @@ PATIENT = Timeouts(connect=20.0, stall=20.0, silence=20.0, first_retry=0.01, las
 QUICK = Timeouts(connect=20.0, stall=0.5, silence=1.0, first_retry=0.01, last_retry=0.1)
 """With one that gets stuck, or is silent."""
 
-
-@pytest.fixture(autouse=True)
-def own_epics(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    return isolate(monkeypatch)
+pytestmark = pytest.mark.usefixtures("own_epics")
 
 
-@contextmanager
-def watching(
+def watch(
     client: str = "direct", *, room: int | None = None, when_full: str = "drop", timeouts: Timeouts = PATIENT
-) -> Iterator[RecordingSink]:
-    sink, spec = RecordingSink(room), parse_pv_spec(PV, "cam")
+) -> AbstractContextManager[RecordingSink]:
     served = DirectClient(timeouts=timeouts) if client == "direct" else P4pClient()
-    source = ImageSource(spec, when_full, served)
-    source.start(sink)
-    try:
-        yield sink
-    finally:
-        source.close()
-    assert sink.faults == []
+    return watching(ImageSource(parse_pv_spec(PV, "cam"), when_full, served), room)
 
 
 @pytest.mark.long
@@ -60,7 +47,7 @@ def test_byte_orders_and_segments(
 ) -> None:
     # pvxs keeps the UDP port to itself; it asks name servers as well
     monkeypatch.setenv("EPICS_PVA_NAME_SERVERS", f"127.0.0.1:{own_epics['EPICS_PVA_SERVER_PORT']}")
-    with SimulatedPvaServer(PV, big=big, segment=segment, udp=False) as server, watching(client) as sink:
+    with SimulatedPvaServer(PV, big=big, segment=segment, udp=False) as server, watch(client) as sink:
         server.wait_subscribed()
         for number, dtype in enumerate(UNION_MEMBERS):
             for again in range(2):  # the first of a kind goes through memory of the client's own, the second does not
@@ -75,7 +62,7 @@ def test_byte_orders_and_segments(
 @pytest.mark.parametrize("big", [False, True], ids=["little", "big"])
 def test_unmarked_fields_keep_their_values(big: bool) -> None:
     first, second = (ntndarray(image("int16", (4, 5), n), n, {"n": n}) for n in (1, 2))
-    with SimulatedPvaServer(PV, big=big) as server, watching() as sink:
+    with SimulatedPvaServer(PV, big=big) as server, watch() as sink:
         server.wait_subscribed()
         server.post(first)
         server.post(second, ["value", "uniqueId"])
@@ -88,7 +75,7 @@ def test_unmarked_fields_keep_their_values(big: bool) -> None:
 
 
 def test_dropped_images_are_read_past() -> None:
-    with SimulatedPvaServer(PV) as server, watching(room=2) as sink:
+    with SimulatedPvaServer(PV) as server, watch(room=2) as sink:
         server.wait_subscribed()
         for number in range(5):
             server.post(ntndarray(image("uint16", (700, 600), number), number))
@@ -102,7 +89,7 @@ def test_dropped_images_are_read_past() -> None:
 
 def test_a_server_stuck_in_a_message_is_left() -> None:
     pixels = ntndarray(image("uint16", (300, 400), 1), 1)
-    with SimulatedPvaServer(PV) as server, watching(timeouts=QUICK) as sink:
+    with SimulatedPvaServer(PV) as server, watch(timeouts=QUICK) as sink:
         server.wait_subscribed()
         server.post(pixels)
         sink.wait_for("update")
@@ -116,7 +103,7 @@ def test_a_server_stuck_in_a_message_is_left() -> None:
 
 
 def test_an_idle_server_is_asked_and_believed_while_it_answers() -> None:
-    with SimulatedPvaServer(PV) as server, watching(timeouts=QUICK) as sink:
+    with SimulatedPvaServer(PV) as server, watch(timeouts=QUICK) as sink:
         server.wait_subscribed()
         server.wait_for(lambda: server.echoes >= 3)
         assert sink.events == []
@@ -126,7 +113,7 @@ def test_an_idle_server_is_asked_and_believed_while_it_answers() -> None:
 
 
 def test_a_held_source_goes_on_answering() -> None:
-    with SimulatedPvaServer(PV) as server, watching(room=1, when_full="hold", timeouts=QUICK) as sink:
+    with SimulatedPvaServer(PV) as server, watch(room=1, when_full="hold", timeouts=QUICK) as sink:
         server.wait_subscribed()
         for number in range(3):
             server.post(ntndarray(image("uint8", (30, 40), number), number))
@@ -149,7 +136,7 @@ def test_a_held_source_goes_on_answering() -> None:
     ids=["http", "restart", "truncated", "endless"],
 )
 def test_a_lying_server_is_left_and_tried_again(lie: bytes) -> None:
-    with SimulatedPvaServer(PV) as server, watching() as sink:
+    with SimulatedPvaServer(PV) as server, watch() as sink:
         server.wait_subscribed()
         server.send_raw(lie)
         sink.wait_for("disconnected")
@@ -161,7 +148,7 @@ def test_a_lying_server_is_left_and_tried_again(lie: bytes) -> None:
 def test_a_refused_channel_is_tried_again() -> None:
     with SimulatedPvaServer(PV) as server:
         server.refuse = "not today"
-        with watching() as sink:
+        with watch() as sink:
             sink.wait_for("disconnected")
             assert "not today" in sink.of("disconnected")[0][0]
             server.refuse = ""
@@ -172,7 +159,7 @@ def test_a_refused_channel_is_tried_again() -> None:
 
 def test_we_give_our_name_and_say_goodbye() -> None:
     with SimulatedPvaServer(PV) as server:
-        with watching() as sink:
+        with watch() as sink:
             server.wait_subscribed()
             server.post(ntndarray(image("uint8", (3, 4), 1), 1))
             sink.wait_for("update")
@@ -184,7 +171,7 @@ def test_name_servers_are_asked_over_tcp(monkeypatch: pytest.MonkeyPatch) -> Non
     (port,) = free_ports(1)
     monkeypatch.setenv("EPICS_PVA_ADDR_LIST", "")
     monkeypatch.setenv("EPICS_PVA_NAME_SERVERS", f"127.0.0.1:{port}")
-    with SimulatedPvaServer(PV, udp=False, port=port) as server, watching() as sink:
+    with SimulatedPvaServer(PV, udp=False, port=port) as server, watch() as sink:
         server.wait_subscribed()
         server.post(ntndarray(image("uint8", (3, 4), 1), 1))
         sink.wait_for("update")
@@ -192,7 +179,7 @@ def test_name_servers_are_asked_over_tcp(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_another_type_after_a_restart() -> None:
     arrays = ("struct", "epics:nt/NTScalarArray:1.0", {"value": "double[]", "timeStamp": NTNDARRAY[2]["timeStamp"]})
-    with watching() as sink:
+    with watch() as sink:
         with SimulatedPvaServer(PV) as server:
             server.wait_subscribed()
             server.post(ntndarray(image("uint8", (3, 4), 1), 1))
@@ -210,7 +197,7 @@ def test_another_type_after_a_restart() -> None:
 def test_closing_ends_a_held_read() -> None:
     with SimulatedPvaServer(PV) as server:
         before = threading.active_count()
-        with watching(room=0, when_full="hold") as sink:
+        with watch(room=0, when_full="hold") as sink:
             server.wait_subscribed()
             server.post(ntndarray(image("uint8", (3, 4), 1), 1))
             sink.wait_for("connected")

@@ -12,7 +12,6 @@ from detectors.pools.available import mem_available
 from detectors.pools.sizing import size_text
 from ioc.plan import plan_source_by_source
 from sim.console import Console
-from tests.support.epics_env import isolate
 from tests.support.ports import free_ports
 from tests.support.process import WorkerProcess, run
 
@@ -23,8 +22,7 @@ pytestmark = pytest.mark.long
 
 
 @pytest.fixture
-def camera(short_runtime_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Console]:
-    isolate(monkeypatch)
+def camera(short_runtime_dir: Path, own_epics: dict[str, str]) -> Iterator[Console]:
     with Console(
         "tests.support.p4p_server", PV, "ntndarray", json.dumps({"unique_id": 0, "shape": [2048, 4096]})
     ) as child:

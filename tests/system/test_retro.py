@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from detectors.buffer.reader import BufferReader
-from tests.system.test_ioc_hdf5 import Bench, bench, dataset, image
+from tests.support.hdf5 import dataset
+from tests.system.test_ioc_hdf5 import Bench, bench, image
 
 __all__ = ["bench"]
 

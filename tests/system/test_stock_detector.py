@@ -3,7 +3,6 @@
 import os
 import signal
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from sim.pattern import frame_pattern
 from sim.udp_module import UdpModuleSender
 from tests.support.ports import free_ports
 from tests.support.process import WorkerProcess
+from tests.support.two_modules import pattern_image
 from tests.support.waiting import until
 
 pytestmark = [pytest.mark.long, pytest.mark.usefixtures("short_runtime_dir")]
@@ -94,21 +94,13 @@ class Detector:
             header, pixels = decode_image(self.images.recv_multipart())
             assert (header.head.pulse_id, header.head.frame_index) == (base + index, index)
             assert header.head.is_good_frame
-            assert np.array_equal(
-                pixels, np.concatenate([frame_pattern(index, m, GEOMETRY.shape, "uint16") for m in (0, 1)])
-            )
+            assert np.array_equal(pixels, pattern_image(index, shape=GEOMETRY.shape))
 
     def check_clean(self, number: int, frames: int) -> None:
         status = self.receivers[number].status()
         packets, found = status["packets"], status["frames"]
         assert (found["complete"], found["incomplete"], found["bad_pulse"], found["resyncs"]) == (frames, 0, 0, 0)
         assert not any(packets[fate] for fate in ("bad_pulse", "alien", "malformed", "duplicate", "late", "held"))
-
-
-@pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    with ExitStack() as stack:
-        yield stack
 
 
 def test_images_stay_whole_and_pulses_unique_when_the_count_starts_afresh(tmp_path: Path, stack: ExitStack):

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -16,45 +15,18 @@ from detectors.config import parse_config
 from detectors.stats import StreamStatus
 from detectors.wire.array10 import decode_image
 from detectors.workers.commands import request
-from sim.pattern import frame_pattern
 from tests.support.balance import imbalance
 from tests.support.fake_module import FakeModule
 from tests.support.hosts import on_hosts
 from tests.support.process import WorkerProcess
 from tests.support.stock_bslz4 import read_chunk
-
-ROWS, COLS = 64, 128
-CONFIG = """
-[detector]
-name = "JF"
-prefix = "{prefix}"
-[dma]
-cfgRxCount = 8
-[[udp]]
-name = "M00"
-expect_module_id = 0
-port = 50020
-geometry = {{ header = "jungfrau", rows = 64, cols = 128, dtype = "uint16", packets_per_frame = 4 }}
-[[udp]]
-name = "M01"
-expect_module_id = 1
-port = 50021
-geometry = {{ header = "jungfrau", rows = 64, cols = 128, dtype = "uint16", packets_per_frame = 4 }}
-[stream]
-full = "ipc://{folder}/full"
-reduced = "ipc://{folder}/reduced"
-pulse = "ipc://{folder}/pulse"
-reduced_rate_hz = 5
-missing_after_s = 0.3
-high_water_mark = 4
-{more}
-"""
+from tests.support.two_modules import COLS, ROWS, STREAMED, pattern_image, play_modules
 
 
 class Bench(WorkerProcess):
     """A running assembler and everything around it."""
 
-    def __init__(self, folder: Path, stack: ExitStack, text: str = CONFIG) -> None:
+    def __init__(self, folder: Path, stack: ExitStack, text: str = STREAMED) -> None:
         self.folder = folder
         self.stack = stack
         self.prefix = f"T{os.getpid()}:"
@@ -74,7 +46,7 @@ class Bench(WorkerProcess):
 
     def both_modules(self, stack: ExitStack) -> list[FakeModule]:
         """Start the modules, and wait until they are subscribed to."""
-        modules = [self.module(number, stack) for number in (0, 1)]
+        modules = play_modules(stack, self.runtime, self.context)
         for module in modules:
             module.wait_for_subscriber(module.notify)
         return modules
@@ -101,23 +73,9 @@ class Bench(WorkerProcess):
         assert not self.runtime.lock("stream").exists()
 
 
-@pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    with ExitStack() as stack:
-        yield stack
-
-
 def receive(socket: zmq.Socket) -> list[bytes]:
     assert socket.poll(20_000)
     return socket.recv_multipart()
-
-
-def expected(pulse_id: int, modules=(0, 1)) -> np.ndarray:
-    parts = [frame_pattern(pulse_id, m, (ROWS, COLS), "uint16") for m in (0, 1)]
-    for m in (0, 1):
-        if m not in modules:
-            parts[m][:] = 0
-    return np.concatenate(parts)
 
 
 def test_images_of_local_modules(short_runtime_dir, stack):
@@ -140,12 +98,12 @@ def test_images_of_local_modules(short_runtime_dir, stack):
             True,
         )
         assert (header.detector_name, header.dtype, header.shape) == ("JF", "uint16", (2 * ROWS, COLS))
-        np.testing.assert_array_equal(pixels, expected(pulse_id))
+        np.testing.assert_array_equal(pixels, pattern_image(pulse_id))
         assert receive(pulse) == [pulse_id.to_bytes(8, "little")]
         header, pixels = decode_image(receive(reduced))
         assert header.head.pulse_id == pulse_id
         if pixels is not None:
-            np.testing.assert_array_equal(pixels, expected(pulse_id))
+            np.testing.assert_array_equal(pixels, pattern_image(pulse_id))
     tree = bench.check_balance()
     assert tree["images"] == {
         "matched": 50, "assembled": 50, "overwritten": 0, "good": 50, "filled": 0, "gathered": 50
@@ -156,7 +114,7 @@ def test_images_of_local_modules(short_runtime_dir, stack):
 
 
 def test_compressed_images_reach_a_client_that_knows_nothing_of_us(short_runtime_dir, stack):
-    bench = Bench(short_runtime_dir, stack, CONFIG.replace("{more}", 'compression = "bslz4"'))
+    bench = Bench(short_runtime_dir, stack, STREAMED.replace("{more}", 'compression = "bslz4"'))
     full, reduced = bench.consumer(zmq.PULL, "full"), bench.consumer(zmq.SUB, "reduced")
     modules = bench.both_modules(stack)
     for pulse_id in range(100, 130):
@@ -165,11 +123,11 @@ def test_compressed_images_reach_a_client_that_knows_nothing_of_us(short_runtime
         text, data = receive(full)
         head = json.loads(text)
         assert (head["pulse_id"], head["compression"]) == (pulse_id, "bslz4")
-        np.testing.assert_array_equal(read_chunk(data, head["type"], tuple(head["shape"])), expected(pulse_id))
+        np.testing.assert_array_equal(read_chunk(data, head["type"], tuple(head["shape"])), pattern_image(pulse_id))
         header, pixels = decode_image(receive(reduced))  # as without
         assert header.compression == "none"
         if pixels is not None:
-            np.testing.assert_array_equal(pixels, expected(pulse_id))
+            np.testing.assert_array_equal(pixels, pattern_image(pulse_id))
     tree = bench.check_balance()
     assert (tree["compressed"]["written"], tree["compressed"]["dropped"], tree["full"]["written"]) == (30, 0, 30)
     assert tree["compressed_pixel_bytes"] == 30 * 2 * ROWS * COLS * 2
@@ -204,7 +162,7 @@ def test_a_slow_consumer_of_one_stream_holds_up_nobody(short_runtime_dir, stack)
     assert tree["full"]["dropped"] > 100
     got = [decode_image(receive(slow)) for _ in range(tree["full"]["written"])]
     for header, pixels in got:
-        np.testing.assert_array_equal(pixels, expected(header.head.pulse_id))
+        np.testing.assert_array_equal(pixels, pattern_image(header.head.pulse_id))
     bench.until(lambda s: s["pool"]["in_use"] == 0)
     bench.stop()
 
@@ -226,7 +184,7 @@ def test_overwritten_frames_are_counted_and_never_sent(short_runtime_dir, stack)
     assert tree["images"]["matched"] == tree["images"]["assembled"] + tree["images"]["overwritten"]
     for _ in range(tree["full"]["written"]):
         header, pixels = decode_image(receive(full))
-        np.testing.assert_array_equal(pixels, expected(header.head.pulse_id))
+        np.testing.assert_array_equal(pixels, pattern_image(header.head.pulse_id))
     bench.stop()
 
 
@@ -240,7 +198,7 @@ def test_a_dead_module_is_filled_and_taken_back(short_runtime_dir, stack):
     modules[0].send(2)
     header, pixels = decode_image(receive(full))  # after missing_after_s
     assert (header.head.pulse_id, header.head.is_good_frame) == (2, False)
-    np.testing.assert_array_equal(pixels, expected(2, modules=(0,)))
+    np.testing.assert_array_equal(pixels, pattern_image(2, modules=(0,)))
     tree = bench.until(lambda s: s["state"] == "Incomplete")
     assert (tree["sync"]["missing_mask"], tree["sync"]["missing"], tree["message"]) == (2, 1, "no frames from M01")
     modules[1].send(3)
@@ -267,7 +225,7 @@ def test_a_module_that_restarts_is_found_again(short_runtime_dir, stack):
         module.send(2)
     header, pixels = decode_image(receive(full))
     assert header.head.pulse_id == 2
-    np.testing.assert_array_equal(pixels, expected(2))
+    np.testing.assert_array_equal(pixels, pattern_image(2))
     bench.stop()
 
 
@@ -290,7 +248,7 @@ def test_losing_step_is_an_alarm_and_not_the_end(short_runtime_dir, stack):
 
 
 def test_modules_of_this_host_and_another(short_runtime_dir, stack):
-    text, port = on_hosts(CONFIG, short_runtime_dir, {"M00": "h2", "M01": "h3", "stream": "h2"})
+    text, port = on_hosts(STREAMED, short_runtime_dir, {"M00": "h2", "M01": "h3", "stream": "h2"})
     bench = Bench(short_runtime_dir, stack, text)
     full = bench.consumer(zmq.PULL, "full")
     near = bench.module(0, stack)
@@ -306,7 +264,7 @@ def test_modules_of_this_host_and_another(short_runtime_dir, stack):
             pulse_id + 5,
             True,
         )
-        np.testing.assert_array_equal(pixels, expected(pulse_id))
+        np.testing.assert_array_equal(pixels, pattern_image(pulse_id))
     far.frames.send(b"no frame")
     bench.until(lambda s: s["sync"]["malformed"] == 1)
     bench.check_balance()
@@ -336,10 +294,10 @@ def test_streams_are_switched_and_paced_by_commands(short_runtime_dir, stack):
 )
 def test_a_wrong_configuration_is_one_line(short_runtime_dir, change, message):
     if message is None:
-        text = CONFIG.format(prefix="T:", folder=short_runtime_dir, more="").split("[stream]")[0]
+        text = STREAMED.format(prefix="T:", folder=short_runtime_dir, more="").split("[stream]")[0]
         message = "stream: missing"
     else:
-        text = CONFIG.format(prefix="T:", folder=short_runtime_dir, more="").replace(*change)
+        text = STREAMED.format(prefix="T:", folder=short_runtime_dir, more="").replace(*change)
     path = short_runtime_dir / "config.toml"
     path.write_text(text)
     done = subprocess.run(

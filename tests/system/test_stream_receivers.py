@@ -1,7 +1,6 @@
 """The image assembler behind real workers: packets or PVA images in, whole images out."""
 
 import os
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from tests.support.ioc_process import leftovers
 from tests.support.ports import free_ports
 from tests.support.process import Process
 from tests.support.senders import PATIENT, send_frames
+from tests.support.two_modules import pattern_image
 from tests.support.waiting import until
 
 pytestmark = [pytest.mark.alone, pytest.mark.long, pytest.mark.usefixtures("runtime_dir")]
@@ -38,12 +38,6 @@ class Workers:
         process = Process("-m", "ioc", *words, environment=self._environment)
         self._stack.callback(process.end)
         return process.ready()
-
-
-@pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    with ExitStack() as stack:
-        yield stack
 
 
 @pytest.fixture
@@ -96,7 +90,7 @@ def test_two_receivers_and_their_images(tmp_path: Path, stack: ExitStack, worker
                 True,
             )
             assert header.detector_name == "JF"
-            expected = np.concatenate([frame_pattern(pulse_id, m, SHAPE, "uint16") for m in (0, 1)])
+            expected = pattern_image(pulse_id, shape=SHAPE)
             np.testing.assert_array_equal(pixels, expected)
         images = status(runtime, "stream")["images"]
         assert (images["assembled"], images["good"], images["overwritten"]) == (PULSES, PULSES, 0)

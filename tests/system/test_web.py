@@ -23,13 +23,13 @@ from websockets.sync.client import connect
 
 from detectors.stats import ReceiverStatus
 from detectors.wire.web_image import decode_web
-from sim.pattern import frame_pattern
 from tests.support.balance import imbalance
 from tests.support.ioc_process import IocProcess
 from tests.support.ioc_setup import prefix_of, write_config
 from tests.support.ports import free_ports
 from tests.support.process import Process, WorkerProcess
 from tests.support.senders import send_frames, sending
+from tests.support.two_modules import pattern_image
 from tests.support.waiting import until
 
 SHAPE = (512, 1024)
@@ -108,7 +108,7 @@ def data(ioc: IocProcess, ports: list[int]) -> Iterator[None]:
 
 
 def thinned(pulse_id: int) -> np.ndarray:
-    return np.concatenate([frame_pattern(pulse_id, m, SHAPE, "uint16") for m in (0, 1)])[1::2, 1::2]
+    return pattern_image(pulse_id, shape=SHAPE)[1::2, 1::2]
 
 
 def reading(snapshot: Any, counter: str) -> Any:

@@ -7,6 +7,7 @@ import h5py
 import hdf5plugin
 import pytest
 
+from tests.support.hdf5 import dataset
 from tests.unit.buffer.make import RawBuffer
 
 assert hdf5plugin.FILTERS  # imported for the filters that it registers
@@ -37,11 +38,8 @@ def test_a_range_to_a_file(raw, tmp_path, options):
     assert (done.returncode, done.stderr) == (0, "")
     assert f"{tmp_path}/a.h5: 4 images of 2 modules" in done.stdout
     with h5py.File(tmp_path / "a.h5") as file:
-        pulses = file["data/JF01/pulse_id"]
-        data = file["entry/data/data"]
-        assert isinstance(pulses, h5py.Dataset)
-        assert isinstance(data, h5py.Dataset)
-        assert pulses[:, 0].tolist() == [101, 104, 107, 110]
+        data = dataset(file, "entry/data/data")
+        assert dataset(file, "data/JF01/pulse_id")[:, 0].tolist() == [101, 104, 107, 110]
         assert data[3, 8:].tobytes() == raw.frame("M01", 110).tobytes()
 
 

@@ -1,7 +1,7 @@
 import os
 import threading
 import time
-from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,7 +17,7 @@ from detectors.wire.array10 import ImageHeader, encode_header
 from detectors.wire.bslz4 import encode_bslz4
 from tests.support.fake_module import SLOTS, FakeModule
 from tests.support.hosts import on_hosts
-from tests.system.test_stream import CONFIG
+from tests.support.two_modules import STREAMED, play_modules
 
 SHAPE = (64, 128)
 
@@ -25,17 +25,13 @@ SHAPE = (64, 128)
 @pytest.fixture
 def config(tmp_path: Path, short_runtime_dir: Path) -> Path:
     path = tmp_path / "detector.toml"
-    path.write_text(CONFIG.format(prefix=f"L{os.getpid()}:", folder=short_runtime_dir, more=""))
+    path.write_text(STREAMED.format(prefix=f"L{os.getpid()}:", folder=short_runtime_dir, more=""))
     return path
 
 
 @pytest.fixture
-def modules(config: Path) -> Iterator[list[FakeModule]]:
-    with zmq.Context() as context:
-        modules = [FakeModule(RuntimeNames(f"L{os.getpid()}:"), m, context) for m in (0, 1)]
-        yield modules
-        for module in modules:
-            module.close()
+def modules(config: Path, stack: ExitStack) -> list[FakeModule]:
+    return play_modules(stack, RuntimeNames(f"L{os.getpid()}:"), stack.enter_context(zmq.Context()))
 
 
 def test_frames_come_one_by_one_as_the_module_finishes_them(config, modules):

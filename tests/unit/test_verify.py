@@ -13,6 +13,7 @@ from detectors.errors import BufferReadError
 from detectors.outputs.hdf5.copy import write_file
 from detectors.outputs.hdf5.selection import PulseRange
 from detectors.verify import CHECKS, verify
+from tests.support.hdf5 import dataset
 from tests.unit.buffer.make import RawBuffer
 from tests.unit.buffer.spread import Spread
 
@@ -197,8 +198,7 @@ def test_a_damaged_file_is_a_finding(raw, file, signature):
 
 def test_an_image_that_cannot_be_decoded_is_a_finding(raw, file):
     with h5py.File(file) as h5:
-        data = h5["data/JF/data"]
-        assert isinstance(data, h5py.Dataset)
+        data = dataset(h5, "data/JF/data")
         chunk = data.id.get_chunk_info(1)
     whole = bytearray(file.read_bytes())
     whole[chunk.byte_offset : chunk.byte_offset + chunk.size] = b"\xff" * chunk.size

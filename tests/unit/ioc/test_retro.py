@@ -12,6 +12,7 @@ from detectors.buffer.data_map import MappedDetector, MappedModule
 from detectors.config import Hdf5Section
 from detectors.errors import CommandError
 from ioc.retro import Retro
+from tests.support.hdf5 import dataset
 from tests.unit.buffer.make import RawBuffer
 from tests.unit.buffer.spread import Spread
 
@@ -98,8 +99,7 @@ def test_the_records_follow_a_file_that_is_made(retro: Retro, files: Path) -> No
     assert states == [("Writing", 0, ""), ("Idle", 5, f"{files}/five.h5")]
     assert retro.status.message == ""
     with h5py.File(files / "five.h5") as file:
-        pulses = file["data/DET/pulse_id"]
-        assert isinstance(pulses, h5py.Dataset)
+        pulses = dataset(file, "data/DET/pulse_id")
         assert pulses[:, 0].tolist() == [1000, 1001, 1002, 1003, 1004]
 
 
@@ -174,8 +174,7 @@ def test_modules_of_several_hosts_make_one_file(files: Path, tmp_path: Path, gon
     missing = f"M01: missing: {spread.folder('M01')} of host daq2 cannot be seen: No such file or directory"
     assert retro.status.message == (missing if gone else "")
     with h5py.File(retro.status.file) as file:
-        data = file["data/DET/data"]
-        assert isinstance(data, h5py.Dataset)
+        data = dataset(file, "data/DET/data")
         assert (data[1] == spread.image(11, without=("M01",) if gone else ())).all()
     assert not (files.parent / "det.map.json").exists()
 

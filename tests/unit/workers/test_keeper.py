@@ -174,26 +174,25 @@ def test_limits_that_were_set_are_kept_by_one_that_is_started_again(
         assert keeper.ask("status")["keep"]["hours"] == 50
 
 
-def test_it_follows_the_folders_that_receivers_say(tmp_path: Path, runtime: RuntimeNames) -> None:
+def test_it_follows_the_folders_that_receivers_say(tmp_path: Path, runtime: RuntimeNames, stack: ExitStack) -> None:
     buffer(tmp_path / "one", "M00", "M01")
     (tmp_path / "one" / "moved").mkdir()
     buffer(tmp_path / "one" / "moved", "M01")
-    with ExitStack() as stack:
-        context = stack.enter_context(zmq.Context())
-        socket = stack.enter_context(context.socket(zmq.PUB))
-        socket.linger = 0
-        socket.bind(runtime.status("udp.M01"))
-        keeper = stack.enter_context(keeping(hosts(tmp_path), runtime, "daq1"))
-        keeper.until("files", 6)
+    context = stack.enter_context(zmq.Context())
+    socket = stack.enter_context(context.socket(zmq.PUB))
+    socket.linger = 0
+    socket.bind(runtime.status("udp.M01"))
+    keeper = stack.enter_context(keeping(hosts(tmp_path), runtime, "daq1"))
+    keeper.until("files", 6)
 
-        def say(folder: str) -> int:
-            snapshot = ReceiverStatus(worker="udp.M01", disk=OutputStats(name="disk", folder=folder))
-            socket.send(b"[")  # what is no snapshot
-            socket.send(to_json(snapshot))
-            return keeper.ask("status")["retention"]["files"]
+    def say(folder: str) -> int:
+        snapshot = ReceiverStatus(worker="udp.M01", disk=OutputStats(name="disk", folder=folder))
+        socket.send(b"[")  # what is no snapshot
+        socket.send(to_json(snapshot))
+        return keeper.ask("status")["retention"]["files"]
 
-        until(lambda: say(f"{tmp_path}/one/moved/JF"), lambda files: files == 9)  # M00 is where it was
-        assert say("") == 9  # one that starts
+    until(lambda: say(f"{tmp_path}/one/moved/JF"), lambda files: files == 9)  # M00 is where it was
+    assert say("") == 9  # one that starts
 
 
 def test_an_impossible_limit_is_refused_at_the_start(tmp_path: Path, runtime: RuntimeNames) -> None:

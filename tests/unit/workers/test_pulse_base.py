@@ -3,7 +3,6 @@
 import multiprocessing
 import os
 import struct
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -94,8 +93,7 @@ def test_a_link_in_its_place_is_refused(tmp_path: Path):
         SharedBase(tmp_path / "base")
 
 
-def test_bunch_ids_need_no_base(config: Config, monkeypatch: pytest.MonkeyPatch):
+def test_bunch_ids_need_no_base(config: Config, monkeypatch: pytest.MonkeyPatch, stack):
     monkeypatch.setattr(pulse_base, "pulse_start", None)
     module = config.udp[0].model_copy(update={"pulse_from": "bunchid"})
-    with ExitStack() as stack:
-        assert shared_start(config, module, stack)[0] == UNKNOWN_START
+    assert shared_start(config, module, stack)[0] == UNKNOWN_START

@@ -19,6 +19,7 @@ from detectors.outputs.hdf5.capture import Capture, CaptureRequest, Selector
 from detectors.outputs.hdf5.live import FileImage, LiveFile
 from detectors.outputs.hdf5.schema import FileLayout
 from detectors.pools.buffer_pool import BufferPool
+from tests.support.hdf5 import dataset
 
 LAYOUT = FileLayout("JF", ("M00", "M01"), (4, 8), np.dtype("<u2"))
 FILE = Path("/tmp/capture.h5")
@@ -88,13 +89,11 @@ def test_a_reader_follows_the_file(tmp_path, compress):
     path = tmp_path / "live.h5"
     writer = LiveFile(path, LAYOUT, compress)
     with h5py.File(path, "r", swmr=True) as file:
-        data, pulses = file["entry/data/data"], file["data/JF/pulse_id"]
-        assert isinstance(data, h5py.Dataset)
-        assert isinstance(pulses, h5py.Dataset)
+        data, pulses = dataset(file, "entry/data/data"), dataset(file, "data/JF/pulse_id")
         assert data.shape == (0, 8, 8)
         writer.append([FileImage(ImageHead(7, 17, 1, True, 3), pixels(7))])
-        for dataset in (data, pulses):
-            dataset.refresh()
+        for column in (data, pulses):
+            column.refresh()
         assert pulses[:, 0].tolist() == [7]
         np.testing.assert_array_equal(data[0], pixels(7))
         writer.append([FileImage(ImageHead(8)), FileImage(ImageHead(9, 19, 1, False, 1), pixels(9))])
@@ -116,9 +115,7 @@ def test_a_reader_follows_the_file(tmp_path, compress):
             "is_good_frame": [1, 0, 0],
             "module_mask": [3, 0, 1],
         }
-        general = file["general/detector_name"]
-        assert isinstance(general, h5py.Dataset)
-        assert general.asstr()[()] == "JF"
+        assert dataset(file, "general/detector_name").asstr()[()] == "JF"
     assert (writer.count, writer.bytes) == (3, 2 * LAYOUT.image_bytes)
 
 
@@ -143,8 +140,7 @@ def test_a_capture_writes_all_and_gives_its_memory_back(tmp_path):
     assert (capture.written, capture.filled, capture.failed, capture.error) == (50, 1, 0, "")
     assert pool.available == 8
     with h5py.File(tmp_path / "a.h5") as file:
-        data = file["data/JF/data"]
-        assert isinstance(data, h5py.Dataset)
+        data = dataset(file, "data/JF/data")
         for pulse_id in range(50):
             np.testing.assert_array_equal(data[pulse_id], pixels(pulse_id))
 

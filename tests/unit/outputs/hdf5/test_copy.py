@@ -10,16 +10,11 @@ from detectors.errors import BufferReadError, ConfigError, HostError
 from detectors.outputs.hdf5.copy import write_file
 from detectors.outputs.hdf5.selection import PulseRange
 from detectors.verify import verify
+from tests.support.hdf5 import dataset
 from tests.unit.buffer.make import RawBuffer
 from tests.unit.outputs.hdf5.conftest import START
 
 RANGE = PulseRange(START, START + 29)
-
-
-def dataset(file: h5py.File, name: str) -> h5py.Dataset:
-    found = file[name]
-    assert isinstance(found, h5py.Dataset)
-    return found
 
 
 @pytest.mark.parametrize("compress", ["none", "bslz4", "blosc", "lz4", "zlib"])

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from detectors.errors import ConfigError
 from detectors.outputs.hdf5.filters import compression
 from detectors.pixels import PIXEL_TYPES
+from tests.support.hdf5 import dataset
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -31,8 +32,7 @@ def test_plain_hdf5_reads_our_chunks(tmp_path, name, dtype, shape, content):
         data = file.create_dataset("data", (1, *shape), dtype, chunks=(1, *shape), **how.options)
         data.id.write_direct_chunk((0, 0, 0), how.encode(image))
     with h5py.File(tmp_path / "a.h5", "r") as file:
-        data = file["data"]
-        assert isinstance(data, h5py.Dataset)
+        data = dataset(file, "data")
         assert data[0].tobytes() == image.tobytes()
 
 

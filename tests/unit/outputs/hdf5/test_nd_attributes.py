@@ -11,6 +11,7 @@ from detectors.image_head import ImageHead
 from detectors.outputs.hdf5.live import FileImage, LiveFile
 from detectors.outputs.hdf5.nd_attributes import ALWAYS, CHUNK, GROUP, parse_attributes
 from detectors.outputs.hdf5.schema import FileLayout
+from tests.support.hdf5 import dataset
 
 LAYOUT = FileLayout("JF", ("M00",), (2, 4), np.dtype("<u2"))
 
@@ -53,8 +54,7 @@ def test_every_image_has_its_values(tmp_path: Path) -> None:
         }
         assert all(group[name].chunks == (CHUNK,) for name in group)  # type: ignore[union-attr]
         assert read["entry/instrument/detector/count_time"][()] == 0.25  # type: ignore[index]
-        masks = read["data/JF/missing_packets"]
-        assert isinstance(masks, h5py.Dataset)
+        masks = dataset(read, "data/JF/missing_packets")
         assert not masks[0].any()
         assert masks[1, 0, 0] == 0x1F
 

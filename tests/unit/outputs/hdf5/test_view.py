@@ -10,6 +10,7 @@ from detectors.errors import ConfigError
 from detectors.outputs.hdf5.copy import write_file
 from detectors.outputs.hdf5.selection import Missing, PulseRange
 from detectors.outputs.hdf5.view import SEGMENTS, write_view
+from tests.support.hdf5 import dataset
 from tests.unit.buffer.make import RawBuffer
 from tests.unit.buffer.spread import Spread
 from tests.unit.outputs.hdf5.conftest import START
@@ -56,8 +57,7 @@ def test_one_module_without_holes_needs_no_virtual_dataset(raw, tmp_path):
     reader = BufferReader(raw.folder, module="M00")
     check(reader, PulseRange(START + 5, START + 29), tmp_path)
     with h5py.File(tmp_path / "view.h5") as file:
-        data = file["data/JF01/data"]
-        assert isinstance(data, h5py.Dataset)
+        data = dataset(file, "data/JF01/data")
         assert not data.is_virtual
         assert data.external is not None
         first = data.external[0]
@@ -76,8 +76,7 @@ def test_zeros_stand_for_a_hole_whatever_lies_in_it(raw, reader, tmp_path):
         raw.poke(raw.path(module, START + 9), (START + 9) % 1000 * raw.record_bytes, b"\0")
     check(reader, PulseRange(START, START + 29), tmp_path, "fill")
     with h5py.File(tmp_path / "view.h5") as file:
-        data = file["data/JF01/data"]
-        assert isinstance(data, h5py.Dataset)
+        data = dataset(file, "data/JF01/data")
         assert not data[9].any()
 
 
@@ -97,8 +96,7 @@ def test_more_frames_than_one_dataset_holds(tmp_path):
         path.write_bytes(frames.tobytes() + b"\xff")
     assert check(BufferReader(raw.folder), PulseRange(0, count - 1), tmp_path) == count
     with h5py.File(tmp_path / "view.h5") as file:
-        data = file["data/D/data"]
-        assert isinstance(data, h5py.Dataset)
+        data = dataset(file, "data/D/data")
         assert data.is_virtual
         assert data[SEGMENTS + 5].tolist() == [[SEGMENTS + 5] * 2] * 2
 
@@ -125,8 +123,7 @@ def test_a_host_that_goes_takes_its_own_rows_of_a_view_only(tmp_path):
     write_view(BufferReader(spread.map), PulseRange(0, 7), tmp_path / "view.h5")
     spread.unmount("daq2")
     with h5py.File(tmp_path / "view.h5") as file:
-        data = file["data/JF/data"]
-        assert isinstance(data, h5py.Dataset)
+        data = dataset(file, "data/JF/data")
         np.testing.assert_array_equal(data[5, :8], spread.frame("M00", 5))
         with pytest.raises(OSError, match="unable to open external raw data file"):
             data[5]
@@ -140,12 +137,9 @@ def test_a_view_over_hosts_equals_the_copy_also_without_one(tmp_path):
             spread.unmount("daq2")
         assert check(BufferReader(spread.map), PulseRange(0, 7), here) == 8
         with h5py.File(here / "view.h5") as file:
-            data, masks = file["data/JF/data"], file["data/JF/module_mask"]
-            assert isinstance(data, h5py.Dataset)
-            assert isinstance(masks, h5py.Dataset)
+            data, masks = dataset(file, "data/JF/data"), dataset(file, "data/JF/module_mask")
             np.testing.assert_array_equal(data[5], spread.image(5, without=gone))
             assert masks[5].tolist() == [0b011 if gone else 0b111]
-            frames = file["data/JF/frames/M00/0000"]
-            assert isinstance(frames, h5py.Dataset)
+            frames = dataset(file, "data/JF/frames/M00/0000")
             assert frames.external
             assert frames.external[0][0] == str(spread.buffer("M00").path("M00", 0))
