@@ -70,10 +70,7 @@ class Null:
 
 
 def sound(folder: Path) -> RawBuffer:
-    raw = RawBuffer(folder / "DET", shape=(2, 4))
-    for pulse in PULSES:
-        for module in raw.modules:
-            raw.put(module, pulse)
+    raw = RawBuffer(folder / "DET", shape=(2, 4)).fill(PULSES)
     (raw.folder / "M00" / "LATEST").write_text("0/1000.bin\n")
     text = (raw.folder / "detector.json").read_text().replace('["M00", "M01"]', '["M00"]')
     (raw.folder / "M00" / "module.json").write_text(text)

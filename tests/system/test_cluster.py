@@ -38,10 +38,7 @@ def held(image, head):
 
 @pytest.fixture
 def raw(tmp_path: Path) -> RawBuffer:
-    raw = RawBuffer(tmp_path / "JF01")
-    for pulse_id in PULSES:
-        for module in raw.modules:
-            raw.put(module, pulse_id)
+    raw = RawBuffer(tmp_path / "JF01").fill(PULSES)
     (tmp_path / "mine.py").write_text(FUNCTION)
     return raw
 

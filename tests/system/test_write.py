@@ -25,11 +25,7 @@ def write(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def raw(tmp_path) -> RawBuffer:
-    raw = RawBuffer(tmp_path / "JF01")
-    for pulse_id in range(100, 120):
-        for module in raw.modules:
-            raw.put(module, pulse_id)
-    return raw
+    return RawBuffer(tmp_path / "JF01").fill(range(100, 120))
 
 
 @pytest.mark.parametrize("options", [(), ("--view",), ("--compression", "bslz4"), ("--missing", "fill")])

@@ -23,10 +23,7 @@ PULSES = (10, 12, 14, 18)
 @pytest.fixture
 def raw(tmp_path) -> RawBuffer:
     """Two modules with every second pulse; at 16 one module lacks it, at 18 a packet."""
-    raw = RawBuffer(tmp_path / "JF")
-    for pulse_id in PULSES:
-        for module in raw.modules:
-            raw.put(module, pulse_id)
+    raw = RawBuffer(tmp_path / "JF").fill(PULSES)
     raw.put("M01", 18, packets=127, missing=b"\4")
     return raw
 
@@ -136,10 +133,7 @@ def test_a_pulse_that_was_filled_in_is_zeros_and_bad(raw, file):
 
 
 def test_an_image_that_the_file_does_not_have(raw, file):
-    for module in raw.modules:
-        raw.put(module, 16)
-        raw.put(module, 13)  # not in step with the file
-        raw.put(module, 20)  # behind its end
+    raw.fill((16, 13, 20))  # 13 is not in step with the file, 20 behind its end
     assert found(raw, file) == [("hdf5_missing", 16)]
 
 
@@ -234,8 +228,7 @@ def test_a_file_is_compared_with_the_modules_of_the_hosts_that_are_there(tmp_pat
 
 
 def test_progress_counts_the_files(raw: RawBuffer) -> None:
-    for module in raw.modules:
-        raw.put(module, 1010)
+    raw.fill([1010])
     seen: list[tuple[int, int]] = []
     list(verify(BufferReader(raw.folder), progress=lambda *done: seen.append(done)))
     assert seen == [(1, 2), (2, 2)]

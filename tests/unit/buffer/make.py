@@ -2,9 +2,9 @@
 
 import json
 import struct
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from crc32c import crc32c
@@ -106,6 +106,14 @@ class RawBuffer:
             layout = "<QQIIII32s" if self.old_sidecars else "<QQQIIII64s24x"
             self.poke(meta, self.entry_offset(pulse_id), struct.pack(layout, pulse_id, *times, *rest))
         return whole
+
+    def fill(self, pulses: Iterable[int], lacking: Container[tuple[str, int]] = ()) -> Self:
+        """Write a record of each module for each of these pulses, but those that are lacking, by module and pulse."""
+        for pulse_id in pulses:
+            for module in self.modules:
+                if (module, pulse_id) not in lacking:
+                    self.put(module, pulse_id)
+        return self
 
     def entry_offset(self, pulse_id: int) -> int:
         """Where the sidecar's entry of a pulse lies."""

@@ -15,11 +15,7 @@ PULSES = (BASE, BASE + 2, BASE + 999, BASE + 1000)
 @pytest.fixture
 def raw(tmp_path) -> RawBuffer:
     """A sound buffer: two modules, two files."""
-    raw = RawBuffer(tmp_path / "JF")
-    for pulse_id in PULSES:
-        for module in raw.modules:
-            raw.put(module, pulse_id)
-    return raw
+    return RawBuffer(tmp_path / "JF").fill(PULSES)
 
 
 def found(raw: RawBuffer, **limits: int) -> list[Inconsistency]:

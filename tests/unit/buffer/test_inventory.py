@@ -10,11 +10,9 @@ BASE = 12_345_000
 @pytest.fixture
 def raw(tmp_path) -> RawBuffer:
     """Two modules, every second pulse of two files; M01 lacks two pulses, and of a third a packet."""
-    raw = RawBuffer(tmp_path / "JF")
-    for pulse_id in range(BASE + 990, BASE + 1010, 2):
-        raw.put("M00", pulse_id)
-        if pulse_id not in (BASE + 994, BASE + 996):
-            raw.put("M01", pulse_id)
+    raw = RawBuffer(tmp_path / "JF").fill(
+        range(BASE + 990, BASE + 1010, 2), lacking=[("M01", p) for p in (BASE + 994, BASE + 996)]
+    )
     raw.put("M01", BASE + 1000, packets=127, missing=b"\4")
     return raw
 

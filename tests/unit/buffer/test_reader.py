@@ -22,12 +22,10 @@ BASE = 12_345_000
 @pytest.fixture
 def raw(tmp_path) -> RawBuffer:
     """Modules M00 and M01 with pulses around the edge of a file; M01 lacks two of them."""
-    raw = RawBuffer(tmp_path / "JF")
-    for pulse_id in (BASE + 2, BASE + 3, BASE + 999, BASE + 1000, BASE + 1001):
-        raw.put("M00", pulse_id)
-        if pulse_id not in (BASE + 3, BASE + 1001):
-            raw.put("M01", pulse_id)
-    return raw
+    return RawBuffer(tmp_path / "JF").fill(
+        (BASE + 2, BASE + 3, BASE + 999, BASE + 1000, BASE + 1001),
+        lacking=[("M01", p) for p in (BASE + 3, BASE + 1001)],
+    )
 
 
 def test_a_frame_is_what_was_written(raw):
@@ -350,9 +348,7 @@ def test_reading_while_writing(tmp_path, direct):
 
 @pytest.mark.parametrize("dtype", ["uint4", "uint4h", "uint12p"])
 def test_packed_pixels_are_unpacked(tmp_path, dtype):
-    raw = RawBuffer(tmp_path / "P", shape=(8, 16), dtype=dtype)
-    for module in raw.modules:
-        raw.put(module, BASE)
+    raw = RawBuffer(tmp_path / "P", shape=(8, 16), dtype=dtype).fill([BASE])
     with BufferReader(raw.folder) as reader:
         frame = reader.read_frame(BASE, "M01")
         np.testing.assert_array_equal(frame.data, raw.frame("M01", BASE))
@@ -409,9 +405,7 @@ def test_a_scalar_has_an_empty_shape(tmp_path):
 
 
 def test_images_with_gaps(tmp_path):
-    raw = RawBuffer(tmp_path / "G")
-    raw.put("M00", BASE)
-    raw.put("M01", BASE)
+    raw = RawBuffer(tmp_path / "G").fill([BASE])
     raw.put("M01", BASE + 1)
     chips = Chips(4, 8, 2)
     for module, place in (("M00", ModulePlace(10, 0, "rows", 0, chips)), ("M01", ModulePlace(0, 0, chips=chips))):

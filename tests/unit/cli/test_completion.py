@@ -32,9 +32,7 @@ shape = [64, 64]
 
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    raw = RawBuffer(tmp_path / "data" / "JF")
-    raw.put("M00", 10)
-    raw.put("M01", 10)
+    RawBuffer(tmp_path / "data" / "JF").fill([10])
     (tmp_path / "data" / "other").mkdir()
     (tmp_path / "both.toml").write_text(TEXT)
     (tmp_path / "broken.toml").write_text("[detector")

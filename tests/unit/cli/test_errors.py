@@ -52,10 +52,7 @@ shape = [64, 64]
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    raw = RawBuffer(tmp_path / "data" / "JF")
-    for pulse_id in (10, 11):
-        raw.put("M00", pulse_id)
-        raw.put("M01", pulse_id)
+    RawBuffer(tmp_path / "data" / "JF").fill((10, 11))
     (tmp_path / "ok.toml").write_text(TEXT)
     (tmp_path / "broken.toml").write_text("[detector\n")
     (tmp_path / "spelling.toml").write_text(TEXT + "[zqm]\nenabled = true\n")

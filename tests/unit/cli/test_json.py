@@ -18,10 +18,7 @@ EXAMPLE = str(Path(__file__).parents[3] / "examples" / "both.toml")
 
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RawBuffer:
-    raw = RawBuffer(tmp_path / "JF")
-    for pulse_id in (10, 11, 14):
-        raw.put("M00", pulse_id)
-        raw.put("M01", pulse_id)
+    raw = RawBuffer(tmp_path / "JF").fill((10, 11, 14))
     raw.poke(raw.path("M01", 11), 11 * raw.record_bytes, b"\x42")  # torn
     (port,) = free_ports(1)
     (tmp_path / "c.toml").write_text(

@@ -27,10 +27,7 @@ LONG = {
 @pytest.fixture
 def line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[str]:
     """An image stream with somebody who listens."""
-    raw = RawBuffer(tmp_path / "JF")
-    for pulse_id in (10, 11, 14, 2000):
-        raw.put("M00", pulse_id)
-        raw.put("M01", pulse_id)
+    raw = RawBuffer(tmp_path / "JF").fill((10, 11, 14, 2000))
     list(repair_buffer(BufferReader(raw.folder)))  # writes LATEST
     monkeypatch.chdir(tmp_path)
     with zmq.Context() as context, context.socket(zmq.PULL) as socket:

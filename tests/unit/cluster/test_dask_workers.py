@@ -76,10 +76,7 @@ def test_any_other_error_is_one_line(those: DaskWorkers) -> None:
 
 
 def test_the_output_is_that_of_one_process(those: DaskWorkers, tmp_path: Path) -> None:
-    raw = RawBuffer(tmp_path / "JF01")
-    for pulse_id in range(100, 20_000, 400):
-        for module in raw.modules:
-            raw.put(module, pulse_id)
+    raw = RawBuffer(tmp_path / "JF01").fill(range(100, 20_000, 400))
     (tmp_path / "mine.py").write_text("def f(image, head):\n    return image.mean() * 0.1\n")
     outputs = tmp_path / "one.h5", tmp_path / "cluster.h5"
     for path, by in zip(outputs, (ThisProcess(), those), strict=True):

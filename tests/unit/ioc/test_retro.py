@@ -21,11 +21,7 @@ FIRST, LAST = 990, 2200
 
 @pytest.fixture(scope="module")
 def raw(tmp_path_factory: pytest.TempPathFactory) -> RawBuffer:
-    made = RawBuffer(tmp_path_factory.mktemp("retro") / "DET")
-    for pulse_id in range(FIRST, LAST + 1):
-        for module in made.modules:
-            made.put(module, pulse_id)
-    return made
+    return RawBuffer(tmp_path_factory.mktemp("retro") / "DET").fill(range(FIRST, LAST + 1))
 
 
 @pytest.fixture

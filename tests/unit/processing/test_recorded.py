@@ -33,12 +33,7 @@ def f(image, head):
 @pytest.fixture
 def raw(tmp_path: Path) -> RawBuffer:
     """Two modules; M01 lacks the third pulse."""
-    raw = RawBuffer(tmp_path / "JF01")
-    for pulse_id in PULSES:
-        for module in raw.modules:
-            if (module, pulse_id) != ("M01", PULSES[2]):
-                raw.put(module, pulse_id)
-    return raw
+    return RawBuffer(tmp_path / "JF01").fill(PULSES, lacking=(("M01", PULSES[2]),))
 
 
 @pytest.fixture

@@ -32,12 +32,7 @@ class Recorder:
 
 @pytest.fixture
 def raw(tmp_path) -> RawBuffer:
-    raw = RawBuffer(tmp_path / "JF")
-    for pulse_id in (998, 999, 1000, 1004, 1005):
-        for module in raw.modules:
-            if (module, pulse_id) != ("M00", 1004):
-                raw.put(module, pulse_id)
-    return raw
+    return RawBuffer(tmp_path / "JF").fill((998, 999, 1000, 1004, 1005), lacking=(("M00", 1004),))
 
 
 def test_every_recorded_pulse_is_sent_in_order(raw):

@@ -17,12 +17,7 @@ ANY = "tcp://127.0.0.1:*"
 
 @pytest.fixture
 def raw(tmp_path) -> RawBuffer:
-    raw = RawBuffer(tmp_path / "JF")
-    for pulse_id in range(40):
-        raw.put("M00", pulse_id)
-        if pulse_id != 7:
-            raw.put("M01", pulse_id)
-    return raw
+    return RawBuffer(tmp_path / "JF").fill(range(40), lacking=[("M01", 7)])
 
 
 @pytest.fixture

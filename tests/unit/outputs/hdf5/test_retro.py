@@ -17,11 +17,7 @@ NOW_NS = time.time_ns()
 
 @pytest.fixture
 def raw(tmp_path: Path) -> RawBuffer:
-    made = RawBuffer(tmp_path / "DET")
-    for pulse_id in (*range(990, 1010), *range(2000, 2005)):
-        for module in made.modules:
-            made.put(module, pulse_id)
-    return made
+    return RawBuffer(tmp_path / "DET").fill((*range(990, 1010), *range(2000, 2005)))
 
 
 @pytest.mark.parametrize("copy", [False, True])

@@ -102,10 +102,7 @@ def test_more_frames_than_one_dataset_holds(tmp_path):
 
 
 def test_no_pixel_is_copied(tmp_path):
-    raw = RawBuffer(tmp_path / "D", modules=("M00", "M01"), shape=(256, 256), packets=1)
-    for pulse_id in range(20):
-        for module in raw.modules:
-            raw.put(module, pulse_id)
+    raw = RawBuffer(tmp_path / "D", modules=("M00", "M01"), shape=(256, 256), packets=1).fill(range(20))
     write_view(BufferReader(raw.folder), PulseRange(0, 19), tmp_path / "view.h5")
     assert (tmp_path / "view.h5").stat().st_size < 20 * raw.nbytes / 10
 
