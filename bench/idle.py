@@ -1,7 +1,7 @@
 """Workers that wait: the processor time that each takes a second while its source sends nothing.
 
 A receiver without packets, a monitor of a connected camera that is still, and a stream without frames, all at once. Each figure is the
-median of five parts of one run, of a second each.
+median of five parts of one run, of two seconds each.
 """
 
 import statistics
@@ -14,7 +14,7 @@ from bench.table import Row, spread
 from bench.worker_process import WorkerProcess
 from ioc.demo.children import Child, clean_environment, epics_environment, free_ports
 
-PARTS, PART_S = 5, 1.0
+PARTS, PART_S = 5, 2.0
 SETTLE_S = 2.0
 START_S = 30
 TARGET_MS = 2

@@ -12,7 +12,7 @@ from detectors.assembly.sync import Matched, Rules, Synchroniser
 from detectors.sources.module_stream import Modules, SeenModules
 from detectors.stats import ImageStats, SyncStats
 from detectors.wire.array10 import ImageHeader
-from detectors.workers.runtime import IDLE_S
+from detectors.workers.runtime import QUIET_S
 from detectors.workers.wake import Wake
 
 log = logging.getLogger(__name__)
@@ -146,7 +146,7 @@ class Gatherer:
             self._sync.push(module, pulse_id, now)
             yield from self._in_step(now)
         yield from self._in_step(now)  # without those that have been silent for too long
-        self.wait_s = 0.0 if arrived else _TIMEOUTS_S if self._sync.queued else IDLE_S
+        self.wait_s = 0.0 if arrived else _TIMEOUTS_S if self._sync.queued else QUIET_S
         self._tell_losses(now)
 
     def look(self) -> bool:

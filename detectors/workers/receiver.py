@@ -28,7 +28,7 @@ from detectors.workers.pebble_slots import PebbleSlots
 from detectors.workers.preflight import Level, run_checks
 from detectors.workers.pulse_base import shared_start
 from detectors.workers.rates import RateMeter
-from detectors.workers.runtime import IDLE_S, run_worker
+from detectors.workers.runtime import IDLE_S, QUIET_S, run_worker
 from detectors.workers.tuning import become_receiver, use_processors
 from detectors.workers.wake import Wake
 
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 _TIMEOUTS_S: Final = 0.02
 """Longest wait for a packet while frames may be open: their time-outs are looked at this often, s."""
 
-_QUIET_S: Final = 1.0
+_ALL_CLOSED_S: Final = 1.0
 """A line without packets for this long has no frame open, unless the time-outs are longer, s."""
 
 _STALLED_S: Final = 1.0
@@ -156,7 +156,7 @@ class Receiver:
             if n < source.batch and self._pace.tick_s:
                 self._rest(self._pace.tick_s)
             return 0.0
-        return _TIMEOUTS_S if now - self._heard < max(_QUIET_S, 2 * self._module.flush_timeout_s) else IDLE_S
+        return _TIMEOUTS_S if now - self._heard < max(_ALL_CLOSED_S, 2 * self._module.flush_timeout_s) else QUIET_S
 
     def snapshot(self) -> ReceiverStatus:
         """Return all counters, of this moment."""

@@ -35,7 +35,11 @@ BUSY_S: Final = 0.2
 """Interval of snapshots while data comes, s: each takes time from it."""
 
 IDLE_S: Final = 0.5
-"""Interval of snapshots while nothing comes, and the longest that a part need wait, s."""
+"""Interval of snapshots while nothing comes but something changes, s; a part that looks at something by itself does so as often."""
+
+QUIET_S: Final = 0.9
+"""Interval of snapshots while they stay the same, and the longest that a part need wait, s. Shorter than ``control_thread.REPEAT_S``:
+or the control thread would wake to repeat the last one."""
 
 
 class Part(Protocol):
@@ -115,6 +119,10 @@ class _Worker:
         self._drain_s = drain_s
         self._version = software_version()
         self._latest = self._with_head(account.show(part.empty))
+        self._counted: WorkerStatus | None = None
+        """The last snapshot as the part gave it; None when its totals are others since."""
+        self._changed = False
+        """Whether it differs from the one before."""
         self._stopping = False
         self._service = ServiceNotifier.take()
         self._wake = Wake()
@@ -152,7 +160,7 @@ class _Worker:
 
     def _loop(self, collector: QuietCollector) -> None:
         step, commands, monotonic = self._part.step, self._commands, time.monotonic
-        taken_s, fresh = 0.0, False
+        taken_s, fresh, pause_s = 0.0, False, IDLE_S
         while not self._stopping:
             idle_s = step()
             if not idle_s:
@@ -161,12 +169,13 @@ class _Worker:
                 commands.get().run()
                 taken_s = 0.0
             now = monotonic()
-            left_s = taken_s + (BUSY_S if fresh else IDLE_S) - now
+            left_s = taken_s + (BUSY_S if fresh else pause_s) - now
             if left_s <= 0:
                 self._publish(self._taken())
                 self._service.alive()
                 collector.look(now, quiet=idle_s > 0)
-                taken_s, fresh, left_s = now, False, IDLE_S
+                taken_s, fresh = now, False
+                left_s = pause_s = IDLE_S if self._changed else QUIET_S
             if idle_s and commands.empty() and not self._stopping:
                 self._wake.wait(min(idle_s, left_s))
 
@@ -185,14 +194,22 @@ class _Worker:
     def _reset_counters(self) -> None:
         """Let all totals begin at 0 again."""
         self._account.reset(self._part.snapshot())
+        self._counted = None
 
     def _taken(self) -> WorkerStatus:
         """Return a new snapshot; the last one when the part fails to give it."""
         try:
-            return self._with_head(self._account.enter(self._part.snapshot()))
+            snapshot = self._part.snapshot()
+            self._changed = snapshot != self._counted
+            if self._changed:
+                taken = self._with_head(self._account.enter(snapshot))
+            else:
+                taken = replace(self._latest, time_ns=time.time_ns())
         except Exception:  # a mistake in a snapshot must not end the data
             log.exception("snapshot failed")
             return self._latest
+        self._counted = snapshot
+        return taken
 
     def _with_head(self, snapshot: WorkerStatus) -> WorkerStatus:
         return replace(snapshot, worker=self._part.name, pid=os.getpid(), time_ns=time.time_ns(), version=self._version)

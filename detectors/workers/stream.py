@@ -119,7 +119,7 @@ class Streamer:
 
     def step(self) -> float:
         """Take in what the modules have sent, and send what is in step."""
-        if self._wake and self._rest_s > 0:
+        if self._wake and self._rest_s > 0 and not self._wake.in_vain:
             self._wake.rest(self._rest_s)
         begun = time.monotonic()
         for output in self._outputs.values():

@@ -16,6 +16,8 @@ class Wake:
         self._poll.register(self._bell, select.POLLIN)
         self._rest = select.poll()
         self._rest.register(self._bell, select.POLLIN)
+        self.in_vain = False
+        """Whether the last wait ended only because its time was over."""
 
     def fileno(self) -> int:
         """Return the descriptor that is readable after a ring, for pollers of others; ``clear`` it then."""
@@ -35,7 +37,9 @@ class Wake:
 
     def wait(self, timeout_s: float) -> None:
         """Wait for a descriptor or a ring, ``timeout_s`` at most."""
-        for descriptor, _ in self._poll.poll(timeout_s * 1000):
+        ready = self._poll.poll(timeout_s * 1000)
+        self.in_vain = not ready
+        for descriptor, _ in ready:
             if descriptor == self._bell:
                 os.eventfd_read(self._bell)
 

@@ -38,7 +38,7 @@ from detectors.workers.monitor.status import MonitorStatusTaker
 from detectors.workers.monitor.store import BufferStore
 from detectors.workers.monitor.tally import Tally
 from detectors.workers.monitor.timing_ring import TimingRing
-from detectors.workers.runtime import BUSY_S, IDLE_S, run_worker
+from detectors.workers.runtime import BUSY_S, QUIET_S, run_worker
 from detectors.workers.tuning import starting_receivers, use_processors
 from detectors.workers.wake import Wake
 
@@ -147,7 +147,7 @@ class MonitorWorker:
             return 0.0
         now_ns = time.monotonic_ns()
         due_ns = self.machine.due_ns(now_ns)
-        return IDLE_S if due_ns is None else min(IDLE_S, (due_ns - now_ns) / 1e9)
+        return QUIET_S if due_ns is None else min(QUIET_S, (due_ns - now_ns) / 1e9)
 
     def snapshot(self) -> MonitorStatus:
         """Return all there is to know, of this moment."""

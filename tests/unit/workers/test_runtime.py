@@ -17,11 +17,11 @@ import zmq
 
 from detectors.errors import CommandError, HostError
 from detectors.runtime_names import RuntimeNames
-from detectors.stats import ReceiverStatus
+from detectors.stats import PacketStats, ReceiverStatus
 from detectors.workers.account import Account
 from detectors.workers.commands import encode, request
 from detectors.workers.control_thread import KILLED
-from detectors.workers.runtime import IDLE_S, run_part
+from detectors.workers.runtime import QUIET_S, run_part
 from detectors.workers.wake import Wake
 from tests.support.fake_part import FakePart, running
 from tests.support.waiting import until
@@ -295,7 +295,40 @@ def test_an_idle_worker_hardly_wakes(runtime: RuntimeNames) -> None:
     with running(part, runtime):
         before, began_s = part.steps, time.monotonic()
         time.sleep(2.0)
-        assert part.steps - before <= 1 + (time.monotonic() - began_s) / IDLE_S  # one for each snapshot
+        assert part.steps - before <= 1 + (time.monotonic() - began_s) / QUIET_S  # one for each snapshot
+
+
+def test_what_changes_while_nothing_comes_is_seen_as_often_as_before(
+    runtime: RuntimeNames, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("detectors.workers.runtime.IDLE_S", 0.01)
+    monkeypatch.setattr("detectors.workers.runtime.QUIET_S", 60.0)
+
+    class Changing(FakePart):
+        def snapshot(self) -> ReceiverStatus:
+            self.status = replace(self.status, pulse_id=min(self.status.pulse_id + 1, 20))
+            return self.status
+
+    part = Changing()
+    part.idle_s = 100.0
+    with running(part, runtime):
+        until(lambda: part.status.pulse_id == 20)
+
+
+def test_a_snapshot_like_the_one_before_has_a_new_time(runtime: RuntimeNames) -> None:
+    with running(FakePart(), runtime) as command:
+        first, second = (request(command, "status", 20.0) for _ in range(2))
+    assert first.pop("time_ns") < second.pop("time_ns")
+    assert first == second
+
+
+def test_totals_that_begin_anew_show_though_nothing_else_changes(runtime: RuntimeNames) -> None:
+    part = FakePart()
+    part.status = replace(part.status, packets=PacketStats(received=7, malformed=7))
+    with running(part, runtime) as command:
+        assert request(command, "status", 20.0)["packets"]["malformed"] == 7
+        request(command, "reset_counters", 20.0)
+        assert request(command, "status", 20.0)["packets"]["malformed"] == 0
 
 
 def test_a_ring_ends_the_wait(runtime: RuntimeNames, monkeypatch: pytest.MonkeyPatch) -> None:

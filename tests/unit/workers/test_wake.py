@@ -52,3 +52,11 @@ def test_what_is_not_watched_any_more_ends_no_wait(wake: Wake) -> None:
     finally:
         os.close(reader)
         os.close(writer)
+
+
+def test_a_wait_that_nothing_ended_was_in_vain(wake: Wake) -> None:
+    wake.wait(0.0)
+    assert wake.in_vain
+    wake.ring()
+    wake.wait(60.0)
+    assert not wake.in_vain
