@@ -19,6 +19,11 @@ class PulseForecast:
         """The pulse of the update settled last; 0 before the first."""
         return self._pulse_id
 
+    @property
+    def under_way(self) -> int:
+        """How many updates have begun since the one settled last."""
+        return self._begun - self._settled - 1
+
     def begin(self) -> tuple[int, int | None]:
         """Return the number of the update that begins, and the pulse that is expected; None when there is no telling."""
         number = self._begun

@@ -5,6 +5,8 @@ than was expected, or its slot is needed for another event, the bytes are copied
 """
 
 import threading
+import time
+from typing import Final
 
 import numpy as np
 
@@ -13,6 +15,9 @@ from detectors.pools.buffer_pool import PooledBuffer
 from detectors.pools.pebble import Pebble, PebbleLoan
 from detectors.pools.transition import TransitionPool
 from detectors.stats import PoolStats
+
+GIVE_WAY_S: Final = 0.002
+"""How long the source's thread lets the data thread catch up, s, before updates are received where they must be copied."""
 
 
 class UpdateSlots:
@@ -28,6 +33,8 @@ class UpdateSlots:
         """Updates in a pebble slot that are not settled, by that slot."""
         self.lock = threading.Lock()
         """Held while a pebble slot is claimed ahead, and while an update is moved out of one."""
+        self._gave_way = False
+        """Whether the source gave way and the data thread did not catch up."""
 
     def acquire(self, nbytes: int, *, plain: bool) -> "UpdateMemory | None":
         """Return memory for the next update, or None when no transition slot is free.
@@ -37,6 +44,7 @@ class UpdateSlots:
         buffer = self._pool.try_acquire()
         if buffer is None:
             return None
+        self._give_way()
         with self.lock:
             number, pulse_id = self._forecast.begin()
             whole = plain and nbytes == self._pebble.shape.data_bytes
@@ -74,6 +82,17 @@ class UpdateSlots:
         """Claim no more pebble slots."""
         with self.lock:
             self._ahead = 0
+
+    def _give_way(self) -> None:
+        """Wait a little when the data thread is behind; once, if it does not help, as when the events come late."""
+        if not self._is_behind():
+            self._gave_way = False
+        elif not self._gave_way:
+            time.sleep(GIVE_WAY_S)
+            self._gave_way = self._is_behind()
+
+    def _is_behind(self) -> bool:
+        return 0 < self._ahead <= self._forecast.under_way
 
     def _claim(self, pulse_id: int) -> PebbleLoan | None:
         """Return the slot of an expected pulse if it can be spared: not where one of the newest frames is."""

@@ -97,6 +97,30 @@ def test_no_more_than_can_be_spared_are_claimed_ahead() -> None:
     assert memory.pebble.stats().out_of_order == 0
 
 
+def test_the_source_gives_way_to_a_data_thread_that_is_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = Memory(ahead=2)
+    memory.steady()
+    filled = [memory.filled(3), memory.filled(4)]
+
+    def catch_up(_: float) -> None:
+        assert all(memory.place(filled.pop(0), n, n) for n in (3, 4))
+
+    monkeypatch.setattr(time, "sleep", catch_up)
+    assert memory.place(memory.filled(5), 5, 5)
+
+
+def test_the_source_does_not_give_way_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = Memory(ahead=2)
+    memory.steady()
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    filled = [memory.filled(n) for n in range(3, 8)]
+    assert len(slept) == 1
+    assert [memory.place(one, n, n) for n, one in enumerate(filled, 3)] == [True, True, False, False, False]
+    memory.filled(8).release()
+    assert len(slept) == 1
+
+
 @pytest.mark.parametrize(("nbytes", "plain"), [(NBYTES, False), (NBYTES - 1, True)])
 def test_what_is_not_a_record_as_it_comes_is_not_received_into_the_pebble(nbytes: int, plain: bool) -> None:
     memory = Memory()
