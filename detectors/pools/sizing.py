@@ -191,7 +191,7 @@ def _dma(config: Config, source: SourceSection, driver: DriverRing | None) -> Bu
         count, size = dma.cfg_rx_count, int(dma.cfg_size)
         component = "Socket buffer, kernel" if is_udp else "DMA ring, simulated"
         set_by = "cfgRxCount and cfgSize"
-        memory = count * (size if is_udp else slot_bytes(size, checked=False))
+        memory = count * (size if is_udp else slot_bytes(size, checked=config.pools_of(source).checked))
         why = f"{count}: cfgRxCount; {size_text(size)}: cfgSize"
     if not is_udp and config.timing is None:
         memory = 0

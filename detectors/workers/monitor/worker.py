@@ -93,8 +93,10 @@ class MonitorWorker:
         ]
         self._sources = [open_pv(spec) for spec in specs]
         self._store = BufferStore(config, source, self._inbox.post)
-        ring = DmaRing(plan.dma.count, plan.dma.size_bytes) if config.timing else None
-        self._timing = TimingRing(ring, tally) if ring else None
+        self._timing = None
+        if config.timing:
+            ring = DmaRing(plan.dma.count, plan.dma.size_bytes, checked=config.pools_of(source).checked)
+            self._timing = TimingRing(ring, tally)
         self._receiver: TimingReceiver | None = None
         self._notifier: Notifier | None = None
         self._look_at = 0.0

@@ -1,5 +1,6 @@
 """The whole monitor but for its threads: the test is the source, the timing system and the event thread."""
 
+import ctypes
 import itertools
 import tempfile
 import threading
@@ -19,6 +20,7 @@ from detectors.balance import balance
 from detectors.config import parse_config
 from detectors.counters_page import read_page
 from detectors.errors import CommandError, ConfigError, HostError, SizingError, TransitionRefusedError
+from detectors.pools.buffer_pool import slot_bytes
 from detectors.run_state import RunState, Service
 from detectors.totals import counters
 from detectors.wire.ntndarray import timestamp_ns
@@ -98,6 +100,17 @@ def test_every_update_is_an_event_and_lands_on_disk(rig: Callable[..., MonitorRi
     frame = r.frame(6)
     np.testing.assert_array_equal(frame.data, r.source.pixels(6))
     assert (frame.pulse_id, frame.head.frame_index, frame.head.n_recv_packets) == (6, 6, 1)
+
+
+def test_checked_mode_checks_the_dma_ring_too(rig: Callable[..., MonitorRig]) -> None:
+    r = rig(top="[pools]\nchecked = true", timing=True)
+    r.up()
+    first = np.frombuffer(r.ring._slots[0], np.uint8)
+    ctypes.c_uint8.from_address(first.ctypes.data + slot_bytes(first.size, checked=True) - 1).value = 0
+    for n in (1, 2, 3):  # each slot of the ring
+        r.l1(n)
+        r.step()
+    assert r.status.dma.overruns == 1
 
 
 def test_updates_before_the_run_is_enabled_are_counted(rig: Callable[..., MonitorRig]) -> None:
