@@ -29,7 +29,7 @@ class DataFile:
     For one thread. Raises OSError.
     """
 
-    def __init__(self, path: Path, shape: RecordShape, *, direct: bool = True) -> None:
+    def __init__(self, path: Path, shape: RecordShape, *, direct: bool) -> None:
         self.path = path
         self.direct = direct
         self._shape = shape

@@ -85,17 +85,8 @@ class ImageStreamTarget(_StreamTarget):
     Raises HostError when the address cannot be bound.
     """
 
-    def __init__(
-        self,
-        reader: BufferReader,
-        address: str,
-        *,
-        pedestal_file: str = "",
-        gain_file: str = "",
-        wait_s: float = WAIT_S,
-    ) -> None:
+    def __init__(self, reader: BufferReader, address: str, wait_s: float = WAIT_S) -> None:
         self._reader = reader
-        self._files = pedestal_file, gain_file
         super().__init__([address], zmq.PUSH, wait_s)
         self.address = self.addresses[0]
 
@@ -106,8 +97,6 @@ class ImageStreamTarget(_StreamTarget):
             detector_name=self._reader.data_set.name,
             dtype=self._reader.info.layout.pixel_type.name,
             shape=image.data.shape,
-            pedestal_file=self._files[0],
-            gain_file=self._files[1],
         )
         _send(self._publishers[0], encode_header(header), image.data)
         return 1

@@ -10,7 +10,7 @@ class PvValues:
     A number is a number, an enum its index, a text or an enum asked for as ``text`` a str; of an array the first element.
     """
 
-    def __init__(self, names: Sequence[str], text: Sequence[str] = ()) -> None:
+    def __init__(self, names: Sequence[str], text: Sequence[str]) -> None:
         from caproto import ChannelType
         from caproto.threading.client import Context, SharedBroadcaster
 

@@ -24,8 +24,7 @@ class Step:
 class UniqueIds:
     """Unwraps a 32-bit counter that may wrap at 2**31 (to 0 or to negative values) or at 2**32."""
 
-    def __init__(self, max_gap: int = _MAX_GAP) -> None:
-        self._max_gap = max_gap
+    def __init__(self) -> None:
         self._raw: int | None = None
         self._value = 0
 
@@ -46,12 +45,12 @@ class UniqueIds:
             self._value = raw
             return Step(raw)
         ahead = (raw - last) & 0xFFFF_FFFF
-        if raw < 0x8000_0000 and 0x8000_0000 - last <= self._max_gap and last < 0x8000_0000:
+        if raw < 0x8000_0000 and 0x8000_0000 - last <= _MAX_GAP and last < 0x8000_0000:
             # just below 2**31: a small number next is a wrap of 31 bits, which areaDetector makes of positive ids
             ahead = min(ahead, (raw - last) & 0x7FFF_FFFF)
         if ahead == 0:
             return Step(self._value, repeated=True)
-        if ahead <= self._max_gap:
+        if ahead <= _MAX_GAP:
             self._value += ahead
             return Step(self._value, missed=ahead - 1)
         self._value = raw

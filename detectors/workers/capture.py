@@ -55,7 +55,7 @@ class CapturePart:
     blocks: Mapping[str, Sequence[str]] = {}
     empty = CaptureStatus()
 
-    def __init__(self, config: Config, detector: str = "") -> None:
+    def __init__(self, config: Config, detector: str) -> None:
         sources = config.sources_of(detector)
         self.name = image_worker_name(WORKER, detector)
         if config.hdf5 is None:

@@ -85,7 +85,7 @@ class ImagesPart:
     blocks: Mapping[str, Sequence[str]] = {}
     empty = ImagesStatus()
 
-    def __init__(self, config: Config, detector: str = "") -> None:
+    def __init__(self, config: Config, detector: str) -> None:
         sources = config.sources_of(detector)
         self.name = image_worker_name(IMAGES, detector)
         self._prefix = f"{config.detector.prefix}{detector}:" if detector else config.detector.prefix

@@ -81,6 +81,11 @@ module: Final = click.option(
 
 as_json: Final = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
+first_pulse: Final = click.option(
+    "--start", metavar="PULSE", type=_PULSE, default=1, show_default=True, help="First pulse."
+)
+"""``--start`` of what makes pulses."""
+
 step: Final = click.option(
     "--step",
     metavar="N",
@@ -142,13 +147,6 @@ def rate(of: str, default: float = 100.0) -> Decorator[Any]:
     """``--rate``: how many a second."""
     return click.option(
         "--rate", "rate_hz", metavar="HZ", type=click.FloatRange(min=0), default=default, show_default=True, help=of
-    )
-
-
-def first_pulse(default: int) -> Decorator[Any]:
-    """``--start`` of what makes pulses."""
-    return click.option(
-        "--start", metavar="PULSE", type=_PULSE, default=default, show_default=True, help="First pulse."
     )
 
 

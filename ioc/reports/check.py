@@ -18,7 +18,7 @@ from ioc.templates import loads
 _COLOURS: Final = {Level.OK: "green", Level.WARNING: "yellow", Level.ERROR: "red"}
 
 
-def configuration(config: Config, host: str | None = None) -> Iterator[Finding]:
+def configuration(config: Config, host: str | None) -> Iterator[Finding]:
     """Yield what a valid configuration makes, and the buffers on ``host``.
 
     Raises ConfigError when these or the records cannot be made, or there is no host of that name.

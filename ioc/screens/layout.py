@@ -33,10 +33,10 @@ def health(title: str, width: int) -> Iterator[Widget]:
     )
 
 
-def state(box: Box, pv: str, template: str, *, size: Size = Size.TEXT) -> Iterator[Widget]:
+def state(box: Box, pv: str, template: str) -> Iterator[Widget]:
     """Yield a lamp with the state of a PV in words on it; ``template`` is the one of its record."""
     yield Lamp(box, pv, colours(template, pv.rpartition(":")[2] if ":" in pv else pv.rpartition(")")[2]))
-    yield PvText(box, pv, size, bold=True, align=Align.CENTRE, colour=WHITE, alarm=Alarm.LAMP)
+    yield PvText(box, pv, bold=True, align=Align.CENTRE, colour=WHITE, alarm=Alarm.LAMP)
 
 
 def panel(box: Box, heading: str, heading_width: int | None = None) -> Iterator[Widget]:

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -117,11 +116,6 @@ def _frames(reader: BufferReader, pulses: np.ndarray, module: str) -> tuple[np.n
         reader.read_frame(int(torn[0]), module)  # raises, with the place and the reason
         raise BufferReadError(f"{module}: torn record of pulse {torn[0]}; it is being written")
     return held, heads
-
-
-def frame_file(reader: BufferReader, pulse_id: int, module: str) -> tuple[Path, int]:
-    """Return the file, absolute, and the offset of a frame's pixels."""
-    return reader.path(pulse_id, module).absolute(), pixel_offset(reader.info, pulse_id)
 
 
 def pixel_offset(info: DetectorInfo, pulse_id: int) -> int:

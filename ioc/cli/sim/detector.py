@@ -37,7 +37,7 @@ _LOOK_S: Final = 0.1
 )
 @click.option("--frames", type=click.IntRange(min=1), help="End after so many frames; left out: go on until Ctrl-C.")
 @click.option("--seconds", type=click.FloatRange(min=0), help="End after so long.")
-@arguments.first_pulse(1)
+@arguments.first_pulse
 @click.option("--only", metavar="NAME", multiple=True, help="Only this source; may be given several times.")
 @click.option("--loss", type=click.FloatRange(0, 1), help="Fraction of the modules' packets that are not sent.")
 @click.option("--duplicate", type=click.FloatRange(0, 1), help="Fraction of packets that are sent twice.")

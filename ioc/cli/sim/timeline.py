@@ -51,7 +51,7 @@ def timeline(rate: float) -> Callable[[Function], Function]:
             type=Epoch(),
             help="POSIX time of event 0, ns, shared by several sources; -: read it from standard input when all are ready.",
         ),
-        arguments.first_pulse(1),
+        arguments.first_pulse,
         arguments.step,
     )
 
