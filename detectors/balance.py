@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from detectors.stats import WorkerStatus, flat
 
-Counts = Mapping[str, Any]
+NamedValues = Mapping[str, Any]
 
 OUTPUTS: Final = ("disk", "zmq", "full", "reduced", "pulse", "compressed", "output")
 """Parts of snapshots that are outputs."""
@@ -37,23 +37,23 @@ class BalanceLine:
         """The fates, and what has none yet."""
         return self.fates + self.under_way
 
-    def applies(self, values: Counts) -> bool:
+    def applies(self, values: NamedValues) -> bool:
         """Return whether a worker has this line, and the output that it is of."""
         return f"{self.part}.{self.came[0]}" in values and values.get(f"{self.part}.name") != ""
 
-    def total(self, values: Counts) -> Any:
+    def total(self, values: NamedValues) -> Any:
         """Return how much came."""
         return self._sum(values, self.came)
 
-    def unsettled(self, values: Counts) -> Any:
+    def unsettled(self, values: NamedValues) -> Any:
         """Return how much of it has no fate."""
         return self.total(values) - self._sum(values, self.fates)
 
-    def rest(self, values: Counts) -> Any:
+    def rest(self, values: NamedValues) -> Any:
         """Return how much of it is neither settled nor under way: 0, or something is counted wrong."""
         return self.unsettled(values) - self._sum(values, self.under_way)
 
-    def _sum(self, values: Counts, names: tuple[str, ...]) -> Any:
+    def _sum(self, values: NamedValues, names: tuple[str, ...]) -> Any:
         return sum(values[f"{self.part}.{name}"] for name in names)
 
 

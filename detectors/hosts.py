@@ -8,7 +8,7 @@ from detectors.curve import CurveKeys, own_keys
 from detectors.errors import ConfigError
 from detectors.worker_names import KEEPER, PARTS, workers
 
-PORTS: Final = 2
+_CONTROL_PORTS: Final = 2
 """Control ports of a worker: its snapshots, and its commands."""
 
 
@@ -57,11 +57,11 @@ def endpoint(config: Config, worker: str) -> Endpoint | None:
         return None
     assert config.control  # the configuration was checked
     names, base = list(workers(config)), config.control.port_base
-    if base > (most := _LAST_PORT + 1 - PORTS * len(names)):
+    if base > (most := _LAST_PORT + 1 - _CONTROL_PORTS * len(names)):
         raise ConfigError(
             f"control.port_base: found {base}, expected at most {most}: {len(names)} workers have two ports each"
         )
-    port = base + PORTS * names.index(worker)
+    port = base + _CONTROL_PORTS * names.index(worker)
     return Endpoint(host, port, port + 1, config.control.curve_keys)
 
 

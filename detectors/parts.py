@@ -7,7 +7,7 @@ from detectors.config import Config, HostSection
 from detectors.errors import ConfigError
 from detectors.pixels import FrameLayout
 
-PORTS: Final = 2
+_PART_PORTS: Final = 2
 """Ports of a part: its full stream, and its reduced one."""
 
 
@@ -67,7 +67,7 @@ def parts(config: Config) -> list[ImagePart]:
         place = PartPlace(modules, len(config.udp), row, column)
         shape = mosaic.part(modules).shape if mosaic else frame.image_shape(len(modules))
         layout = FrameLayout(shape, frame.pixel_type.name)
-        found.append(ImagePart(host, place, layout, config.stream.part_port_base + PORTS * index))
+        found.append(ImagePart(host, place, layout, config.stream.part_port_base + _PART_PORTS * index))
     return found
 
 

@@ -21,7 +21,7 @@ from detectors.config import Config
 from detectors.errors import ConfigError, PebbleDaqError
 from detectors.workers.file_thread import FileThread
 from ioc.bindings import Bindings, Handler
-from ioc.kept_settings import Setting, Value, from_text, settings, to_text
+from ioc.kept_settings import Setting, SettingValue, from_text, settings, to_text
 
 log = logging.getLogger(__name__)
 
@@ -84,14 +84,14 @@ class Autosave:
         self._prefix = prefix
         self._thread = FileThread() if file else None
         self._settings: dict[str, Setting] = {}
-        self._configured: dict[str, Value] = {}
-        self._saved: dict[str, Value] = {}
+        self._configured: dict[str, SettingValue] = {}
+        self._saved: dict[str, SettingValue] = {}
         """What the file holds."""
-        self._refused: dict[str, tuple[Value, Value]] = {}
+        self._refused: dict[str, tuple[SettingValue, SettingValue]] = {}
         """What the file holds and was refused, and the value in force then: kept until that changes."""
         self._due_s = 0.0
         """When to save, on the monotonic clock; 0: there is nothing to save."""
-        self._writing: tuple[Future[Any], dict[str, Value]] | None = None
+        self._writing: tuple[Future[Any], dict[str, SettingValue]] | None = None
 
     def bind(self, bindings: Bindings, handlers: Mapping[str, Handler]) -> None:
         """Take the settings, with the values in force as those that are configured."""
@@ -163,7 +163,7 @@ class Autosave:
             left = {name: left[name] for name in problems}
         self._refused = {name: (value, self._settings[name].value) for name, value in left.items()}
         # A value of the wrong type would otherwise be written again and again.
-        self._saved = {name: value for name, value in known.items() if isinstance(value, Value)}
+        self._saved = {name: value for name, value in known.items() if isinstance(value, SettingValue)}
         restored = len(known) - len(told) - len(problems)
         parts = [f"restored {restored} settings of {saved}"] if restored else []
         parts += [f"{len(told)} stay as the workers that ran have them"] if told else []
@@ -187,14 +187,14 @@ class Autosave:
             return f"{type(error).__name__}: {error}"
         return ""
 
-    def _values(self) -> dict[str, Value]:
+    def _values(self) -> dict[str, SettingValue]:
         """Return what the file is to hold: what is not as configured, and what was refused and not set since."""
         now = {name: setting.value for name, setting in self._settings.items()}
         self._refused = {name: kept for name, kept in self._refused.items() if now[name] == kept[1]}
         changed = {name: value for name, value in now.items() if value != self._configured[name]}
         return changed | {name: kept[0] for name, kept in self._refused.items()}
 
-    def _write(self, values: dict[str, Value]) -> "Future[Any]":
+    def _write(self, values: dict[str, SettingValue]) -> "Future[Any]":
         assert self._file is not None
         assert self._thread is not None
         file, text = self._file, to_text(self._prefix, datetime.now().astimezone().isoformat(" ", "seconds"), values)

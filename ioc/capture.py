@@ -20,7 +20,7 @@ from ioc.roster import Roster
 from ioc.run_control import Ask
 from ioc.templates import Detector
 
-COMPRESSIONS: Final = {
+_AD_COMPRESSIONS: Final = {
     "None": "none",
     "N-bit": "",
     "szip": "",
@@ -97,7 +97,7 @@ class CaptureControl:
         self._roster = roster
         self._worker = detector.hdf5
         self._metadata = metadata
-        labels = {name: label for label, name in COMPRESSIONS.items()}
+        labels = {name: label for label, name in _AD_COMPRESSIONS.items()}
         # Files of several detectors may lie in one folder.
         self.settings = CaptureSettings(detector.name or "image", compression=labels[section.compression])
         self._roots = section.allowed
@@ -202,7 +202,7 @@ class CaptureControl:
                 start=now.start,
                 stop=now.stop,
                 step=now.step,
-                compression=COMPRESSIONS[now.compression],
+                compression=_AD_COMPRESSIONS[now.compression],
                 lazy=now.lazy,
                 attributes=list(self._attributes_xml.values()),
                 metadata=self._metadata(),
@@ -264,9 +264,9 @@ class CaptureControl:
     async def _set(self, value: Any, name: str) -> None:
         match name:
             case "compression":
-                value = list(COMPRESSIONS)[int(value)]
-                if not COMPRESSIONS[value]:
-                    known = ", ".join(label for label, name in COMPRESSIONS.items() if name)
+                value = list(_AD_COMPRESSIONS)[int(value)]
+                if not _AD_COMPRESSIONS[value]:
+                    known = ", ".join(label for label, name in _AD_COMPRESSIONS.items() if name)
                     raise CommandError(f"found {value}, expected one of {known}: the others are not supported")
             case "auto_increment" | "lazy":
                 value = bool(value)
@@ -288,7 +288,7 @@ class CaptureControl:
 
     def _shown(self, name: str) -> Any:
         value = getattr(self.settings, name)
-        choices = {"compression": list(COMPRESSIONS), "write_mode": WRITE_MODES}
+        choices = {"compression": list(_AD_COMPRESSIONS), "write_mode": WRITE_MODES}
         if name in choices:
             return choices[name].index(value)
         return int(value) if isinstance(value, bool) else value

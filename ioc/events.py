@@ -19,7 +19,7 @@ LOG_ALARM_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class LoggedEvent:
     """One event; ``source`` is a record without the prefix."""
 
     time_ns: int
@@ -39,24 +39,24 @@ class EventLog:
 
     def __init__(self, clock: Callable[[], int] = time.time_ns) -> None:
         self._clock = clock
-        self._kept: deque[Event] = deque(maxlen=MOST)
+        self._kept: deque[LoggedEvent] = deque(maxlen=MOST)
         self._alarms: dict[str, int] = {}
         self.count = 0
         """All events so far."""
 
     @property
-    def kept(self) -> tuple[Event, ...]:
+    def kept(self) -> tuple[LoggedEvent, ...]:
         """The last events, the newest first."""
         return tuple(reversed(self._kept))
 
     @property
-    def last(self) -> Event | None:
+    def last(self) -> LoggedEvent | None:
         """The newest event; None before the first."""
         return self._kept[-1] if self._kept else None
 
     def add(self, source: str, severity: int, text: str) -> None:
         """Note an event of now."""
-        self._kept.append(Event(self._clock(), source, severity, text))
+        self._kept.append(LoggedEvent(self._clock(), source, severity, text))
         self.count += 1
 
     def has_changed(self, source: str, severity: int) -> bool:

@@ -20,7 +20,7 @@ NOT_KEPT: Final = frozenset(
 )
 """Handlers of setpoints that are no settings."""
 
-Value = str | int | float
+SettingValue = str | int | float
 """A setting as a file keeps it; of choices, the text."""
 
 _LONG: Final = 1 << 31
@@ -38,7 +38,7 @@ class Setting:
     handler: Handler
 
     @property
-    def value(self) -> Value:
+    def value(self) -> SettingValue:
         """The value in force."""
         assert self.handler.present is not None
         value = self.handler.present(*self.binding.words)
@@ -81,7 +81,7 @@ def settings(commands: Iterable[CommandBinding], handlers: Mapping[str, Handler]
     return {setting.name: setting for setting in found}
 
 
-def to_text(prefix: str, saved: str, values: Mapping[str, Value]) -> bytes:
+def to_text(prefix: str, saved: str, values: Mapping[str, SettingValue]) -> bytes:
     """Return the text of a file; ``saved`` is the time."""
     return (
         json.dumps({"prefix": prefix, "saved": saved, "settings": values}, indent=1, ensure_ascii=False).encode()
@@ -99,7 +99,7 @@ def from_text(text: bytes) -> tuple[str, dict[str, Any]]:
         raise ConfigError(f"found no settings in it ({reason}), expected the text that an IOC saved") from None
 
 
-def _typed(kind: str, value: Any) -> Value:
+def _typed(kind: str, value: Any) -> SettingValue:
     """Return a value as EPICS would give it for a record type. Raises CommandError when it is of another type."""
     expected = _TYPES.get(kind, str)
     number = expected is float and type(value) is int

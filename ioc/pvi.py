@@ -17,11 +17,11 @@ _READBACK: Final = "_RBV"
 _ID: Final = "epics:nt/NTPVI:1.0"
 _WORD: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
-Members = dict[str, dict[str, str]]
+Structure = dict[str, dict[str, str]]
 """The PVs of each member of a structure by what they are for: ``r``, ``w``, ``rw``, ``x``, ``d``."""
 
 
-def members(records: Iterable[StaticRecord]) -> dict[str, Members]:
+def members(records: Iterable[StaticRecord]) -> dict[str, Structure]:
     """Return the members of every structure, by the name of its PV.
 
     A partner of a setpoint, which is only busy, is none. Raises DatabaseError when two PVs have one name.
@@ -30,7 +30,7 @@ def members(records: Iterable[StaticRecord]) -> dict[str, Members]:
     heads = [record.name.removesuffix(_HEAD) for record in listed if record.name.endswith(_HEAD)]
     heads.sort(key=len, reverse=True)
     purposes = _purposes(listed)
-    found: dict[str, Members] = {f"{head}PVI": {} for head in reversed(heads)}
+    found: dict[str, Structure] = {f"{head}PVI": {} for head in reversed(heads)}
 
     def add(name: str, what: str, pv: str) -> None:
         head = next((head for head in heads if name.startswith(head) and name != head), None)
@@ -59,7 +59,7 @@ def groups(records: Iterable[StaticRecord]) -> dict[str, str]:
     return {f"{structure}_": json.dumps({structure: _group(found)}) for structure, found in members(records).items()}
 
 
-def _group(found: Members) -> dict[str, Any]:
+def _group(found: Structure) -> dict[str, Any]:
     """Return the group as PV Access is to serve it. Names are constants: as fields of EPICS they end after 39 characters."""
     head = {
         "+id": _ID,

@@ -13,11 +13,11 @@ pebble help          this text
 exit                 stop the server and its workers
 any other line       a command of EPICS: dbl, dbgf, dbpf, casr, pvasr, asprules, help, ..."""
 
-Values = Mapping[str, Mapping[str, Any]]
+Snapshots = Mapping[str, Mapping[str, Any]]
 """What is known of each worker, by field."""
 
 
-def answer(words: list[str], workers: Values) -> str:
+def answer(words: list[str], workers: Snapshots) -> str:
     """Return what a ``pebble`` command prints; ``words`` are those behind ``pebble``. Pure."""
     match words:
         case ["list"]:
@@ -33,7 +33,7 @@ def answer(words: list[str], workers: Values) -> str:
             return f"pebble: found {' '.join(words)!r}, expected list, show NAME or help"
 
 
-def _rows(workers: Values) -> Iterable[str]:
+def _rows(workers: Snapshots) -> Iterable[str]:
     width = max(map(len, workers), default=0)
     for worker, values in workers.items():
         pid, why = values.get("process.pid", 0), values.get("message") or values.get("process.message", "")
@@ -51,7 +51,9 @@ def _fields(worker: str, values: Mapping[str, Any]) -> Iterable[str]:
 class Shell:
     """Takes the lines of standard input until they end; the server goes on then. For the event loop."""
 
-    def __init__(self, workers: Callable[[], Values], epics: Callable[[str], None], stop: Callable[[], None]) -> None:
+    def __init__(
+        self, workers: Callable[[], Snapshots], epics: Callable[[str], None], stop: Callable[[], None]
+    ) -> None:
         """``workers()`` is what is known of them, ``epics(line)`` runs a line in iocsh, ``stop()`` ends the server."""
         self._workers = workers
         self._epics = epics

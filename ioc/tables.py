@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from detectors.balance import LINES
-from ioc.events import SEVERITIES, Event
+from ioc.events import SEVERITIES, LoggedEvent
 
 Table = dict[str, list[Any]]
 """Columns by name."""
@@ -43,7 +43,7 @@ COLUMNS: Final[Mapping[str, Mapping[str, str]]] = {
 _POOLS: Final = ("dma", "pebble", "transition", "pool")
 
 
-def tables(workers: Mapping[str, Mapping[str, Any]], events: Iterable[Event]) -> dict[str, Table]:
+def tables(workers: Mapping[str, Mapping[str, Any]], events: Iterable[LoggedEvent]) -> dict[str, Table]:
     """Return all tables, from the values that each worker shows by dotted name."""
     rows = {
         "Pools": [row for name, values in workers.items() for row in _pools(name, values)],
@@ -95,5 +95,5 @@ def balance_rows(worker: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]
     return found
 
 
-def _event(event: Event) -> tuple[Any, ...]:
+def _event(event: LoggedEvent) -> tuple[Any, ...]:
     return (*divmod(event.time_ns, 1_000_000_000), event.source, SEVERITIES[event.severity], event.text)

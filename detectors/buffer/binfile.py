@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from detectors.buffer.layout import file_bytes
-from detectors.buffer.regular import open_regular, readable
+from detectors.buffer.regular import open_regular, reading
 from detectors.errors import BufferReadError
 from detectors.frame import FILE_MOD, FORMAT_MARKER, RECORD_HEADER, RecordShape
 
@@ -29,7 +29,7 @@ class BinFile:
         self.full_size = file_bytes(shape)
         """Bytes of a file that was not cut off."""
         self._shape = shape
-        with readable(path):
+        with reading(path):
             self._fd = open_regular(path)
             weakref.finalize(self, os.close, self._fd)
             self.size = os.fstat(self._fd).st_size

@@ -77,7 +77,7 @@ class CheckedFile:
 
 
 Progress = Callable[[int, int], None]
-"""Called with the files checked and the files in all."""
+"""Called with how many files, jobs or images are done, and how many there are in all."""
 Holders = Mapping[int, list[str]]
 """The first pulse of each file, and the modules that have it."""
 CheckAll = Callable[[Holders], Iterator[list[CheckedFile]]]

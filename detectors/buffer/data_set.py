@@ -15,7 +15,7 @@ from typing import Final, Self
 from detectors.buffer.data_map import MappedDetector, MappedModule, parse_map
 from detectors.buffer.layout import DETECTOR_JSON, MODULE_JSON
 from detectors.buffer.registration import DetectorInfo, module_info, read_detector
-from detectors.buffer.regular import is_missing, read_regular, readable
+from detectors.buffer.regular import is_missing, read_regular, reading
 from detectors.errors import BufferReadError
 from detectors.mosaic import ModulePlace
 
@@ -155,7 +155,7 @@ def _agreed(where: Path, info: DetectorInfo | None, seen: Iterable[MappedModule]
 
 
 def _read_map(path: Path) -> tuple[MappedDetector, ...]:
-    with readable(path):
+    with reading(path):
         text = read_regular(path)
     return parse_map(text, path)
 

@@ -32,8 +32,8 @@ class Field:
     @classmethod
     def from_dict(cls, tree: dict[str, Any]) -> Self:
         """Return it from JSON. Raises ValueError, KeyError or TypeError for something else."""
-        dtype, shape = number_type(tree["dtype"]), array_shape(tree["shape"])
-        offset = whole_number(tree["offset"], least=0)
+        dtype, shape = json_dtype(tree["dtype"]), json_shape(tree["shape"])
+        offset = json_integer(tree["offset"], least=0)
         return cls(str(tree["name"]), dtype.name, shape, offset, math.prod(shape) * dtype.itemsize)
 
     def of(self, data: np.ndarray) -> np.ndarray:
@@ -42,22 +42,22 @@ class Field:
         return raw.view(np.dtype(self.dtype).newbyteorder("<")).reshape(self.shape)
 
 
-def whole_number(found: Any, *, least: int = 1) -> int:
+def json_integer(found: Any, *, least: int = 1) -> int:
     """Return an integer from JSON. Raises ValueError for something else, and for one that no array has."""
     if type(found) is not int or not least <= found <= LARGEST_FRAME:
         raise ValueError(f"found {str(found)[:40]}, expected an integer from {least} to {LARGEST_FRAME}")
     return found
 
 
-def array_shape(found: Any) -> tuple[int, ...]:
+def json_shape(found: Any) -> tuple[int, ...]:
     """Return a shape from JSON. Raises ValueError for something else."""
     sizes = cast("list[Any]", found)
     if not isinstance(found, list) or len(sizes) > _MOST_DIMENSIONS:
         raise ValueError(f"found shape {str(sizes)[:40]}, expected a list of at most {_MOST_DIMENSIONS} integers")
-    return tuple(whole_number(n) for n in sizes)
+    return tuple(json_integer(n) for n in sizes)
 
 
-def number_type(found: Any) -> np.dtype:
+def json_dtype(found: Any) -> np.dtype:
     """Return the numpy type of a name like ``uint16``. Raises ValueError, or TypeError, for something else."""
     if not isinstance(found, str) or not re.fullmatch(r"[<|=]?[a-z]+[0-9]{0,3}", found):
         raise ValueError(f"found dtype {str(found)[:40]}, expected a name like uint16")

@@ -9,7 +9,7 @@ from crc32c import crc32c
 
 from detectors.buffer.binfile import BinFile
 from detectors.buffer.layout import sidecar_path
-from detectors.buffer.regular import readable
+from detectors.buffer.regular import reading
 from detectors.buffer.sidecar import read_sidecar
 from detectors.frame import CLOSING_BYTE, FILE_MOD, FORMAT_MARKER, SIDECAR_HAS_CRC, SIDECAR_PRESENT
 
@@ -38,7 +38,7 @@ class ModuleFile:
         self.headers = self.file.headers()
         """RECORD_HEADER[FILE_MOD]."""
         sidecar = sidecar_path(self.file.path)
-        with readable(sidecar):
+        with reading(sidecar):
             self.sidecars = read_sidecar(sidecar)
             """SIDECAR[FILE_MOD]."""
         self.held: np.ndarray = self.headers["marker"] == FORMAT_MARKER

@@ -27,7 +27,7 @@ from detectors.stats import SinkFigures
 
 log = logging.getLogger(__name__)
 
-OPEN_FILES: Final = 3
+_MOST_OPEN: Final = 3
 """Files kept open, so that frames that come out of order around the edge of a file do not open and close it each time."""
 
 _QUIET_S: Final = 1.0
@@ -110,7 +110,7 @@ class ModuleFiles:
         if finished:
             # Its descriptors stay open for stragglers; what a reader of LATEST needs is complete.
             self._finish(finished)
-        if len(self._files) > OPEN_FILES:
+        if len(self._files) > _MOST_OPEN:
             self._close(next(iter(self._files)))
         return file
 
@@ -232,7 +232,7 @@ def sync_newest(module_folder: Path) -> None:
     Raises OSError.
     """
     with suppress(BufferReadError):
-        for first in itertools.islice(newest_first(module_folder), OPEN_FILES):
+        for first in itertools.islice(newest_first(module_folder), _MOST_OPEN):
             path = module_folder / relative_path(first)
             for each in (path, sidecar_path(path)):
                 with suppress(FileNotFoundError):

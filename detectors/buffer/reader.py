@@ -14,7 +14,7 @@ from detectors.buffer.image import Frame, Image, joined
 from detectors.buffer.layout import LAST_PULSE, LATEST, relative_path, sidecar_path
 from detectors.buffer.listing import data_files
 from detectors.buffer.registration import DetectorInfo
-from detectors.buffer.regular import is_missing, read_regular, readable
+from detectors.buffer.regular import is_missing, read_regular, reading
 from detectors.buffer.sidecar import read_entry, read_sidecar
 from detectors.errors import BufferReadError, ConfigError, NotInBufferError
 from detectors.frame import FILE_MOD, FORMAT_MARKER, Damage, FrameHead
@@ -151,7 +151,7 @@ class BufferReader:
     def sidecars(self, pulse_id: int, module: str | None = None) -> np.ndarray:
         """Return the sidecar of the whole file that ``pulse_id`` lies in: SIDECAR[FILE_MOD], flags 0 where it has no entry."""
         path = sidecar_path(self.path(pulse_id, self._module(module)))
-        with readable(path):
+        with reading(path):
             return read_sidecar(path)
 
     def path(self, pulse_id: int, module: str) -> Path:
@@ -201,7 +201,7 @@ class BufferReader:
         folder = self.data_set.folder(module)
         if module in self.missing or is_missing(folder / LATEST):
             return None
-        with readable(folder / LATEST):
+        with reading(folder / LATEST):
             name = read_regular(folder / LATEST).decode(errors="replace").strip()
         return folder / name if name else None
 
@@ -289,5 +289,5 @@ def _frame(info: DetectorInfo, file: BinFile, index: int, module: str) -> Frame:
 
 def _entry(data_path: Path, index: int) -> np.void | None:
     path = sidecar_path(data_path)
-    with readable(path):
+    with reading(path):
         return read_entry(path, index)

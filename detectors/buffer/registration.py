@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final, Self, TypeGuard, cast
 
 from detectors.buffer.atomic import write_atomically
-from detectors.buffer.fields import Field, array_shape, number_type, whole_number
+from detectors.buffer.fields import Field, json_dtype, json_integer, json_shape
 from detectors.buffer.layout import DETECTOR_JSON, MODULE_JSON
 from detectors.buffer.regular import is_missing, read_regular
 from detectors.errors import BufferReadError, ConfigError
@@ -93,9 +93,9 @@ class DetectorInfo:
         try:
             dtype = tree["dtype"]
             info = cls(
-                dtype=dtype if isinstance(dtype, str) and dtype in PACKINGS else number_type(dtype).name,
-                shape=array_shape(tree["shape"]),
-                data_bytes=whole_number(tree["data_bytes"]),
+                dtype=dtype if isinstance(dtype, str) and dtype in PACKINGS else json_dtype(dtype).name,
+                shape=json_shape(tree["shape"]),
+                data_bytes=json_integer(tree["data_bytes"]),
                 modules=_module_names(tree["modules"]),
                 fields=tuple(Field.from_dict(field) for field in tree.get("fields", ())),
                 place=ModulePlace.from_dict(tree["place"]) if "place" in tree else None,

@@ -44,7 +44,7 @@ def is_missing(path: Path) -> bool:
 
 
 @contextmanager
-def readable(path: Path) -> Generator[None]:
+def reading(path: Path) -> Generator[None]:
     """Raise what the file system refuses as a BufferReadError that names the path."""
     try:
         yield

@@ -7,7 +7,8 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import Any, Final, cast
 
-from detectors.cluster.jobs import Combine, Job, Progress, ThisProcess, Workers, tree
+from detectors.buffer.checks import Progress
+from detectors.cluster.jobs import Combine, Job, ThisProcess, Workers, tree
 from detectors.cluster.places import workers_of
 from detectors.errors import HostError, PebbleDaqError
 from detectors.extras import extra, missing

@@ -3,10 +3,9 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
-Node = TypeVar("Node")
+from detectors.buffer.checks import Progress
 
-Progress = Callable[[int, int], None]
-"""Called with jobs done and jobs in all."""
+Node = TypeVar("Node")
 
 Combine = Callable[[Sequence[Any]], Any]
 

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
+from detectors.buffer.checks import Progress
 from detectors.buffer.reader import BufferReader
-from detectors.cluster.jobs import Job, Progress, Workers
+from detectors.cluster.jobs import Job, Workers
 from detectors.cluster.parts import PartsFolder
 from detectors.cluster.shared_data import SharedData
 from detectors.errors import BufferReadError, ConfigError, HostError

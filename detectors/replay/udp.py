@@ -17,10 +17,8 @@ from detectors.wire.module_packets import ModulePackets
 BURST: Final = 16
 """Packets sent between two looks at the clock."""
 
-SPREAD: Final = 0.8
+_SPREAD: Final = 0.8
 """Part of the period over which a pulse's packets are spread."""
-
-Address = tuple[str, int]
 
 
 def find_geometry(reader: BufferReader, text: str | None = None) -> ModuleGeometry:
@@ -55,7 +53,7 @@ class UdpTarget:
     Raises ConfigError when there are not as many addresses as modules, HostError when a socket refuses.
     """
 
-    def __init__(self, reader: BufferReader, geometry: ModuleGeometry, addresses: list[Address]) -> None:
+    def __init__(self, reader: BufferReader, geometry: ModuleGeometry, addresses: list[tuple[str, int]]) -> None:
         if len(addresses) != len(reader.modules):
             raise ConfigError(
                 f"udp: found {len(addresses)} addresses, expected one for each of {', '.join(reader.modules)}"
@@ -71,7 +69,7 @@ class UdpTarget:
     def send(self, image: Image, period_s: float) -> int:
         """Send the packets of every module, spread over most of the period."""
         frames = [frame for frame in image.frames if frame]
-        share_s = SPREAD * period_s / len(frames)
+        share_s = _SPREAD * period_s / len(frames)
         return sum(self._send_frame(frame, share_s) for frame in frames)
 
     def close(self) -> None:

@@ -26,7 +26,7 @@ NO_DATA: Final = bytes(8)
 NO_DATA_SHAPE: Final = (2, 2)
 NO_DATA_TYPE: Final = "uint16"
 
-COMPRESSIONS: Final = ("none", "bslz4")
+STREAM_COMPRESSIONS: Final = ("none", "bslz4")
 """What the data may be: the pixels, or a chunk of HDF5's bitshuffle filter with LZ4, its header of 12 bytes included."""
 
 _MOST_RATIO: Final = 256
@@ -83,7 +83,7 @@ _PART_KEYS: Final[dict[str, _Rule]] = {
 """Keys that the header of a part of an image has besides those."""
 
 _DATA_KEYS: Final[dict[str, _Rule]] = {
-    "compression": (lambda value: value in COMPRESSIONS, f"one of {', '.join(COMPRESSIONS)}")
+    "compression": (lambda value: value in STREAM_COMPRESSIONS, f"one of {', '.join(STREAM_COMPRESSIONS)}")
 }
 """Keys that a header has whose data is compressed; other senders may write them always."""
 
@@ -109,7 +109,7 @@ class ImageHeader:
     number: int = 0
     """Of a part: how many its host has made, this one included."""
     compression: str = "none"
-    """Of the data, one of ``COMPRESSIONS``."""
+    """Of the data, one of ``STREAM_COMPRESSIONS``."""
 
     @property
     def data_bytes(self) -> int:

@@ -16,7 +16,7 @@ from detectors.sources.compressed_images import CompressedSource
 from detectors.stats import CaptureStatus, PoolStats
 from detectors.wire.bslz4 import chunk_bound
 from detectors.wire.compressed_image import COMPRESSION
-from detectors.worker_names import STREAM, image_worker_name
+from detectors.worker_names import HDF5, STREAM, image_worker_name
 from detectors.workers.account import Account
 from detectors.workers.captures import Captures
 from detectors.workers.compressed_elsewhere import CompressedElsewhere
@@ -25,8 +25,6 @@ from detectors.workers.gate import AcquisitionGate
 from detectors.workers.gather import Assembler, Gatherer
 from detectors.workers.runtime import run_worker
 from detectors.workers.wake import Wake
-
-WORKER: Final = "hdf5"
 
 _BUFFER_BYTES: Final = 256 << 20
 """Memory for images on their way to the disk: a quarter of a second at 1 GB/s."""
@@ -57,7 +55,7 @@ class CapturePart:
 
     def __init__(self, config: Config, detector: str) -> None:
         sources = config.sources_of(detector)
-        self.name = image_worker_name(WORKER, detector)
+        self.name = image_worker_name(HDF5, detector)
         if config.hdf5 is None:
             raise ConfigError("hdf5: missing; give an [hdf5] section with a folder")
         self._section: Hdf5Section = config.hdf5

@@ -24,7 +24,7 @@ from detectors.frame import FORMAT_MARKER, RECORD_HEAD
 
 log = logging.getLogger(__name__)
 
-WORKER: Final = "pulse-base"
+_NAME: Final = "pulse-base"
 """Name of the file in shared memory, beside those of the workers."""
 
 _BYTES: Final = 8
@@ -105,7 +105,7 @@ def shared_start(config: Config, module: UdpSection, stack: ExitStack) -> tuple[
     if module.pulse_source == "bunchid":
         return UNKNOWN_START, counted_pulses.next_base
     start = pulse_start(config, module, time.time_ns())
-    shared = SharedBase(config.runtime_names.shm(WORKER))
+    shared = SharedBase(config.runtime_names.shm(_NAME))
     stack.callback(shared.close)
     return PulseStart(shared.begin(start.base), start.above, start.above_all), shared.next
 

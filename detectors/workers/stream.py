@@ -18,6 +18,7 @@ from detectors.pools.buffer_pool import BufferPool
 from detectors.stats import OutputStats, PoolStats, StreamStatus
 from detectors.wire.array10 import ImageHeader
 from detectors.wire.compressed_image import COMPRESSION
+from detectors.worker_names import STREAM
 from detectors.workers.account import Account
 from detectors.workers.detector_modules import DetectorModules
 from detectors.workers.gather import Assembler, Gatherer
@@ -27,8 +28,6 @@ from detectors.workers.runtime import IDLE_S, run_worker
 from detectors.workers.wake import Wake
 
 _Context: TypeAlias = zmq.Context[zmq.Socket[bytes]]
-
-WORKER: Final = "stream"
 
 _PULSE_HWM: Final = 1000
 """Pulse ids queued for one subscriber: 8 bytes each."""
@@ -57,7 +56,7 @@ def run(config: Config) -> int:
     sources = config.udp or config.sources_of("")
     members = joined or DetectorModules(config, sources, section, section.host, mosaic=config.mosaic_of(sources))
     streams = partial(_streams, config, section)
-    part = Streamer(WORKER, Gatherer(members), streams, section.high_water_mark, joined=joined)
+    part = Streamer(STREAM, Gatherer(members), streams, section.high_water_mark, joined=joined)
     return run_worker(part, config)
 
 
@@ -237,7 +236,7 @@ def _streams(config: Config, stream: StreamSection, context: _Context) -> Iterat
     queue, keys = stream.high_water_mark, config.zmq.curve_keys
     if stream.full and stream.compression == COMPRESSION:
         full = CompressedFullStream(context, stream.full, queue, curve_keys=keys)
-        address, segment = config.runtime_names.notify(WORKER), config.runtime_names.shm(WORKER)
+        address, segment = config.runtime_names.notify(STREAM), config.runtime_names.shm(STREAM)
         threads, step = stream.compression_threads, config.detector.pulse_id_step
         yield CompressedImages(context, address, segment, queue, full, threads=threads, pulse_id_step=step)
         yield full

@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from detectors.balance import balance
+from detectors.buffer.checks import Progress
 from detectors.buffer.image import Frame
 from detectors.buffer.reader import BufferReader
 from detectors.errors import BufferReadError
@@ -17,7 +18,6 @@ from detectors.stats import MonitorStatus, ReceiverStatus
 
 FirstMismatch = Callable[[np.ndarray, int, int, bytes], int | None]
 """``first_mismatch(data, pulse_id, module_id, missing_mask)``: index of the first wrong pixel, or None."""
-Progress = Callable[[int, int], None]
 
 _WRONG_LINES: Final = 5
 

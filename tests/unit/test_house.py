@@ -20,11 +20,13 @@ def test_the_required_folders_are_packages() -> None:
         assert (ROOT / folder / "__init__.py").is_file()
 
 
-def test_no_two_classes_share_a_name() -> None:
+def test_no_two_classes_or_types_share_a_name() -> None:
     places: dict[str, list[str]] = {}
     for folder in ("detectors", "ioc", "sim"):
         for path in (ROOT / folder).rglob("*.py"):
-            for name in re.findall(r"^class ([A-Z]\w*)", path.read_text(), re.MULTILINE):
+            for name in re.findall(
+                r"^(?:class )?([A-Z]\w*[a-z]\w*)(?=\(|:$|: TypeAlias = | = )", path.read_text(), re.MULTILINE
+            ):
                 places.setdefault(name, []).append(str(path.relative_to(ROOT)))
     assert {name: found for name, found in places.items() if len(found) > 1} == {}
 

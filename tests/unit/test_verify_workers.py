@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from detectors.buffer.checks import Checked, check_buffer
+from detectors.buffer.checks import Checked, Progress, check_buffer
 from detectors.buffer.reader import BufferReader
 from detectors.cluster.dask_workers import DaskWorkers
-from detectors.cluster.jobs import Job, Progress, ThisProcess
+from detectors.cluster.jobs import Job, ThisProcess
 from detectors.outputs.hdf5.copy import write_file
 from detectors.outputs.hdf5.selection import PulseRange
 from detectors.verify import verify

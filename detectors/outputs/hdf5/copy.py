@@ -18,6 +18,7 @@ import h5py
 import numpy as np
 from crc32c import crc32c
 
+from detectors.buffer.checks import Progress
 from detectors.buffer.layout import data_file
 from detectors.buffer.reader import MAPPED_PER_MODULE, BufferReader
 from detectors.errors import BufferReadError, HostError
@@ -35,9 +36,6 @@ _POPULATE_READ: Final = 22
 
 _AHEAD: Final = 2
 """Images of each processor that are read while an earlier one is waited for."""
-
-Progress = Callable[[int, int], None]
-"""Called with images done and images in all."""
 
 
 def write_file(

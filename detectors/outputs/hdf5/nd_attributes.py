@@ -18,13 +18,12 @@ import numpy as np
 
 from detectors.errors import ConfigError
 from detectors.image_head import ImageHead
+from detectors.wire.ntndarray import EPICS_EPOCH_S
 
 GROUP: Final = "entry/instrument/NDAttributes"
 
 CHUNK: Final = 16384
 """Values in a chunk, as areaDetector has it."""
-
-EPICS_EPOCH_S: Final = 631_152_000
 
 Value = Callable[[ImageHead], Any]
 

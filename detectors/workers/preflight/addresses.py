@@ -39,7 +39,7 @@ EPICS_SERVERS: Final = (
 def check_addresses(request: Request) -> Iterator[Finding]:
     """List what this host listens on."""
     for name, address, port in listening(request.config, os.environ, request.host):
-        yield ok(f"{name}: {address or '*'}:{port or 'any free port'}: {reach(address)}")
+        yield ok(f"{name}: {address or '*'}:{port or 'any free port'}: {who_reaches(address)}")
     folder = request.config.runtime_names.folder
     yield ok(f"commands, snapshots: {folder}: this account only")
 
@@ -84,7 +84,7 @@ def listening(
             yield f"{worker} commands", found.host.bind, found.command_port
 
 
-def reach(address: str) -> str:
+def who_reaches(address: str) -> str:
     """Return who can reach an address that this host listens on, in words."""
     own = interfaces()
     if address in _EVERYWHERE:

@@ -20,7 +20,7 @@ def _refusal(address: str, port: int) -> str:
         return os.strerror(error.errno or 0)
 
 
-def check_host(request: Request) -> Iterator[Finding]:
+def check_host_address(request: Request) -> Iterator[Finding]:
     """Check that this machine has the address of its [[host]]."""
     if request.only:
         return

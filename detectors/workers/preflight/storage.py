@@ -23,7 +23,7 @@ WRITE_PROBE_BYTES: Final = 256 << 20
 WRITE_CHUNK_BYTES: Final = 4 << 20
 
 
-def check_memory(request: Request) -> Iterator[Finding]:
+def check_free_memory(request: Request) -> Iterator[Finding]:
     """Check that the buffers fit into the memory, and the pebbles into the shared one."""
     try:
         plans = request.plans()
@@ -76,7 +76,7 @@ def check_disk(request: Request) -> Iterator[Finding]:
     )
 
 
-def check_files(request: Request) -> Iterator[Finding]:
+def check_hdf5_folder(request: Request) -> Iterator[Finding]:
     """Check that HDF5 files can be made."""
     section = request.config.hdf5
     if section is None or not request.runs(section):

@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 
 from detectors.stats import FunctionStats
 
-Fate: TypeAlias = Literal["processed", "dropped", "failed", "lost"]
+ImageFate: TypeAlias = Literal["processed", "dropped", "failed", "lost"]
 
 
 class ImageFates:
@@ -31,7 +31,7 @@ class ImageFates:
         """Count an image that waits for the function from now on, until it is settled."""
         self.count(offered=1, queued=1)
 
-    def settle(self, fate: Fate) -> None:
+    def settle(self, fate: ImageFate) -> None:
         """Count what became of an image that was taken."""
         self.count(queued=-1, **{fate: 1})
 

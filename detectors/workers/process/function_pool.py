@@ -9,7 +9,7 @@ from queue import Empty, SimpleQueue
 from detectors.errors import ConfigError, ProcessingError
 from detectors.pools.buffer_pool import PooledBuffer
 from detectors.workers.process.caller import Caller, Loading, ProcessGoneError
-from detectors.workers.process.fates import Fate, ImageFates
+from detectors.workers.process.fates import ImageFate, ImageFates
 from detectors.workers.process.messages import StoredImage
 
 
@@ -24,7 +24,7 @@ class ImageJob:
     """When all of it was there, on the monotonic clock."""
     fates: ImageFates
 
-    def settle(self, fate: Fate) -> None:
+    def settle(self, fate: ImageFate) -> None:
         """Count what became of it, and release its slot."""
         self.slot.release()
         self.fates.settle(fate)

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Generator, Mapping
 from typing import Literal, NamedTuple
 
-Form = Literal["8", "16", "jpeg"]
+PixelForm = Literal["8", "16", "jpeg"]
 """What is made of an image: 8 or 16 bits for a canvas, or a picture."""
 
-Wish = tuple[str, Form]
+Wish = tuple[str, PixelForm]
 """A detector, and a form of its images."""
 
 

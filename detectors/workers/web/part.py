@@ -22,7 +22,7 @@ from detectors.workers.newest_image import NewestImage, next_due
 from detectors.workers.rates import RateMeter
 from detectors.workers.runtime import IDLE_S, run_worker
 from detectors.workers.wake import Wake
-from detectors.workers.web.board import Form, Wish
+from detectors.workers.web.board import PixelForm, Wish
 
 _LOOK_S: Final = 0.005, 0.05
 """Shortest and longest time between two looks for an image that is due, s."""
@@ -65,7 +65,7 @@ class LiveView:
         """Fate of the images that were due."""
         return self.newest.gatherer.image_stats(self.newest.gatherer.assembled)
 
-    def step(self, now: float, forms: Sequence[Form]) -> tuple[float, dict[Wish, bytes]]:
+    def step(self, now: float, forms: Sequence[PixelForm]) -> tuple[float, dict[Wish, bytes]]:
         """Return how long to wait for the next image, and the newest in these forms where one is due."""
         if forms:
             self._wanted_s = now
@@ -87,7 +87,7 @@ class LiveView:
         self._due_s = next_due(self._due_s, now, period_s)
         return min(look_s, max(_LOOK_S[0], self._due_s - time.monotonic())), self._messages(forms)
 
-    def _messages(self, forms: Sequence[Form]) -> dict[Wish, bytes]:
+    def _messages(self, forms: Sequence[PixelForm]) -> dict[Wish, bytes]:
         """Return the image in these forms."""
         newest = self.newest
         small, factor = flat_image(newest.pixels, self._section.pixels)

@@ -25,7 +25,7 @@ from detectors.config import Config, WebSection
 from detectors.errors import HostError
 from detectors.worker_names import worker_name
 from detectors.workers.commands import MAX_MESSAGE_BYTES
-from detectors.workers.web.board import Board, Form, Wish
+from detectors.workers.web.board import Board, PixelForm, Wish
 from detectors.workers.web.metrics import CONTENT_TYPE, metrics_text
 from detectors.workers.web.status import status_tree
 from detectors.workers.web.watch import Watch
@@ -229,7 +229,7 @@ class Site:
                 sending.cancel()
                 await asyncio.gather(sending, return_exceptions=True)
 
-    def _wish(self, request: HTTPConnection, form: Form) -> Wish | None:
+    def _wish(self, request: HTTPConnection, form: PixelForm) -> Wish | None:
         """Return what a request asks for: of the first detector, unless it names one. None: there is none of that name."""
         known = self._config.detectors
         detector = request.query_params.get("detector") or next(iter(known))

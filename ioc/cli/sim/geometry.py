@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from detectors.geometry import ModuleGeometry
 
 
-class Geometry(click.ParamType[Any]):
+class GeometryType(click.ParamType[Any]):
     """A geometry's name, or the table of one, as a configuration has it."""
 
     name = "name|{...}"

@@ -5,15 +5,14 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from ioc.cli import arguments
+from ioc.cli.arguments import Function
 from ioc.cli.sim.types import Epoch
 from sim.clock import Schedule, Stop
-
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True, slots=True)

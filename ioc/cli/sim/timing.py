@@ -5,11 +5,11 @@ from typing import Any
 import click
 
 from ioc.cli.sim.timeline import Start, send, timeline
-from ioc.cli.sim.types import Address
+from ioc.cli.sim.types import AddressType
 
 
 @click.command("timing")
-@click.argument("address", type=Address())
+@click.argument("address", type=AddressType())
 @timeline(rate=100.0)
 @click.option(
     "--transitions/--no-transitions", default=False, help="Send the transitions of a run around the L1Accepts."

@@ -8,7 +8,7 @@ PIXEL_TYPES: Final = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "in
 """Of ``detectors.pixels``, which needs numpy: the help does without."""
 
 
-class Address(click.ParamType[Any]):
+class AddressType(click.ParamType[Any]):
     """``host:port``, or a port of the local host."""
 
     name = "host:port"

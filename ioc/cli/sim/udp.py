@@ -4,20 +4,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ioc.cli.sim.geometry import Geometry
+from ioc.cli.sim.geometry import GeometryType
 from ioc.cli.sim.timeline import Start, send, timeline
-from ioc.cli.sim.types import Address
+from ioc.cli.sim.types import AddressType
 
 if TYPE_CHECKING:
     from detectors.geometry import ModuleGeometry
 
 
 @click.command("udp")
-@click.argument("address", type=Address())
+@click.argument("address", type=AddressType())
 @timeline(rate=100.0)
 @click.option(
     "--geometry",
-    type=Geometry(),
+    type=GeometryType(),
     default="jungfrau",
     show_default=True,
     help="What a frame is made of: a name, or a table as in the configuration, in {}.",

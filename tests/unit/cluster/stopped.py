@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from detectors.cluster.jobs import Job, Progress, ThisProcess
+from detectors.buffer.checks import Progress
+from detectors.cluster.jobs import Job, ThisProcess
 
 
 class StopsAfter(ThisProcess):

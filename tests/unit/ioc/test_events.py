@@ -1,6 +1,6 @@
 import logging
 
-from ioc.events import LOG_ALARM_S, MOST, Event, EventLog, LastWarning
+from ioc.events import LOG_ALARM_S, MOST, EventLog, LastWarning, LoggedEvent
 
 
 def test_the_last_hundred_are_kept_the_newest_first() -> None:
@@ -9,7 +9,7 @@ def test_the_last_hundred_are_kept_the_newest_first() -> None:
     for number in range(MOST + 5):
         events.add("M00", 0, str(number))
     assert len(events.kept) == MOST
-    assert events.kept[0] == events.last == Event(MOST + 4, "M00", 0, str(MOST + 4))
+    assert events.kept[0] == events.last == LoggedEvent(MOST + 4, "M00", 0, str(MOST + 4))
     assert events.count == MOST + 5
 
 
@@ -25,8 +25,8 @@ def test_an_alarm_is_an_event_when_it_begins_changes_and_ends() -> None:
 
 
 def test_an_event_in_a_line() -> None:
-    assert Event(1_764_316_800_123_000_000, "M00", 2, "lost").line.endswith(" Major M00: lost")
-    assert ".123" in Event(1_764_316_800_123_000_000, "M00", 2, "lost").line
+    assert LoggedEvent(1_764_316_800_123_000_000, "M00", 2, "lost").line.endswith(" Major M00: lost")
+    assert ".123" in LoggedEvent(1_764_316_800_123_000_000, "M00", 2, "lost").line
 
 
 def test_the_last_warning_of_the_log_alarms_for_a_while() -> None:

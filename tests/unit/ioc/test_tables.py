@@ -6,7 +6,7 @@ import pytest
 
 from detectors.balance import balance
 from detectors.stats import CaptureStatus, MonitorStatus, OutputStats, ReceiverStatus, StreamStatus, flat
-from ioc.events import Event
+from ioc.events import LoggedEvent
 from ioc.tables import COLUMNS, balance_rows, tables
 
 
@@ -54,7 +54,7 @@ def test_fates_are_told_in_words() -> None:
 def test_all_columns_of_a_table_have_one_length() -> None:
     module = flat(ReceiverStatus(state="Receiving")) | {"pebble.count": 4, "recent.packets.lost": 2}
     workers = {"udp.M00": module, "pva.CAM": flat(MonitorStatus()), "stream": flat(StreamStatus())}
-    found = tables(workers, [Event(1_500_000_000, "M00", 2, "lost")])
+    found = tables(workers, [LoggedEvent(1_500_000_000, "M00", 2, "lost")])
     for name, columns in COLUMNS.items():
         assert list(found[name]) == list(columns)
         assert len({len(column) for column in found[name].values()}) == 1

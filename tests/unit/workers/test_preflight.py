@@ -233,7 +233,7 @@ def test_images_over_pva_have_a_port_of_their_own(tmp_path: Path) -> None:
     ],
 )
 def test_who_can_reach_an_address(address: str, who: str) -> None:
-    assert addresses.reach(address) == who
+    assert addresses.who_reaches(address) == who
 
 
 def test_the_loopback_interface_is_found() -> None:

@@ -9,7 +9,7 @@ from detectors.config import load_config, parse_config
 from detectors.errors import ConfigError
 from detectors.geometry import GEOMETRIES, ModuleGeometry
 from ioc.cli.sim import command as sim
-from ioc.cli.sim.geometry import Geometry
+from ioc.cli.sim.geometry import GeometryType
 from ioc.demo.sources import Clock, geometry_text, simulators
 from tests.support.examples import EXAMPLES
 
@@ -57,7 +57,7 @@ def test_a_geometry_of_ones_own_reaches_the_simulator() -> None:
     (one,) = made(f'[[udp]]\nname = "A"\nport = 5000\ngeometry = {OWN}\n')
     table = tomllib.loads(f"g = {OWN}")["g"]
     text = option(one, "geometry")
-    assert Geometry()(text) == ModuleGeometry(name="custom", **table)
+    assert GeometryType()(text) == ModuleGeometry(name="custom", **table)
 
 
 @pytest.mark.parametrize("name", sorted(GEOMETRIES))
@@ -77,7 +77,7 @@ def test_a_known_geometry_is_named(name: str) -> None:
 )
 def test_a_geometry_that_is_none_is_refused(text: str, said: str) -> None:
     with pytest.raises(click.BadParameter, match=said):
-        Geometry()(text)
+        GeometryType()(text)
 
 
 def test_cameras_and_timing_take_every_nth_pulse() -> None:

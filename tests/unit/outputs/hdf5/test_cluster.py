@@ -7,9 +7,10 @@ import hdf5plugin
 import numpy as np
 import pytest
 
+from detectors.buffer.checks import Progress
 from detectors.buffer.reader import BufferReader
 from detectors.cluster.dask_workers import DaskWorkers
-from detectors.cluster.jobs import Job, Progress, ThisProcess
+from detectors.cluster.jobs import Job, ThisProcess
 from detectors.errors import BufferReadError, ConfigError, HostError
 from detectors.outputs.hdf5 import cluster
 from detectors.outputs.hdf5.cluster import write_on_workers
