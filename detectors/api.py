@@ -10,7 +10,8 @@ from detectors.curve import CurveKeys
 from detectors.errors import PebbleDaqError
 from detectors.frame import Damage, FrameHead
 from detectors.image_head import ImageHead
-from detectors.live import ImageStream, LiveFrames, LiveImages, ModuleStream, ResultStream
+from detectors.live import LiveFrames, LiveImages
+from detectors.live_streams import ImageStream, ModuleStream, ResultStream
 from detectors.mosaic import Chips, ModulePlace, Mosaic
 from detectors.parts import PartPlace
 from detectors.pools.buffer_pool import BufferPool, PooledBuffer

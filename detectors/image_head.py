@@ -56,24 +56,31 @@ def is_good(frames: Sequence[FrameHead | None]) -> bool:
     first = frames[0]
     if first is None:
         return False
-    trigger = first.frame_index, first.daq_rec
-    return all(
-        frame is not None
-        and frame.is_complete
-        and (frame.frame_index, frame.daq_rec) == trigger
-        and not (frame.damage and frame.damage & SPOILS)
-        for frame in frames
-    )
+    for frame in frames:
+        if (
+            frame is None
+            or frame.n_recv_packets < frame.expected_packets
+            or frame.frame_index != first.frame_index
+            or frame.daq_rec != first.daq_rec
+            or (frame.damage and frame.damage & SPOILS)
+        ):
+            return False
+    return True
 
 
 def image_head(pulse_id: int, frames: Sequence[FrameHead | None]) -> ImageHead:
     """Return the head of an image; ``frames`` as for ``is_good``."""
-    present = sum(1 << m for m, frame in enumerate(frames) if frame)
+    present = damage = 0
+    for m, frame in enumerate(frames):
+        if frame:
+            present |= 1 << m
+            if frame.damage:
+                damage |= int(frame.damage)
     first = next(filter(None, frames), None)
     if first is None:
         return ImageHead(pulse_id)
-    trigger, damage = (first.frame_index, first.daq_rec), _all_damage(frames)
-    head = ImageHead(pulse_id, *trigger, is_good(frames), present, first.timestamp_ns, damage=damage)
+    good = is_good(frames)
+    head = ImageHead(pulse_id, first.frame_index, first.daq_rec, good, present, first.timestamp_ns, damage=damage)
     if head.is_good_frame:
         return head
     expected = first.expected_packets
@@ -115,14 +122,6 @@ def joined_head(pulse_id: int, parts: Sequence[ImageHead | None], missing_packet
         ),
         damage=damage,
     )
-
-
-def _all_damage(frames: Sequence[FrameHead | None]) -> int:
-    damage = 0
-    for frame in frames:
-        if frame and frame.damage:
-            damage |= int(frame.damage)
-    return damage
 
 
 def image_heads(pulses: np.ndarray, frames: np.ndarray, held: np.ndarray) -> np.ndarray:

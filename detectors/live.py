@@ -1,4 +1,4 @@
-"""Live data for scripts: iterators over frames and images, of this host's shared memory and of streams."""
+"""Live data for scripts: iterators over the frames and images in the shared memory of this host."""
 
 import threading
 import time
@@ -6,36 +6,28 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final, Generic, Literal, Self, TypeVar
+from typing import Final, Generic, Self, TypeVar
 
 import numpy as np
-import zmq
 
 from detectors.assembly.sync import Matched
 from detectors.config import Config, load_config
-from detectors.curve import CurveKeys
-from detectors.errors import CapacityError, ConfigError, WireError
+from detectors.errors import CapacityError, ConfigError
 from detectors.frame import FrameHead
 from detectors.image_head import ImageHead
 from detectors.pixels import FrameLayout
+from detectors.pools.pebble_reader import FoundFrame, PebbleReader
 from detectors.sources.module_stream import LocalModule, Modules
-from detectors.sources.subscriptions import Sender, Subscriptions
-from detectors.wire.array10 import ImageHeader, decode_image
-from detectors.wire.module_message import parse_module_message
-from detectors.wire.result_message import ResultHead, decode_result
 from detectors.worker_names import worker_name
 from detectors.workers.detector_modules import DetectorModules
-from detectors.workers.gather import Gatherer
+from detectors.workers.gather import Assembler, Gatherer
 
 T = TypeVar("T")
 
 _LOOK_S: Final = 0.1
 """How soon ``stop`` is noticed, s."""
 
-_QUEUE: Final = 100
-"""Messages that wait in a client."""
-
-_GATHER_S: Final = 0.004
+_GATHER_S: Final = 0.008
 """Least time between two looks at what modules of this host have finished, s: it gathers meanwhile, and one wait is for several."""
 
 
@@ -104,10 +96,12 @@ class LiveFrames(Live[tuple[FrameHead, np.ndarray]]):
         self._module = LocalModule(runtime.shm(worker), None)
         self._modules = Modules([runtime.notify(worker)], [self._module])
         self._out, self._pace = out, _Pace()
-        self._pulses: deque[int] = deque()
-        self._info: dict[str, Any] | None = None
+        self._reader: PebbleReader | None = None
         self._layout = FrameLayout((0,), "uint8")
-        """As ``_info`` says."""
+        self._room: _Room | None = None
+        """For frames as that reader has them."""
+        self._found: deque[FoundFrame] = deque()
+        """Frames of that reader that are to be given out."""
 
     @property
     def problem(self) -> str:
@@ -115,29 +109,45 @@ class LiveFrames(Live[tuple[FrameHead, np.ndarray]]):
         return self._module.problem
 
     def _take(self, timeout_s: float) -> tuple[FrameHead, np.ndarray] | None:
-        if not self._pulses:
-            self._pace.rest()
-            self._pulses.extend(pulse_id for _, pulse_id in self._modules.poll(timeout_s))
-            self._pace.looked()
-        while self._pulses:
-            pulse_id = self._pulses.popleft()
-            info = self._module.info()
-            if info:
-                if info is not self._info:
-                    self._info, self._layout = info, FrameLayout(tuple(info["shape"]), info["dtype"])
-                layout = self._layout
-                data = _room(self._out, layout.shape, layout.pixel_type)
-                stored = np.empty(layout.data_bytes, np.uint8) if layout.is_packed else data.reshape(-1).view(np.uint8)
-                head = self._module.read(pulse_id, stored)
-                if head:
-                    if layout.is_packed:
-                        layout.unpack(stored, data)
-                    return head, data
+        if not self._found:
+            self._look(timeout_s)
+        while self._found and self._reader and self._room:
+            frame = self._found.popleft()
+            data, pixels = self._room.take()
+            if self._layout.is_packed:
+                self._layout.unpack(frame.data, data)
+            else:
+                np.copyto(pixels, frame.data)
+            if self._reader.check(frame):
+                return frame.head, data
             self.missed += 1
         return None
 
+    def _look(self, timeout_s: float) -> None:
+        """Find the frames that were finished since the last look. Raises CapacityError when ``out`` does not fit them."""
+        self._pace.rest()
+        finished = self._modules.poll(timeout_s)
+        self._pace.looked()
+        if finished:
+            self._follow()
+        for _, pulse_id in finished:
+            frame = self._reader.find(pulse_id) if self._reader else None
+            if frame:
+                self._found.append(frame)
+            else:
+                self.missed += 1
+
+    def _follow(self) -> None:
+        """Read from the pebble that is there now. Raises CapacityError."""
+        reader = self._module.attached()
+        if reader and reader is not self._reader:
+            self._layout = layout = FrameLayout(tuple(reader.info["shape"]), reader.info["dtype"])
+            self._room = _Room(self._out, layout.shape, layout.pixel_type)
+        self._reader = reader
+
     def close(self) -> None:
         """Free sockets and memory. Arrays given out stay good. Idempotent."""
+        self._found.clear()
         self._modules.close()
 
 
@@ -171,6 +181,9 @@ class LiveImages(Live[tuple[ImageHead, np.ndarray]]):
         self._gatherer.open()
         self._out, self._pace = out, _Pace()
         self._matched: Iterator[Matched] = iter(())
+        self._assembler: Assembler | None = None
+        self._room: _Room | None = None
+        """For images as that assembler makes them."""
 
     @property
     def problem(self) -> str:
@@ -187,9 +200,12 @@ class LiveImages(Live[tuple[ImageHead, np.ndarray]]):
         if matched is None:
             return None
         assembler = self._gatherer.assembler
-        if assembler is not None:
-            data = _room(self._out, assembler.shape, assembler.pixel_type)
-            header = self._gatherer.assemble(matched, data.reshape(-1).view(np.uint8))
+        if assembler is not self._assembler and assembler:
+            self._room = _Room(self._out, assembler.shape, assembler.pixel_type)
+        self._assembler = assembler
+        if self._room:
+            data, pixels = self._room.take()
+            header = self._gatherer.assemble(matched, pixels)
             if header:
                 return header.head, data
         self.missed += 1
@@ -198,117 +214,6 @@ class LiveImages(Live[tuple[ImageHead, np.ndarray]]):
     def close(self) -> None:
         """Free sockets and memory. Arrays given out stay good. Idempotent."""
         self._gatherer.close()
-
-
-class ModuleStream(Live[tuple[FrameHead, np.ndarray]]):
-    """Frames of one module from its ZMQ stream, on any host. ``shape`` and ``dtype`` are those of its frames.
-
-    Of the head only the documented 40 bytes are known; the arrays are read-only. A client that is too slow sees gaps in
-    pulse_id, which do not count as missed. ``keys`` are for a server that has some. Raises HostError for an
-    address that cannot be used, ConfigError for keys that cannot be read.
-    """
-
-    def __init__(
-        self,
-        address: str,
-        shape: tuple[int, ...],
-        dtype: str,
-        *,
-        keys: CurveKeys | None = None,
-        timeout_s: float | None = None,
-        stop: threading.Event | None = None,
-    ) -> None:
-        super().__init__(timeout_s, stop)
-        self._layout = FrameLayout(shape, dtype)
-        self._sockets = Subscriptions([Sender(address, _QUEUE, self._layout.data_bytes)], keys=keys)
-
-    def _take(self, timeout_s: float) -> tuple[FrameHead, np.ndarray] | None:
-        parts = self._sockets.receive_one(timeout_s)
-        if parts is None:
-            return None
-        try:
-            head, data = parse_module_message(parts, self._layout.data_bytes)
-        except WireError:
-            self.missed += 1
-            return None
-        return head, self._layout.read(data)
-
-    def close(self) -> None:
-        """Close the socket. Idempotent."""
-        self._sockets.close()
-
-
-class ImageStream(Live[tuple[ImageHeader, np.ndarray | None]]):
-    """Images from an Array-1.0 stream, on any host: header and pixels, None for a header without pixels.
-
-    ``kind`` is ``full`` (every image goes to one of its clients) or ``reduced`` (every header goes to all of them). The
-    arrays are read-only. An image above ``max_image_bytes`` is missed. ``keys`` are for a server that has some. Compressed images are
-    decompressed. Raises HostError for an address that cannot be used, and while iterating when the images are compressed and the
-    extra ``codecs`` is not installed; ConfigError for keys that cannot be read.
-    """
-
-    def __init__(
-        self,
-        address: str,
-        kind: Literal["full", "reduced"] = "full",
-        *,
-        keys: CurveKeys | None = None,
-        max_image_bytes: int = 1 << 30,
-        timeout_s: float | None = None,
-        stop: threading.Event | None = None,
-    ) -> None:
-        super().__init__(timeout_s, stop)
-        socket = zmq.PULL if kind == "full" else zmq.SUB
-        self._sockets = Subscriptions([Sender(address, _QUEUE, max_image_bytes)], socket, keys)
-        self._max_bytes = max_image_bytes
-
-    def _take(self, timeout_s: float) -> tuple[ImageHeader, np.ndarray | None] | None:
-        parts = self._sockets.receive_one(timeout_s)
-        if parts is None:
-            return None
-        try:
-            return decode_image(parts, self._max_bytes)
-        except WireError:
-            self.missed += 1
-            return None
-
-    def close(self) -> None:
-        """Close the socket. Idempotent."""
-        self._sockets.close()
-
-
-class ResultStream(Live[tuple[ResultHead, np.ndarray]]):
-    """Results of a user's function on live images, from the stream of ``pebbledaq process``, on any host.
-
-    Each is one array, with its name and what it was made of. The arrays are read-only. A result above ``max_bytes`` is missed. ``keys``
-    are for a server that has some. Raises HostError for an address that cannot be used, ConfigError for keys that cannot be read.
-    """
-
-    def __init__(
-        self,
-        address: str,
-        *,
-        keys: CurveKeys | None = None,
-        max_bytes: int = 1 << 30,
-        timeout_s: float | None = None,
-        stop: threading.Event | None = None,
-    ) -> None:
-        super().__init__(timeout_s, stop)
-        self._sockets = Subscriptions([Sender(address, _QUEUE, max_bytes)], zmq.SUB, keys)
-
-    def _take(self, timeout_s: float) -> tuple[ResultHead, np.ndarray] | None:
-        parts = self._sockets.receive_one(timeout_s)
-        if parts is None:
-            return None
-        try:
-            return decode_result(parts)
-        except WireError:
-            self.missed += 1
-            return None
-
-    def close(self) -> None:
-        """Close the socket. Idempotent."""
-        self._sockets.close()
 
 
 class _Pace:
@@ -332,12 +237,22 @@ def _loaded(config: Config | Path | str) -> Config:
     return config if isinstance(config, Config) else load_config(Path(config))
 
 
-def _room(out: np.ndarray | None, shape: tuple[int, ...], wanted: np.dtype) -> np.ndarray:
-    """Return memory for a frame or an image: ``out``, or an array of its own. Raises CapacityError when ``out`` does not fit."""
-    if out is None:
-        return np.empty(shape, wanted)
-    if out.shape != shape or out.dtype != wanted or not out.flags.c_contiguous or not out.flags.writeable:
-        raise CapacityError(
-            f"out: found {list(out.shape)} {out.dtype}, expected {list(shape)} {wanted}, contiguous and writable"
-        )
-    return out
+class _Room:
+    """Memory for frames or images: ``out``, or an array for each. Raises CapacityError when ``out`` does not fit."""
+
+    def __init__(self, out: np.ndarray | None, shape: tuple[int, ...], wanted: np.dtype) -> None:
+        if out is not None and (
+            out.shape != shape or out.dtype != wanted or not out.flags.c_contiguous or not out.flags.writeable
+        ):
+            raise CapacityError(
+                f"out: found {list(out.shape)} {out.dtype}, expected {list(shape)} {wanted}, contiguous and writable"
+            )
+        self._shape, self._type = shape, wanted
+        self._given = None if out is None else (out, out.reshape(-1).view(np.uint8))
+
+    def take(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return an array and its bytes."""
+        if self._given:
+            return self._given
+        data = np.empty(self._shape, self._type)
+        return data, data.reshape(-1).view(np.uint8)

@@ -8,18 +8,22 @@ from typing import Protocol
 import numpy as np
 
 from detectors.assembly.sync import Matched
-from detectors.frame import FrameHead
 from detectors.image_head import image_head
 from detectors.mosaic import Mosaic
 from detectors.pixels import FrameLayout
+from detectors.pools.pebble_reader import FoundFrame
 from detectors.wire.array10 import ImageHeader
 
 
 class FrameReader(Protocol):
     """Where one module's latest frames lie; a ``PebbleReader`` is one."""
 
-    def read(self, pulse_id: int, out: np.ndarray | None) -> FrameHead | None:
-        """Copy the pixels of a pulse into ``out`` (uint8[data_bytes]), if given; None when they are not there any more."""
+    def find(self, pulse_id: int) -> FoundFrame | None:
+        """Return the frame of a pulse where it lies; None when it is not there any more."""
+        ...
+
+    def check(self, frame: FoundFrame) -> bool:
+        """Return whether a frame is still there, unchanged since it was found."""
         ...
 
 
@@ -42,13 +46,14 @@ class ImageAssembler:
         self.shape = mosaic.shape if mosaic else layout.image_shape(len(readers))
         self.pixel_type = layout.pixel_type
         self._type_name = layout.pixel_type.name
+        self._frame_bytes = layout.data_bytes
         self.image_bytes = math.prod(self.shape) * self.pixel_type.itemsize
         self._readers = readers
         self._names = names
         self._mosaic = mosaic
         self._rows = self.shape[0] // len(readers)
-        self._frame = np.empty(layout.data_bytes, np.uint8) if mosaic or layout.is_packed else None
-        """A frame as stored, where it cannot be read straight into the image."""
+        self._one_below_the_other = mosaic is None and not layout.is_packed
+        """Whether an image is its frames as they are stored, one after the other."""
 
     def assemble(self, matched: Matched, out: np.ndarray | None) -> ImageHeader | None:
         """Put each frame in its place in ``out`` (uint8[image_bytes]); with None only look at what is known of it.
@@ -56,19 +61,18 @@ class ImageAssembler:
         The place of a module that is missing is zeroed. None when a frame was overwritten before or while it was read:
         ``out`` is then undefined.
         """
-        image = None if out is None else out.view(self.pixel_type).reshape(self.shape)
-        if image is not None and self._mosaic:
-            self._mosaic.fill_gaps(image)
-        heads: list[FrameHead | None] = []
-        for m in range(len(self._readers)):
-            head = None
-            if matched.present >> m & 1:
-                head = self._read(m, matched.pulse_id, image)
-                if head is None:
-                    return None
-            elif image is not None:
-                self._put(image, m, None)
-            heads.append(head)
+        found: list[FoundFrame | None] = []
+        for m, reader in enumerate(self._readers):
+            frame = reader.find(matched.pulse_id) if matched.present >> m & 1 else None
+            if frame is None and matched.present >> m & 1:
+                return None
+            found.append(frame)
+        if out is not None:
+            self._fill(out, found)
+        for reader, frame in zip(self._readers, found, strict=True):
+            if frame and not reader.check(frame):
+                return None
+        heads = [frame and frame.head for frame in found]
         return ImageHeader(
             image_head(matched.pulse_id, heads),
             detector_name=self._names.detector_name,
@@ -78,22 +82,19 @@ class ImageAssembler:
             gain_file=self._names.gain_file,
         )
 
-    def _read(self, m: int, pulse_id: int, image: np.ndarray | None) -> FrameHead | None:
-        reader = self._readers[m]
-        if image is None:
-            return reader.read(pulse_id, None)
-        if self._frame is None:
-            return reader.read(pulse_id, self._rows_of(image, m).reshape(-1).view(np.uint8))
-        head = reader.read(pulse_id, self._frame)
-        if head:
-            self._put(image, m, self.layout.read(self._frame))
-        return head
-
-    def _put(self, image: np.ndarray, m: int, pixels: np.ndarray | None) -> None:
+    def _fill(self, out: np.ndarray, frames: Sequence[FoundFrame | None]) -> None:
+        # One copy right after the other: each of them clears the caches of the code between them.
+        if self._one_below_the_other:
+            size = self._frame_bytes
+            for m, frame in enumerate(frames):
+                np.copyto(out[m * size : (m + 1) * size], frame.data if frame else 0)
+            return
+        image = out.view(self.pixel_type).reshape(self.shape)
         if self._mosaic:
-            self._mosaic.put(image, m, pixels)
-        else:
-            self._rows_of(image, m)[:] = 0 if pixels is None else pixels
-
-    def _rows_of(self, image: np.ndarray, m: int) -> np.ndarray:
-        return image[m * self._rows : (m + 1) * self._rows]
+            self._mosaic.fill_gaps(image)
+        for m, frame in enumerate(frames):
+            pixels = self.layout.read(frame.data) if frame else None
+            if self._mosaic:
+                self._mosaic.put(image, m, pixels)
+            else:
+                image[m * self._rows : (m + 1) * self._rows] = 0 if pixels is None else pixels

@@ -99,7 +99,7 @@ class Synchroniser:
                 self.skipped[module] += 1  # late, or a second time
                 return
             self._start_afresh(f"module {module} went back from pulse {newest} to {pulse_id}")
-        if not self.queued:
+        if not any(self._waiting):
             self._waiting_since = now
         waiting.append(pulse_id)
         if len(waiting) > self.rules.depth:
@@ -139,13 +139,17 @@ class Synchroniser:
 
     def _ready(self, now: float) -> bool:
         """Return whether every module that counts has a pulse waiting."""
-        empty = [m for m, waiting in enumerate(self._waiting) if not waiting]
-        if len(empty) == self.rules.modules:
+        if all(self._waiting):
+            return True
+        if not any(self._waiting):
             return False
-        for m in empty:
-            if now - max(self._waiting_since, self._last_seen[m]) >= self.rules.missing_after_s:
-                self._dead |= 1 << m
-        return all(self.rules.fill and self._dead >> m & 1 for m in empty)
+        empty = 0
+        for m, waiting in enumerate(self._waiting):
+            if not waiting:
+                empty |= 1 << m
+                if now - max(self._waiting_since, self._last_seen[m]) >= self.rules.missing_after_s:
+                    self._dead |= 1 << m
+        return self.rules.fill and self._dead & empty == empty
 
     def _match(self, pulse_id: int, now: float) -> Matched:
         present = 0

@@ -16,7 +16,7 @@ from detectors.curve import CurveKeys
 from detectors.errors import HostError, PoolExhaustedError, WireError
 from detectors.frame import FrameHead, RecordShape
 from detectors.pools.pebble import Pebble, PebbleLease
-from detectors.pools.pebble_reader import PebbleReader
+from detectors.pools.pebble_reader import FoundFrame, PebbleReader
 from detectors.sources.subscriptions import Sender, Subscriptions
 from detectors.wire.module_message import parse_module_message
 
@@ -50,48 +50,10 @@ class LocalModule:
     @property
     def is_there(self) -> bool:
         """Whether there is a pebble that can be read."""
-        return self._attached() is not None
+        return self.attached() is not None
 
-    def put(self, parts: Sequence[memoryview]) -> int:
-        """Return the pulse_id in a notification. Raises WireError when the message is not one."""
-        if len(parts) != 1 or parts[0].nbytes != NOTIFICATION.size:
-            raise WireError(f"notification: found {len(parts)} parts, expected one of {NOTIFICATION.size} bytes")
-        return NOTIFICATION.unpack(parts[0])[0]
-
-    def read(self, pulse_id: int, out: np.ndarray | None) -> FrameHead | None:
-        """Copy the pixels of a pulse; None when they are not there (any more), or not of the expected size."""
-        reader = self._attached()
-        if reader is None or (out is not None and out.nbytes != reader.shape.data_bytes):
-            return None
-        return reader.read(pulse_id, out)
-
-    def copy(self, pulse_id: int, take: Callable[[np.ndarray], T]) -> T | None:
-        """Return what ``take`` copies of the data of a pulse, see ``PebbleReader.copy``; None when it is not there (any more)."""
-        reader = self._attached()
-        return reader.copy(pulse_id, take) if reader else None
-
-    def newest(self) -> int | None:
-        """Return the highest pulse that is there; None when there is none."""
-        reader = self._attached()
-        return reader.newest() if reader else None
-
-    def finished(self) -> list[int]:
-        """Return the pulses that are there and were not at the last call."""
-        reader = self._attached()
-        return reader.finished() if reader else []
-
-    def info(self) -> dict[str, Any] | None:
-        """Return the owner's description of the frames (``dtype``, ``shape``); None when there is no pebble."""
-        reader = self._attached()
-        return reader.info if reader else None
-
-    def close(self) -> None:
-        """Unmap. Idempotent."""
-        if self._reader:
-            self._reader.close()
-        self._reader = None
-
-    def _attached(self) -> PebbleReader | None:
+    def attached(self) -> PebbleReader | None:
+        """Return what reads the pebble, another one when its owner has made another; None, and ``problem``, when there is none."""
         # A killed owner's pebble stays mapped with its old frames: they are not those of its successor.
         if self._reader and not self._reader.replaced():
             return self._reader
@@ -111,6 +73,54 @@ class LocalModule:
         self.problem = ""
         self._reader = reader
         return reader
+
+    def put(self, parts: Sequence[memoryview]) -> int:
+        """Return the pulse_id in a notification. Raises WireError when the message is not one."""
+        if len(parts) != 1 or parts[0].nbytes != NOTIFICATION.size:
+            raise WireError(f"notification: found {len(parts)} parts, expected one of {NOTIFICATION.size} bytes")
+        return NOTIFICATION.unpack(parts[0])[0]
+
+    def find(self, pulse_id: int) -> FoundFrame | None:
+        """Return the frame of a pulse where it lies, see ``PebbleReader.find``."""
+        reader = self.attached()
+        return reader.find(pulse_id) if reader else None
+
+    def check(self, frame: FoundFrame) -> bool:
+        """Return whether a frame is what it was when it was found. Not after another ``find`` of this module."""
+        return self._reader is not None and self._reader.check(frame)
+
+    def read(self, pulse_id: int, out: np.ndarray | None) -> FrameHead | None:
+        """Copy the pixels of a pulse; None when they are not there (any more), or not of the expected size."""
+        reader = self.attached()
+        if reader is None or (out is not None and out.nbytes != reader.shape.data_bytes):
+            return None
+        return reader.read(pulse_id, out)
+
+    def copy(self, pulse_id: int, take: Callable[[np.ndarray], T]) -> T | None:
+        """Return what ``take`` copies of the data of a pulse, see ``PebbleReader.copy``; None when it is not there (any more)."""
+        reader = self.attached()
+        return reader.copy(pulse_id, take) if reader else None
+
+    def newest(self) -> int | None:
+        """Return the highest pulse that is there; None when there is none."""
+        reader = self.attached()
+        return reader.newest() if reader else None
+
+    def finished(self) -> list[int]:
+        """Return the pulses that are there and were not at the last call."""
+        reader = self.attached()
+        return reader.finished() if reader else []
+
+    def info(self) -> dict[str, Any] | None:
+        """Return the owner's description of the frames (``dtype``, ``shape``); None when there is no pebble."""
+        reader = self.attached()
+        return reader.info if reader else None
+
+    def close(self) -> None:
+        """Unmap. Idempotent."""
+        if self._reader:
+            self._reader.close()
+        self._reader = None
 
 
 class RemoteModule:
@@ -141,6 +151,17 @@ class RemoteModule:
         np.copyto(loan.data, pixels)
         self._frames[slot] = loan.freeze(head)
         return head.pulse_id
+
+    def find(self, pulse_id: int) -> FoundFrame | None:
+        """Return the frame of a pulse where it lies; None when a newer frame has taken its slot."""
+        lease = self._frames.get(self._pebble.layout.slot_of(pulse_id))
+        if lease is None or lease.pulse_id != pulse_id:
+            return None
+        return FoundFrame(lease.head, np.frombuffer(lease.data, np.uint8))
+
+    def check(self, frame: FoundFrame) -> bool:  # noqa: ARG002
+        """Return True: it is our own memory, in which nothing changes until the next message is taken in."""
+        return True
 
     def read(self, pulse_id: int, out: np.ndarray | None) -> FrameHead | None:
         """Copy the pixels of a pulse; None when a newer frame has taken its slot."""

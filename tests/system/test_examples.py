@@ -11,7 +11,7 @@ import pytest
 
 from detectors.buffer.reader import BufferReader
 from detectors.config import Config, load_config
-from detectors.live import ImageStream
+from detectors.live_streams import ImageStream
 from detectors.verify import verify
 from detectors.worker_names import workers
 from ioc.demo.children import Child, clean_environment

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from detectors.live import ResultStream
+from detectors.live_streams import ResultStream
 from sim.pattern import frame_pattern
 from tests.support.ioc_process import IocProcess
 from tests.support.ioc_setup import prefix_of, write_config

@@ -13,7 +13,7 @@ import zmq
 from p4p.client.thread import Context
 
 from detectors.config import parse_config
-from detectors.live import ResultStream
+from detectors.live_streams import ResultStream
 from detectors.stats import ProcessingStatus
 from detectors.workers.account import read_totals
 from tests.support.balance import imbalance

@@ -23,7 +23,7 @@ from detectors.buffer.reader import BufferReader
 from detectors.errors import CommandError
 from detectors.frame import MODULE_FRAME, FrameHead
 from detectors.geometry import GEOMETRIES, ModuleGeometry
-from detectors.live import ModuleStream
+from detectors.live_streams import ModuleStream
 from detectors.runtime_names import RuntimeNames
 from detectors.stats import ReceiverStatus
 from detectors.wire.module_packets import ModulePackets

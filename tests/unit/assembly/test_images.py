@@ -76,6 +76,23 @@ def test_an_overwritten_frame_gives_no_image(modules, out):
     assert readers[1].overwritten == 1
 
 
+def test_a_frame_overwritten_while_others_are_copied_gives_no_image(modules, monkeypatch):
+    pebbles, readers = modules
+    for m, pebble in enumerate(pebbles):
+        put(pebble, 7, m)
+    assembler = ImageAssembler(LAYOUT, readers, NAMES)
+    copy = np.copyto
+
+    def overwriting(to: np.ndarray, source: np.ndarray) -> None:
+        monkeypatch.undo()
+        copy(to, source)
+        put(pebbles[2], 11, 2)
+
+    monkeypatch.setattr(np, "copyto", overwriting)
+    assert assembler.assemble(Matched(7, 0b111), np.zeros(assembler.image_bytes, np.uint8)) is None
+    assert [reader.overwritten for reader in readers] == [0, 0, 1]
+
+
 def test_modules_of_different_recordings_make_no_good_image(modules):
     pebbles, readers = modules
     for m, pebble in enumerate(pebbles):

@@ -11,6 +11,7 @@ from detectors.image_head import ImageHead
 from detectors.mosaic import Chips, ModulePlace, Mosaic
 from detectors.parts import PartPlace
 from detectors.pixels import FrameLayout
+from detectors.pools.pebble_reader import FoundFrame
 
 LAYOUT = FrameLayout((4, 6), "uint16")
 CHIPS = Chips(2, 3, 1)
@@ -32,10 +33,11 @@ class Module:
         self._head = FrameHead(7, 70, 1, 4 - missing, number, timestamp_ns=1000 + number, expected_packets=4)
         self._pixels = np.arange(24, dtype=np.uint16).reshape(4, 6) + 100 * (number + 1)
 
-    def read(self, pulse_id: int, out: np.ndarray | None) -> FrameHead | None:
-        if out is not None:
-            out[:] = LAYOUT.store(self._pixels)
-        return self._head
+    def find(self, pulse_id: int) -> FoundFrame | None:
+        return FoundFrame(self._head, LAYOUT.store(self._pixels))
+
+    def check(self, frame: FoundFrame) -> bool:
+        return True
 
 
 class Part:
