@@ -23,7 +23,7 @@ from detectors.pools.buffer_pool import Lease
 from detectors.pools.pebble import Pebble, PebbleLoan
 from detectors.pools.segment import least_slot_bytes
 from detectors.wire.array10 import ImageHeader, encode_header
-from detectors.wire.bslz4 import encode_bslz4
+from detectors.wire.bslz4 import Bslz4Encoder
 from detectors.wire.compressed_image import COMPRESSION, chunk_start, put_header, slot_room
 
 _NOTIFICATIONS: Final = 10_000
@@ -109,6 +109,7 @@ class CompressedImages(ImageOutput):
         self._full = full
         full.compressor = self
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="compress")
+        self._encoder = Bslz4Encoder()
         self._jobs: deque[_Job] = deque()
         self._pebble: Pebble | None = None
         self._asked = self._streamed = False
@@ -158,7 +159,7 @@ class CompressedImages(ImageOutput):
         header = replace(header, compression=COMPRESSION)
         text = encode_header(header)
         pixels, room = lease.array.view(header.dtype), loan.data[chunk_start(text) :]
-        chunk_bytes = self._threads.submit(_compress, pixels, room)
+        chunk_bytes = self._threads.submit(self._encoder.encode_into, pixels, room)
         self._jobs.append(_Job(header, text, lease, loan, chunk_bytes, self._streamed))
         chunk_bytes.add_done_callback(lambda _: self.ring())
         if self._streamed:
@@ -221,7 +222,3 @@ class CompressedImages(ImageOutput):
             self._full.deliver(header, lease.cut(start, start + chunk_bytes), now)
         else:
             lease.close()
-
-
-def _compress(pixels: np.ndarray, out: np.ndarray) -> int:
-    return encode_bslz4(pixels, out).nbytes

@@ -1,7 +1,7 @@
 """Chunks in the formats of HDF5's filters, compressed outside of HDF5 so that all processors work at once.
 
-HDF5 compresses under its global lock; the libraries called here release the GIL. Their chunks are byte for byte those of
-bitshuffle's and Blosc's HDF5 filters, so that any HDF5 with these plugins reads them.
+HDF5 compresses under its global lock; the libraries called here release the GIL. Their chunks have the format of the HDF5
+filters, so that any HDF5 with these plugins reads them; those of Blosc are the same byte for byte.
 """
 
 import zlib
@@ -13,7 +13,7 @@ import numpy as np
 
 from detectors.errors import ConfigError
 from detectors.extras import hdf5_filters, image_codecs
-from detectors.wire.bslz4 import encode_bslz4
+from detectors.wire.bslz4 import Bslz4Encoder
 
 Encode = Callable[[np.ndarray], memoryview]
 
@@ -57,7 +57,7 @@ def compression(name: str, chunk_bytes: int) -> Compression:
         return Compression(name, _encode_zlib, {"compression": "gzip", "compression_opts": _ZLIB_LEVEL})
     filters = hdf5_filters()
     if name == "bslz4":
-        return Compression(name, encode_bslz4, filters.Bitshuffle(cname="lz4"))
+        return Compression(name, Bslz4Encoder().encode, filters.Bitshuffle(cname="lz4"))
     image_codecs()
     if name == "lz4":
         return Compression(name, _encode_lz4, filters.LZ4())

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detectors.wire.bslz4 import encode_bslz4
+from detectors.wire.bslz4 import Bslz4Encoder, encode_bslz4
 from detectors.wire.compressed_image import chunk_start, copy_image, put_header, slot_room
 
 HEADER = b'{"pulse_id":5}'
@@ -10,8 +10,7 @@ HEADER = b'{"pulse_id":5}'
 
 def slot_with(image: np.ndarray) -> np.ndarray:
     slot = np.full(slot_room(image.size, image.itemsize), 7, np.uint8)
-    chunk = encode_bslz4(image, slot[chunk_start(HEADER) :])
-    put_header(slot, HEADER, chunk.nbytes, 12)
+    put_header(slot, HEADER, Bslz4Encoder().encode_into(image, slot[chunk_start(HEADER) :]), 12)
     return slot
 
 
