@@ -40,9 +40,6 @@ class FrameMaker:
         head = FrameHead(pulse_id, pulse_id + 7, 3, 128, self.module_id, 1_000 + pulse_id, expected_packets=128)
         return loan.freeze(head._replace(**known))
 
-    def close(self) -> None:
-        self._pebble.close()
-
 
 class RawBuffer:
     """A detector folder written by plain file calls: every byte is this class's own doing."""

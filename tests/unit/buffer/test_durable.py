@@ -18,9 +18,7 @@ from tests.unit.buffer.test_writer import NBYTES, stored, write, writer
 
 @pytest.fixture
 def frames():
-    maker = FrameMaker(NBYTES)
-    yield maker
-    maker.close()
+    return FrameMaker(NBYTES)
 
 
 @pytest.fixture

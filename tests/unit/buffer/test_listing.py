@@ -71,4 +71,3 @@ def test_what_the_writer_wrote_is_found_at_once(tmp_path):
     write(sink, frames, 123_456, 99)
     assert highest_pulse(tmp_path / "JF" / "M03") == 123_456
     sink.close()
-    frames.close()

@@ -343,7 +343,6 @@ def test_reading_while_writing(tmp_path, direct):
         for earlier in held:
             assert reader.read_frame(earlier).data.tobytes() == pixels(earlier, 3, 5000)
     sink.close()
-    frames.close()
 
 
 @pytest.mark.parametrize("dtype", ["uint4", "uint4h", "uint12p"])

@@ -205,7 +205,6 @@ def test_what_a_writer_has_open_stays(tmp_path):
     with frames.lease(102_000) as lease:  # the same data folder: its older files go by themselves
         sink.write([lease])
     sink.close()  # writes the last sidecar entries
-    frames.close()
     for path in paths:
         age(path, 10)
     assert keeper.run_once().deleted_files == 2
@@ -251,7 +250,6 @@ def test_what_lay_there_before_the_server_came_stays(tmp_path):
         with frames.lease(300_000) as lease:
             sink.write([lease])
         sink.close()
-    frames.close()
     (found,) = scan(raw.folder, SERVER, now_ns=time.time_ns())
     assert found.first_pulse == 300_000
     stats = keeper_of(raw, Limits(keep_hours=15, keep_bytes=1)).run_once()
@@ -264,7 +262,6 @@ def test_a_new_folder_is_claimed_whole_and_a_copy_of_it_not_at_all(tmp_path):
     BufferWriter(
         tmp_path / "JF", DetectorInfo("uint8", (10,), frames.shape.data_bytes, ("M00",)), server=SERVER
     ).close()
-    frames.close()
     module = tmp_path / "JF" / "M00"
     assert claimed_since_ns(module, SERVER) == 0
     shutil.copytree(module, tmp_path / "archive")

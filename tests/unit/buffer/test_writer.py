@@ -65,7 +65,6 @@ def test_every_record_lies_at_its_place(root, nbytes, direct):
         for earlier in pulses[:done]:  # and none damages another, nor waits for the next
             assert stored(root, earlier, nbytes) == record(earlier, 3, nbytes), (pulse_id, earlier)
     sink.close()
-    frames.close()
     for path in (root / "JF" / "M03").glob("*/*.bin"):
         data = path.read_bytes() if nbytes < 10_000 else None
         assert path.stat().st_size == 1000 * (41 + nbytes) + 1
@@ -91,7 +90,6 @@ def test_a_record_takes_one_direct_write_of_whole_sectors(tmp_path, monkeypatch)
     write(sink, frames, 11, 12)
     monkeypatch.undo()
     sink.close()
-    frames.close()
     ends = [(p * (41 + NBYTES) // 4096 * 4096, -(-(p + 1) * (41 + NBYTES) // 4096) * 4096) for p in (11, 12)]
     assert calls == [(True, start, stop - start) for start, stop in ends]
 
@@ -101,7 +99,6 @@ def test_a_large_payload(tmp_path):
     sink = writer(tmp_path, frames)
     write(sink, frames, 1, 2, data=bytes(range(256)) * (20 << 12))
     sink.close()
-    frames.close()
     for pulse_id in (1, 2):
         assert stored(tmp_path, pulse_id, 20 << 20) == record(pulse_id, 3, 0, data=bytes(range(256)) * (20 << 12))
 
@@ -117,7 +114,6 @@ def test_a_restart_continues_in_the_same_file_and_counts_what_it_replaces(root):
     write(sink, frames, BASE + 5, data=bytes(NBYTES))
     stats = sink.figures
     sink.close()
-    frames.close()
     assert (stats.overwritten, stats.bytes, stats.folder) == (2, 4 * (41 + NBYTES), str(root / "JF"))
     for pulse_id in range(BASE + 1, BASE + 5):
         assert stored(root, pulse_id) == record(pulse_id, 3, NBYTES)
@@ -167,7 +163,6 @@ def test_any_sequence_leaves_what_a_dict_would(direct, memory, nbytes, steps):
                 assert data[start : start + size] == record(pulse_id, 3, 0, data=value)
     finally:
         sink.close()
-        frames.close()
         shutil.rmtree(root)
 
 
@@ -192,7 +187,6 @@ def test_the_sidecar_says_what_the_lease_knew(tmp_path):
     assert path.read_bytes() == SIDECAR_HEADER + bytes(7 * 128) + entry
     write(sink, frames, BASE + 2)
     sink.close()
-    frames.close()
     data = path.read_bytes()
     assert data[8 * 128 :] == entry
     assert struct.unpack_from("<QQQIIII", data, 3 * 128) == (
@@ -208,7 +202,6 @@ def test_a_sidecar_has_the_missing_packets_of_large_frames(tmp_path):
         with frames.lease(pulse_id, expected_packets=512, n_recv_packets=510, missing=missing) as lease:
             sink.write([lease])
     sink.close()
-    frames.close()
     entries = read_sidecar(tmp_path / "JF" / "M03" / "12300000" / "12345000.meta")
     assert np.unpackbits(entries["missing"], axis=1).sum(axis=1)[:3].tolist() == [2, 2, 2]
     assert list(check_buffer(BufferReader(tmp_path / "JF"), BASE, BASE + 2, Checked())) == []
@@ -223,7 +216,6 @@ def test_a_sidecar_of_version_1_becomes_one_of_version_2(tmp_path):
     with frames.lease(4, detector_time=7) as lease:
         sink.write([lease])
     sink.close()
-    frames.close()
     data = raw.meta("M03", 0).read_bytes()
     assert data[:128] == SIDECAR_HEADER
     assert len(data) == 1001 * 128
@@ -241,7 +233,6 @@ def test_sidecar_entries_do_not_wait_for_ever(tmp_path):
     write(sink, frames, *range(64))
     assert (tmp_path / "JF" / "M03" / "0" / "0.meta").stat().st_size == 65 * 128
     sink.close()
-    frames.close()
 
 
 def test_without_a_sidecar_there_is_none(tmp_path):
@@ -249,7 +240,6 @@ def test_without_a_sidecar_there_is_none(tmp_path):
     sink = writer(tmp_path, frames, sidecar=False)
     write(sink, frames, 1)
     sink.close()
-    frames.close()
     assert not list(tmp_path.rglob("*.meta"))
 
 
@@ -258,7 +248,6 @@ def test_without_a_crc_the_entries_say_so_and_verify_has_nothing_to_compare(tmp_
     sink = writer(tmp_path, frames, crc=False)
     write(sink, frames, 1, 2)
     sink.close()
-    frames.close()
     entries = read_sidecar(tmp_path / "JF" / "M03" / "0" / "0.meta")
     assert entries["flags"][1:3].tolist() == [SIDECAR_PRESENT] * 2
     assert entries["pulse_id"][1:3].tolist() == [1, 2]
@@ -282,7 +271,6 @@ def test_a_replaced_record_never_meets_the_crc_of_the_old_one(tmp_path):
     meta = (tmp_path / "JF" / "M03" / "0" / "0.meta").read_bytes()
     assert meta[5 * 128 :] == bytes(128)
     sink.close()
-    frames.close()
 
 
 def test_latest_names_the_last_file_finished(tmp_path):
@@ -298,7 +286,6 @@ def test_latest_names_the_last_file_finished(tmp_path):
     write(sink, frames, 150_000)
     assert latest.read_text() == "0/1000.bin\n"
     sink.close()
-    frames.close()
     assert latest.read_text() == "100000/150000.bin\n"
     assert sorted(p.name for p in latest.parent.iterdir()) == [".writer.lease", "0", "100000", "LATEST", "module.json"]
 
@@ -311,7 +298,6 @@ def test_few_files_stay_open(tmp_path):
     assert len(os.listdir("/proc/self/fd")) - before <= 10  # three for each of three files, and the lease
     sink.close()
     sink.close()
-    frames.close()
     assert len(os.listdir("/proc/self/fd")) == before
 
 
@@ -323,7 +309,6 @@ def test_a_folder_of_other_frames_is_refused(tmp_path, other):
         ConfigError, match=r"holds frames of \[5\] uint16 \(10 bytes\), but M01 sends .* choose another"
     ):
         BufferWriter(tmp_path, DetectorInfo(*other, 10, ("M01",)))
-    frames.close()
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
@@ -333,7 +318,6 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
         writer(tmp_path / "file", frames)
     with pytest.raises(HostError, match="cannot be written"):
         writer(Path("/proc"), frames)
-    frames.close()
 
 
 def test_another_folder_between_runs(tmp_path):
@@ -347,7 +331,6 @@ def test_another_folder_between_runs(tmp_path):
     sink.set_folder(tmp_path / "b" / "JF")
     write(sink, frames, 3)
     sink.close()
-    frames.close()
     assert [stored(tmp_path / "a", p) for p in (1, 2)] == [record(p, 3, NBYTES) for p in (1, 2)]
     assert stored(tmp_path / "b", 3) == record(3, 3, NBYTES)
     assert (tmp_path / "a" / "JF" / "M03" / "LATEST").exists()
@@ -361,7 +344,6 @@ def test_too_little_free_space_writes_nothing(tmp_path):
     assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(tmp_path / "JF"))
     assert sink.figures.free_bytes == pytest.approx(shutil.disk_usage(tmp_path).free, rel=0.1)
     sink.close()
-    frames.close()
     assert not list(tmp_path.rglob("*.bin"))
 
 
@@ -395,7 +377,6 @@ def test_a_write_that_fails_leaves_a_hole(tmp_path, monkeypatch):
     write(sink, frames, 1)
     assert stored(tmp_path, 1, 3 * 4096) == record(1, 3, 3 * 4096)
     sink.close()
-    frames.close()
 
 
 def test_short_writes_are_continued(tmp_path, monkeypatch):
@@ -406,7 +387,6 @@ def test_short_writes_are_continued(tmp_path, monkeypatch):
     write(sink, frames, 0, 1, 999)
     monkeypatch.undo()
     sink.close()
-    frames.close()
     for pulse_id in (0, 1, 999):
         assert stored(tmp_path, pulse_id, 5 * 4096) == record(pulse_id, 3, 5 * 4096)
 
@@ -425,7 +405,6 @@ def test_where_direct_writes_are_refused_it_writes_buffered(tmp_path, monkeypatc
     write(sink, frames, 5, 6, 999)
     monkeypatch.undo()
     sink.close()
-    frames.close()
     for pulse_id in (5, 6, 999):
         assert stored(tmp_path, pulse_id) == record(pulse_id, 3, NBYTES)
 
@@ -445,7 +424,6 @@ def test_where_direct_writes_are_refused_only_at_the_write_the_frame_is_not_lost
     monkeypatch.undo()
     write(sink, frames, 7)
     sink.close()
-    frames.close()
     for pulse_id in (5, 6, 7):
         assert stored(tmp_path, pulse_id) == record(pulse_id, 3, NBYTES)
 
@@ -459,7 +437,6 @@ def test_a_file_that_is_too_large_is_left_alone(tmp_path):
     with frames.lease(1) as lease, pytest.raises(OSError, match="holds 51002 bytes, expected 51001"):
         sink.write([lease])
     sink.close()
-    frames.close()
     assert path.read_bytes() == bytes(51_002)
 
 
@@ -477,7 +454,6 @@ def test_a_file_for_which_there_is_no_room_is_not_left_empty(tmp_path, monkeypat
     assert not list(tmp_path.rglob("*.bin"))
     write(sink, frames, 1)
     sink.close()
-    frames.close()
     assert stored(tmp_path, 1, 10) == record(1, 3, 10)
 
 
@@ -489,7 +465,6 @@ def test_a_folder_removed_under_the_writer_is_made_anew(tmp_path, monkeypatch):
     monkeypatch.setattr("detectors.buffer.writer.CHECK_PERIOD_S", 0.0)
     write(sink, frames, 2)
     sink.close()
-    frames.close()
     assert stored(tmp_path, 2) == record(2, 3, NBYTES)
     assert (tmp_path / "JF" / "detector.json").exists()
 
@@ -515,7 +490,6 @@ def test_a_sidecar_that_cannot_be_written_costs_no_frame(tmp_path, monkeypatch, 
     ]
     sink.idle()
     sink.close()
-    frames.close()
     assert (tmp_path / "JF" / "M03" / "0" / "0.meta").stat().st_size == 67 * 128
     assert sink.figures.bytes == 66 * (41 + NBYTES)
 
@@ -537,7 +511,6 @@ def test_records_given_together_lie_where_each_would(root, nbytes):
     stats = sink.figures
     assert (stats.overwritten, stats.bytes) == (2, sum(map(len, groups)) * (nbytes + 41))
     sink.close()
-    frames.close()
     pulses = sorted({p for group in groups for p in group})
     for pulse_id in pulses:
         assert stored(root, pulse_id, nbytes) == record(pulse_id, 3, nbytes)
@@ -572,7 +545,6 @@ def test_records_given_together_take_one_call(tmp_path, monkeypatch):
     for lease in leases:
         lease.close()
     sink.close()
-    frames.close()
 
 
 @pytest.mark.parametrize("outcome", ["fails", "short"])
@@ -597,7 +569,6 @@ def test_where_they_cannot_be_written_together_each_is_written(tmp_path, monkeyp
     assert [stored(tmp_path, p, 3 * 4096) for p in range(4)] == [record(p, 3, 3 * 4096) for p in range(4)]
     assert sink.figures.overwritten == 0
     sink.close()
-    frames.close()
 
 
 def test_figures_are_brought_up_to_date_by_the_writing_thread_alone(tmp_path, monkeypatch):
@@ -616,7 +587,6 @@ def test_figures_are_brought_up_to_date_by_the_writing_thread_alone(tmp_path, mo
     monkeypatch.setattr(shutil, "disk_usage", lambda _: pytest.fail("a snapshot asked the file system"))
     assert (sink.figures.bytes, sink.figures.folder) == (41 + NBYTES, str(tmp_path / "JF"))
     sink.close()
-    frames.close()
 
 
 def test_reset_opens_the_files_again(tmp_path):
@@ -626,5 +596,4 @@ def test_reset_opens_the_files_again(tmp_path):
     sink.reset()
     write(sink, frames, 2)
     sink.close()
-    frames.close()
     assert [stored(tmp_path, p) for p in (1, 2)] == [record(p, 3, NBYTES) for p in (1, 2)]
