@@ -41,6 +41,11 @@ class IocProcess(Process):
         self.close_clients()
         return self.end(number)
 
+    def stop_clean(self) -> None:
+        """Stop it; it must end well and leave nothing behind."""
+        assert self.stop() == 0
+        assert self.leftovers() == []
+
     def close_clients(self) -> None:
         if self._pva is not None:
             self._pva.close()

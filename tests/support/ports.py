@@ -5,6 +5,7 @@ import os
 import socket
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from itertools import cycle, islice
 from pathlib import Path
@@ -30,6 +31,14 @@ def free_hundred() -> int:
         first = next(_ports())
         if first % 100 == 0 and all([_free(first), *(_free(port) for port in islice(_ports(), 99))]):
             return first
+
+
+@contextmanager
+def taken_udp_port() -> Iterator[int]:
+    """A port of the loopback that a socket is bound to meanwhile."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]
 
 
 @cache

@@ -108,8 +108,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory, runtime_dir: Path) -> Iterat
             ioc.until(name, "Idle")
         with bench.sending():
             yield bench
-        assert ioc.stop() == 0
-        assert ioc.leftovers() == []
+        ioc.stop_clean()
 
 
 @pytest.fixture(autouse=True)

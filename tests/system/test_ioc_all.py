@@ -133,8 +133,7 @@ def test_what_was_counted_lies_on_disk_and_nothing_is_left_behind(running: Runni
     assert packets["received"] + packets["kernel_dropped"] == sent["packets"]
     ioc.until("M00:PacketsReceived_RBV", packets["received"])
     written = {name: ioc.until(f"{name}:Disk:Written_RBV", final[name]["disk"]["written"]) for name in NAMES}
-    assert ioc.stop() == 0
-    assert ioc.leftovers() == []
+    ioc.stop_clean()
     for name, (shape, whole) in SHAPES.items():
         found = frames_on_disk(running, name, shape, whole)
         if name == "M00":  # the others were started again, and count afresh

@@ -59,8 +59,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory, runtime_dir: Path) -> Iterat
         for name in ("M00:State_RBV", "M01:State_RBV", "HDF1:State_RBV"):
             ioc.until(name, "Idle")
         yield Bench(ioc, folder, (first, second))
-        assert ioc.stop() == 0
-        assert ioc.leftovers() == []
+        ioc.stop_clean()
 
 
 def image(pulse_id: int) -> np.ndarray:

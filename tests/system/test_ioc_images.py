@@ -63,8 +63,7 @@ def ioc(tmp_path_factory: pytest.TempPathFactory, runtime_dir: Path, ports: tupl
         for name in ("M00:State_RBV", "M01:State_RBV", "Pva1:State_RBV"):
             found.until(name, "Idle")
         yield found
-        assert found.stop() == 0
-        assert found.leftovers() == []
+        found.stop_clean()
 
 
 @pytest.fixture(scope="module")
@@ -187,5 +186,4 @@ def test_clients_do_not_notice_that_the_ioc_is_started_anew(tmp_path: Path, runt
             assert second.value("image1:EnableCallbacks") == "Enable"
             assert not isinstance(got[-1], Exception)
             subscription.close()
-            assert second.stop() == 0
-            assert second.leftovers() == []
+            second.stop_clean()

@@ -16,7 +16,7 @@ import pytest
 from tests.support.epics_env import epics_variables
 from tests.support.ioc_process import IocProcess, leftovers, worker_processes
 from tests.support.ioc_setup import M00, SOURCES, prefix_of, receiving, start, write_config
-from tests.support.ports import free_ports
+from tests.support.ports import free_ports, taken_udp_port
 from tests.support.process import ROOT, Process, run
 
 pytestmark = [pytest.mark.long, pytest.mark.usefixtures("runtime_dir")]
@@ -45,8 +45,7 @@ def test_a_deaf_worker_is_killed_and_cleared_away(tmp_path: Path) -> None:
     with start(write_config(tmp_path), "udp.M00=--deaf") as ioc:
         receiving(ioc)
         ioc.runtime.shm(M00).write_bytes(b"a pebble")
-        assert ioc.stop() == 0
-        assert ioc.leftovers() == []
+        ioc.stop_clean()
 
 
 def test_a_worker_that_refuses_its_configuration_stays_down(tmp_path: Path) -> None:
@@ -129,8 +128,7 @@ def test_workers_outlive_a_killed_ioc_and_are_adopted_as_they_are(tmp_path: Path
         second.until("M01:State_RBV", "Failed")
         second.until("M01:Disk:Folder_RBV", "/tmp/moved/DET")
         second.until("M01:RunState_RBV", "Running")  # once its outputs are as they were
-        assert second.stop() == 0
-        assert second.leftovers() == []
+        second.stop_clean()
 
 
 def test_a_second_ioc_of_the_same_prefix_is_refused(tmp_path: Path) -> None:
@@ -145,9 +143,7 @@ def test_a_second_ioc_of_the_same_prefix_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_port_in_use_stops_the_start(tmp_path: Path) -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
+    with taken_udp_port() as port:
         config = write_config(tmp_path, ports=(port, free_ports(1)[0]))
         code, lines = failed_start(config)
     assert code == 1

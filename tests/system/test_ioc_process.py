@@ -57,5 +57,4 @@ def test_the_total_of_live_images_is_a_pv_and_a_stream_and_its_counts_are_record
         ioc.put("Process:Run", 0)
         ioc.until("Process:State_RBV", "Off")
         assert ioc.value("Process:Processed_RBV") == FRAMES
-        assert ioc.stop() == 0
-        assert ioc.leftovers() == []
+        ioc.stop_clean()

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -18,7 +17,7 @@ from detectors.run_state import Service
 from sim.console import Console
 from tests.support.images import image
 from tests.support.monitor_process import MonitorProcess, TimingLine, settled
-from tests.support.ports import free_ports
+from tests.support.ports import free_ports, taken_udp_port
 from tests.support.scheduling import realtime_allowed, realtime_threads
 
 PV = "T:CAM"
@@ -161,9 +160,8 @@ def test_commands_drive_the_run(start: Callable[..., MonitorProcess]) -> None:
 def test_what_is_known_to_be_wrong_ends_in_one_line(
     start: Callable[..., MonitorProcess], source: str, top: str, code: int, said: str
 ) -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
-        taken.bind(("127.0.0.1", 0))
-        worker = start(source, top=top.replace("{taken}", str(taken.getsockname()[1])), wait=False)
+    with taken_udp_port() as port:
+        worker = start(source, top=top.replace("{taken}", str(port)), wait=False)
         assert worker.wait() == code
     worker.end()
     lines = worker.text.strip().splitlines()

@@ -94,8 +94,7 @@ def ioc(tmp_path_factory: pytest.TempPathFactory, runtime_dir: Path, ports: list
         for name in ("M00:State_RBV", "M01:State_RBV", "Web:State_RBV"):
             found.until(name, "Idle")
         yield found
-        assert found.stop() == 0
-        assert found.leftovers() == []
+        found.stop_clean()
 
 
 @pytest.fixture(scope="module")

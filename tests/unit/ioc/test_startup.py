@@ -1,4 +1,3 @@
-import socket
 from pathlib import Path
 
 import pytest
@@ -6,6 +5,7 @@ import pytest
 from detectors.config import parse_config
 from detectors.errors import HostError
 from ioc.startup import check_host
+from tests.support.ports import taken_udp_port
 
 HOST = '[control]\nport_base = 52000\ncurve_keys = "/keys"\n[[host]]\nname = "daq1"\n'
 
@@ -24,9 +24,7 @@ def test_the_folder_of_the_iocs_own_sources_must_be_writable_and_others_are_look
 
 
 def test_the_ports_are_those_of_its_own_sources_and_keys_are_needed_here_too(tmp_path: Path) -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
+    with taken_udp_port() as port:
         own = (
             '[detector]\nname = "D"\nprefix = "T:"\n[dma]\ncfgRxCount = 4\n'
             f'[[udp]]\nname = "M00"\naddress = "127.0.0.1"\nport = {port}\n'

@@ -16,6 +16,32 @@ from tests.support.waiting import until
 COUNT = 4
 
 
+def taken(ledger: Ledger) -> Hold:
+    return Hold(ledger, ledger.take() or 0)
+
+
+def one_taken() -> tuple[Ledger, Hold]:
+    """A ledger whose only slot is held."""
+    ledger = Ledger("test", 1)
+    return ledger, taken(ledger)
+
+
+def waiting_thread(ledger: Ledger) -> tuple[list[int | None], threading.Thread]:
+    """A thread that waits for a slot, and what it will have got."""
+    got: list[int | None] = []
+    thread = threading.Thread(target=lambda: got.append(ledger.take(timeout_s=60)))
+    thread.start()
+    until(lambda: ledger._waiters)
+    return got, thread
+
+
+async def waiting_task(ledger: Ledger) -> asyncio.Task[int | None]:
+    task = asyncio.create_task(ledger.take_async())
+    await asyncio.sleep(0)
+    assert ledger._waiters
+    return task
+
+
 class LedgerMachine(RuleBasedStateMachine):
     """A ledger by slot against a dict of holds in the order of their claims."""
 
@@ -104,15 +130,14 @@ def test_a_ledger_needs_a_slot():
 
 def test_the_slot_returned_last_is_given_first():
     ledger = Ledger("test", 3)
-    holds = [Hold(ledger, ledger.take() or 0) for _ in range(3)]
+    holds = [taken(ledger) for _ in range(3)]
     ledger.release(holds[1])
     ledger.release(holds[0])
     assert [ledger.take(), ledger.take(), ledger.take()] == [0, 1, None]
 
 
 def test_waiting_threads_are_served_in_their_order():
-    ledger = Ledger("test", 1)
-    hold = Hold(ledger, ledger.take() or 0)
+    ledger, hold = one_taken()
     served: list[int] = []
 
     def wait(number: int) -> None:
@@ -149,8 +174,7 @@ def test_a_wait_for_one_slot_is_not_served_by_another():
 
 
 def test_a_wait_that_ends_is_counted_and_leaves_nothing_behind():
-    ledger = Ledger("test", 1)
-    hold = Hold(ledger, ledger.take() or 0)
+    ledger, hold = one_taken()
     assert ledger.take(timeout_s=0.01) is None
     stats = ledger.stats()
     assert (stats.misses, stats.exhausted) == (1, 1)
@@ -187,7 +211,7 @@ def test_many_threads_lose_nothing():
 
 def test_a_slot_that_the_collector_finds_comes_back_counted_and_quietly(caplog):
     ledger = Ledger("test", 1)
-    hold: list[object] = [Hold(ledger, ledger.take() or 0)]
+    hold: list[object] = [taken(ledger)]
     hold.append(hold)  # a cycle: only the collector finds it
     with caplog.at_level(logging.INFO):
         del hold
@@ -206,8 +230,7 @@ def test_a_log_handler_that_raises_loses_no_slot(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: raised.append(unraisable.exc_value))
     caplog.set_level(logging.DEBUG, "detectors.pools.ledger")
     monkeypatch.setattr(logging.getLogger("detectors.pools.ledger"), "handlers", [Raises()])
-    ledger = Ledger("test", 1)
-    hold = Hold(ledger, ledger.take() or 0)
+    ledger, hold = one_taken()
     del hold
     assert [str(error) for error in raised] == ["no log"]
     assert ledger.in_use == 0
@@ -232,10 +255,10 @@ def test_a_hold_whose_clean_up_raises_when_it_is_collected_loses_no_slot(monkeyp
 @pytest.mark.parametrize("call", [Ledger.share, Ledger.hand_over, Ledger.release])
 def test_a_call_that_is_refused_still_gives_back_what_was_collected_meanwhile(call):
     ledger = Ledger("test", 2)
-    ended, hold = (Hold(ledger, ledger.take() or 0) for _ in range(2))
+    ended, hold = (taken(ledger) for _ in range(2))
     ledger.release(ended)
     got: list[int | None] = []
-    other = Hold(ledger, ledger.take() or 0)
+    other = taken(ledger)
     thread = threading.Thread(target=lambda: got.append(ledger.take(timeout_s=60)))
     thread.start()
     until(lambda: ledger._waiters)
@@ -251,8 +274,7 @@ def test_a_call_that_is_refused_still_gives_back_what_was_collected_meanwhile(ca
 
 def test_a_hand_over_visits_one_waiter_of_many(monkeypatch: pytest.MonkeyPatch):
     async def main() -> None:
-        ledger = Ledger("test", 1)
-        hold = Hold(ledger, ledger.take() or 0)
+        ledger, hold = one_taken()
         tasks = [asyncio.create_task(ledger.take_async()) for _ in range(100)]
         await asyncio.sleep(0)
         assert len(ledger._waiters) == 100
@@ -292,8 +314,7 @@ def test_waiters_for_one_slot_are_served_in_their_order_and_the_limit_holds():
 
 
 def test_the_collector_may_come_while_its_own_thread_holds_the_lock():
-    ledger = Ledger("test", 1)
-    hold = Hold(ledger, ledger.take() or 0)
+    ledger, hold = one_taken()
     with ledger._lock:
         del hold  # must not wait for the lock
         assert ledger.in_use == 1
@@ -303,11 +324,8 @@ def test_the_collector_may_come_while_its_own_thread_holds_the_lock():
 
 def test_a_waiter_gets_the_slot_of_a_lost_hold():
     ledger = Ledger("test", 1)
-    holds = [Hold(ledger, ledger.take() or 0)]
-    got: list[int | None] = []
-    thread = threading.Thread(target=lambda: got.append(ledger.take(timeout_s=10)))
-    thread.start()
-    until(lambda: ledger._waiters)
+    holds = [taken(ledger)]
+    got, thread = waiting_thread(ledger)
     holds.clear()
     thread.join(10)
     assert got == [0]
@@ -319,7 +337,7 @@ def test_what_a_clean_up_raises_frees_the_slot_first():
     def fail() -> None:
         raise RuntimeError("reset")
 
-    hold = Hold(ledger, ledger.take() or 0)
+    hold = taken(ledger)
     with pytest.raises(RuntimeError, match="reset"):
         ledger.release(hold, cleanup=fail)
     assert ledger.take() == 0
@@ -327,19 +345,15 @@ def test_what_a_clean_up_raises_frees_the_slot_first():
 
 def test_an_overwritten_slot_is_an_overrun():
     ledger = Ledger("test", 3, intact=lambda slot: slot != 1)
-    for hold in [Hold(ledger, ledger.take() or 0) for _ in range(3)]:
+    for hold in [taken(ledger) for _ in range(3)]:
         ledger.release(hold)
     stats = ledger.stats()
     assert (stats.overruns, stats.returns) == (1, 3)
 
 
 def test_growth_serves_the_waiters():
-    ledger = Ledger("test", 1)
-    hold = Hold(ledger, ledger.take() or 0)
-    got: list[int | None] = []
-    thread = threading.Thread(target=lambda: got.append(ledger.take(timeout_s=10)))
-    thread.start()
-    until(lambda: ledger._waiters)
+    ledger, hold = one_taken()
+    got, thread = waiting_thread(ledger)
     ledger.grow(2)
     thread.join(10)
     assert got[0] in (1, 2)
@@ -351,11 +365,8 @@ def test_growth_serves_the_waiters():
 
 def test_tasks_and_threads_wait_in_one_queue():
     async def main() -> None:
-        ledger = Ledger("test", 1)
-        hold = Hold(ledger, ledger.take() or 0)
-        task = asyncio.create_task(ledger.take_async())
-        await asyncio.sleep(0)
-        assert ledger._waiters
+        ledger, hold = one_taken()
+        task = await waiting_task(ledger)
         release = threading.Thread(target=ledger.release, args=(hold,))
         release.start()
         assert await asyncio.wait_for(task, 10) == 0
@@ -368,11 +379,8 @@ def test_tasks_and_threads_wait_in_one_queue():
 
 def test_a_cancelled_task_leaves_the_queue():
     async def main() -> None:
-        ledger = Ledger("test", 1)
-        hold = Hold(ledger, ledger.take() or 0)
-        task = asyncio.create_task(ledger.take_async())
-        await asyncio.sleep(0)
-        assert ledger._waiters
+        ledger, hold = one_taken()
+        task = await waiting_task(ledger)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -385,11 +393,8 @@ def test_a_cancelled_task_leaves_the_queue():
 
 def test_a_task_cancelled_after_it_was_given_a_slot_gives_it_back():
     async def main() -> None:
-        ledger = Ledger("test", 1)
-        hold = Hold(ledger, ledger.take() or 0)
-        task = asyncio.create_task(ledger.take_async())
-        await asyncio.sleep(0)
-        assert ledger._waiters
+        ledger, hold = one_taken()
+        task = await waiting_task(ledger)
         ledger.release(hold)  # given, but the task has not run yet
         assert ledger.in_use == 1
         task.cancel()
@@ -402,8 +407,7 @@ def test_a_task_cancelled_after_it_was_given_a_slot_gives_it_back():
 
 
 def test_a_task_whose_loop_is_closed_is_passed_over():
-    ledger = Ledger("test", 1)
-    hold = Hold(ledger, ledger.take() or 0)
+    ledger, hold = one_taken()
     loop = asyncio.new_event_loop()
     coroutine = ledger.take_async()
     task = loop.create_task(coroutine)

@@ -12,6 +12,7 @@ from detectors.config import Config, parse_config
 from detectors.interfaces import interfaces
 from detectors.workers.preflight import Finding, Level, addresses, network, run_checks, storage
 from ioc.plan import plan_source_by_source
+from tests.support.ports import taken_udp_port
 
 INTERFACES = {
     name: IPv4Interface(address)
@@ -91,9 +92,7 @@ def test_a_buffer_of_a_few_frames_tells_how_many_it_holds(tmp_path: Path, monkey
 
 
 def test_a_port_in_use_is_an_error(tmp_path: Path) -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
+    with taken_udp_port() as port:
         finding = by_check(run_checks(config(tmp_path, port=port), cheap=True), "ports")[0]
     assert finding.level is Level.ERROR
     assert f"UDP 127.0.0.1:{port}: Address already in use" in finding.found
@@ -151,9 +150,7 @@ def test_the_write_probe_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_the_command_prints_json_and_tells_by_its_exit_code(tmp_path: Path) -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
+    with taken_udp_port() as port:
         path = tmp_path / "c.toml"
         path.write_text(
             f'[detector]\nname = "J"\nprefix = "T:"\n[dma]\ncfgRxCount = 4\n[[udp]]\nname = "M00"\nexpect_module_id = 0\naddress = "127.0.0.1"\nport = {port}\n'
