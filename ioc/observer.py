@@ -114,7 +114,7 @@ class View:
         """Windows with a gain in them, which must decay."""
         self._process: ProcessStatus | None = None
         self._snapshot: Mapping[str, Any] | None = None
-        self._verdict: tuple[str | None, str, bool] = None, "", True
+        self._shown_state: tuple[str | None, str, bool] = None, "", True
 
     def look(
         self, process: ProcessStatus, heard: Heard | None, now_s: float, *, in_command: bool = False
@@ -126,12 +126,12 @@ class View:
         own = heard if heard is not None and process.running and heard.snapshot.get("pid") == process.pid else None
         silent_s = now_s - (own.time_s if own else process.started_s)
         self.responding = own is not None and (in_command or silent_s <= SILENCE_S)
-        verdict = _state(process, own=own is not None, responding=self.responding, silent_s=silent_s)
+        shown_state = _state(process, own=own is not None, responding=self.responding, silent_s=silent_s)
         snapshot = own.snapshot if own else None
-        same_process = process is self._process and verdict == self._verdict
+        same_process = process is self._process and shown_state == self._shown_state
         if same_process and snapshot is self._snapshot:
             return self._recent(self._growing, now_s)
-        self._process, self._snapshot, self._verdict = process, snapshot, verdict
+        self._process, self._snapshot, self._shown_state = process, snapshot, shown_state
         if snapshot is not None:
             self.values |= flat(snapshot)
             self._counting = True
@@ -140,7 +140,7 @@ class View:
         if not process.running:
             self._take_totals()
             self.values |= self._at_rest
-        state, message, self.valid = verdict
+        state, message, self.valid = shown_state
         if state is not None:
             self.values |= {"state": state, "message": message}
         self._recent(self._windows, now_s)

@@ -179,11 +179,6 @@ class FrameAssembler:
         )
 
     @property
-    def open_frames(self) -> int:
-        """Frames begun and not closed."""
-        return self._window.open
-
-    @property
     def latest(self) -> FrameHead:
         """Head of the frame closed last."""
         return self._window.latest

@@ -29,7 +29,7 @@ class Machine:
                 freed += path.stat().st_blocks * 512
         return cls(mem_available() + freed, shm.f_bavail * shm.f_frsize + freed)
 
-    def room_for(self, plans: Sequence[BufferPlan], count: int | None = None) -> str:
+    def shortage(self, plans: Sequence[BufferPlan], count: int | None = None) -> str:
         """Return one line on the memory that is short for the sum of the plans; empty when they fit.
 
         With ``count``, as if every pebble had at most that many slots.
@@ -48,13 +48,13 @@ class Machine:
     def largest_count(self, plans: Sequence[BufferPlan]) -> int | None:
         """Return the largest pebbleBufCount with which the plans would fit; None when not even 2 would."""
         count = max(plan.pebble.count for plan in plans)
-        while count >= 2 and self.room_for(plans, count):
+        while count >= 2 and self.shortage(plans, count):
             count //= 2
         return count if count >= 2 else None
 
-    def verdict(self, plans: Sequence[BufferPlan]) -> str:
+    def advice(self, plans: Sequence[BufferPlan]) -> str:
         """Return one line on the memory that is short and what to do about it; empty when the plans fit."""
-        problem = self.room_for(plans)
+        problem = self.shortage(plans)
         if not problem:
             return ""
         largest = self.largest_count(plans)
@@ -67,5 +67,5 @@ class Machine:
 
 def check_memory(plans: Sequence[BufferPlan], machine: Machine) -> None:
     """Raise HostError, naming the largest count that would fit, when the plans ask for more than the machine has."""
-    if verdict := machine.verdict(plans):
-        raise HostError(verdict)
+    if advice := machine.advice(plans):
+        raise HostError(advice)

@@ -22,7 +22,7 @@ def as_dict(plans: dict[str, BufferPlan], machine: Machine) -> dict[str, Any]:
 
     ``fits`` is the same for all sources: they share the machine.
     """
-    fits = not machine.room_for(list(plans.values()))
+    fits = not machine.shortage(list(plans.values()))
 
     def figures(size: BufferSize) -> dict[str, Any]:
         return {
@@ -62,9 +62,9 @@ def show(console: Console, plans: Sequence[BufferPlan], machine: Machine) -> Non
         f"{at_least}{size_text(sum(p.memory_bytes for p in plans))} of memory, "
         f"{at_least}{size_text(sum(p.pebble.memory_bytes for p in plans))} of it in /dev/shm"
     )
-    verdict = machine.verdict(plans)
-    if verdict:
-        console.print(f"[bold red]Does not fit[/]: {escape(verdict)}.")
+    advice = machine.advice(plans)
+    if advice:
+        console.print(f"[bold red]Does not fit[/]: {escape(advice)}.")
     else:
         console.print(f"[bold green]Fits[/]: needs {needed}.")
     if unknown:

@@ -91,7 +91,7 @@ class Session:
         self.feed()
         self.slots.take(self.assembler.flush())
         self.check()
-        assert self.assembler.open_frames == self.slots.on_loan == self.assembler.packets().held == 0
+        assert self.assembler._window.open == self.slots.on_loan == self.assembler.packets().held == 0
 
     def step(self, what: int) -> None:
         data = self.data

@@ -250,7 +250,7 @@ class Machine(RuleBasedStateMachine):
         model, p, f = self.reference, self.assembler.packets(), self.assembler.frames()
         assert {name: getattr(p, name) for name in model.packet_counts()} == model.packet_counts()
         assert {name: getattr(f, name) for name in model.frame_counts()} == model.frame_counts()
-        assert self.assembler.open_frames == len(model.open)
+        assert self.assembler._window.open == len(model.open)
         ahead = self.subject.slots.on_loan - sum(frame.has_slot for frame in model.open.values())
         assert 0 <= ahead <= AHEAD * self.subject.land
         finished = self.subject.take_done()
@@ -305,7 +305,7 @@ class TwinMachine(Machine):
         twin, assembler = self.reference, self.assembler
         assert assembler.packets() == twin.assembler.packets()
         assert assembler.frames() == twin.assembler.frames()
-        assert assembler.open_frames == twin.assembler.open_frames
+        assert assembler._window.open == twin.assembler._window.open
         assert assembler.period_s == pytest.approx(twin.assembler.period_s)
         assert assembler.latest == twin.assembler.latest
         assert assembler.latest_note == twin.assembler.latest_note

@@ -30,8 +30,8 @@ def camera(rx_count: int = 80, payload: int | None = 74 * MIB) -> BufferPlan:
 
 def test_a_plan_that_fits():
     check_memory([camera()], Machine(20 * GIB, 11 * GIB))
-    assert Machine(0, 0).verdict([camera(payload=None)]) != ""  # the ring alone
-    assert Machine(80 * MIB, 0).verdict([camera(payload=None)]) == ""
+    assert Machine(0, 0).advice([camera(payload=None)]) != ""  # the ring alone
+    assert Machine(80 * MIB, 0).advice([camera(payload=None)]) == ""
 
 
 def test_too_little_shared_memory_names_the_largest_count():
@@ -47,22 +47,22 @@ def test_too_little_shared_memory_names_the_largest_count():
 
 def test_too_little_memory_names_the_largest_count():
     machine = Machine(10 * GIB, 100 * GIB)
-    verdict = machine.verdict([camera()])
-    assert verdict.startswith("memory: the buffers need 18.6 GiB, available are 10 GiB")
-    assert "is 64" in verdict
-    assert "not even pebbleBufCount = 2 would fit" in Machine(100 * MIB, GIB).verdict([camera()])
+    advice = machine.advice([camera()])
+    assert advice.startswith("memory: the buffers need 18.6 GiB, available are 10 GiB")
+    assert "is 64" in advice
+    assert "not even pebbleBufCount = 2 would fit" in Machine(100 * MIB, GIB).advice([camera()])
 
 
 def test_a_count_above_the_ring_needs_no_other_ring():
     plan = plan_source(MODULE, dma(8), PoolsSection.model_validate({"pebbleBufCount": 1024}), MIB)
-    verdict = Machine(GIB, 20 * MIB).verdict([plan])
-    assert "is 16: set it, or free memory" in verdict
+    advice = Machine(GIB, 20 * MIB).advice([plan])
+    assert "is 16: set it, or free memory" in advice
 
 
 def test_the_sum_of_all_sources_counts():
     machine = Machine(100 * GIB, 15 * GIB)
-    assert machine.verdict([camera()]) == ""
-    assert "needs 18.5 GiB" in machine.verdict([camera(), camera()])
+    assert machine.advice([camera()]) == ""
+    assert "needs 18.5 GiB" in machine.advice([camera(), camera()])
 
 
 @given(st.integers(1, 300), st.integers(1, 1 << 28), st.integers(0, 1 << 38), st.integers(0, 1 << 38))
@@ -70,12 +70,12 @@ def test_the_count_named_fits_and_twice_that_does_not(rx_count: int, payload: in
     plan = plan_source(CAMERA, DmaSection.model_validate({"cfgRxCount": rx_count, "cfgSize": 1 << 28}), POOLS, payload)
     machine = Machine(memory, shm)
     largest = machine.largest_count([plan])
-    assert (machine.verdict([plan]) == "") == (largest == plan.pebble.count)
+    assert (machine.advice([plan]) == "") == (largest == plan.pebble.count)
     if largest is not None:
-        assert machine.room_for([plan], largest) == ""
-        assert largest == plan.pebble.count or machine.room_for([plan], 2 * largest) != ""
+        assert machine.shortage([plan], largest) == ""
+        assert largest == plan.pebble.count or machine.shortage([plan], 2 * largest) != ""
     else:
-        assert machine.room_for([plan], 2) != ""
+        assert machine.shortage([plan], 2) != ""
 
 
 def test_the_machine_is_asked():
