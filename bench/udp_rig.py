@@ -21,7 +21,7 @@ _SLOTS = 2 * RING_COUNT
 """Frames that the C programs receive into: as many as a worker has unless it is given more."""
 _LONGEST_S = 0.05
 """Longest tick that so large a buffer allows."""
-_WARM_S = 0.5
+_WARM_S = 0.2
 """What is sent before the clock starts: slots are touched for the first time, and the tick finds its length."""
 
 
