@@ -4,7 +4,6 @@ from pathlib import Path
 
 import click
 
-from detectors.errors import HostError
 from ioc.cli import arguments
 
 
@@ -15,17 +14,13 @@ from ioc.cli import arguments
 def command(config: Path, output: Path, as_json: bool) -> None:
     """Write the screens of a configuration: .bob for Phoebus, .ui for PyDM."""
     from detectors.config import load_config
+    from ioc.cli.deploy.files import write
     from ioc.reports.output import print_json
     from ioc.screens.everything import files
 
-    found = list(files(load_config(config)))
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        for path, text in found:
-            (output / path).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise HostError(f"{output}: cannot be written: {error.strerror}; choose another --output") from None
+    found = {str(path): text for path, text in files(load_config(config))}
+    write(found, output)
     if as_json:
-        print_json({"folder": str(output), "files": [str(path) for path, _ in found]})
+        print_json({"folder": str(output), "files": list(found)})
         return
     print(f"{len(found)} files in {output}; the first to open is overview.bob in Phoebus, overview.ui in PyDM")

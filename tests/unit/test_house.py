@@ -1,5 +1,6 @@
 """The house rules: imports, style, types and documents, checked as a user would."""
 
+import ast
 import dataclasses
 import re
 import shutil
@@ -29,6 +30,20 @@ def test_no_two_classes_or_types_share_a_name() -> None:
             ):
                 places.setdefault(name, []).append(str(path.relative_to(ROOT)))
     assert {name: found for name, found in places.items() if len(found) > 1} == {}
+
+
+TABLES = {"detectors/stats.py": "every counter", "detectors/config/sections.py": "every setting"}
+
+
+def test_a_file_and_a_class_are_short_enough_to_be_read() -> None:
+    long: list[str] = []
+    for path in (path for folder in ("detectors", "ioc", "sim", "bench") for path in (ROOT / folder).rglob("*.py")):
+        name, text = path.relative_to(ROOT).as_posix(), path.read_text()
+        if len(text.splitlines()) > 350 and name not in TABLES:
+            long.append(name)
+        classes = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ClassDef)]
+        long += [f"{name}: {c.name}" for c in classes if (c.end_lineno or 0) - c.lineno >= 250]
+    assert long == []
 
 
 def test_every_decision_has_a_number_of_its_own() -> None:
