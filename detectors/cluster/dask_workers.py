@@ -4,7 +4,7 @@ import functools
 import logging
 import os
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from typing import Any, Final, cast
 
 from detectors.buffer.checks import Progress
@@ -164,14 +164,8 @@ def useful_here(jobs: int) -> int | None:
     return count if count > 1 and not missing("dask") else None
 
 
-@contextmanager
-def workers(scheduler: str | None, count: int | None) -> Generator[Workers]:
-    """Yield the workers of a scheduler, or ``count`` processes of this machine; with neither, this process. Raises HostError."""
+def workers(scheduler: str | None, count: int | None) -> AbstractContextManager[Workers]:
+    """Return the workers of a scheduler, or ``count`` processes of this machine; with neither, this process. Raises HostError."""
     if scheduler is not None:
-        with on_scheduler(scheduler) as found:
-            yield found
-    elif count is not None:
-        with on_this_machine(count) as found:
-            yield found
-    else:
-        yield ThisProcess()
+        return on_scheduler(scheduler)
+    return nullcontext(ThisProcess()) if count is None else on_this_machine(count)

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, Final
 
@@ -15,17 +15,6 @@ from detectors.workers.process.messages import Results
 
 _LAST_S: Final = 1.0
 """How long the last results may take at the end, s."""
-
-_RESET: Final = object()
-"""Stands in the queue of results where a new total begins."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Done:
-    """The result of an image, pickled."""
-
-    job: ImageJob
-    result: bytes
 
 
 class LiveTotal:
@@ -47,18 +36,19 @@ class LiveTotal:
         self._fates = fates
         self._show = show
         self._period_s = 1 / publish_hz
-        self._queue: SimpleQueue[_Done | object | None] = SimpleQueue()
+        self._queue: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
+        """What the thread does next; None: end."""
         self._caller = Caller(spec, "total")
         self._thread = threading.Thread(target=loading.run, args=(self._run,), name="total")
         self._thread.start()
 
     def add(self, job: ImageJob, result: bytes) -> None:
         """Add the pickled result of an image, and settle it."""
-        self._queue.put(_Done(job, result))
+        self._queue.put(partial(self._add, job, result))
 
     def reset(self) -> None:
         """Begin a new total after the results that were added."""
-        self._queue.put(_RESET)
+        self._queue.put(self._begin)
 
     def close(self) -> None:
         """Show what there is, and end the process and the thread."""
@@ -78,16 +68,17 @@ class LiveTotal:
                 pass
             else:
                 ended, fresh = item is None, True
-                if isinstance(item, _Done):
-                    self._add(item.job, item.result)
-                elif item is _RESET:
-                    self._fates.forget_error()
-                    self._ask("reset")
+                if item is not None:
+                    item()
             now = time.monotonic()
             if now >= due_s or ended:
                 due_s = max(due_s + self._period_s, now)
                 self._show(self._ask("results") if fresh else None, fresh)
                 fresh = False
+
+    def _begin(self) -> None:
+        self._fates.forget_error()
+        self._ask("reset")
 
     def _add(self, job: ImageJob, result: bytes) -> None:
         head = job.image.head
