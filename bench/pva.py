@@ -23,7 +23,7 @@ from bench.pva_receiver import WARM
 from bench.table import Row, median_ratio, spread
 
 REPEATS = 5
-BURST_GB = 1.6
+BURST_GB = 1.3
 RAW_TARGET = 0.8
 PEERS = {"p4p": None, "pvapy": 1.3}
 """Other clients and what the monitor's rate must be of theirs, where there is a goal."""
@@ -39,16 +39,16 @@ def image_count(mib: int) -> int:
 class Alone:
     """Receivers that are a process for each burst: bare TCP, and other clients."""
 
-    def __init__(self, mib: int, environment: dict[str, str], raw_receiver: Path | None) -> None:
+    def __init__(self, mib: int, environment: dict[str, str], raw_source: Source, raw_receiver: Path | None) -> None:
         self._nbytes, self._count, self._slots = mib << 20, image_count(mib), SLOTS[mib]
-        self._environment, self._raw_receiver = environment, raw_receiver
+        self._environment, self._raw_source, self._raw_receiver = environment, raw_source, raw_receiver
 
     def raw(self) -> Burst:
         """Receive the bare arrays, in C, or in Python when there is no compiler."""
-        with Source("raw", "-", self._nbytes, self._environment).ready() as source:
-            if self._raw_receiver is None:
-                return self._burst(source, self._python("raw", source))
-            return self._burst(source, [self._raw_receiver, source.port, self._nbytes, self._count, self._slots, WARM])
+        source = self._raw_source
+        if self._raw_receiver is None:
+            return self._burst(source, self._python("raw", source))
+        return self._burst(source, [self._raw_receiver, source.port, self._nbytes, self._count, self._slots, WARM])
 
     def client(self, name: str) -> Burst:
         """Receive with "p4p" or "pvapy"."""
@@ -66,6 +66,7 @@ class Alone:
         ) as receiving:
             source.prepare(self._count)
             source.go()
+            source.sent()
             out, _ = receiving.communicate(timeout=60)
         found = json.loads(out)
         assert found, f"{command[2]} saw no last image"
@@ -100,8 +101,11 @@ def rows(*, quick: bool = False) -> Iterator[Row]:
 
 def _of_size(mib: int, repeats: int, raw_receiver: Path | None, peers: list[str]) -> Iterator[Row]:
     environment = own_environment()
-    alone = Alone(mib, environment, raw_receiver)
-    with monitor(mib, environment) as take:
+    with (
+        monitor(mib, environment) as take,
+        Source("raw", "-", mib << 20, environment).ready() as raw_source,
+    ):
+        alone = Alone(mib, environment, raw_source, raw_receiver)
         turns: dict[str, Contender] = {"raw TCP": alone.raw, "monitor": take}
         turns |= {name: functools.partial(alone.client, name) for name in peers}
         found: dict[str, list[Burst]] = {name: [] for name in turns}

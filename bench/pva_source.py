@@ -1,8 +1,8 @@
 """A source of images that copies nothing: ``python -m bench.pva_source MODE PV NBYTES``.
 
 MODE is "raw" (the bare arrays over TCP) or "pva" (NTNDArrays, one message each). It serves one client at
-EPICS_PVA_SERVER_PORT. For each number on its input it prepares so many images, says PREPARED, waits for an empty line,
-sends them as fast as they are taken, and says SENT. It ends with its input.
+EPICS_PVA_SERVER_PORT; with raw, another one each time. For each number on its input it prepares so many images, says
+PREPARED, waits for an empty line, sends them as fast as they are taken, and says SENT. It ends with its input.
 """
 
 import contextlib
@@ -63,9 +63,9 @@ def raw(nbytes: int) -> None:
     buffers = arrays(nbytes)
     with socket.create_server(("127.0.0.1", int(os.environ["EPICS_PVA_SERVER_PORT"]))) as listener:
         say("READY")
-        sock, _ = listener.accept()
-        with sock:
-            for count in orders():
+        for count in orders():
+            sock, _ = listener.accept()
+            with sock:
                 wait_for_go()
                 for number in range(count):
                     send_all(sock, [buffers[number % BUFFERS]])
@@ -94,10 +94,13 @@ def pva(pv: str, nbytes: int) -> None:
             (client,) = server.clients()
             head = encoder.pack("IB", client.request_id, 0) + encoder.bits(1)
             head += encoder.size(member) + encoder.size(nbytes // 2)
-            wait_for_go()
+            images = list[list[memoryview]]()
             for number, tail in enumerate(behind):
                 start = server.header(MONITOR, len(head) + nbytes + len(tail)) + head
-                send_all(client.sock, [memoryview(start), buffers[number % BUFFERS], memoryview(tail)])
+                images.append([memoryview(start), buffers[number % BUFFERS], memoryview(tail)])
+            wait_for_go()
+            for parts in images:
+                send_all(client.sock, parts)
 
 
 if __name__ == "__main__":

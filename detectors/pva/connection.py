@@ -38,13 +38,12 @@ from detectors.pva.pvdata import (
     STRUCTURE,
     UNION,
     FieldDesc,
-    Repeats,
     TypeCache,
     array_length,
     default_value,
-    read_changed,
     selected,
 )
+from detectors.pva.repeats import Repeats
 
 log = logging.getLogger(__name__)
 
@@ -243,7 +242,7 @@ class MonitorConnection(Connection):
         elif self._streamed is not None and marked:
             _array_at(reader, self._streamed)  # null or empty
         skip = int(self._streamed is not None)
-        self._fields = read_changed(reader, desc, changed, self._fields, self._cache, skip=skip, repeats=self._repeats)
+        self._fields = self._repeats.read(reader, desc, changed, self._fields, self._cache, skip=skip)
         return Updated(self._fields, item.array, marked)  # the bit set of overrun fields that follows is not needed
 
     def _find_array(self, header: Header, body: memoryview) -> ArrayBegins | None:

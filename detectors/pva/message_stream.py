@@ -77,6 +77,8 @@ class MessageStream:
         self._array_at = 0
         self._memory: memoryview | None = None
         self._unsupplied = False
+        self._last_head: tuple[Header, bytes, ArrayBegins] | None = None
+        """Of the last whole message with an array: its header, and its body up to the array."""
         self._scratch = memoryview(bytearray(_SCRATCH_BYTES))
         self._direct = 0
         """Bytes of the last ``want()`` that lie outside of the staging buffer."""
@@ -169,6 +171,8 @@ class MessageStream:
 
     def _next_array(self) -> Generator[None, None, ArrayBegins | None]:
         """Return the message's array, None when it has none, staging no more of the body than it takes to know."""
+        if (array := self._same_array()) is not None:
+            return array
         while True:
             if self._left or not self._header.last:
                 yield from self._fill_body(_HEAD_STEP)
@@ -181,7 +185,22 @@ class MessageStream:
                 continue
             if array is not None and self._header.last and array.nbytes > len(self._body) - array.offset + self._left:
                 raise PvaError(f"pvAccess: found an array of {array.nbytes} bytes in a message of {self._header.size}")
+            if array is not None and self._header.last:
+                self._last_head = self._header, bytes(self._body[: array.offset]), array
             return array
+
+    def _same_array(self) -> ArrayBegins | None:
+        """Return the array of a message that begins with the same bytes as the last one that had one, else None."""
+        if self._last_head is None or self._last_head[0] != self._header:
+            return None
+        _, head, array = self._last_head
+        stop = self._start + len(head)
+        if stop > self._end or self._staging[self._start : stop].tobytes() != head:
+            return None
+        self._start = stop
+        self._left -= len(head)
+        self._body += head
+        return array
 
     def _fill_array(self, array: ArrayBegins) -> Generator[None, None, None]:
         """Go on until the array is complete, and move those of its bytes that were staged."""

@@ -3,7 +3,7 @@
 Structures become dicts, arrays of numbers numpy arrays.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -205,37 +205,6 @@ def read_value(reader: Reader, desc: FieldDesc, cache: TypeCache) -> Any:
     return _array(reader, desc, cache)
 
 
-class Repeats:
-    """The last bytes and value of each field of a structure: the same bytes are not decoded again.
-
-    Most fields around an image repeat. Updates then share the value, and it must not be changed.
-    """
-
-    def __init__(self) -> None:
-        self._big = False
-        self._last: dict[str, tuple[bytes, Any]] = {}
-
-    def read(self, reader: Reader, name: str, desc: FieldDesc, cache: TypeCache) -> Any:
-        """Return the value of field ``name`` as ``read_value`` does."""
-        if reader.big is not self._big:
-            self._big = reader.big
-            self._last.clear()
-        # An encoding shows its own end: a field that starts with the same bytes has the same value.
-        start = reader.pos
-        data, value = self._last.get(name, _NOTHING)
-        if data and reader.data[start : start + len(data)] == data:  # pyright: ignore[reportUnnecessaryComparison]
-            reader.pos += len(data)
-            return value
-        ids = cache.id_uses
-        value = read_value(reader, desc, cache)
-        if cache.id_uses == ids:
-            self._last[name] = bytes(reader.data[start : reader.pos]), value
-        return value
-
-
-_NOTHING: Final = (b"", None)
-
-
 def read_changed(
     reader: Reader,
     desc: FieldDesc,
@@ -245,12 +214,12 @@ def read_changed(
     *,
     bit: int = 0,
     skip: int = 0,
-    repeats: Repeats | None = None,
+    read: Callable[[Reader, str, FieldDesc, TypeCache], Any] | None = None,
 ) -> dict[str, Any]:
     """Return a copy of ``old``, the fields of structure ``desc``, in which those that ``changed`` marks are read anew.
 
     ``bit`` is the structure's own bit of the mask, which stands for all fields. The first ``skip`` fields were cut out
-    of the bytes.
+    of the bytes. ``read`` reads a field by its name, if not ``read_value``.
     """
     new = dict(old)
     whole = changed >> bit & 1
@@ -258,7 +227,7 @@ def read_changed(
     for number, (name, field) in enumerate(zip(desc.names, desc.fields, strict=True)):
         if number >= skip:
             if whole or changed >> bit & 1:
-                new[name] = repeats.read(reader, name, field, cache) if repeats else read_value(reader, field, cache)
+                new[name] = read(reader, name, field, cache) if read else read_value(reader, field, cache)
             elif field.code == STRUCTURE and changed >> bit & ((1 << field.bits) - 1):
                 new[name] = read_changed(reader, field, changed, new.get(name) or {}, cache, bit=bit)
         bit += field.bits

@@ -142,7 +142,13 @@ class Delivery:
 
     def is_like(self, head: ArrayHead) -> bool:
         """Whether the last array announced was like this one."""
-        return self.description == _description(head)
+        found = self.description
+        return found is not None and (found.payload_bytes, found.shape, found.dtype, found.codec) == (
+            head.nbytes,
+            head.shape,
+            _name(head.dtype),
+            head.codec,
+        )
 
     def slot(self, nbytes: int) -> memoryview | None:
         """Return a slot, or None when there is none; a held source waits for it."""

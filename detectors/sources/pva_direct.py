@@ -4,13 +4,15 @@ For channels whose first field is an array of numbers, or NTNDArray's union of s
 and p4p serves it.
 """
 
+from functools import lru_cache
+
 import numpy as np
 
 from detectors.errors import WireError
 from detectors.pva import ArrayBegins, Introspected, PvaError, Subscription, Timeouts, Updated
 from detectors.sources.delivery import Delivery, HandOverError
 from detectors.sources.pvspec import PvSpec
-from detectors.wire.ntndarray import HEAD_FIELDS, ArrayHead, array_head, plain_head
+from detectors.wire.ntndarray import ArrayHead, ArrayHeads, plain_head
 
 
 class DirectClient:
@@ -27,6 +29,7 @@ class DirectClient:
         self._delivery: Delivery
         self._spec: PvSpec
         self._is_image = False
+        self._heads = ArrayHeads()
         self._slot: memoryview | None = None
         self._scratch: np.ndarray | None = None
         """Holds an array that could not be received into a slot; None when the array was skipped."""
@@ -140,10 +143,10 @@ class DirectClient:
         dtype = _memory_dtype(array.dtype)
         if not self._is_image:
             return plain_head(update.fields, dtype, (array.count,))
-        fields = {name: update.fields[name] for name in HEAD_FIELDS if name in update.fields}
-        return array_head(fields, dtype, array.count)
+        return self._heads.read(update.fields, dtype, array.count)
 
 
+@lru_cache
 def _memory_dtype(dtype: np.dtype) -> np.dtype:
     """Return the dtype in memory: native, and bytes for booleans."""
     return np.dtype(np.uint8) if dtype.kind == "b" else dtype.newbyteorder("=")

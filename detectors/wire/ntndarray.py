@@ -7,6 +7,7 @@ On PVA every timeStamp counts seconds past the POSIX epoch (1970). Channel Acces
 """
 
 import math
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
@@ -88,10 +89,33 @@ def array_head(meta: Mapping[str, Any], wire_dtype: np.dtype, count: int) -> Arr
         dtype=dtype,
         nbytes=nbytes,
         codec=name,
-        unique_id=_whole(meta["uniqueId"], "uniqueId") if meta.get("uniqueId") is not None else None,
+        unique_id=_unique_id(meta),
         timestamp_ns=timestamp_ns(meta.get("timeStamp")),
         attributes=attributes(meta.get("attribute") or ()),
     )
+
+
+class ArrayHeads:
+    """Reads the heads of one PV's arrays as ``array_head`` does; parts that are the very ones of the last head are not read again."""
+
+    def __init__(self) -> None:
+        self._array: tuple[Any, ...] = ()
+        self._parts: tuple[Any, ...] = ()
+        self._last: ArrayHead | None = None
+
+    def read(self, meta: Mapping[str, Any], wire_dtype: np.dtype, count: int) -> ArrayHead:
+        """Return the head of an array. Raises WireError as ``array_head`` does."""
+        array = wire_dtype, count, meta.get("uncompressedSize")
+        parts = meta.get("codec"), meta.get("dimension"), meta.get("attribute")
+        last = self._last
+        if last and array == self._array and all(map(operator.is_, parts, self._parts)):
+            stamp_ns = timestamp_ns(meta.get("timeStamp"))
+            return ArrayHead(
+                last.shape, last.dtype, last.nbytes, last.codec, _unique_id(meta), stamp_ns, last.attributes
+            )
+        self._last = None
+        self._array, self._parts, self._last = array, parts, array_head(meta, wire_dtype, count)
+        return self._last
 
 
 def plain_head(meta: Mapping[str, Any], dtype: np.dtype, shape: tuple[int, ...]) -> ArrayHead:
@@ -196,6 +220,11 @@ def attributes(elements: Sequence[Mapping[str, Any] | None]) -> dict[str, Any]:
 def _inner(value: Any) -> Any:
     fields: Mapping[str, Any] = cast("Mapping[str, Any]", value) if isinstance(value, Mapping) else {}
     return fields.get("value", value)
+
+
+def _unique_id(meta: Mapping[str, Any]) -> int | None:
+    number = meta.get("uniqueId")
+    return None if number is None else _whole(number, "uniqueId")
 
 
 def _codec_dtype(codec: str, parameters: Any) -> np.dtype:

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from detectors.pva import pvdata
 from detectors.pva.encoding import PvaError, Reader
-from detectors.pva.pvdata import Repeats, TypeCache, default_value, read_changed, read_value
+from detectors.pva.pvdata import TypeCache, default_value, read_changed, read_value
+from detectors.pva.repeats import Repeats
 from sim.pva_encode import CODES, NTNDARRAY, Encoder, ntndarray
 
 LIMITS = {name: np.iinfo(code) for name, (_, code) in CODES.items() if code not in "?fd"}
@@ -198,7 +199,7 @@ def test_what_comes_again_is_what_it_was(typed: tuple[Any, list[Any]], data: st.
         big = data.draw(st.booleans())
         payload = Encoder(big=big).value(kind, value)
         reader = Reader(payload + b"\0\xff", big=big)
-        found = read_changed(reader, desc, 1, found, cache, repeats=repeats)
+        found = repeats.read(reader, desc, 1, found, cache, skip=0)
         assert same(found, plain(kind, value))
         assert reader.pos == len(payload)
 
@@ -210,7 +211,7 @@ def test_a_type_id_that_is_given_anew_makes_the_same_bytes_another_value() -> No
     by_id = b"\xfe\x01\0" + b"\xff\xff\xff\xff"
     for code, expected in (("int", -1), ("uint", 0xFFFF_FFFF)):
         payload = e.type(("as", 1, code)) + b"\0\0\0\0" + by_id
-        assert read_changed(Reader(payload, big=False), desc, 1, {}, cache, repeats=repeats)["b"] == expected
+        assert repeats.read(Reader(payload, big=False), desc, 1, {}, cache, skip=0)["b"] == expected
 
 
 def marked(e: Encoder, kind: Any, values_: tuple[Any, Any], changed: int, bit: int = 0) -> tuple[bytes, Any]:

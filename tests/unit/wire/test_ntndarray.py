@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from detectors.errors import WireError
 from detectors.wire.ntndarray import (
     CODEC_DTYPES,
     MAX_TIMESTAMP_NS,
+    ArrayHeads,
     array_head,
     array_shape,
     attributes,
@@ -91,3 +93,27 @@ def test_attributes_by_name() -> None:
         [{"name": "a", "value": 1}, None, {"name": "b", "value": {"value": 2.5, "alarm": {}}}, {"name": "c"}]
     )
     assert found == {"a": 1, "b": 2.5, "c": None}
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2), st.integers(0, 2), st.integers(0, 9)), max_size=8))
+def test_heads_with_the_parts_of_the_last_one_are_those_read_in_full(choices: list[tuple[int, int, int, int]]) -> None:
+    codecs: list[Any] = [None, {"name": ""}, {"name": "lz4", "parameters": 6}]
+    shapes = dims(3, 2), dims(2, 3), dims(5)
+    sets = [], [{"name": "a", "value": 1}], [{"name": "a", "value": {"value": 2}}]
+    heads = ArrayHeads()
+    for codec, shape, attribute, number in choices:
+        meta = {
+            "codec": codecs[codec],
+            "uncompressedSize": 12,
+            "dimension": shapes[shape],
+            "attribute": sets[attribute],
+            "uniqueId": number,
+            "timeStamp": {"secondsPastEpoch": number, "nanoseconds": 1},
+        }
+        try:
+            expected = array_head(meta, U16, 6)
+        except WireError:
+            with pytest.raises(WireError):
+                heads.read(meta, U16, 6)
+        else:
+            assert heads.read(meta, U16, 6) == expected
