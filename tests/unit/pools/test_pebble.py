@@ -4,6 +4,8 @@ import struct
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +33,16 @@ from tests.support.waiting import until
 SHAPE = RecordShape(10_000)
 
 
-def make(path: Path | None = None, count: int = 4, **more) -> Pebble:
-    return Pebble(path, SHAPE, count=count, slot_bytes=least_slot_bytes(SHAPE), **more)
+@pytest.fixture
+def make(shm_path: Path, stack: ExitStack) -> Callable[..., Pebble]:
+    """What makes pebbles, which are closed when the test ends."""
+
+    def made(path: Path | None = None, count: int = 4, **more) -> Pebble:
+        pebble = Pebble(path, SHAPE, count=count, slot_bytes=least_slot_bytes(SHAPE), **more)
+        stack.callback(pebble.close)
+        return pebble
+
+    return made
 
 
 def head(pulse_id: int, **known: Any) -> FrameHead:
@@ -59,7 +69,7 @@ def record_of(pulse_id: int) -> bytes:
 
 
 @pytest.mark.parametrize("pulse_id", [0, 1, 999, 1000, 12_345_999, (1 << 64) - 8])
-def test_a_record_is_the_documented_one(pulse_id: int):
+def test_a_record_is_the_documented_one(pulse_id: int, make):
     pebble = make()
     lease = fill(pebble, pulse_id)
     wanted = record_of(pulse_id)
@@ -68,7 +78,6 @@ def test_a_record_is_the_documented_one(pulse_id: int):
     assert bytes(lease.data) == wanted[41:]
     assert all(part.readonly for part in (lease.record, lease.wire_head, lease.data))
     lease.close()
-    pebble.close()
 
 
 @pytest.mark.parametrize("align", [1, 512, 4096])
@@ -88,25 +97,23 @@ def test_a_span_is_whole_sectors_in_memory_and_in_the_file(align: int):
     pebble.close()
 
 
-def test_the_address_is_that_of_the_data():
+def test_the_address_is_that_of_the_data(make):
     pebble = make()
     with pebble.claim(77) as loan:
         assert loan.address == loan.data.ctypes.data
         assert (loan.data.size, loan.data.dtype) == (10_000, np.uint8)
-    pebble.close()
 
 
-def test_the_slot_follows_from_the_pulse():
+def test_the_slot_follows_from_the_pulse(make):
     pebble = make(pulse_id_step=100)
     slots = []
     for pulse_id in (0, 100, 250, 300, 400, 12_345_900):
         with pebble.claim(pulse_id) as loan:
             slots.append(loan.slot)
     assert slots == [0, 1, 2, 3, 0, 123_459 & 3]
-    pebble.close()
 
 
-def test_at_most_count_minus_one_are_in_use():
+def test_at_most_count_minus_one_are_in_use(make):
     pebble = make()
     leases = [fill(pebble, pulse) for pulse in range(3)]
     with pytest.raises(PoolExhaustedError, match="3 of 4 slots") as caught:
@@ -119,10 +126,9 @@ def test_at_most_count_minus_one_are_in_use():
     stats = pebble.stats()
     assert (stats.acquires, stats.returns, stats.in_use, stats.high_water) == (4, 4, 0, 3)
     assert (stats.misses, stats.exhausted, stats.out_of_order) == (1, 1, 0)
-    pebble.close()
 
 
-def test_a_leased_slot_is_not_overwritten():
+def test_a_leased_slot_is_not_overwritten(make):
     pebble = make()
     lease = fill(pebble, 1)
     clone = lease.clone()
@@ -133,10 +139,9 @@ def test_a_leased_slot_is_not_overwritten():
     assert pebble.stats().wait_s >= 0.009
     clone.close()
     fill(pebble, 5).close()
-    pebble.close()
 
 
-def test_a_claim_waits_for_its_slot():
+def test_a_claim_waits_for_its_slot(make):
     pebble = make()
     lease = fill(pebble, 2)
     got: list[int] = []
@@ -154,10 +159,9 @@ def test_a_claim_waits_for_its_slot():
     stats = pebble.stats()
     assert (stats.exhausted, stats.in_use) == (0, 0)
     assert stats.wait_s > 0
-    pebble.close()
 
 
-def test_releases_out_of_order_are_counted():
+def test_releases_out_of_order_are_counted(make):
     pebble = make(count=8)
     first, second, third = (fill(pebble, pulse) for pulse in range(3))
     second.close()
@@ -169,10 +173,9 @@ def test_releases_out_of_order_are_counted():
     pebble.claim(4).discard()  # never was an event
     fourth.close()
     assert pebble.stats().out_of_order == 1
-    pebble.close()
 
 
-def test_a_hold_that_ended_is_refused():
+def test_a_hold_that_ended_is_refused(make):
     pebble = make()
     loan = pebble.claim(0)
     lease = freeze(loan)
@@ -196,7 +199,7 @@ def test_a_hold_that_ended_is_refused():
         pebble.claim(2)
 
 
-def test_a_freeze_refused_leaves_the_loan():
+def test_a_freeze_refused_leaves_the_loan(make):
     pebble = make()
     loan = pebble.claim(0)
     with pytest.raises(struct.error):
@@ -205,10 +208,9 @@ def test_a_freeze_refused_leaves_the_loan():
         loan.publish(head(4))
     freeze(loan).close()
     assert pebble.stats().in_use == 0
-    pebble.close()
 
 
-def test_leases_outlive_the_pebble(shm_path: Path):
+def test_leases_outlive_the_pebble(shm_path: Path, make):
     pebble = make(shm_path)
     lease = fill(pebble, 3)
     loan = pebble.claim(4)
@@ -223,7 +225,7 @@ def test_leases_outlive_the_pebble(shm_path: Path):
     assert pebble.stats().in_use == 0
 
 
-def test_forgotten_loans_and_leases_come_back(shm_path: Path):
+def test_forgotten_loans_and_leases_come_back(shm_path: Path, make):
     pebble = make(shm_path)
     reader = PebbleReader(shm_path)
     lease, loan = fill(pebble, 0), pebble.claim(1)
@@ -232,11 +234,9 @@ def test_forgotten_loans_and_leases_come_back(shm_path: Path):
     assert (pebble.stats().in_use, pebble.stats().collected) == (0, 2)
     assert read(reader, 0) is not None
     assert read(reader, 1) is None
-    reader.close()
-    pebble.close()
 
 
-def test_a_reader_gets_each_finished_pulse_once(shm_path: Path):
+def test_a_reader_gets_each_finished_pulse_once(shm_path: Path, make):
     pebble = make(shm_path)
     fill(pebble, 100).close()
     reader = PebbleReader(shm_path)
@@ -250,11 +250,9 @@ def test_a_reader_gets_each_finished_pulse_once(shm_path: Path):
     fill(pebble, 3).close()  # pulses that begin anew
     pebble.claim(101).discard()
     assert reader.finished() == [3]
-    reader.close()
-    pebble.close()
 
 
-def test_checked_mode_counts_writes_past_the_end():
+def test_checked_mode_counts_writes_past_the_end(make):
     pebble = make(checked=True)
     size = least_slot_bytes(SHAPE)
     slots = pebble.region.address + pebble.layout.slots_offset
@@ -269,7 +267,6 @@ def test_checked_mode_counts_writes_past_the_end():
         span[:] = bytes(len(span))  # the writer may use all of its sectors
     assert pebble.stats().overruns == 1
     assert [bytes(word) for word in words] == [bytes.fromhex("cdcdcdcd")] * 4
-    pebble.close()
 
 
 @pytest.mark.parametrize(("count", "slot_bytes"), [(3, 16384), (4, 4096), (4, 16385)])
@@ -279,7 +276,7 @@ def test_sizes_against_the_rules_leave_nothing_behind(shm_path: Path, count: int
     assert not shm_path.exists()
 
 
-def test_a_reader_gets_what_was_published(shm_path: Path):
+def test_a_reader_gets_what_was_published(shm_path: Path, make):
     pebble = make(shm_path, info={"detector": "JF", "shape": [50, 200]}, pulse_id_step=3)
     reader = PebbleReader(shm_path)
     assert reader.info == {"detector": "JF", "shape": [50, 200]}
@@ -303,10 +300,9 @@ def test_a_reader_gets_what_was_published(shm_path: Path):
     reader.close()
     with pytest.raises(UseAfterReleaseError):
         reader.read(9, out)
-    pebble.close()
 
 
-def test_a_reader_counts_too_early_apart_from_too_late(shm_path: Path):
+def test_a_reader_counts_too_early_apart_from_too_late(shm_path: Path, make):
     pebble = make(shm_path)
     reader = PebbleReader(shm_path)
     assert read(reader, 0) is None  # never filled: pulse 0 is not "empty"
@@ -325,11 +321,9 @@ def test_a_reader_counts_too_early_apart_from_too_late(shm_path: Path):
     pebble.claim(8).discard()
     assert read(reader, 8) is None  # dropped
     assert (reader.missing, reader.overwritten) == (3, 2)
-    reader.close()
-    pebble.close()
 
 
-def test_a_slot_overwritten_during_the_copy_is_noticed(shm_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_slot_overwritten_during_the_copy_is_noticed(shm_path: Path, monkeypatch: pytest.MonkeyPatch, make):
     pebble = make(shm_path)
     reader = PebbleReader(shm_path)
     fill(pebble, 1).close()
@@ -344,11 +338,9 @@ def test_a_slot_overwritten_during_the_copy_is_noticed(shm_path: Path, monkeypat
     monkeypatch.setattr(np, "copyto", slow_copy)
     assert read(reader, 1) is None
     assert reader.overwritten == 1
-    reader.close()
-    pebble.close()
 
 
-def test_a_reader_learns_that_its_pebble_is_gone(shm_path: Path):
+def test_a_reader_learns_that_its_pebble_is_gone(shm_path: Path, make):
     old = make(shm_path)
     reader = PebbleReader(shm_path)
     assert not reader.replaced()
@@ -440,7 +432,7 @@ print(seen, reader.overwritten, flush=True)
 """
 
 
-def test_another_process_never_sees_half_a_frame(shm_path: Path):
+def test_another_process_never_sees_half_a_frame(shm_path: Path, make):
     pebble = make(shm_path, count=4)
     reader = subprocess.Popen([sys.executable, "-c", READER, str(shm_path)], stdout=subprocess.PIPE, text=True)
     assert reader.stdout is not None
@@ -464,7 +456,7 @@ class PebbleMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.path = Path("/dev/shm") / f"pebbledaq-test-machine-{id(self)}"
-        self.pebble = make(self.path)
+        self.pebble = Pebble(self.path, SHAPE, count=4, slot_bytes=least_slot_bytes(SHAPE))
         self.reader = PebbleReader(self.path)
         self.next = 0
         self.published: dict[int, int | None] = {}  # slot -> pulse; None while loaned or discarded
