@@ -70,7 +70,7 @@ class PacketStats:
     disabled: int = 0
     """Received while the run was not enabled."""
     held: int = 0
-    """Of a stream that is not yet accepted as the module's own (a restart, or a stranger)."""
+    """Of a stream that is not yet accepted as the module's own (a restart, or another sender)."""
     expected: int = 0
     lost: int = 0
     kernel_dropped: int = 0
@@ -95,7 +95,7 @@ class FrameStats:
     resyncs: int = 0
     """Times that the stream was resynchronised to another frame_index."""
     restarts: int = 0
-    """Times that the detector's count started afresh, and pulse ids made of it went on from a new base."""
+    """Times that the detector's count restarted, and pulse ids made of it went on from a new base."""
     outages: int = 0
     """Times without data in which frames may have been lost, but not known how many: frame_index and pulse_id disagree."""
     outage_s: float = 0.0
@@ -268,7 +268,7 @@ class UpdateStats:
     reconnects: int = 0
     replans: int = 0
     restarts: int = 0
-    """Times that uniqueId, or the clock of the time stamps, started afresh."""
+    """Times that uniqueId, or the clock of the time stamps, restarted."""
     bad_timestamps: int = 0
     """Updates with a time stamp beyond the year 2262, which is taken as the latest possible; beside the balance."""
 
@@ -341,7 +341,7 @@ class SyncStats:
     queued: int = 0
     """Frames that wait for other modules."""
     losses: int = 0
-    """Times that the modules were lost and the synchronisation started afresh."""
+    """Times that the modules were lost and the synchronisation was restarted."""
     malformed: int = 0
     """Messages that were no notification or no frame; not part of ``received``."""
     exhausted: int = 0

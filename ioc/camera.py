@@ -88,7 +88,7 @@ class CameraStatus:
 class ImageCount:
     """Counts images over all acquisitions, and how many come in a second.
 
-    A worker counts the images of each acquisition afresh, and those that it puts together on and on.
+    A worker counts the images of each acquisition from 0, and those that it puts together on and on.
     """
 
     def __init__(self) -> None:

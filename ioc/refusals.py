@@ -9,7 +9,7 @@ from ioc.bindings import StaticRecord
 def refusal(record: StaticRecord, value: Any) -> str:
     """Return why a record cannot take ``value``; empty when it can.
 
-    Numbers must lie within LOPR and HOPR: EPICS itself changes those outside DRVL and DRVH without a word.
+    Numbers must lie within LOPR and HOPR: EPICS itself changes those outside DRVL and DRVH silently.
     """
     choices = record.choices
     low, high = float(record.fields.get("LOPR", 0)), float(record.fields.get("HOPR", 0))

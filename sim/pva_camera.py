@@ -50,7 +50,7 @@ class PvaCamera:
     """Serves one PV. Event n of the schedule is the image of its pulse, stamped with exactly its time.
 
     ``uniqueId`` counts images: ``schedule.first_pulse + n`` in 32 bits; with ``count_afresh`` those of this process from
-    1, as a camera's does that was started anew. Until the first image the PV holds none, as a
+    1, as a camera's does that was restarted. Until the first image the PV holds none, as a
     camera's does that has not acquired yet. ``codec`` is empty or one of ``wire.encode.ENCODERS``. ``interface`` and the
     ports (0: any free one) hold unless ``environment``: then EPICS_PVAS_* decide.
     Raises HostError when the ports cannot be had.
@@ -132,9 +132,9 @@ class PvaCamera:
         return self.report
 
     def restart(self, shape: tuple[int, ...], dtype: str) -> None:
-        """Disconnect every client, and serve images of another shape or type, as a camera that was started anew.
+        """Disconnect every client, and serve images of another shape or type, as a camera that was restarted.
 
-        Without a shared epoch, uniqueId starts afresh, too.
+        Without a shared epoch, uniqueId restarts, too.
         """
         self._pv.close(destroy=True)
         self._configure(shape, dtype)

@@ -1,7 +1,7 @@
 """A camera that is killed and started again, over and over: every image is counted, and the monitor never falters.
 
 In the first half the camera goes on counting where its clock is, as if only its server had gone: uniqueId tells exactly
-how many images were missed. In the second half it counts from 1 each time, as one does that was started anew.
+how many images were missed. In the second half it counts from 1 each time, as one does that was restarted.
 """
 
 import time

@@ -1,6 +1,6 @@
 """Pulse ids made of what a detector counts, its frames or its clock, where it gets none from a timing system. Pure.
 
-``pulse_id = base + count``. The base stays while the detector counts on; when it starts afresh, as slsDetectorPackage does
+``pulse_id = base + count``. The base stays while the detector counts on; when it restarts, as slsDetectorPackage does
 with ``nextframenumber`` or a new measurement, the pulses go on from a new base above all before: no two frames share a
 place on disk. All modules of a detector must take the same base, or no image would be whole; so bases are multiples of
 BASE_STEP, which modules that lost other frames at the end agree on, and a new one is agreed on by ``NextBase``.
@@ -20,7 +20,7 @@ from detectors.geometry import ModuleGeometry
 from detectors.wire.headers import HEADERS
 
 BASE_STEP: Final = FOLDER_MOD
-"""Bases are multiples of it: a count that starts afresh begins a new folder, and pulse_id shows the detector's number."""
+"""Bases are multiples of it: a count that restarts begins a new folder, and pulse_id shows the detector's number."""
 
 TICK_NS: Final = 100
 """The header's time stamp counts a 10 MHz clock from the start of the measurement. Source: slsDetectorPackage."""

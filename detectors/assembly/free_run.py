@@ -13,7 +13,7 @@ _LAST_PULSE: Final = (1 << 64) - 1
 class FreeRunPulses:
     """Gives each update a pulse_id above all before, whatever the source's counter or clock does.
 
-    From the uniqueId, or from the time stamp in pulse periods. When the one they come from starts afresh, they go on
+    From the uniqueId, or from the time stamp in pulse periods. When the one they come from restarts, they go on
     from where they were, and above what is on disk already: two frames never share a place there. An update that is not
     newer than the last one gets none: the image that a server sends again after a reconnection, or a second one in the same
     period.
@@ -29,7 +29,7 @@ class FreeRunPulses:
     above: int = -1
     """The highest pulse_id that is taken already: on disk, from an earlier life."""
     rebased: int = 0
-    """Times that counter or clock started afresh, or began below what is taken."""
+    """Times that counter or clock restarted, or began below what is taken."""
     _base: int = 0
     _raw: int = 0
     _timestamp_ns: int = 0

@@ -252,7 +252,7 @@ class MainStream:
                 self._notes("resync", f"the stream goes on at frame {first} after {newest}: resynchronised")
                 self._fates.resyncs += 1
             else:  # no fault where pulses are made of the count; they count it
-                self._notes("restart", f"the detector began to count anew, at frame {first} after {newest}")
+                self._notes("restart", f"the detector restarted its count, at frame {first} after {newest}")
             if first > newest or self.resumed:
                 self._fates.outages += 1
                 self._fates.outage_s += max(0.0, self.now - self.placed_at)

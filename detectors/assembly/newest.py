@@ -51,7 +51,7 @@ class NewestPulse:
         return self._show(max(common) if common else min(max(pulses) for pulses in self._living()))
 
     def forget(self) -> None:
-        """Begin anew."""
+        """Begin again."""
         self._waiting = [set() for _ in self._waiting]
         self._waiting_since, self.missing = None, 0
 

@@ -68,7 +68,7 @@ class Synchroniser:
         self.skipped = [0] * rules.modules
         """Frames of each module that no image was made of."""
         self.losses = 0
-        """Times that the modules were lost and the synchronisation started afresh."""
+        """Times that the modules were lost and the synchronisation was restarted."""
         self.reason = ""
         """Why that happened last."""
 

@@ -117,7 +117,7 @@ class FolderLease:
         self._renewed_at = time.monotonic()
 
     def is_of(self, folder: Path) -> bool:
-        """Return whether this is the lease of ``folder``, by whatever path: not of one removed, or made anew, since."""
+        """Return whether this is the lease of ``folder``, by whatever path: not of one removed, or made again, since."""
         try:
             return os.path.samestat((folder / LEASE).stat(), os.fstat(self._lock))
         except OSError:

@@ -127,7 +127,7 @@ class ModuleFiles:
                 file.sidecar.put(lease.head, lease.data if self._crc else None)
 
     def check(self) -> None:
-        """Close the files that were removed or replaced: they would swallow every write. ``file_of`` makes them anew."""
+        """Close the files that were removed or replaced: they would swallow every write. ``file_of`` makes them again."""
         for number, file in list(self._files.items()):
             if not file.data.is_in_place():
                 self._close(number)

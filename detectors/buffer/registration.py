@@ -131,7 +131,7 @@ class DetectorInfo:
 def _unusable(origin: Path | str, error: Exception) -> BufferReadError:
     return BufferReadError(
         f"{origin}: found no usable description of a detector ({type(error).__name__}: {error}), expected "
-        "dtype, shape, data_bytes and modules; restore the file, or remove it and let it be made anew"
+        "dtype, shape, data_bytes and modules; restore the file, or remove it and let it be made again"
     )
 
 

@@ -147,7 +147,7 @@ class BufferWriter:
     def _check(self, *, write: bool) -> None:
         """Look, once a second, at the lease, the free space, and whether the files are still in place.
 
-        To ``write``, a folder that was removed is made anew. Raises OSError, or HostError when another writer has the folder.
+        To ``write``, a folder that was removed is made again. Raises OSError, or HostError when another writer has the folder.
         """
         now = time.monotonic()
         # What was written since is taken off, so that a fast stream cannot overshoot within the second.

@@ -57,7 +57,7 @@ class DaskWorkers:
         join = functools.partial(_combined, combine)
         total = tree(leaves, lambda nodes: self._client.submit(join, *nodes, pure=False, priority=_SOONER))
         waiting = leaves.copy()
-        del leaves  # what nobody refers to any more is freed on the workers
+        del leaves  # what nothing refers to any more is freed on the workers
         for future in self._done(waiting, progress):
             if future.status != "finished":
                 _result(future)

@@ -23,7 +23,7 @@ class Job(NamedTuple):
 
 
 class Workers(Protocol):
-    """Those who do jobs. Both methods raise what a job raises."""
+    """What does jobs: this process, or the workers of a cluster. Both methods raise what a job raises."""
 
     def map(self, jobs: Sequence[Job], progress: Progress | None = None) -> Iterator[Any]:
         """Yield the results, in the order of the jobs."""
@@ -53,7 +53,7 @@ class ThisProcess:
 def tree(leaves: Iterable[Node], combine: Callable[[Sequence[Node]], Node]) -> Node:
     """Return ``leaves`` combined in a tree, FAN_IN at a time. What is combined with what depends on their number only.
 
-    So sums of floating-point numbers, which depend on their order, are the same whoever computes them. Of each level at most FAN_IN nodes
+    So sums of floating-point numbers, which depend on their order, are the same wherever they are computed. Of each level at most FAN_IN nodes
     are kept.
     """
     levels: list[list[Node]] = []

@@ -27,7 +27,7 @@ def workers_of(
 ) -> dict[str, list[str]]:
     """Return the workers on each host, sorted, by their Dask addresses; hosts without one are left out.
 
-    ``workers`` are those that a Dask scheduler tells of, with ``host``, an address, and ``resources``.
+    ``workers`` are those that a Dask scheduler knows, with ``host``, an address, and ``resources``.
     """
     found: dict[str, list[str]] = {}
     for host in hosts:

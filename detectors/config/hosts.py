@@ -53,7 +53,7 @@ class HostSection(Section):
 
 
 class ControlSection(Section):
-    """How the IOC reaches workers on other hosts: ZMQ over tcp, encrypted, for those who have the keys."""
+    """How the IOC reaches workers on other hosts: ZMQ over tcp, encrypted, for clients that have the keys."""
 
     port_base: Port
     """First of the tcp ports of control: two for each worker of this file, in its order. A worker without a host uses none."""

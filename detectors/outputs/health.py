@@ -22,7 +22,7 @@ class Health:
         self.state = ""
         """Failing, Full (no space), Failed (an error that no sink should raise); empty while it works."""
         self.broken = False
-        """Whether the sink must begin afresh before it is used again."""
+        """Whether the sink must start again before it is used again."""
         self._output = output
         self._in_a_row = 0
         self._retry_at = 0.0

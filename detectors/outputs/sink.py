@@ -35,7 +35,7 @@ class Sink(Protocol):
         ...
 
     def reset(self) -> None:
-        """Begin afresh after an error that is none of those above: what is open may be in any state."""
+        """Start again after an error that is none of those above: what is open may be in any state."""
         ...
 
     def close(self) -> None:

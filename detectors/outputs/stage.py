@@ -284,7 +284,7 @@ class Stage:
             self._fail(error)
 
     def _mend(self) -> None:
-        """Let the sink begin afresh if it broke."""
+        """Let the sink start again if it broke."""
         if self._health.broken:
             self.sink.reset()
             self._health.broken = False

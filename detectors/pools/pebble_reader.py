@@ -53,7 +53,7 @@ class PebbleReader:
         self._seen = np.zeros(layout.count, np.uint64)
 
     def replaced(self) -> bool:
-        """Whether the owner has closed the pebble or has made another: attach anew."""
+        """Whether the owner has closed the pebble or has made another: attach again."""
         return self._region.closed or bool(self._closed[0]) or self._region.replaced()
 
     def find(self, pulse_id: int) -> FoundFrame | None:

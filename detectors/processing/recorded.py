@@ -1,7 +1,7 @@
 """A user's function on the images of a range that the buffer holds, chunk by chunk, by any workers.
 
 A chunk is what one file of each module has of the range. Its images are combined one after another, the chunks in a tree: so the output is
-the same, bit by bit, whoever does the work.
+the same, bit by bit, whichever workers there are.
 """
 
 import functools

@@ -216,7 +216,7 @@ def read_changed(
     skip: int = 0,
     read: Callable[[Reader, str, FieldDesc, TypeCache], Any] | None = None,
 ) -> dict[str, Any]:
-    """Return a copy of ``old``, the fields of structure ``desc``, in which those that ``changed`` marks are read anew.
+    """Return a copy of ``old``, the fields of structure ``desc``, in which those that ``changed`` marks are read again.
 
     ``bit`` is the structure's own bit of the mask, which stands for all fields. The first ``skip`` fields were cut out
     of the bytes. ``read`` reads a field by its name, if not ``read_value``.

@@ -174,4 +174,4 @@ def _description(head: ArrayHead) -> Description:
 
 @lru_cache
 def _name(dtype: np.dtype) -> str:
-    return dtype.name  # numpy makes it anew each time
+    return dtype.name  # numpy makes a new one each time

@@ -62,7 +62,7 @@ class Pace:
             self.tick_s = self._usable(min(max(TARGET_PACKETS / self.packets_hz, self._shortest), most))
 
     def _begin(self, now: float) -> None:
-        """Measure anew: nothing is known of when the packets that are there now were sent."""
+        """Begin to measure: nothing is known of when the packets that are there now were sent."""
         self._since, self._packets = now, 0
         self.packets_hz = 0.0
         """Measured rate; 0: not known."""

@@ -1,6 +1,6 @@
 """PVA through p4p: the reference client, and the one for everything but large arrays.
 
-p4p (pvxs) allocates each array anew; the pixels are copied into the slot once. Its queue is always drained at once, so
+p4p (pvxs) allocates each array; the pixels are copied into the slot once. Its queue is always drained at once, so
 losses happen where they are counted, or show as gaps in uniqueId.
 """
 

@@ -86,7 +86,7 @@ class ReducedImages:
         self._number = None
 
     def _count(self, number: int) -> None:
-        # A part that starts anew counts from 1: what it had not sent before is not known.
+        # A part that restarts counts from 1: what it had not sent before is not known.
         if self._number is not None and number > self._number:
             self.lost += number - self._number - 1
         self._number = number

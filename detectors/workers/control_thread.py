@@ -50,7 +50,7 @@ class ControlThread:
 
     ``handlers`` are the commands by name; ``submit`` hands one to the data thread, and ``stop`` asks the worker to stop.
     When the process is not gone ``drain_s`` and a margin after a signal or the command ``stop``, it is ended here.
-    With ``network`` the same is to be had over tcp, by those who have the keys. Raises HostError when that cannot be bound,
+    With ``network`` the same is to be had over tcp, by clients that have the keys. Raises HostError when that cannot be bound,
     ConfigError without keys.
     """
 

@@ -150,7 +150,7 @@ class Gatherer:
         self._tell_losses(now)
 
     def look(self) -> bool:
-        """Take in what has come, for those who need the newest pulse only; return whether they must look often."""
+        """Take in what has come, for those workers that need the newest pulse only; return whether they must look often."""
         if isinstance(self._open, SeenModules):
             return False
         before = self._matched
@@ -163,7 +163,7 @@ class Gatherer:
         return True
 
     def newest(self) -> Matched | None:
-        """Return the newest pulse, for those who need no other; None when nothing is new.
+        """Return the newest pulse, for those workers that need no other; None when nothing is new.
 
         The pulses before it are not counted as matched.
         """
@@ -254,5 +254,5 @@ class Gatherer:
     def _tell_losses(self, now: float) -> None:
         """Log losses of step, one line a second at most."""
         if self._sync.losses > self._losses_seen and now - self._loss_logged_at >= 1:
-            log.warning("out of step: %s; started afresh (%d times so far)", self._sync.reason, self._sync.losses)
+            log.warning("out of step: %s; restarted (%d times so far)", self._sync.reason, self._sync.losses)
             self._losses_seen, self._loss_logged_at = self._sync.losses, now

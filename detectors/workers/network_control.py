@@ -1,4 +1,4 @@
-"""The control sockets of a worker on the network: bound to tcp, too, encrypted, for those who have the keys."""
+"""The control sockets of a worker on the network: bound to tcp, too, encrypted, for clients that have the keys."""
 
 import zmq
 

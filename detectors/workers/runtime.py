@@ -57,7 +57,7 @@ class Part(Protocol):
     def commands(self) -> Mapping[str, Callable[..., Any]]:
         """The commands by name; their arguments are keywords. Called between two steps.
 
-        One that takes its time returns a Future; whoever works on that calls ``set_running_or_notify_cancel`` when it begins,
+        One that takes its time returns a Future; the thread that works on it calls ``set_running_or_notify_cancel`` when it begins,
         since the command is cancelled when its time is over.
         """
         ...

@@ -24,7 +24,7 @@ class Wake:
         return self._bell
 
     def watch(self, descriptor: int) -> None:
-        """End waits also when ``descriptor`` is readable. Whoever waits must read all that is there before the next wait."""
+        """End waits also when ``descriptor`` is readable. The thread that waits must read all that is there before the next wait."""
         self._poll.register(descriptor, select.POLLIN)
 
     def unwatch(self, descriptor: int) -> None:

@@ -26,4 +26,4 @@ def command(name: str, output: Path, as_json: bool) -> None:
         return
     print(f"public: {public}\nsecret: {secret}")
     if name != SERVER:
-        print(f"Give the client {secret} and {server}; start the workers anew.")
+        print(f"Give the client {secret} and {server}; restart the workers.")

@@ -158,7 +158,7 @@ class Demo:
             options = ["--epoch-ns", "-", "--start", FIRST_PULSE, "--rate", rate_hz, "--step", step]
             if self.seconds is None:
                 return options
-            # A source that falls behind still sends all, but not for ever.
+            # A source that falls behind still sends all, but not without end.
             frames = max(1, round(self.seconds * rate_hz))
             return [*options, "--frames", frames, "--seconds", self.seconds + _SOURCES_END_S / 2]
 
@@ -237,7 +237,7 @@ class Demo:
             total += found.bytes
             if name in restarted:
                 self._note(
-                    f"{name} was started again meanwhile: its counters began anew, and only its pixels are compared"
+                    f"{name} was started again meanwhile: its counters began at 0 again, and only its pixels are compared"
                 )
                 lines += compare_restarted(name, status, found)
                 continue

@@ -1,6 +1,6 @@
 """A client of an image stream, on a host of its own: ``python -m sim.hosts.image_console ADDRESS KEYS ROWS``.
 
-``images`` waits until the image of a pulse has come, and tells of all so far: pulse_id, whether it is good, and which modules, of so
+``images`` waits until the image of a pulse has come, and prints all so far: pulse_id, whether it is good, and which modules, of so
 many rows each, have the pixels that the simulated detector has sent.
 """
 

@@ -1,4 +1,4 @@
-"""Commands to the workers of one host, for those who watch on another: ``python -m sim.hosts.worker_console PREFIX``."""
+"""Commands to the workers of one host, for a client on another: ``python -m sim.hosts.worker_console PREFIX``."""
 
 import sys
 from typing import Any

@@ -220,7 +220,7 @@ def test_pulses_of_a_stock_detector_go_on_above_what_is_on_disk(tmp_path: Path):
             assert status["pulse_id"] == base + frames[-1] * STEP
             assert status["frames"]["restarts"] == max(0, life - 1)
             assert status["packets"]["bad_pulse"] == status["packets"]["alien"] == 0
-            assert ("count anew" in status["message"]) == (life >= 2)
+            assert ("restarted its count" in status["message"]) == (life >= 2)
             r.stop(signal.SIGKILL if life == 0 else signal.SIGTERM)
             if life == 2:  # as after a reboot: what is on disk is all that is known
                 r.runtime.shm("pulse-base").unlink()

@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 _COUNTER_MASK: Final = (1 << 64) - 1
 _LARGEST_GAP: Final = 1 << 32
-"""A larger step of the event counter is a timing system that started afresh."""
+"""A larger step of the event counter is a timing system that restarted."""
 
 
 class TimingRing:

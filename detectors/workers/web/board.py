@@ -50,7 +50,7 @@ class Board:
             self._tell()
 
     def post(self, messages: Mapping[Wish, bytes]) -> None:
-        """Put an image on the board, for those who wait."""
+        """Put an image on the board, for the requests that wait."""
         for wish in messages.keys() & self.wanted:
             self._numbers[wish] += 1
             self._posted[wish] = Posted(self._numbers[wish], messages[wish])

@@ -110,7 +110,7 @@ def _run(found: "list[Simulator]", *, wait: bool) -> Mapping[str, Any]:
 
 
 def _wait_for_receivers(found: "list[Simulator]", stop: "Stop") -> bool:
-    """Wait until somebody listens on the ports of this host; return whether it is time to stop."""
+    """Wait until receivers listen on the ports of this host; return whether it is time to stop."""
     from ioc.demo.listeners import silent
 
     ports = {one.what: one.name for one in found if one.arguments[0] == "udp"}

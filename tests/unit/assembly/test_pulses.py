@@ -114,7 +114,7 @@ def test_a_count_that_starts_afresh_without_a_pause():
     b.flush()
     assert pulses(b) == [500, 501, 502, 503, *range(BASE_STEP + 1, BASE_STEP + 5)]
     assert b.packets.alien == 0
-    assert b.assembler.latest_note == "the detector began to count anew, at frame 1 after 503"
+    assert b.assembler.latest_note == "the detector restarted its count, at frame 1 after 503"
 
 
 def test_single_frames_with_the_same_number():

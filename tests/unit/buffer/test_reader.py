@@ -94,7 +94,7 @@ def test_a_missing_module_is_zeros_only_when_allowed(raw):
 
 @pytest.mark.parametrize("offset", [0, 1])  # the marker, the pulse_id
 def test_a_torn_record_is_named_where_a_missing_one_is_allowed(raw, offset):
-    """Finding: it read as a missing one, zeros without a word."""
+    """Finding: it read as a missing one, zeros silently."""
     raw.poke(raw.path("M01", BASE), 2 * raw.record_bytes + offset, b"\x42")
     reader = BufferReader(raw.folder)
     image = reader.read_image(BASE + 2, allow_missing=True)
