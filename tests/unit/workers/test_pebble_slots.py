@@ -129,7 +129,7 @@ def test_a_slot_of_our_own_open_frame_is_not_waited_for():
     rig.feed(frame_of(2, 8, pulse=1005)[:4])  # the same slot: a jump within the limit
     rig.flush()
     assert rig.assembler.frames().exhausted == 1
-    assert rig.assembler.open_frames == 0
+    assert rig.assembler._window.open == 0
     rig.leases[0].close()
 
 
