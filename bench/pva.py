@@ -15,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Self
 
 from bench.native import NoCompilerError, compile_program
 from bench.pva_images import Source, own_environment, served_at
@@ -23,7 +24,7 @@ from bench.pva_receiver import WARM
 from bench.table import Row, median_ratio, spread
 
 REPEATS = 5
-BURST_GB = 1.3
+BURST_GB = 1.1
 RAW_TARGET = 0.8
 PEERS = {"p4p": None, "pvapy": 1.3}
 """Other clients and what the monitor's rate must be of theirs, where there is a goal."""
@@ -37,23 +38,33 @@ def image_count(mib: int) -> int:
 
 
 class Alone:
-    """Receivers that are a process for each burst: bare TCP, and other clients."""
+    """Receivers that are a process for each burst: bare TCP, and other clients. Context manager."""
 
-    def __init__(self, mib: int, environment: dict[str, str], raw_source: Source, raw_receiver: Path | None) -> None:
+    def __init__(self, mib: int, environment: dict[str, str], raw_receiver: Path | None) -> None:
         self._nbytes, self._count, self._slots = mib << 20, image_count(mib), SLOTS[mib]
-        self._environment, self._raw_source, self._raw_receiver = environment, raw_source, raw_receiver
+        self._environment, self._raw_receiver = environment, raw_receiver
+        self._raw = Source("raw", "-", self._nbytes, environment)
+        self._pva = Source("pva-each", "BENCH:EACH", self._nbytes, environment)
+
+    def __enter__(self) -> Self:
+        self._raw.ready()
+        self._pva.ready()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._raw.close()
+        self._pva.close()
 
     def raw(self) -> Burst:
         """Receive the bare arrays, in C, or in Python when there is no compiler."""
-        source = self._raw_source
         if self._raw_receiver is None:
-            return self._burst(source, self._python("raw", source))
-        return self._burst(source, [self._raw_receiver, source.port, self._nbytes, self._count, self._slots, WARM])
+            return self._burst(self._raw, self._python("raw", self._raw))
+        command = [self._raw_receiver, self._raw.port, self._nbytes, self._count, self._slots, WARM]
+        return self._burst(self._raw, command)
 
     def client(self, name: str) -> Burst:
         """Receive with "p4p" or "pvapy"."""
-        with Source("pva", f"BENCH:{name}", self._nbytes, self._environment).ready() as source:
-            return self._burst(source, self._python(name, source))
+        return self._burst(self._pva, self._python(name, self._pva))
 
     def _python(self, name: str, source: Source) -> list[object]:
         module = [sys.executable, "-m", "bench.pva_receiver"]
@@ -103,9 +114,8 @@ def _of_size(mib: int, repeats: int, raw_receiver: Path | None, peers: list[str]
     environment = own_environment()
     with (
         monitor(mib, environment) as take,
-        Source("raw", "-", mib << 20, environment).ready() as raw_source,
+        Alone(mib, environment, raw_receiver) as alone,
     ):
-        alone = Alone(mib, environment, raw_source, raw_receiver)
         turns: dict[str, Contender] = {"raw TCP": alone.raw, "monitor": take}
         turns |= {name: functools.partial(alone.client, name) for name in peers}
         found: dict[str, list[Burst]] = {name: [] for name in turns}

@@ -1,7 +1,7 @@
 """A source of images that copies nothing: ``python -m bench.pva_source MODE PV NBYTES``.
 
-MODE is "raw" (the bare arrays over TCP) or "pva" (NTNDArrays, one message each). It serves one client at
-EPICS_PVA_SERVER_PORT; with raw, another one each time. For each number on its input it prepares so many images, says
+MODE is "raw" (the bare arrays over TCP), "pva" (NTNDArrays, one message each, to one client) or "pva-each" (to another client
+each time, as with "raw"). It serves at EPICS_PVA_SERVER_PORT. For each number on its input it prepares so many images, says
 PREPARED, waits for an empty line, sends them as fast as they are taken, and says SENT. It ends with its input.
 """
 
@@ -82,16 +82,18 @@ def tails(encoder: Encoder, nbytes: int, numbers: range) -> list[bytes]:
     return found
 
 
-def pva(pv: str, nbytes: int) -> None:
-    buffers, encoder, first = arrays(nbytes), Encoder(), 0
+def pva(pv: str, nbytes: int, *, each: bool) -> None:
+    buffers, encoder, first, clients = arrays(nbytes), Encoder(), 0, 0
     member = list(NTNDARRAY[2]["value"][2]).index("ushortValue")
     with SimulatedPvaServer(pv, udp=False) as server:
         say("READY")
         for count in orders():
+            clients = clients + 1 if each else 1
+            server.wait_subscribed(clients, timeout_s=PATIENCE_S)
+            client = server.clients()[-1]
+            first = 0 if each else first
             behind = tails(encoder, nbytes, range(first, first + count))
             first += count
-            server.wait_subscribed(timeout_s=PATIENCE_S)
-            (client,) = server.clients()
             head = encoder.pack("IB", client.request_id, 0) + encoder.bits(1)
             head += encoder.size(member) + encoder.size(nbytes // 2)
             images = list[list[memoryview]]()
@@ -105,4 +107,4 @@ def pva(pv: str, nbytes: int) -> None:
 
 if __name__ == "__main__":
     mode, name, size = sys.argv[1], sys.argv[2], int(sys.argv[3])
-    raw(size) if mode == "raw" else pva(name, size)
+    raw(size) if mode == "raw" else pva(name, size, each=mode == "pva-each")
