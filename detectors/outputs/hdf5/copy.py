@@ -1,8 +1,11 @@
 """The buffer to an HDF5 file, pixels copied: compressed on all processors, or written as they are by one thread.
 
-One thread writes as fast as several, which wait for each other: the kernel lets one at a time write to a file.
+One thread writes as fast as several, which wait for each other: the kernel lets one at a time write to a file. Another compares the
+pixels with their CRC ahead of it.
 """
 
+import ctypes
+import errno
 import mmap
 import os
 import shutil
@@ -11,6 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import lru_cache, partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,7 +39,13 @@ _POPULATE_READ: Final = 22
 """MADV_POPULATE_READ of Linux 5.14 and newer, which Python has no name for."""
 
 _AHEAD: Final = 2
-"""Images of each processor that are read while an earlier one is waited for."""
+"""What each thread does, images or groups of them, while an earlier one is waited for."""
+
+_GROUP_BYTES: Final = 8 << 20
+"""Images that are compared with their CRC before they are written, in one go: with one at a time the threads wait for each other."""
+
+_FALLOCATE: Final = ctypes.CDLL(None).fallocate
+_FALLOCATE.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
 
 
 def write_file(
@@ -114,7 +124,7 @@ class _Images:
         self._reader = reader
         self._layout = layout
         self._selection = selection
-        self._frame_bytes = layout.frame_bytes
+        self.image_bytes, self._frame_bytes = layout.image_bytes, layout.frame_bytes
         self._file = lru_cache(MAPPED_PER_MODULE * len(layout.modules))(partial(_DataFile, reader))
 
     def __len__(self) -> int:
@@ -194,23 +204,39 @@ def _addresses(data: h5py.Dataset) -> list[int]:
 
 
 def _write_places(path: Path, addresses: list[int], images: _Images, progress: Progress | None) -> None:
+    count, group = len(images), max(1, _GROUP_BYTES // images.image_bytes)
+
+    def checked(number: int) -> list[list[np.ndarray]]:
+        return [images.parts(row) for row in range(number * group, min((number + 1) * group, count))]
+
     descriptor = os.open(path, os.O_WRONLY)
     try:
-        for row, address in enumerate(addresses):
-            place = address
-            for part in images.parts(row):
+        # One request for all blocks costs less than one for each page; a file system that knows none goes page by page. It is
+        # not Python's posix_fallocate, which writes into every page then.
+        _FALLOCATE(descriptor, 0, min(addresses), max(addresses) + images.image_bytes - min(addresses))
+        rows = enumerate(chain.from_iterable(_in_order(checked, -(-count // group), threads=1)))
+        for row, parts in rows:
+            place = addresses[row]
+            for part in parts:
                 place = _write(descriptor, part.data, place)
             if progress:
-                progress(row + 1, len(images))
+                progress(row + 1, count)
     finally:
         os.close(descriptor)
 
 
 def _write(descriptor: int, pixels: memoryview, place: int) -> int:
-    """Write pixels to a place, and return where they end."""
+    """Write pixels to a place, and return where they end. Raises BufferReadError when they are gone."""
     done = 0
     while done < len(pixels):
-        done += os.pwrite(descriptor, pixels[done:], place + done)
+        try:
+            done += os.pwrite(descriptor, pixels[done:], place + done)
+        except OSError as error:
+            if error.errno != errno.EFAULT:
+                raise
+            raise BufferReadError(
+                "buffer: found no pixels where they were a moment ago; the file was cut off"
+            ) from None
     return place + done
 
 
@@ -219,15 +245,15 @@ def _write_chunks(data: h5py.Dataset, images: _Images, encode: Encode, progress:
         return row, encode(images.image(row))
 
     corner = (0,) * (len(data.shape) - 1)
-    for done, (row, encoded) in enumerate(_on_all_processors(chunk, len(images)), 1):
+    chunks = _in_order(chunk, len(images), threads=len(os.sched_getaffinity(0)))
+    for done, (row, encoded) in enumerate(chunks, 1):
         data.id.write_direct_chunk((row, *corner), encoded)
         if progress:
             progress(done, len(images))
 
 
-def _on_all_processors(work: Callable[[int], Any], count: int) -> Iterator[Any]:
+def _in_order(work: Callable[[int], Any], count: int, *, threads: int) -> Iterator[Any]:
     """Yield ``work(0) ... work(count - 1)``, in this order; little runs ahead of the taker."""
-    threads = len(os.sched_getaffinity(0))
     with ThreadPoolExecutor(threads, thread_name_prefix="hdf5") as executor:
         running: deque[Future[Any]] = deque()
         try:

@@ -7,6 +7,7 @@ import pytest
 
 from detectors.buffer.reader import BufferReader
 from detectors.errors import BufferReadError, ConfigError, HostError
+from detectors.outputs.hdf5 import copy
 from detectors.outputs.hdf5.copy import write_file
 from detectors.outputs.hdf5.selection import PulseRange
 from detectors.verify import verify
@@ -66,7 +67,8 @@ def test_a_file_that_is_there_is_not_touched(reader, tmp_path):
     assert (tmp_path / "run.h5").read_text() == "precious"
 
 
-def test_nothing_appears_when_it_fails_midway(raw, reader, tmp_path):
+def test_nothing_appears_when_it_fails_midway(raw, reader, tmp_path, monkeypatch):
+    monkeypatch.setattr(copy, "_GROUP_BYTES", 1)  # one image, so that the rest is not read yet
     out = tmp_path / "out"
     out.mkdir()
 
@@ -78,7 +80,9 @@ def test_nothing_appears_when_it_fails_midway(raw, reader, tmp_path):
     assert list(out.iterdir()) == []
 
 
-def test_nothing_appears_when_a_file_is_cut_off_midway(raw, reader, tmp_path):
+@pytest.mark.parametrize("group_bytes", [1, 1 << 30])
+def test_nothing_appears_when_a_file_is_cut_off_midway(raw, reader, tmp_path, monkeypatch, group_bytes):
+    monkeypatch.setattr(copy, "_GROUP_BYTES", group_bytes)
     out = tmp_path / "out"
     out.mkdir()
 
