@@ -21,6 +21,9 @@ from detectors.pva.search import Searcher
 _TICK_S: Final = 0.2
 """Longest time in one receive call: the interval at which ``stop`` and the time-outs are checked."""
 
+_GATHER_BYTES: Final = 1 << 20
+"""Bytes of a large array that are left to gather in the kernel before it wakes us: each wake costs the sender time, too."""
+
 _SILENCE_S: Final = 3.0
 """Time of searching without an answer after which the PV is reported as not found."""
 
@@ -76,6 +79,8 @@ class Subscription:
         self._connection: MonitorConnection
         self._sock: socket.socket
         self._heard = self._sent = 0.0
+        self._gathered = 1
+        """Bytes that wake us (SO_RCVLOWAT)."""
         self._updated = False
         """Whether an update came over this connection."""
 
@@ -124,10 +129,11 @@ class Subscription:
             self._sock = sock
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.settimeout(None)  # from here on the kernel's own time-out ends each call
-            tick = struct.pack("ll", 0, int(_TICK_S * 1e6))
+            tick = struct.pack("ll", *divmod(int(_TICK_S * 1e6), 1_000_000))
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, tick)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(self._timeouts.stall) or 1, 0))
             self._heard = self._sent = time.monotonic()
+            self._gathered = 1
             try:
                 while not stop.is_set():
                     event = self._connection.next_event()
@@ -159,6 +165,11 @@ class Subscription:
     def _receive(self) -> None:
         wanted = self._connection.stream.want()
         flags = socket.MSG_WAITALL if self._connection.stream.mid_array else 0
+        if flags and wanted[0].nbytes >= 2 * _GATHER_BYTES:
+            wanted = [wanted[0][:-_GATHER_BYTES]]  # so much will come behind it that the last of it wakes us
+            self._wake_after(_GATHER_BYTES)
+        else:
+            self._wake_after(1)
         try:
             received = self._sock.recvmsg_into(wanted, 0, flags)[0]
         except BlockingIOError:  # the tick is over
@@ -169,6 +180,12 @@ class Subscription:
         self._heard = time.monotonic()
         self._connection.stream.received(received)
         self.keep_alive()
+
+    def _wake_after(self, nbytes: int) -> None:
+        """Let the kernel wake us when so many bytes are there."""
+        if nbytes != self._gathered:
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, nbytes)
+            self._gathered = nbytes
 
     def _check_silence(self) -> None:
         silent_s = time.monotonic() - self._heard

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from detectors.pva import Timeouts
+from detectors.pva import Timeouts, session
 from detectors.sources.image_source import ImageSource
 from detectors.sources.pva_direct import DirectClient
 from detectors.sources.pva_p4p import P4pClient
@@ -72,6 +72,21 @@ def test_unmarked_fields_keep_their_values(big: bool) -> None:
     assert sink.ids() == [1, 2, 2]
     assert [u.attributes for u, _ in sink.of("update")] == [{"n": 1}, {"n": 1}, {"n": 2}]
     assert [e for e in sink.kinds() if e == "empty"] == ["empty"]
+
+
+@pytest.mark.parametrize("segment", [0, 3_000_000])
+def test_the_last_bytes_of_a_large_image_wake_us(segment: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However few of them come behind those that were left to gather, and nothing behind them."""
+    with SimulatedPvaServer(PV, segment=segment) as server, monkeypatch.context() as m, watch() as sink:
+        m.setattr(session, "_TICK_S", 120.0)  # else it is the time-out of a receive call that brings them
+        server.wait_subscribed()
+        for number in range(3):
+            server.post(ntndarray(image("uint16", (1500, 1500), number), number))
+            sink.wait_for("update", number + 1)
+        m.undo()
+        server.drop_clients()
+    assert sink.ids() == [0, 1, 2]
+    np.testing.assert_array_equal(sink.of("update")[-1][1], image("uint16", (1500, 1500), 2))
 
 
 def test_dropped_images_are_read_past() -> None:
