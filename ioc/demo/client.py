@@ -15,7 +15,6 @@ from ioc.templates import Load, loads
 
 _TIMEOUT_S: Final = 5.0
 _POLL_S: Final = 0.1
-_DRAIN_S: Final = 20.0
 _SETTLED_S: Final = 1.0
 """When no counter has changed for so long, everything has been drained, s."""
 _RECORD: Final = re.compile(r'^record\(\w+, "([^"]+)"\)\s*\{(.*?)^\}', re.MULTILINE | re.DOTALL)
@@ -85,9 +84,9 @@ class DemoClient:
         names = [worker.split(".", 1)[1] for worker in self._kinds]
         return dict(zip(names, self._get([f"{self._prefix}{name}:Pid_RBV" for name in names]), strict=True))
 
-    def drained(self) -> dict[str, Any]:
-        """Return the snapshots once nothing is queued and no counter changes, after ``_DRAIN_S`` at the latest."""
-        deadline_s = time.monotonic() + _DRAIN_S
+    def drained(self, timeout_s: float) -> dict[str, Any]:
+        """Return the snapshots once nothing is queued and no counter changes, or at the time-out."""
+        deadline_s = time.monotonic() + timeout_s
         last, since_s = self.snapshots(), time.monotonic()
         while time.monotonic() < deadline_s:
             time.sleep(_POLL_S)

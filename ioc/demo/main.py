@@ -69,6 +69,7 @@ OLD_IMAGES: Final = 1
 _SOURCES_END_S: Final = 10.0
 _EARLY_S: Final = 0.5
 """A source that has ended so long before its time has failed, s."""
+_DRAIN_S: Final = 20.0
 _COMPARE_S: Final = 3.0
 """Without an end, the pixels of each source are compared for so long, s: who stops it does not want to wait."""
 
@@ -141,7 +142,7 @@ class Demo:
         pids = client.pids()
         self._take_data(client, plan, config, sources, ioc)
         reports = {name: child.report() for name, child in sources.items()}
-        final = client.drained()
+        final = client.drained(_DRAIN_S)
         restarted = {name for name, pid in client.pids().items() if pid != pids[name]}
         if client.get("Acquire_RBV") == "Acquire":
             client.put("Acquire", 0)
