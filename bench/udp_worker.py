@@ -22,13 +22,17 @@ class Worker(WorkerProcess):
         crc: bool = True,
         slots: int = 2 * RING_COUNT,
         max_frame_gap: int = 100,
+        queue: int = 100,
+        ring: int = RING_COUNT,
     ) -> None:
         config = f"""
 [dma]
-cfgRxCount = {RING_COUNT}
+cfgRxCount = {ring}
 cfgSize = "1 MiB"
 [pools]
 pebbleBufCount = {slots}
+[zmq]
+high_water_mark = {queue}
 [[udp]]
 name = "M00"
 expect_module_id = {module}

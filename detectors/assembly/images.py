@@ -66,6 +66,8 @@ class ImageAssembler:
             frame = reader.find(matched.pulse_id) if matched.present >> m & 1 else None
             if frame is None and matched.present >> m & 1:
                 return None
+            if frame and frame.data.nbytes != self._frame_bytes:  # a camera came back with others
+                return None
             found.append(frame)
         if out is not None:
             self._fill(out, found)

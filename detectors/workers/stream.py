@@ -218,7 +218,7 @@ class Streamer:
             return
         header, lease = self._label(header), None
         if buffer is not None:
-            buffer.set_len(header.data_bytes)
+            buffer.set_len(buffer.capacity)
             lease = buffer.freeze()
             self._gathered += 1
         for name, output in self._outputs.items():

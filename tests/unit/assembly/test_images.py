@@ -93,6 +93,14 @@ def test_a_frame_overwritten_while_others_are_copied_gives_no_image(modules, mon
     assert [reader.overwritten for reader in readers] == [0, 0, 1]
 
 
+def test_frames_of_another_size_give_no_image(modules):
+    pebbles, readers = modules
+    for m, pebble in enumerate(pebbles):
+        put(pebble, 7, m)
+    assembler = ImageAssembler(FrameLayout((3, 8), "uint16"), readers, NAMES)
+    assert assembler.assemble(Matched(7, 0b111), np.zeros(assembler.image_bytes, np.uint8)) is None
+
+
 def test_modules_of_different_recordings_make_no_good_image(modules):
     pebbles, readers = modules
     for m, pebble in enumerate(pebbles):
