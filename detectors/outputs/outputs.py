@@ -20,8 +20,9 @@ from detectors.roots import confined
 from detectors.stats import OutputStats
 from detectors.worker_names import worker_name
 
-PUBLISH_SHARE: Final = 32
-"""Most frames that the publisher may hold: what a few wake-ups of the receiver bring; live data is dropped rather than kept."""
+PUBLISH_SHARE: Final = 256
+"""Most frames that the publisher may hold, a quarter of a second at 1 kHz: it shares the processors with all the rest, and has to wait
+at times. Live data is dropped rather than kept for longer."""
 
 CLOSE_S: Final = 5.0
 """How long queued frames may still be written when an output is closed, s, unless its owner says otherwise."""
