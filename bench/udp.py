@@ -77,7 +77,7 @@ def _receive(udp: Udp, repeats: int) -> Iterator[Row]:
 
 def _modules(udp: Udp, repeats: int) -> Iterator[Row]:
     """Compare the cost per GB of 1, 2, 4 and 8 receivers at 100 frames/s each; all eight run, those not sent to are idle."""
-    frames, rate, first = 30, 100, 1
+    frames, rate, first = 45, 100, 1
     costs: dict[int, list[float]] = {1: [], 2: [], 4: [], 8: []}
     lost = 0
     with ExitStack() as stack:
