@@ -27,7 +27,7 @@ from detectors.workers.commands import request
 RATE_HZ = 200.0
 SECONDS = 1.0
 WARM_S = 0.5
-REPEATS = 3
+REPEATS = 2
 """Of each start, of which there are two for each contender."""
 
 COMPRESSED = 'compression = "bslz4"\n'
