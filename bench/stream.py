@@ -11,7 +11,7 @@ from bench.player import FRAME_BYTES, Player, cpu_s
 from bench.table import Row, spread
 from detectors.workers.commands import request
 
-SECONDS = 4.0
+SECONDS = 2.5
 WARM_S = 1.0
 REPEATS = 5
 QUEUE_S = 0.06
