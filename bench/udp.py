@@ -140,7 +140,7 @@ def _write(udp: Udp, repeats: int) -> Iterator[Row]:
                 median_ratio(cost[worker], cost[alone]),
                 "x",
                 target,
-                note=f"at {rate} frames/s: {spread(cost[worker])} against {spread(cost[alone])} CPU s/GB; {lost} packets lost",
+                note=f"at {rate} frames/s: {spread(cost[worker])} against {spread(cost[alone])} CPU s/GB; {lost} packets lost or not written",
             )
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -19,8 +19,8 @@ from detectors.wire.web_image import decode_web
 from ioc.demo.children import free_ports
 
 BROWSERS = 20
-SECONDS = 5.0
-REPEATS = 3
+SECONDS = 4.0
+REPEATS = 2
 MODULES = 2
 
 
