@@ -76,6 +76,7 @@ def soak(tmp_path: Path) -> Iterator[Callable[..., Soak]]:
         one.end()
 
 
+@pytest.mark.long
 def test_steady(soak: Callable[..., Soak]):
     one = soak("steady", "--seconds", "3", *SMALL)
     assert one.wait() == 0, one.text

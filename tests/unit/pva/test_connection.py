@@ -63,7 +63,7 @@ SEGMENTS = st.sampled_from([0, 1, 5, 100, 5000])
 @settings(max_examples=60, deadline=None)
 def test_images_come_whole_however_they_are_cut(pieces: random.Random, big: bool, segment: int, skip: bool) -> None:
     talk = Talk(big=big, segment=segment)
-    pixels = [np.arange(n * 7, dtype=np.uint32).reshape(n, 7) * 77 + i for i, n in enumerate((1, 900, 900, 3))]
+    pixels = [np.arange(n * 7, dtype=np.uint32).reshape(n, 7) * 77 + i for i, n in enumerate((1, 300, 300, 3))]
     data = talk.opening()
     for number, image in enumerate(pixels):
         data += talk.update(NTNDARRAY, ntndarray(image, number, {"n": number}))
