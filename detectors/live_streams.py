@@ -1,6 +1,8 @@
 """Live data for scripts: iterators over the frames, images and results in streams, on any host."""
 
 import threading
+from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Final, Literal
 
 import numpy as np
@@ -9,7 +11,7 @@ import zmq
 from detectors.curve import CurveKeys
 from detectors.errors import WireError
 from detectors.frame import FrameHead
-from detectors.live import Live
+from detectors.live import Live, T
 from detectors.pixels import FrameLayout
 from detectors.sources.subscriptions import Sender, Subscriptions
 from detectors.wire.array10 import ImageHeader, decode_image
@@ -20,7 +22,35 @@ _QUEUE: Final = 100
 """Messages that wait in a client."""
 
 
-class ModuleStream(Live[tuple[FrameHead, np.ndarray]]):
+class _Stream(Live[T]):
+    """What the messages of one sender hold. Raises HostError for an address that cannot be used, ConfigError for bad keys."""
+
+    def __init__(
+        self, sender: Sender, kind: int, keys: CurveKeys | None, timeout_s: float | None, stop: threading.Event | None
+    ) -> None:
+        super().__init__(timeout_s, stop)
+        self._sockets = Subscriptions([sender], kind, keys)
+
+    @abstractmethod
+    def _decode(self, parts: Sequence[memoryview]) -> T:
+        """Return what a message holds. Raises WireError when it is malformed: then it is missed."""
+
+    def _take(self, timeout_s: float) -> T | None:
+        parts = self._sockets.receive_one(timeout_s)
+        if parts is None:
+            return None
+        try:
+            return self._decode(parts)
+        except WireError:
+            self.missed += 1
+            return None
+
+    def close(self) -> None:
+        """Close the socket. Idempotent."""
+        self._sockets.close()
+
+
+class ModuleStream(_Stream[tuple[FrameHead, np.ndarray]]):
     """Frames of one module from its ZMQ stream, on any host. ``shape`` and ``dtype`` are those of its frames.
 
     Of the head only the documented 40 bytes are known; the arrays are read-only. A client that is too slow sees gaps in
@@ -38,27 +68,15 @@ class ModuleStream(Live[tuple[FrameHead, np.ndarray]]):
         timeout_s: float | None = None,
         stop: threading.Event | None = None,
     ) -> None:
-        super().__init__(timeout_s, stop)
         self._layout = FrameLayout(shape, dtype)
-        self._sockets = Subscriptions([Sender(address, _QUEUE, self._layout.data_bytes)], keys=keys)
+        super().__init__(Sender(address, _QUEUE, self._layout.data_bytes), zmq.SUB, keys, timeout_s, stop)
 
-    def _take(self, timeout_s: float) -> tuple[FrameHead, np.ndarray] | None:
-        parts = self._sockets.receive_one(timeout_s)
-        if parts is None:
-            return None
-        try:
-            head, data = parse_module_message(parts, self._layout.data_bytes)
-        except WireError:
-            self.missed += 1
-            return None
+    def _decode(self, parts: Sequence[memoryview]) -> tuple[FrameHead, np.ndarray]:
+        head, data = parse_module_message(parts, self._layout.data_bytes)
         return head, self._layout.read(data)
 
-    def close(self) -> None:
-        """Close the socket. Idempotent."""
-        self._sockets.close()
 
-
-class ImageStream(Live[tuple[ImageHeader, np.ndarray | None]]):
+class ImageStream(_Stream[tuple[ImageHeader, np.ndarray | None]]):
     """Images from an Array-1.0 stream, on any host: header and pixels, None for a header without pixels.
 
     ``kind`` is ``full`` (every image goes to one of its clients) or ``reduced`` (every header goes to all of them). The
@@ -77,27 +95,15 @@ class ImageStream(Live[tuple[ImageHeader, np.ndarray | None]]):
         timeout_s: float | None = None,
         stop: threading.Event | None = None,
     ) -> None:
-        super().__init__(timeout_s, stop)
         socket = zmq.PULL if kind == "full" else zmq.SUB
-        self._sockets = Subscriptions([Sender(address, _QUEUE, max_image_bytes)], socket, keys)
+        super().__init__(Sender(address, _QUEUE, max_image_bytes), socket, keys, timeout_s, stop)
         self._max_bytes = max_image_bytes
 
-    def _take(self, timeout_s: float) -> tuple[ImageHeader, np.ndarray | None] | None:
-        parts = self._sockets.receive_one(timeout_s)
-        if parts is None:
-            return None
-        try:
-            return decode_image(parts, self._max_bytes)
-        except WireError:
-            self.missed += 1
-            return None
-
-    def close(self) -> None:
-        """Close the socket. Idempotent."""
-        self._sockets.close()
+    def _decode(self, parts: Sequence[memoryview]) -> tuple[ImageHeader, np.ndarray | None]:
+        return decode_image(parts, self._max_bytes)
 
 
-class ResultStream(Live[tuple[ResultHead, np.ndarray]]):
+class ResultStream(_Stream[tuple[ResultHead, np.ndarray]]):
     """Results of a user's function on live images, from the stream of ``pebbledaq process``, on any host.
 
     Each is one array, with its name and what it was made of. The arrays are read-only. A result above ``max_bytes`` is missed. ``keys``
@@ -113,19 +119,7 @@ class ResultStream(Live[tuple[ResultHead, np.ndarray]]):
         timeout_s: float | None = None,
         stop: threading.Event | None = None,
     ) -> None:
-        super().__init__(timeout_s, stop)
-        self._sockets = Subscriptions([Sender(address, _QUEUE, max_bytes)], zmq.SUB, keys)
+        super().__init__(Sender(address, _QUEUE, max_bytes), zmq.SUB, keys, timeout_s, stop)
 
-    def _take(self, timeout_s: float) -> tuple[ResultHead, np.ndarray] | None:
-        parts = self._sockets.receive_one(timeout_s)
-        if parts is None:
-            return None
-        try:
-            return decode_result(parts)
-        except WireError:
-            self.missed += 1
-            return None
-
-    def close(self) -> None:
-        """Close the socket. Idempotent."""
-        self._sockets.close()
+    def _decode(self, parts: Sequence[memoryview]) -> tuple[ResultHead, np.ndarray]:
+        return decode_result(parts)

@@ -63,11 +63,11 @@ class ImageAssembler:
         """
         found: list[FoundFrame | None] = []
         for m, reader in enumerate(self._readers):
-            frame = reader.find(matched.pulse_id) if matched.present >> m & 1 else None
-            if frame is None and matched.present >> m & 1:
-                return None
-            if frame and frame.data.nbytes != self._frame_bytes:  # a camera came back with others
-                return None
+            frame = None
+            if matched.present >> m & 1:
+                frame = reader.find(matched.pulse_id)
+                if frame is None or frame.data.nbytes != self._frame_bytes:  # a camera came back with others
+                    return None
             found.append(frame)
         if out is not None:
             self._fill(out, found)

@@ -14,7 +14,7 @@ import numpy as np
 
 from detectors.curve import CurveKeys
 from detectors.errors import HostError, PoolExhaustedError, WireError
-from detectors.frame import FrameHead, RecordShape
+from detectors.frame import RecordShape
 from detectors.pools.pebble import Pebble, PebbleLease
 from detectors.pools.pebble_reader import FoundFrame, PebbleReader
 from detectors.sources.subscriptions import Sender, Subscriptions
@@ -89,13 +89,6 @@ class LocalModule:
         """Return whether a frame is what it was when it was found. Not after another ``find`` of this module."""
         return self._reader is not None and self._reader.check(frame)
 
-    def read(self, pulse_id: int, out: np.ndarray | None) -> FrameHead | None:
-        """Copy the pixels of a pulse; None when they are not there (any more), or not of the expected size."""
-        reader = self.attached()
-        if reader is None or (out is not None and out.nbytes != reader.shape.data_bytes):
-            return None
-        return reader.read(pulse_id, out)
-
     def copy(self, pulse_id: int, take: Callable[[np.ndarray], T]) -> T | None:
         """Return what ``take`` copies of the data of a pulse, see ``PebbleReader.copy``; None when it is not there (any more)."""
         reader = self.attached()
@@ -162,15 +155,6 @@ class RemoteModule:
     def check(self, frame: FoundFrame) -> bool:  # noqa: ARG002
         """Return True: it is our own memory, in which nothing changes until the next message is taken in."""
         return True
-
-    def read(self, pulse_id: int, out: np.ndarray | None) -> FrameHead | None:
-        """Copy the pixels of a pulse; None when a newer frame has taken its slot."""
-        lease = self._frames.get(self._pebble.layout.slot_of(pulse_id))
-        if lease is None or lease.pulse_id != pulse_id:
-            return None
-        if out is not None:
-            np.copyto(out, np.frombuffer(lease.data, np.uint8))
-        return lease.head
 
     def close(self) -> None:
         """Free the memory. Idempotent."""

@@ -334,7 +334,7 @@ def test_images_of_modules_elsewhere_come_from_the_stream(tmp_path, own_epics, s
     assert not imbalance(ImagesStatus, bench.status())
     subscription.close()
     client.close()
-    assert came() == b"\0"  # nobody looks any more
+    assert came() == b"\0"  # no client is connected any more
     assert bench.ask("acquire", images=3, on_loss="fill") == 1
     assert came() == b"\1"
     for pulse in range(100, 104):  # only their heads are counted
