@@ -4,11 +4,12 @@ import re
 from collections.abc import Sequence
 
 _NUMBER = re.compile(r"\d[\d,_]*(\.\d+)?(e[-+]?\d+)?")
+_DAY = re.compile(r"\b(Mon|Tue|Wed|Thu|Fri|Sat|Sun) (Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)\b")
 
 
 def shape(line: str) -> str:
-    """A line without its numbers, the widths of its columns, what a terminal does not show, and whether a busy host sent late."""
-    line = re.sub(r"; \d+ pulses late: the rate is too high$", "", line.replace("\0", ""))
+    """A line without its numbers, the day of a time, the widths of its columns, what a terminal does not show, and late pulses."""
+    line = re.sub(r"; \d+ pulses late: the rate is too high$", "", _DAY.sub("#", line.replace("\0", "")))
     line = re.sub(r"([━─═])\1+", r"\1", _NUMBER.sub("#", line))
     return " ".join(re.sub(r"(?<!\w)-#", "#", line).split())
 

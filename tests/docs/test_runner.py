@@ -76,6 +76,8 @@ def test_a_command_in_the_background_goes_on_until_it_is_killed() -> None:
         (["M00  12.5 MB"], ["M00 1,203.25 MB", ""], True),
         (["┏━━━┓", "┃ 1 ┃"], ["┏━━━━━┓", "┃ 111 ┃"], True),
         (["in 1 s"], ["in -1 s"], True),
+        (["A Sat Nov 28 11:01:18 2026 5"], ["A Tue Dec  1 01:55:29 2026 5"], True),
+        (["Sat is a day"], ["Sun is a day"], False),
         (["good"], ["bad"], False),
         (["good"], ["good", "bad"], False),
         (["...", "good"], ["one", "two", "good"], True),
